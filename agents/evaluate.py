@@ -1,0 +1,44 @@
+"""Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, the plots and the row.
+
+    python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
+    python agents/evaluate.py CHECKPOINT --split validation --device cuda
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from glimpse_env.learning import results
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Options of `evaluate.py`."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """The checkpoint.pt of a run; results are written beside it."""
+    dataset: str | None = None
+    """Another data set with the same classes and glimpses; default: the one it was trained on."""
+    split: str = "test"
+    """train, fit, validation or test."""
+    root: str | None = None
+    """Folder in which a relative data set folder is looked for."""
+    device: str | None = None
+    """Where to run; default: where it was trained."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+
+
+if __name__ == "__main__":
+    options = tyro.cli(Evaluate, description=__doc__)
+    torch.set_num_threads(options.threads)
+    try:
+        results.write(options.checkpoint, options.split, options.dataset, options.root, options.device)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"evaluate.py: {error}")

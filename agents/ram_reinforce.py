@@ -1,0 +1,22 @@
+"""RAM: a recurrent network learns where to look, with a fixed number of glimpses (Mnih et al. 2014, as trained by Li et al. 2017).
+
+    python agents/ram_reinforce.py                    # MNIST on a CPU, minutes
+    python agents/ram_reinforce.py --long             # about an hour on two cores
+    python agents/ram_reinforce.py --paper            # the papers' own settings
+
+Deviations of the default settings from the papers, each undone by `--paper`: LSTM core, glimpse features gated by Fourier features of the
+location, small affine augmentation, M location samples with a leave-one-out baseline, p(label) at every glimpse as reward, a
+narrowing location policy, Muon.
+"""
+
+from __future__ import annotations
+
+from glimpse_env.learning.options import LONG, PAPER, Options, parse
+from glimpse_env.learning.run import execute
+from glimpse_env.learning.stages import look_stage
+
+PRESETS = {"paper": Options(paper=True, **PAPER), "long": Options(long=True, **LONG)}
+
+if __name__ == "__main__":
+    options = parse(Options, PRESETS, __doc__ or "")
+    execute("ram_reinforce", options, lambda network, horizon: [lambda: look_stage(options, network, horizon)])

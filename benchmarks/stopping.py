@@ -1,0 +1,109 @@
+"""Learned stopping against the confidence threshold on the same network, at equal mean glimpses (DT-RAM, Table 7 and Figure 5).
+
+    python benchmarks/stopping.py runs/ram_reinforce-mnist-0/checkpoint.pt
+
+For every gamma, trains a stop head for the given RAM (a minute each; finished ones are found again), evaluates every test image once, and compares
+with the rule "stop when max softmax > threshold", linear between the thresholds. Differences are paired over images; the interval is a bootstrap.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from glimpse_env.learning import checkpoint, evaluation, results, run
+from glimpse_env.learning.stages import StopOptions, stop_stage
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Options of `stopping.py`."""
+
+    ram: Annotated[Path, tyro.conf.Positional]
+    """checkpoint.pt of a trained RAM."""
+    gammas: tuple[float, ...] = (0.95, 0.98, 0.99, 0.995)
+    """Discounts to train a stop head for."""
+    out: Path = Path("runs/stopping")
+    """Folder of the stop heads' runs, one per gamma."""
+    split: str = "test"
+    """Split to compare on."""
+    device: str = "cpu"
+    """Where to run."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+    json: Path | None = None
+    """Also write the comparison here."""
+
+
+def trained(options: Stopping, gamma: float) -> Path:
+    """Return the checkpoint of the stop head for one gamma, training it if it is not there."""
+    out = options.out / f"{options.ram.parent.name}-{gamma}"
+    if not (out / "result.json").is_file():
+        seed = checkpoint.load(options.ram)["options"]["seed"]
+        chosen = StopOptions(gamma=gamma, ram=options.ram, out=out, seed=seed, device=options.device, threads=options.threads)
+        plan: run.Plan = lambda network, horizon: [lambda: stop_stage(chosen, network, horizon)]  # noqa: E731
+        run.execute("dtram_reinforce", chosen, plan, stop_input=chosen.stop_input, start=options.ram)
+    return out / "checkpoint.pt"
+
+
+def rule_at(looks: evaluation.Looks, glimpses: float) -> Tensor:
+    """Return per image how right the threshold rule is at `glimpses` mean glimpses: two thresholds' answers, mixed linearly."""
+    stops = [evaluation.threshold_stops(looks, threshold) for threshold in evaluation.THRESHOLDS]
+    means = [(when + 1).float().mean().item() for when in stops]
+    right = [looks.correct.gather(0, when[None])[0].float() for when in stops]
+    if not means[0] <= glimpses <= means[-1]:
+        raise SystemExit(f"{glimpses:.2f} mean glimpses lie outside the rule's curve ({means[0]:.2f} to {means[-1]:.2f}): no equal point to compare")
+    above = next(i for i, mean in enumerate(means) if mean >= glimpses)
+    below = max(0, above - 1)
+    share = (glimpses - means[below]) / (means[above] - means[below]) if means[above] > means[below] else 1.0
+    return (1 - share) * right[below] + share * right[above]
+
+
+def compare(path: Path, split: str) -> dict[str, Any]:
+    """Return error and mean glimpses of the learned stop, the rule's error there, and their paired difference in points."""
+    saved, _, looks = results.looked(path, split)
+    when = evaluation.learned_stops(looks)
+    learned = looks.correct.gather(0, when[None])[0].float()
+    glimpses = (when + 1).float().mean().item()
+    worse = 100 * (rule_at(looks, glimpses) - learned)  # > 0: the rule is right more often
+    draws = torch.randint(len(worse), (RESAMPLES, len(worse)), generator=torch.Generator().manual_seed(0))
+    means = worse[draws].mean(1).sort().values
+    low, high = means[int(0.025 * RESAMPLES)].item(), means[int(0.975 * RESAMPLES)].item()
+    return {
+        "gamma": saved["options"]["gamma"],
+        "mean_glimpses": glimpses,
+        "learned_error": 100 * (1 - learned.mean().item()),
+        "rule_error": 100 * (1 - learned.mean().item()) - worse.mean().item(),
+        "difference": worse.mean().item(),
+        "interval": [low, high],
+        "images": len(worse),
+    }
+
+
+def main(options: Stopping) -> None:
+    """Train what is missing, compare, print the table."""
+    torch.set_num_threads(options.threads)
+    rows = [compare(trained(options, gamma), options.split) for gamma in options.gammas]
+    print(f"{'gamma':>6} {'glimpses':>9} {'learned %':>10} {'rule %':>8} {'difference':>11}   95 % interval")
+    for row in rows:
+        low, high = row["interval"]
+        print(
+            f"{row['gamma']:>6} {row['mean_glimpses']:>9.2f} {row['learned_error']:>10.2f} {row['rule_error']:>8.2f} {row['difference']:>+11.3f}"
+            f"   [{low:+.3f}, {high:+.3f}]"
+        )
+    print(f"mean difference {sum(row['difference'] for row in rows) / len(rows):+.3f} points (below 0: the learned stop errs less)")
+    if options.json is not None:
+        told = {"command": " ".join(["python", "benchmarks/stopping.py", *sys.argv[1:]]), "versions": results.versions(), "rows": rows}
+        checkpoint.write_json(options.json, told | {"options": {name: str(value) for name, value in asdict(options).items()}})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Stopping, description=__doc__))

@@ -1,0 +1,37 @@
+"""Glimpse: learn where to look in an image, and when to stop. Importing registers `GlimpseEnv-v0` with Gymnasium."""
+
+from gymnasium import register
+
+from glimpse_env.datasets import ImageSet
+from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
+from glimpse_env.presets import PRESETS, Preset
+from glimpse_env.rewards import Confidence, ConfidenceGain, Delayed, Greedy, InformationGain, Reward, Transition
+from glimpse_env.sensors import PixelSensor, Sensor
+from glimpse_env.vector_env import GlimpseVectorEnv
+
+__version__ = "0.1.0"
+__all__ = [
+    "PRESETS",
+    "Confidence",
+    "ConfidenceGain",
+    "Delayed",
+    "GlimpseEnv",
+    "GlimpseVectorEnv",
+    "Greedy",
+    "ImageSet",
+    "InformationGain",
+    "NumpyVectorEnv",
+    "PixelSensor",
+    "Preset",
+    "Reward",
+    "Sensor",
+    "Transition",
+]
+
+# The doors check every action themselves, values included, so Gymnasium's passive checker is left out.
+register(
+    id="GlimpseEnv-v0",
+    entry_point="glimpse_env.env:GlimpseEnv",
+    vector_entry_point="glimpse_env.env:NumpyVectorEnv",
+    disable_env_checker=True,
+)

@@ -1,0 +1,80 @@
+"""Data sets by name, folder or object: `load` and the table it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from glimpse_env.datasets import clutter, mnist
+from glimpse_env.datasets.base import ImageSet, MapStyle, Split, partition
+from glimpse_env.datasets.folder import load_folder
+from glimpse_env.datasets.torch_dataset import load_object
+
+NAMED: dict[str, Callable[[str], ImageSet]] = {
+    "mnist": mnist.load,
+    "clutter": clutter.load,
+}
+
+__all__ = ["NAMED", "ImageSet", "MapStyle", "Split", "load"]
+
+
+def load(
+    dataset: str | Path | MapStyle,
+    split: str = "train",
+    *,
+    root: str | Path | None = None,
+    download: bool = True,
+    image_size: int | None = None,
+) -> ImageSet:
+    """Load one split of a data set.
+
+    Args:
+        dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data set object
+            of (image, label) pairs, which is one split.
+        split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation" (1/12).
+        root: Where a relative folder is looked for when it is not in the working directory; None = the environment variable
+            GLIMPSE_DATA, if set.
+        download: Passed to sets that can be fetched; those of `NAMED` are embedded or generated and never need it.
+        image_size: Side in pixels to resize the images to; None keeps the data set's own (which must then be one size).
+
+    Raises:
+        ValueError: Unknown name or split, an image that cannot be read, labels outside the classes, differing sizes.
+        TypeError: Neither a name nor a path nor a map-style data set of images with labels.
+        FileNotFoundError: The folder does not exist or holds no images.
+    """
+    if split not in get_args(Split):
+        raise ValueError(f"split={split!r}: expected one of {', '.join(get_args(Split))}")
+    if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1):
+        raise ValueError(f"image_size={image_size!r}: expected None or a whole number of at least 1, in pixels")
+    source = "test" if split == "test" else "train"
+    if not isinstance(dataset, str | Path):
+        images = load_object(dataset, split, image_size)
+    elif str(dataset) in NAMED:
+        images = NAMED[str(dataset)](source)
+    else:
+        images = load_folder(find_folder(dataset, root), source, image_size)
+    images = images if split == "test" else partition(images, split)
+    return images if image_size is None else images.resized(image_size)
+
+
+def find_folder(dataset: str | Path, root: str | Path | None) -> Path:
+    """Return the folder that `dataset` names, from the working directory, else from `root` (None = GLIMPSE_DATA); ~ is the home.
+
+    Raises:
+        ValueError: A plain word that is neither a data set nor a folder.
+        FileNotFoundError: A path that leads to no folder.
+    """
+    root = os.environ.get("GLIMPSE_DATA") if root is None else root
+    name = os.path.expanduser(dataset)
+    places = [Path(name)] if root in (None, "") else [Path(name), Path(os.path.expanduser(root), name)]
+    for folder in places if name else []:
+        if folder.is_dir():
+            return folder
+    word = isinstance(dataset, str) and Path(dataset).name == dataset
+    tried = ", ".join(str(place.absolute()) for place in places)
+    raise (ValueError if word or not name else FileNotFoundError)(
+        f"dataset={str(dataset)!r}: neither a known data set ({', '.join(sorted(NAMED))}) nor a folder of class folders; looked for {tried}"
+        + ("" if root else "; a folder to look in can be given as root= or in GLIMPSE_DATA")
+    )

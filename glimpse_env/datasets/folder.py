@@ -1,0 +1,90 @@
+"""A folder of class folders as a data set: FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or just FOLDER/CLASS/IMAGE."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
+from tqdm.contrib.concurrent import thread_map
+
+from glimpse_env.datasets.base import ImageSet
+from glimpse_env.datasets.decode import from_pil, square, stack
+
+SPLITS = ("train", "test")
+TEST_SHARE = 0.2  # of each class, where the folder itself does not say what is for testing
+MANY = 1000  # images, from which on decoding shows a progress bar
+LAYOUT = (
+    "expected FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or FOLDER/CLASS/IMAGE (then 20 % of each class are for testing), "
+    f"with images ending in {', '.join(IMG_EXTENSIONS)}"
+)
+
+
+def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
+    """Load "train" or "test" from a folder of class folders, as RGB with the cameras' rotation applied.
+
+    Without `train` and `test` folders, a fixed permutation of each class' files (sorted by path) gives its first 20 %, rounded and at
+    least one image, to "test"; the only image of a class is for training.
+
+    Args:
+        folder: Where the class folders, or `train` and `test`, lie. Names that begin with a dot are passed over.
+        split: "train" or "test".
+        image_size: Side in pixels; the short side is resized to it and the central square kept. None: all images have one size.
+
+    Raises:
+        FileNotFoundError: The folder, a class in it or the split holds no images.
+        ValueError: An image cannot be read, the sizes differ without `image_size`, or "test" has a class that "train" has not.
+    """
+    classes, samples = scan(folder, split)
+    paths = [path for path, _ in samples]
+    images = thread_map(
+        lambda path: read(path, image_size), paths, max_workers=os.cpu_count(), disable=len(paths) <= MANY, desc=f"{folder} ({split})"
+    )
+    return ImageSet(stack(images, paths), torch.tensor([label for _, label in samples]), classes)
+
+
+def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+    """Return the class names and the (path, label) pairs of a split."""
+    halves = [half for half in SPLITS if class_folders(folder / half)]
+    if halves and split not in halves:
+        raise FileNotFoundError(f"{folder} has class folders in {halves[0]!r} but none in {split!r}: {LAYOUT}")
+    source = folder / split if halves else folder
+    classes = class_folders(folder / halves[0] if halves else folder)  # the labels are those of the training images
+    if unknown := sorted(set(class_folders(source)) - set(classes)):
+        raise ValueError(f"{source} has the classes {', '.join(unknown)}, which {folder / 'train'} has not: expected {', '.join(classes)}")
+    labels = {name: label for label, name in enumerate(classes)}
+    samples = make_dataset(source, labels, IMG_EXTENSIONS, allow_empty=True) if classes else []
+    empty = set(labels.values()) - {label for _, label in samples}
+    if not samples or (empty and source != folder / "test"):
+        where = ", ".join(str(source / classes[label]) for label in sorted(empty)) or str(source)
+        raise FileNotFoundError(f"no images in {where}: {LAYOUT}")
+    if not halves:
+        samples = [sample for label in labels.values() for sample in share([pair for pair in samples if pair[1] == label], split)]
+    if not samples:
+        raise FileNotFoundError(f"{folder} has one image in each class, hence none for split='test': expected at least two")
+    return classes, samples
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in `folder`, sorted; none if it is not there."""
+    return tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))) if folder.is_dir() else ()
+
+
+def share(samples: list[tuple[str, int]], split: str) -> list[tuple[str, int]]:
+    """Return one class' part of a split."""
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
+    held = min(max(1, round(len(samples) * TEST_SHARE)), len(samples) - 1)
+    return [samples[position] for position in sorted(order[:held] if split == "test" else order[held:])]
+
+
+def read(path: str, image_size: int | None) -> UInt8[Tensor, "3 height width"]:
+    """Decode one image file, turned as its camera says."""
+    try:
+        with Image.open(path) as image:
+            return square(from_pil(ImageOps.exif_transpose(image), colour=True), image_size)
+    except Exception as error:  # Pillow's readers raise many kinds on a damaged file; whichever it is, the user needs the path
+        raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error

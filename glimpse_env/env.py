@@ -1,0 +1,167 @@
+"""The numpy doors to the core: `GlimpseEnv` (one image at a time) and `NumpyVectorEnv` (what `gymnasium.make_vec` returns)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+
+from glimpse_env import checks, render
+from glimpse_env.vector_env import GlimpseVectorEnv
+
+Arrays = dict[str, np.ndarray]
+
+
+class GlimpseEnv(gymnasium.Env):
+    """Row 0 of a batch of one, as numpy copies; `GlimpseVectorEnv` documents spaces, rewards, start, end and arguments.
+
+    `render_mode="rgb_array"` draws the image with the fixation path, the glimpse boxes and the class bars. A step after the end
+    repeats the last observation with reward 0 and terminated True.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - as Gymnasium declares it
+
+    def __init__(self, dataset: Any = "mnist", *, render_mode: str | None = None, **options: Any) -> None:  # noqa: ANN401
+        """Build the core with the arguments of `GlimpseVectorEnv`, without num_envs and autoreset_mode."""
+        if render_mode is not None:
+            checks.choice("render_mode", render_mode, self.metadata["render_modes"])
+        self.core = GlimpseVectorEnv(1, dataset, autoreset_mode=AutoresetMode.DISABLED, **options)
+        self.render_mode = render_mode
+        self.observation_space = self.core.single_observation_space
+        self.action_space = self.core.single_action_space
+        self._path: list[np.ndarray] = []
+        self._prediction: np.ndarray | None = None
+
+    @torch.inference_mode()
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+        """Draw an image and show glimpse 1; options `indices` (1,) and `locations` (1, 2) as in the core, as numpy arrays."""
+        given = reset_tensors(self.core, options)
+        checks.seed(seed)
+        super().reset(seed=seed)
+        observation, info = self.core.reset(seed=seed, options=given)
+        seen = first_row(observation)
+        self._path, self._prediction = [seen["location"]], None
+        return seen, first_row_scalars(info)
+
+    @torch.inference_mode()
+    def step(self, action: Mapping[str, Any]) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
+        """Answer or look on, as `GlimpseVectorEnv.step` in one row."""
+        arrays = read_action(action, (), len(self.core.images.classes))
+        tensors = {name: torch.from_numpy(value[None]).to(self.core.device) for name, value in arrays.items()}
+        observation, reward, terminated, _, info = self.core.step(tensors)
+        seen, told = first_row(observation), first_row_scalars(info)
+        self._prediction = arrays["prediction"]
+        if told["glimpses"] > len(self._path):
+            self._path.append(seen["location"])
+        return seen, reward.item(), bool(terminated), False, told
+
+    def render(self) -> np.ndarray | None:
+        """Return the picture of the episode so far, (height, width, 3) uint8; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        if not self._path:
+            raise RuntimeError("render() before reset(): call reset() once to draw an image")
+        core = self.core
+        view = render.Episode(
+            image=core.image(0),
+            path=np.stack(self._path) * core.sensor.reach,
+            windows=core.sensor.windows,
+            whole_first=core.sensor.whole_first,
+            prediction=self._prediction,
+            classes=core.images.classes,
+            label=core.label(0),
+        )
+        return render.draw(view)
+
+    def close(self) -> None:
+        """Close the core: a later step or reset raises."""
+        self.core.close()
+
+
+class NumpyVectorEnv(VectorEnv):
+    """The core with numpy arrays in and out, as Gymnasium's wrappers and other libraries expect. Arguments as `GlimpseVectorEnv`."""
+
+    def __init__(self, num_envs: int = 1, dataset: Any = "mnist", **options: Any) -> None:  # noqa: ANN401
+        """Build the core."""
+        self.core = GlimpseVectorEnv(num_envs, dataset, **options)
+        self.num_envs, self.metadata = self.core.num_envs, self.core.metadata
+        self.single_observation_space, self.observation_space = self.core.single_observation_space, self.core.observation_space
+        self.single_action_space, self.action_space = self.core.single_action_space, self.core.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+        """Start episodes as `GlimpseVectorEnv.reset`, with options as numpy arrays."""
+        given = reset_tensors(self.core, options)
+        checks.seed(seed)
+        super().reset(seed=seed)
+        observation, info = self.core.reset(seed=seed, options=given)
+        return to_numpy(observation), to_numpy(info)
+
+    def step(self, actions: Mapping[str, Any]) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Answer or look on in every row; rewards are float64, `final_obs` an object array of per-row dicts."""
+        arrays = read_action(actions, (self.num_envs,), len(self.core.images.classes))
+        observation, reward, terminated, truncated, info = self.core.step(
+            {name: torch.from_numpy(value).to(self.core.device) for name, value in arrays.items()}
+        )
+        told = with_final_rows(to_numpy(info))
+        return to_numpy(observation), reward.double().cpu().numpy(), terminated.cpu().numpy().copy(), truncated.cpu().numpy().copy(), told
+
+    def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
+        """Close the core: a later step or reset raises."""
+        self.core.close()
+
+
+def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int) -> Arrays:
+    """Return location (float32), stop (bool) and prediction (float32) of an action whose shapes, dtypes and values are right.
+
+    Raises:
+        ValueError: A missing key, a wrong shape, a value out of range or NaN.
+        TypeError: A wrong dtype.
+    """
+    checks.keys("action", action, ("location", "stop", "prediction"))
+    return {
+        "location": checks.array("action['location']", action["location"], (*batch, 2), "f", -1, 1).astype(np.float32, copy=False),
+        "stop": checks.array("action['stop']", action["stop"], batch, "iub", 0, 1).astype(np.bool_, copy=False),
+        "prediction": checks.array("action['prediction']", action["prediction"], (*batch, classes), "f", 0, 1).astype(
+            np.float32, copy=False
+        ),
+    }
+
+
+def reset_tensors(core: GlimpseVectorEnv, options: Mapping[str, Any] | None) -> dict[str, Tensor]:
+    """Return reset options as tensors on the core's device, after all checks."""
+    tensors = {name: torch.as_tensor(np.asarray(value)).to(core.device) for name, value in (options or {}).items()}
+    checks.reset_options(tensors, core.num_envs, len(core.images), core.autoreset_mode, values=True)
+    return tensors
+
+
+def to_numpy(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a dict of tensors (nested) into numpy arrays."""
+    return {name: to_numpy(value) if isinstance(value, Mapping) else value.cpu().numpy().copy() for name, value in values.items()}
+
+
+def with_final_rows(info: dict[str, Any]) -> dict[str, Any]:
+    """Return `info` as Gymnasium's wrappers expect it: `final_obs` one dict or None a row; no `final_*` where no episode ended."""
+    ended = info.get("_final_obs")
+    if ended is None:
+        return info
+    if not ended.any():
+        return {name: value for name, value in info.items() if "final_" not in name}
+    batched, rows = info["final_obs"], np.full(len(ended), None, dtype=object)
+    for row in np.flatnonzero(ended):
+        rows[row] = {name: value[row] for name, value in batched.items()}
+    return info | {"final_obs": rows}
+
+
+def first_row(observation: Mapping[str, Tensor]) -> Arrays:
+    """Copy row 0 into numpy arrays."""
+    return {name: value.cpu().numpy()[0].copy() for name, value in observation.items()}
+
+
+def first_row_scalars(info: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return row 0 of the info as Python numbers, without the masks."""
+    return {name: value.item() for name, value in info.items() if name[0] != "_"}

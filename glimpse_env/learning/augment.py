@@ -1,0 +1,30 @@
+"""Small random affine changes of a whole image stack, drawn anew each epoch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+DEGREES, SCALE, SHIFT = 10.0, 0.1, 2 / 14  # rotation, relative size, shift in half images (2 of MNIST's 28 pixels)
+CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
+
+
+def affine(images: UInt8[Tensor, "image channel height width"], generator: torch.Generator) -> UInt8[Tensor, "image channel height width"]:
+    """Rotate, scale and shift every image by its own uniform random amounts; what comes in from outside is black."""
+    return torch.cat([affine_chunk(part, generator) for part in images.split(CHUNK)])
+
+
+def affine_chunk(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Change one chunk (see `affine`)."""
+    amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
+    angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
+    shift_x, shift_y = amounts[2] * SHIFT, amounts[3] * SHIFT
+    top = torch.stack((angle.cos() * size, -angle.sin() * size, shift_x), 1)
+    bottom = torch.stack((angle.sin() * size, angle.cos() * size, shift_y), 1)
+    grid = F.affine_grid(torch.stack((top, bottom), 1), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images.float(), grid, align_corners=False)
+    return moved.round_().clamp_(0, 255).byte()

@@ -1,0 +1,97 @@
+"""One metric for every agent: each image once, one deterministic rollout each, accuracy beside mean glimpses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.rollout import Behaviour, collect
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
+ROWS = 500  # images evaluated at a time
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Every image's whole trajectory. Stopping does not change what comes before it, so one rollout to the horizon serves every stopping rule."""
+
+    index: Int64[Tensor, " image"]
+    labels: Int64[Tensor, " image"]
+    answers: Int64[Tensor, "time image"]  # most probable class at each step
+    confidence: Float[Tensor, "time image"]  # its probability
+    stop: Float[Tensor, "time image"]  # probability of stopping, by the stop head
+    locations: Float[Tensor, "time image 2"]
+
+    @property
+    def correct(self) -> Bool[Tensor, "time image"]:
+        """Whether each step's answer is right."""
+        return self.answers == self.labels
+
+    def at(self, when: Int64[Tensor, " image"]) -> tuple[float, float]:
+        """Return accuracy and mean glimpses of answering at these steps (from 0)."""
+        right = self.correct.gather(0, when[None])[0]
+        return right.float().mean().item(), (when + 1).float().mean().item()
+
+
+def look(env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype = torch.float32) -> Looks:
+    """Show every image of an order="once" environment to the agent, acting by its means, for `steps` glimpses."""
+    network.eval()
+    generator = torch.Generator(env.device)  # draws nothing: all actions are deterministic
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(env.images), env.num_envs):
+            kept = min(env.num_envs, len(env.images) - start)
+            indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
+            rollout = collect(env, network, Behaviour(steps), generator, indices, precision)
+            best = rollout.logits.softmax(2).max(2)
+            part = (indices, rollout.labels, best.indices, best.values, rollout.stop_logits.sigmoid(), rollout.locations)
+            parts.append([value[..., :kept, :] if value.ndim == 3 else value[..., :kept] for value in part])
+    columns = list(zip(*parts, strict=True))
+    return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1).cpu() for column in columns))
+
+
+def first(crossed: Bool[Tensor, "time image"]) -> Int64[Tensor, " image"]:
+    """Return the first step (from 0) at which a rule says stop; the last step where it never does."""
+    return torch.cat((crossed[:-1], torch.ones_like(crossed[:1]))).int().argmax(0)
+
+
+def learned_stops(looks: Looks) -> Int64[Tensor, " image"]:
+    """Return the step (from 0) at which the stop head's more probable decision is to stop."""
+    return first(looks.stop >= 0.5)
+
+
+def threshold_stops(looks: Looks, threshold: float) -> Int64[Tensor, " image"]:
+    """Return the step (from 0) at which the confidence first exceeds a threshold (DT-RAM, Table 7)."""
+    return first(looks.confidence > threshold)
+
+
+def summary(looks: Looks, dynamic: bool, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
+    """Return the measures of a result row; `dynamic` = stop by the stop head, else at the last step."""
+    time, images = looks.answers.shape
+    when = learned_stops(looks) if dynamic else torch.full((images,), time - 1)
+    accuracy, glimpses = looks.at(when)
+    curve = []
+    for threshold in thresholds:
+        right, steps = looks.at(threshold_stops(looks, threshold))
+        curve.append({"threshold": threshold, "mean_glimpses": steps, "accuracy": right})
+    return {
+        "images": images,
+        "accuracy": accuracy,
+        "mean_glimpses": glimpses,
+        "glimpse_histogram": torch.bincount(when, minlength=time).tolist(),
+        "per_step_accuracy": looks.correct.float().mean(1).tolist(),
+        "threshold_curve": curve,
+    }
+
+
+def environment(options: dict[str, Any], split: str, device: torch.device | str, rows: int = ROWS) -> GlimpseVectorEnv:
+    """Return the environment of an evaluation: `rows` images at a time, absorbing."""
+    return GlimpseVectorEnv(rows, **options, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED)

@@ -1,0 +1,169 @@
+"""The recurrent attention network of RAM and DT-RAM: glimpse network, recurrent core, and heads for class, location, stop and baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Core = Literal["rnn", "lstm"]
+Where = Literal["linear", "fourier"]
+StopInput = Literal["state", "confidence"]
+FREQUENCIES = 4  # octaves of the Fourier features of a location
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and variants; saved with the weights, so that a checkpoint rebuilds its network."""
+
+    glimpse: int  # values of one glimpse, flattened
+    classes: int
+    horizon: int  # max_glimpses, for the step feature of the stop head
+    core: Core = "lstm"
+    hidden: int = 256
+    features: int = 128  # width of the glimpse network's two branches
+    where: Where = "fourier"
+    stop_input: StopInput = "confidence"
+    learned_start: bool = False  # glimpse 1 is taken at a learned place instead of the environment's initial_location
+
+
+class Heads(NamedTuple):
+    """What the network says after one glimpse."""
+
+    logits: Float[Tensor, "env class"]
+    mean: Float[Tensor, "env 2"]  # of the Gaussian from which the next location is drawn, in (-1, 1)
+    stop: Float[Tensor, " env"]  # log-odds of stopping now
+    baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
+
+
+class State(NamedTuple):
+    """Recurrent state: hidden activations and, for the LSTM, its cells (else an empty tensor)."""
+
+    hidden: Float[Tensor, "env hidden"]
+    cell: Float[Tensor, "env hidden"]
+
+
+class GlimpseNetwork(nn.Module):
+    """Fuse what was seen and where.
+
+    where="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on pixels and on (x, y), concatenated, ReLU. where="fourier"
+    gates the pixel features by a linear map of the location's Fourier features (the product of what and where, after Larochelle & Hinton
+    2010), which learns to place what it sees in far fewer updates.
+    """
+
+    def __init__(self, glimpse: int, features: int, width: int, where: Where) -> None:
+        """Build the two branches and the fusing layer."""
+        super().__init__()
+        self.where = where
+        self.what = nn.Linear(glimpse, features)
+        self.place = nn.Linear(2 if where == "linear" else 2 + 4 * FREQUENCIES, features)
+        self.fuse = nn.Linear(2 * features if where == "linear" else features, width)
+        self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
+
+    def forward(self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
+        """Return the glimpse's feature vector."""
+        seen = self.what(glimpse).relu()
+        if self.where == "linear":
+            return self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu()
+        waves = (location[:, :, None] * self.octaves).flatten(1)
+        return self.fuse(seen * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu()
+
+
+class ReLUCell(nn.Module):
+    """h = ReLU(input + W h): DT-RAM's recurrent layer."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        """Build the two linear maps."""
+        super().__init__()
+        self.input, self.recur = nn.Linear(width, hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
+        """Return the next state."""
+        return State((self.input(feature) + self.recur(state.hidden)).relu(), state.cell)
+
+
+class LSTMCell(nn.Module):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gates opened at the start.
+
+    Written out because nn.LSTMCell does not run in bfloat16 autocast on a CPU at matrix-unit speed.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        """Build the gates' two linear maps."""
+        super().__init__()
+        self.input, self.recur = nn.Linear(width, 4 * hidden), nn.Linear(hidden, 4 * hidden, bias=False)
+        with torch.no_grad():
+            self.input.bias[hidden : 2 * hidden] = 1.0
+
+    def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
+        """Return the next state."""
+        enter, keep, leave, fresh = (self.input(feature) + self.recur(state.hidden)).chunk(4, 1)
+        cell = keep.sigmoid() * state.cell + enter.sigmoid() * fresh.tanh()
+        return State(leave.sigmoid() * cell.tanh(), cell)
+
+
+def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]) -> Float[Tensor, "env feature"]:
+    """Return what a stopping rule may look at: log-odds of the top class, margin to the second, entropy, and the step as one-hot.
+
+    Without gradient: the stop head reads the answer, it does not shape it.
+    """
+    log_p = logits.detach().float().log_softmax(1)
+    top = log_p.topk(2, 1).values
+    others = torch.log1p(-top[:, :1].exp().clamp(max=1 - 1e-6))
+    entropy = -(log_p.exp() * log_p).sum(1, keepdim=True)
+    margin = top[:, :1].exp() - top[:, 1:].exp()
+    return torch.cat((top[:, :1] - others, margin, entropy.clamp(min=1e-6).log(), step), 1)
+
+
+class RecurrentAttention(nn.Module):
+    """Glimpse network -> recurrent core -> heads; state goes in and comes out."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        """Build the modules; heads are linear on the state, as in DT-RAM, but for the stop head's small MLP."""
+        super().__init__()
+        self.architecture = a = architecture
+        self.glimpse = GlimpseNetwork(a.glimpse, a.features, a.hidden, a.where)
+        self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
+        self.classifier = nn.Linear(a.hidden, a.classes)
+        self.locator = nn.Linear(a.hidden, 2)
+        self.baseline = nn.Linear(a.hidden, 1)
+        inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
+        self.stopper = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 1))
+        nn.init.zeros_(self.stopper[2].weight)
+        nn.init.constant_(self.stopper[2].bias, -1.0)  # looks on at first, so that late steps are explored
+        with torch.no_grad():
+            self.locator.weight.mul_(0.1)  # begins near the centre, where tanh is steep
+
+    def begin(self, rows: int) -> State:
+        """Return the state before the first glimpse."""
+        weight = self.classifier.weight
+        zeros = weight.new_zeros(rows, self.architecture.hidden)
+        return State(zeros, zeros)
+
+    def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
+        """Return the mean of glimpse 1's place: the locator on a zero state (DT-RAM's code), or None where the environment chooses."""
+        if not self.architecture.learned_start:
+            return None
+        return self.locator(self.begin(rows).hidden).float().tanh()
+
+    def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
+        """Take in one glimpse."""
+        state = self.core(self.glimpse(observation["glimpse"].flatten(1), observation["location"]), state)
+        hidden = state.hidden
+        logits = self.classifier(hidden).float()
+        mean = self.locator(hidden).float().tanh()
+        baseline = self.baseline(hidden.detach()).float().squeeze(1)
+        return Heads(logits, mean, self.stop_logit(hidden, logits, observation["step"]), baseline), state
+
+    def stop_logit(self, hidden: Tensor, logits: Tensor, fraction: Float[Tensor, "env 1"]) -> Float[Tensor, " env"]:
+        """Return the log-odds of stopping, clamped to +-10 (as DT-RAM's code does) so that no decision is beyond learning."""
+        horizon = self.architecture.horizon
+        if self.architecture.stop_input == "confidence":
+            step = F.one_hot((fraction.squeeze(1) * horizon).round().long() - 1, horizon)
+            hidden = confidence(logits, step.float())
+        return self.stopper(hidden).float().squeeze(1).clamp(-10, 10)

@@ -1,0 +1,184 @@
+"""The pictures a run leaves behind: learning curves, stopping steps, error against glimpses, and fixation paths, as PNG files.
+
+The only module that imports matplotlib. Figures are drawn on the Agg canvas directly, so no global plotting state is touched.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers and line styles say the same again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from glimpse_env import render
+
+BLUE, GREEN, RED, GREY = "#0072b2", "#009e73", "#d55e00", "#5a5a60"
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps a number readable where a line crosses it
+
+
+def learning_curves(history: Sequence[Mapping[str, float | None]], target: Path) -> None:
+    """Write loss, reward, error and mean glimpses against the epoch, one panel each.
+
+    Args:
+        history: Rows with epoch, reward, train_accuracy, validation_accuracy, mean_glimpses, loss; a value may be missing or None.
+        target: The PNG file.
+    """
+    figure = new_figure(9, 5.6)
+    panels = figure.subplots(2, 2, sharex=True)
+    curve(panels[0, 0], history, "loss", BLUE, "-")
+    curve(panels[0, 1], history, "reward", BLUE, "-")
+    curve(panels[1, 0], history, "train_accuracy", BLUE, "-", "training (sampled glimpses)")
+    curve(panels[1, 0], history, "validation_accuracy", RED, "--", "validation")
+    curve(panels[1, 1], history, "mean_glimpses", BLUE, "-")
+    titles = ("Loss", "Reward per episode", "Error (%)", "Mean glimpses per image")
+    for axes, title in zip(panels.flat, titles, strict=True):
+        axes.set_title(title, fontsize=10, loc="left")
+        tidy(axes)
+    panels[1, 0].legend(fontsize=8, frameon=False)
+    log_if_positive(panels[1, 0])
+    for axes in panels[1]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    save(figure, target)
+
+
+def stopping_histogram(histogram: Sequence[int], target: Path, title: str) -> None:
+    """Write how many images stop after each number of glimpses (DT-RAM, Figure 5); `histogram[0]` counts those with one glimpse."""
+    counts = np.asarray(histogram, float)
+    total = max(counts.sum(), 1.0)
+    steps = np.arange(1, len(counts) + 1)
+    figure = new_figure(max(5.2, 0.55 * len(counts)), 3.6)
+    axes = figure.subplots()
+    shares = 100 * counts / total
+    bars = axes.bar(steps, shares, width=0.8, color=BLUE)
+    if len(counts) <= 20:
+        axes.bar_label(bars, [f"{int(count):,}" for count in counts], fontsize=8, padding=3, color=GREY, bbox=LABEL)
+    mean = float((steps * counts).sum() / total)
+    if counts.any():
+        axes.axvline(mean, color=RED, linestyle="--", linewidth=1.4, label=f"mean {mean:.2f} glimpses")
+        axes.legend(fontsize=9, frameon=False)
+    axes.set(xlabel="glimpses before stopping", ylabel="share of images (%)", ylim=(0, max(1.0, 1.12 * shares.max(initial=0))))
+    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    tidy(axes)
+    save(figure, target)
+
+
+def accuracy_against_glimpses(result: Mapping[str, Any], target: Path) -> None:
+    """Write error against mean glimpses: the learned stop, a fixed number of steps, and a threshold on the largest probability.
+
+    Args:
+        result: With accuracy and mean_glimpses (the learned stop), per_step_accuracy (a list from step 1), and threshold_curve (a list of
+            mappings with threshold, mean_glimpses, accuracy). Accuracies are fractions.
+        target: The PNG file.
+    """
+    figure = new_figure(6.4, 4.4)
+    axes = figure.subplots()
+    fixed = result["per_step_accuracy"]
+    axes.plot(range(1, len(fixed) + 1), errors(fixed), "s:", color=GREY, markersize=5, label="fixed number of steps")
+    points = sorted(result["threshold_curve"], key=lambda point: point["mean_glimpses"])
+    glimpses = [point["mean_glimpses"] for point in points]
+    axes.plot(glimpses, errors([point["accuracy"] for point in points]), ".-", color=BLUE, label="stop above a confidence threshold")
+    mean, error = result["mean_glimpses"], float(errors([result["accuracy"]])[0])
+    axes.plot([mean], [error], "*", color=RED, markersize=15, markeredgecolor="white", zorder=3, label="learned stop")
+    axes.annotate(f"{error:.2f} % at {mean:.2f}", (mean, error), (8, 8), textcoords="offset points", fontsize=9, color=RED)
+    axes.set(xlabel="mean glimpses per image", ylabel="error (%)")
+    names = " on ".join(str(result[key]) for key in ("agent", "dataset") if key in result)
+    axes.set_title(names or "Error against glimpses", fontsize=11, loc="left", parse_math=False)
+    axes.legend(fontsize=9, frameon=False)
+    log_if_positive(axes)
+    tidy(axes)
+    save(figure, target)
+
+
+def fixation_paths(episodes: Sequence[tuple[int, bool, render.Episode]], target: Path, per_group: int = 8) -> None:
+    """Write images with their glimpse boxes and paths, grouped by stopping step (DT-RAM, Figure 7).
+
+    Args:
+        episodes: Of each image, the step at which it stopped, whether its answer was right, and what was looked at.
+        target: The PNG file.
+        per_group: How many images, the first of each group, get a place in its row.
+    """
+    ordered = sorted(episodes, key=lambda episode: episode[0])
+    groups = {step: list(group)[:per_group] for step, group in groupby(ordered, key=lambda episode: episode[0])}
+    figure = new_figure(max(5.4, 0.5 + 1.55 * per_group), 0.6 + 1.75 * max(1, len(groups)))
+    panels = figure.subplots(max(1, len(groups)), per_group, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for row, (step, group) in zip(panels, groups.items(), strict=False):
+        for axes, (_, right, episode) in zip(row, group, strict=False):
+            thumbnail(axes, episode, right)
+        row[0].set_ylabel(f"stopped at {step}", fontsize=10)
+    meaning = "above each image the answer: solid green = right, dashed red = wrong; glimpses from blue (first) to yellow (last)"
+    figure.suptitle(meaning if per_group >= 6 else meaning.replace("; ", "\n"), fontsize=9)
+    save(figure, target)
+
+
+def thumbnail(axes: Axes, episode: render.Episode, right: bool) -> None:
+    """Show one image with its path; the frame says whether the answer was right, the title which one it was."""
+    axes.set_axis_on()
+    axes.imshow(render.draw_image(episode), interpolation="antialiased")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=GREEN if right else RED, linewidth=2.5, linestyle="-" if right else (0, (3, 1.5)), capstyle="butt")
+    shares = episode.probabilities
+    answer = "no answer" if shares is None else episode.classes[int(np.argmax(shares))]
+    title = answer if right else f"{answer} (is {episode.classes[episode.label]})"
+    axes.set_title(title if len(title) <= 22 else title[:21] + "…", fontsize=8, color=GREEN if right else RED, pad=3, parse_math=False)
+
+
+def curve(axes: Axes, history: Sequence[Mapping[str, float | None]], key: str, colour: str, style: str, label: str | None = None) -> None:
+    """Draw one quantity against the epoch, leaving out the rows that lack it; accuracies are drawn as errors in percent."""
+    rows = [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+    epochs, values = np.asarray(rows, float).reshape(-1, 2).T
+    values = errors(values) if key.endswith("accuracy") else values
+    marker = "o" if len(rows) <= 30 else ""
+    axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3, linewidth=1.5, label=label)
+
+
+def errors(accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return errors in percent from accuracies as fractions, free of the last digit's noise so that no error stays exactly 0."""
+    return np.round(100 * (1 - np.asarray(accuracies, float)), 10)
+
+
+def log_if_positive(axes: Axes) -> None:
+    """Give the vertical axis a logarithmic scale with plain numbers, unless it holds a zero or nothing."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.zeros(0)])
+    if not (values.size and np.nanmin(values) > 0):
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches, on its own Agg canvas."""
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes) -> None:
+    """Leave out the frame's empty sides and add a faint grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e4e8", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def save(figure: Figure, target: Path) -> None:
+    """Write the figure as PNG beside `target` and then move it there, so that an interruption leaves the previous file whole."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(draft, format="png")
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)

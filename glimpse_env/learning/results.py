@@ -1,0 +1,143 @@
+"""Results: from a checkpoint to `result.json`, its plots, and the one row that is printed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from glimpse_env import GlimpseVectorEnv, __version__, render
+from glimpse_env.learning import checkpoint, evaluation, plots
+from glimpse_env.learning.networks import Architecture, RecurrentAttention
+
+PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
+
+
+def write(path: Path, split: str = "test", dataset: str | None = None, root: str | None = None, device: str | None = None) -> dict[str, Any]:
+    """Evaluate a checkpoint and write result.json and the plots beside it; print and return the row.
+
+    Args:
+        path: The checkpoint.
+        split: Split to evaluate on.
+        dataset: Another data set than the checkpoint's (it must have the same classes and glimpses).
+        root: Where a relative data set folder is looked for.
+        device: Where to run; None = the device it was trained on.
+    """
+    saved, env, looks = looked(path, split, dataset, root, device)
+    row = {
+        "agent": saved["agent"],
+        "dataset": str(dataset or saved["environment"]["dataset"]),
+        "split": split,
+        **evaluation.summary(looks, saved["dynamic"]),
+        "train_seconds": round(saved["progress"]["seconds"], 1),
+        "device": str(env.device),
+        "seed": saved["options"]["seed"],
+        "command": saved["command"],
+        "versions": versions(),
+        "options": saved["options"],
+        "precision": saved["precision"],
+    }
+    if env.images.places is not None:
+        row["on_patch"] = on_patch(env, looks)
+    checkpoint.write_json(path.parent / "result.json", row)
+    draw(path.parent, row, saved, env, looks)
+    print(line(row))
+    return row
+
+
+def looked(
+    path: Path, split: str, dataset: str | None = None, root: str | None = None, device: str | None = None
+) -> tuple[dict[str, Any], GlimpseVectorEnv, evaluation.Looks]:
+    """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory (arguments as in `write`)."""
+    saved = checkpoint.load(path)
+    network = RecurrentAttention(Architecture(**saved["architecture"]))
+    network.load_state_dict(saved["network"])
+    options = saved["environment"] | ({"dataset": dataset} if dataset else {}) | ({"root": root} if root else {})
+    env = evaluation.environment(options, split, device or saved["options"]["device"])
+    check_fit(env, network, path)
+    return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses)
+
+
+def check_fit(env: GlimpseVectorEnv, network: RecurrentAttention, path: Path) -> None:
+    """Refuse a data set that the network was not made for."""
+    values = int(np.prod(env.single_observation_space["glimpse"].shape))
+    made = network.architecture
+    if (values, len(env.images.classes)) != (made.glimpse, made.classes):
+        raise ValueError(
+            f"{path} was trained on glimpses of {made.glimpse} values and {made.classes} classes; this data set has {values} and {len(env.images.classes)}"
+        )
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return the table row of a result."""
+    best = f"{row['agent']:<18} {row['dataset']:<10} {row['split']:<10} seed {row['seed']:<3}"
+    return f"{best} error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}  images {row['images']}  trained {row['train_seconds']:.0f} s"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {
+        "glimpse_env": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gymnasium": gymnasium.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def on_patch(env: GlimpseVectorEnv, looks: evaluation.Looks) -> dict[str, float]:
+    """Return how often fixations land on the discriminative patch: chosen ones against uniform random ones.
+
+    A fixation lands when the patch's centre lies inside the glimpse's smallest window. `any` counts images with at least one landing among as many
+    fixations as the agent chose.
+    """
+    assert env.images.places is not None
+    side = env.images.images.shape[-1]
+    reach, half = env.sensor.reach, min(env.sensor.windows) / side
+    places = env.images.places[looks.index]
+    chosen = looks.locations[1:] * reach
+    chance = (torch.rand(chosen.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1) * reach
+    landed, lucky = (((centres - places).abs().amax(2) <= half) for centres in (chosen, chance))
+    return {
+        "fixation": landed.float().mean().item(),
+        "fixation_chance": lucky.float().mean().item(),
+        "any": landed.any(0).float().mean().item(),
+        "any_chance": lucky.any(0).float().mean().item(),
+        "last": landed[-1].float().mean().item(),
+    }
+
+
+def draw(folder: Path, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks) -> None:
+    """Write the run's plots."""
+    plots.learning_curves(saved["progress"]["history"], folder / "learning_curves.png")
+    plots.stopping_histogram(row["glimpse_histogram"], folder / "stopping_histogram.png", f"{row['agent']} on {row['dataset']}, {row['split']} split")
+    plots.accuracy_against_glimpses(row, folder / "accuracy_against_glimpses.png")
+    plots.fixation_paths(episodes(env, looks, saved["dynamic"]), folder / "fixation_paths.png", PER_GROUP)
+
+
+def episodes(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> list[tuple[int, bool, render.Episode]]:
+    """Return (glimpses, right, episode) of the first images that stopped at each step."""
+    time = len(looks.answers)
+    when = evaluation.learned_stops(looks) if dynamic else torch.full_like(looks.labels, time - 1)
+    found = []
+    for step in range(time):
+        for image in (when == step).nonzero().flatten()[:PER_GROUP].tolist():
+            answer = looks.answers[step, image]
+            sure = np.zeros(len(env.images.classes), np.float32)
+            sure[answer] = looks.confidence[step, image]
+            view = render.Episode(
+                image=env.images.images[looks.index[image]],
+                path=looks.locations[: step + 1, image].numpy() * env.sensor.reach,
+                windows=env.sensor.windows,
+                whole_first=env.sensor.whole_first,
+                prediction=sure,
+                classes=env.images.classes,
+                label=int(looks.labels[image]),
+            )
+            found.append((step + 1, bool(answer == looks.labels[image]), view))
+    return found

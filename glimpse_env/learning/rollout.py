@@ -1,0 +1,106 @@
+"""Collect one rectangle (time, row) of an agent looking at images in the environment's absorbing mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.reinforce import gaussian_log_prob
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How actions are chosen during a rollout."""
+
+    steps: int  # glimpses at most; the last one is answered whatever the stop head says
+    sigma: float = 0.0  # standard deviation of the location policy in units of location; 0 = its mean
+    stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What happened, step by step. `location_log_prob[t]` belongs to the place chosen after glimpse t + 1; the last step chooses none."""
+
+    labels: Int64[Tensor, " env"]
+    logits: Float[Tensor, "time env class"]
+    stop_logits: Float[Tensor, "time env"]
+    baseline: Float[Tensor, "time env"]
+    locations: Float[Tensor, "time env 2"]  # where each glimpse was taken
+    location_log_prob: Float[Tensor, "time env"]
+    first_log_prob: Float[Tensor, " env"]  # of the learned place of glimpse 1; 0 where the environment chose it
+    stopped: Bool[Tensor, "time env"]  # the row ended with this step
+    active: Bool[Tensor, "time env"]  # the row was still running when this step began
+    rewards: Float[Tensor, "time env"]
+    correct: Bool[Tensor, "time env"]
+
+
+def collect(
+    env: GlimpseVectorEnv,
+    network: RecurrentAttention,
+    behaviour: Behaviour,
+    generator: torch.Generator,
+    indices: Int64[Tensor, " env"] | None = None,
+    precision: torch.dtype = torch.float32,
+) -> Rollout:
+    """Run one episode in every row, with gradients through the network (not through the environment).
+
+    Args:
+        env: An environment in AutoresetMode.DISABLED.
+        network: The agent; its state begins afresh.
+        behaviour: How actions are chosen.
+        generator: Source of all randomness of the actions, on the environment's device.
+        indices: Images to show; None = the environment's own order.
+        precision: Autocast type of the network's matrix products.
+    """
+    rows, options = env.num_envs, {} if indices is None else {"indices": indices}
+    first, first_log_prob = first_place(network, rows, behaviour.sigma, generator)
+    observation, info = env.reset(options=options if first is None else options | {"locations": first})
+    state, labels = network.begin(rows), info["label"]
+    active = info["valid"]
+    steps: list[tuple[Tensor, ...]] = []
+    for t in range(1, behaviour.steps + 1):
+        with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
+            heads, state = network(observation, state)
+        place = draw(heads.mean, behaviour.sigma, generator)
+        log_prob = gaussian_log_prob(place, heads.mean, behaviour.sigma) if behaviour.sigma else torch.zeros_like(heads.stop)
+        stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
+        seen = observation["location"]
+        action = {"location": place, "stop": stop, "prediction": heads.logits.detach().softmax(1)}
+        observation, reward, ended, _, info = env.step(action)
+        steps.append((heads.logits, heads.stop, heads.baseline, seen, log_prob, ended & active, active, reward, info["correct"]))
+        active = active & ~ended
+    logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct = (torch.stack(column) for column in zip(*steps, strict=True))
+    return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct)
+
+
+def first_place(
+    network: RecurrentAttention, rows: int, sigma: float, generator: torch.Generator
+) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
+    """Return the learned place of glimpse 1 and its log-probability, or None and zeros."""
+    mean = network.first_location(rows)
+    nothing = network.classifier.weight.new_zeros(rows)
+    if mean is None:
+        return None, nothing
+    place = draw(mean, sigma, generator)
+    return place, gaussian_log_prob(place, mean, sigma) if sigma else nothing
+
+
+def draw(mean: Float[Tensor, "env 2"], sigma: float, generator: torch.Generator) -> Float[Tensor, "env 2"]:
+    """Return a sample of N(mean, sigma^2 I), unclamped (the environment clamps); sigma 0 = the mean."""
+    if not sigma:
+        return mean.detach()
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean.detach() + sigma * noise
+
+
+def decide(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator) -> Bool[Tensor, " env"]:
+    """Return who stops: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
+    if rule in ("never", "always"):
+        return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)
+    threshold = 0.5 if rule == "likely" else torch.rand(stop_logits.shape, generator=generator, device=stop_logits.device)
+    return stop_logits.detach().sigmoid() >= threshold

@@ -1,0 +1,81 @@
+"""The stages of the recurrent agents: learn to look (RAM), then learn to stop (DT-RAM)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from glimpse_env import Delayed, rewards
+from glimpse_env.learning import objectives, optimizers
+from glimpse_env.learning.networks import RecurrentAttention, StopInput
+from glimpse_env.learning.options import Options
+from glimpse_env.learning.rollout import Behaviour, Rollout
+from glimpse_env.learning.training import Losses, Stage
+
+
+@dataclass(frozen=True)
+class StopOptions(Options):
+    """Options of agents that learn when to stop."""
+
+    gamma: float = 0.99
+    """Discount of the delayed reward: gamma^t for a right answer after t glimpses. Lower stops sooner."""
+    stop_gradient: Literal["exact", "sampled"] = "exact"
+    """exact: expected reward summed over all stopping times; sampled: REINFORCE on sampled stop decisions (the paper's)."""
+    stop_input: StopInput = "confidence"
+    """What the stop head reads: the answer's confidence and the step, or the recurrent state (the paper's)."""
+    finetune: Literal["stop", "all"] = "stop"
+    """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
+    stop_epochs: int = 6
+    """Epochs of the second stage."""
+    ram: Path | None = None
+    """Checkpoint of a trained RAM to start from; the first stage is then skipped."""
+
+
+def look_stage(options: Options, network: RecurrentAttention, horizon: int) -> Stage:
+    """Return the stage that trains a RAM: glimpses grow one at a time, the location policy narrows."""
+    steps = objectives.growing(horizon, options.curriculum)
+
+    def behaviour(share: float) -> Behaviour:
+        return Behaviour(steps(share), options.sigma_start + (options.sigma_end - options.sigma_start) * share)
+
+    return Stage(
+        name="look",
+        epochs=options.epochs,
+        behaviour=behaviour,
+        losses=objectives.looking(options.samples, options.supervision, options.policy_weight),
+        measures=objectives.happened,
+        optimizer=make_optimizer(network, options),
+        reward=rewards.make(options.reward),
+        anneal="linear" if options.optimizer == "sgd" else "cosine",
+    )
+
+
+def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) -> Stage:
+    """Return the stage that trains when to stop, on a RAM that is frozen or trained along."""
+    if options.finetune == "stop":
+        network.requires_grad_(False)
+        network.stopper.requires_grad_(True)
+    exact = options.stop_gradient == "exact"
+    look = objectives.looking(options.samples, options.supervision, options.policy_weight, decide=not exact)
+    stop = objectives.stopping(options.gamma)
+
+    def losses(rollout: Rollout) -> Losses:
+        parts = {} if exact and options.finetune == "stop" else look(rollout)
+        return parts | (stop(rollout) if exact else {})
+
+    return Stage(
+        name="stop",
+        epochs=options.stop_epochs,
+        behaviour=lambda _: Behaviour(horizon, options.sigma_end, "never" if exact else "sample"),
+        losses=losses,
+        measures=objectives.expected(options.gamma) if exact else objectives.happened,
+        optimizer=make_optimizer(network, options),
+        reward=rewards.make(options.reward) if exact else Delayed(options.gamma),
+        anneal="linear" if options.optimizer == "sgd" else "cosine",
+    )
+
+
+def make_optimizer(network: RecurrentAttention, options: Options) -> optimizers.Optimizer:
+    """Return the optimiser that the options describe, for what is not frozen."""
+    return optimizers.make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)

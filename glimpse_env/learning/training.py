@@ -1,0 +1,161 @@
+"""The training loop: stages of epochs over the training images, each update one rollout, one loss, one optimiser step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from glimpse_env import GlimpseVectorEnv, PixelSensor, Reward
+from glimpse_env.learning.augment import affine
+from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.optimizers import Optimizer
+from glimpse_env.learning.rollout import Behaviour, Rollout, collect
+
+CLIP = 5.0  # largest gradient norm
+WARM_UP = 200  # updates, at most a tenth of the stage
+
+Losses = dict[str, Tensor]
+Measures = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training."""
+
+    name: str
+    epochs: int
+    behaviour: Callable[[float], Behaviour]  # from the share of the stage that is done
+    losses: Callable[[Rollout], Losses]  # their sum is minimised
+    measures: Callable[[Rollout], Measures]  # shown and logged: reward, train_accuracy, mean_glimpses
+    optimizer: Optimizer
+    reward: Reward  # of the environment during this stage
+    anneal: str = "cosine"  # "cosine" with warm-up, or "linear"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything here is saved with each epoch."""
+
+    stage: int = 0
+    epoch: int = 0  # finished epochs of this stage
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same during a run."""
+
+    env: GlimpseVectorEnv  # num_envs = batch * samples, AutoresetMode.DISABLED
+    network: RecurrentAttention
+    samples: int
+    seed: int
+    augment: bool
+    precision: torch.dtype
+    writer: SummaryWriter
+    validate: Callable[[int], dict[str, float]]  # from the number of glimpses to measures on the validation split
+    save: Callable[[Progress, Optimizer], None]
+
+
+def train(setting: Setting, stages: list[Callable[[], Stage]], progress: Progress, optimizer: list[dict[str, Any]] | None = None) -> None:
+    """Run the stages from where `progress` stands, saving before the first epoch and after each.
+
+    Each stage is made when it begins, since a later one may freeze what an earlier one trains. `optimizer` is the saved state of
+    the stage to go on with.
+    """
+    while progress.stage < len(stages):
+        stage = stages[progress.stage]()
+        if optimizer is not None:
+            stage.optimizer.load_state_dict(optimizer)
+        optimizer = None
+        setting.save(progress, stage.optimizer)
+        updates = len(setting.env.images) // (setting.env.num_envs // setting.samples)
+        with tqdm(total=stage.epochs * updates, initial=progress.epoch * updates, desc=stage.name, unit="update", dynamic_ncols=True) as bar:
+            while progress.epoch < stage.epochs:
+                run_epoch(setting, stage, progress, bar)
+                setting.save(progress, stage.optimizer)
+        progress.stage, progress.epoch = progress.stage + 1, 0
+
+
+def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> None:
+    """Pass once over the training images and add a row to the history."""
+    start = time.monotonic()
+    env, rows = setting.env, setting.env.num_envs
+    generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
+    if setting.augment:
+        assert isinstance(env.sensor, PixelSensor)  # checked where the options are read
+        env.sensor.repaint(affine(env.images.images.to(env.device), generator))
+    batches = list(shuffled(len(env.images), rows // setting.samples, setting.samples, generator))
+    env.reward = stage.reward
+    totals: dict[str, Tensor] = {}
+    setting.network.train()
+    for done, indices in enumerate(batches):
+        share = (progress.epoch + done / len(batches)) / stage.epochs
+        stage.optimizer.anneal(rate(share, stage, len(batches)))
+        rollout = collect(env, setting.network, stage.behaviour(share), generator, indices, setting.precision)
+        measured = update(setting.network, stage, rollout)
+        totals = {name: totals.get(name, 0) + value for name, value in measured.items()}
+        if done % 10 == 9 or done + 1 == len(batches):
+            means = {name: value.item() / (done + 1) for name, value in totals.items()}
+            show(bar, min(10, done % 10 + 1), means)
+    progress.epoch += 1
+    progress.seconds += time.monotonic() - start
+    steps = stage.behaviour(share).steps
+    record(setting, stage, progress, means | {"steps": steps} | setting.validate(steps))
+
+
+def update(network: nn.Module, stage: Stage, rollout: Rollout) -> dict[str, Tensor]:
+    """Take one optimiser step and return what is worth watching, on the device."""
+    losses = stage.losses(rollout)
+    loss = torch.stack(list(losses.values())).sum()
+    stage.optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+    stage.optimizer.step()
+    with torch.no_grad():
+        return {"loss": loss.detach(), **stage.measures(rollout)}
+
+
+def shuffled(images: int, batch: int, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the indices of each update's rows: every image at most once an epoch, `samples` rows side by side for each."""
+    order = torch.randperm(images, generator=generator, device=generator.device)
+    for part in order[: images // batch * batch].split(batch):
+        yield part.repeat_interleave(samples)
+
+
+def rate(share: float, stage: Stage, updates: int) -> float:
+    """Return the learning rate as a share of its peak."""
+    if stage.anneal == "linear":
+        return max(1e-3, 1 - share)
+    total = stage.epochs * updates
+    warm = min(1.0, (share * total + 1) / min(WARM_UP, 1 + total / 10))
+    return warm * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def epoch_seed(seed: int, progress: Progress) -> int:
+    """Return a seed of its own for every epoch, so that a resumed run draws what an uninterrupted one would."""
+    return ((seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62
+
+
+def show(bar: tqdm, updates: int, means: dict[str, float]) -> None:
+    """Advance the progress bar."""
+    bar.set_postfix_str(
+        f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}", refresh=False
+    )
+    bar.update(updates)
+
+
+def record(setting: Setting, stage: Stage, progress: Progress, measures: dict[str, Any]) -> None:
+    """Add the epoch to the history and to TensorBoard."""
+    row = {"epoch": len(progress.history) + 1, "stage": stage.name, "seconds": round(progress.seconds, 2), **measures}
+    progress.history.append(row)
+    for name, value in measures.items():
+        setting.writer.add_scalar(name, value, row["epoch"])

@@ -1,0 +1,189 @@
+"""Pictures of an episode: the image with its fixation path and glimpse boxes, and the class bars beside it, drawn with Pillow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from glimpse_env import retina
+
+Colour = tuple[int, int, int]
+
+SIDE = 320  # pixels of the picture that the image's longer side fills at most
+PANEL = 260  # width in pixels of the class bars
+HEIGHT = 264  # least height in pixels: room for all bars
+BARS = 10  # classes shown; with more, the most probable ones and the true one
+DOT = 8  # radius in pixels of a fixation
+
+PAPER, SURROUND, INK, DIM = (255, 255, 255), (222, 222, 226), (32, 32, 36), (236, 236, 240)
+RAMP = np.array([(100, 143, 255), (220, 38, 127), (255, 176, 0)])  # first to last glimpse, told apart by colour-blind readers too
+BAR, TRUE_BAR = (120, 130, 150), (0, 158, 115)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one picture shows: an image, where it was looked at so far, and the last answer."""
+
+    image: UInt8[Tensor, "channel height width"]
+    path: Float[np.ndarray, "time 2"]  # centres (x, y) of the glimpses in the image's own [-1, 1]
+    windows: tuple[int, ...]  # widths of a glimpse, in pixels of the image
+    whole_first: bool  # glimpse 1 was the whole image
+    prediction: Float[np.ndarray, " class"] | None  # scores of the last answer, divided by their sum here; None = no answer yet
+    classes: tuple[str, ...]
+    label: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if self.image.dtype != torch.uint8 or self.image.ndim != 3:
+            raise ValueError(f"image: expected uint8 (channel, height, width), got {self.image.dtype} {tuple(self.image.shape)}")
+        if np.ndim(self.path) != 2 or np.shape(self.path)[1] != 2 or len(self.path) == 0:
+            raise ValueError(f"path: expected (glimpses, 2) with at least one glimpse, got {np.shape(self.path)}")
+        if not 0 <= self.label < len(self.classes):
+            raise ValueError(f"label={self.label}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes")
+        if self.prediction is not None and np.shape(self.prediction) != (len(self.classes),):
+            raise ValueError(f"prediction: expected shape ({len(self.classes)},), got {np.shape(self.prediction)}")
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, " class"] | None:
+        """The last answer with sum 1 (an all-zero one is uniform), None before any."""
+        if self.prediction is None:
+            return None
+        scores = np.asarray(self.prediction, np.float64)
+        total = scores.sum()
+        return scores / total if total > 0 else np.full(len(scores), 1 / len(scores))
+
+
+def draw(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the picture of the episode so far: image, path and boxes on the left, class bars on the right.
+
+    Its size depends on the image and the windows only, and both sides are even, so that the pictures of an episode make a video.
+    """
+    view = draw_image(episode)
+    height = max(view.shape[0], HEIGHT)
+    picture = Image.new("RGB", (view.shape[1] + PANEL, height), PAPER)
+    picture.paste(SURROUND, (0, 0, view.shape[1], height))
+    picture.paste(Image.fromarray(view), (0, (height - view.shape[0]) // 2))
+    draw_bars(ImageDraw.Draw(picture), episode, view.shape[1] + 12, (height - HEIGHT) // 2)
+    return np.asarray(picture)
+
+
+def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
+    """Return the enlarged image alone with boxes of every scale at each fixation and the numbered path, without class bars."""
+    height, width = episode.image.shape[1:]
+    picture, zoom, margin = enlarge(episode.image, max(episode.windows))
+    place = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).numpy() * zoom + margin
+    pen = ImageDraw.Draw(picture)
+    colours = ramp(len(place))
+    for step, centre in enumerate(place):
+        newest = step == len(place) - 1
+        if step == 0 and episode.whole_first:
+            corners = [(margin, margin, margin + width * zoom, margin + height * zoom)]
+            place[0] = margin + 1.5 * DOT  # its number goes to the corner: nothing was fixated
+        else:
+            corners = [tuple(np.r_[centre - window * zoom / 2, centre + window * zoom / 2]) for window in episode.windows]
+        for corner in corners:
+            outline(pen, corner, colours[step], 4 if newest else 2)
+    walk = 1 if episode.whole_first else 0
+    for start, end, colour in zip(place[walk:], place[walk + 1 :], colours[walk + 1 :], strict=False):
+        pen.line([*start, *end], INK, 5)
+        pen.line([*start, *end], colour, 3)
+    for step, centre in enumerate(place):
+        number(pen, centre, step + 1, colours[step])
+    return np.asarray(picture)
+
+
+def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[Image.Image, float, int]:
+    """Return the image at picture size on a surround in which boxes that reach beyond it show, the zoom, and the surround's pixels."""
+    height, width = image.shape[1:]
+    longest = max(height, width)
+    channels = image.cpu() if image.shape[0] >= 3 else image[:1].cpu().expand(3, -1, -1)
+    pixels = Image.fromarray(np.ascontiguousarray(channels[:3].permute(1, 2, 0).numpy()))
+    zoom = SIDE // longest if longest <= SIDE // 2 else SIDE / longest  # small images: whole factors, so that pixels stay squares
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    pixels = pixels.resize(size, Image.Resampling.NEAREST if longest <= SIDE // 2 else Image.Resampling.BILINEAR)
+    margin = round(min(window / 2, longest / 8) * zoom) + 3
+    sides = (size[0] + 2 * margin + size[0] % 2, size[1] + 2 * margin + size[1] % 2)
+    picture = Image.new("RGB", sides, SURROUND)
+    picture.paste(pixels, (margin, margin))
+    return picture, zoom, margin
+
+
+def ramp(steps: int) -> list[Colour]:
+    """Return one colour a glimpse, from the first to the last."""
+    where = np.linspace(0, 2, steps) if steps > 1 else np.array([2.0])
+    channels = [np.interp(where, [0, 1, 2], RAMP[:, channel]) for channel in range(3)]
+    return [(int(red), int(green), int(blue)) for red, green, blue in zip(*channels, strict=True)]
+
+
+def outline(pen: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colour, width: int) -> None:
+    """Draw a box (left, top, right, bottom edge) with a dark line along it, so that it shows on any image."""
+    left, top, right, bottom = (round(corner) for corner in corners)
+    pen.rectangle((left - 1, top - 1, right, bottom), None, INK, width + 2)
+    pen.rectangle((left, top, right - 1, bottom - 1), None, colour, width)
+
+
+def number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colour) -> None:
+    """Draw a fixation: a dot with the glimpse's number."""
+    x, y = centre
+    pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colour, INK, 1)
+    pen.text((x, y + 0.5), str(step), INK, font(12 if step < 10 else 10), anchor="mm")
+
+
+def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -> None:
+    """Draw one bar a class (the most probable ones where there are many), the true class named on top and marked."""
+    shares = episode.probabilities
+    count = len(episode.path)
+    pen.text((left, top + 10), f"{count} glimpse{'s' * (count > 1)}", INK, font(13))
+    pen.text((left, top + 28), shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13), TRUE_BAR, font(13))
+    longest = clean(max(episode.classes, key=len))
+    start, end = left + 20 + round(min(104, font(12).getlength(longest))), left + PANEL - 68
+    for row, index in enumerate(shown(episode)):
+        y = top + 58 + row * 20
+        true = index == episode.label
+        if true:
+            pen.polygon([(left, y + 3), (left, y + 13), (left + 7, y + 8)], TRUE_BAR)
+        name = shorten(clean(episode.classes[index]), start - left - 18, 12)
+        pen.text((left + 12, y + 8), name, TRUE_BAR if true else INK, font(12), anchor="lm")
+        pen.rectangle((start, y + 1, end, y + 15), DIM)
+        if shares is None:
+            continue
+        length = round(float(shares[index]) * (end - start))
+        if length > 0:
+            pen.rectangle((start, y + 1, start + length, y + 15), TRUE_BAR if true else BAR)
+        pen.text((left + PANEL - 24, y + 8), f"{100 * shares[index]:.0f} %", INK, font(12), anchor="rm")
+
+
+def shown(episode: Episode) -> list[int]:
+    """Return the classes that get a bar: all in their order, or the most probable ones first and the true one in any case."""
+    if len(episode.classes) <= BARS:
+        return list(range(len(episode.classes)))
+    shares = episode.probabilities
+    order = list(range(len(episode.classes))) if shares is None else np.argsort(-shares, kind="stable").tolist()
+    first = order[:BARS]
+    return first if episode.label in first else [*first[:-1], episode.label]
+
+
+def clean(name: str) -> str:
+    """Return a class name on one line."""
+    return " ".join(name.split())
+
+
+def shorten(text: str, width: int, size: int) -> str:
+    """Cut `text` to `width` pixels, with an ellipsis where something was cut."""
+    if font(size).getlength(text) <= width:
+        return text
+    while text and font(size).getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, which needs no file on this machine."""
+    return ImageFont.load_default(size)

@@ -1,0 +1,145 @@
+"""The retina: square glimpses cut out of a batch of images at any sub-pixel place, at one or several scales.
+
+Coordinates follow `torch.nn.functional.grid_sample` with align_corners=False: (x, y) = (-1, -1) is the outer corner of the
+top-left pixel and (1, 1) that of the bottom-right one, so a point (x, y) of a W x H image lies at pixel ((x + 1) W - 1) / 2.
+Pixels exist in this module only; everywhere else a place is (x, y) in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+Fill = Literal["zero", "reflect", "noise"]
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Images with a margin around them, so that every window of the retina lies inside.
+
+    The margin is painted once (zeros, the mirrored image, or noise from a fixed seed), hence a glimpse of the same place of the
+    same image is always the same.
+    """
+
+    pixels: UInt8[Tensor, "image channel padded_height padded_width"]
+    margin: int  # pixels on each side
+
+    @property
+    def image_height(self) -> int:
+        """Height of the images without margin, in pixels."""
+        return self.pixels.shape[2] - 2 * self.margin
+
+    @property
+    def image_width(self) -> int:
+        """Width of the images without margin, in pixels."""
+        return self.pixels.shape[3] - 2 * self.margin
+
+
+def paint(images: UInt8[Tensor, "image channel height width"], margin: int, fill: Fill = "zero") -> Canvas:
+    """Surround `images` with `margin` pixels of zeros, of their mirror image, or of uniform noise."""
+    if fill not in get_args(Fill):
+        raise ValueError(f"fill={fill!r}: expected one of {', '.join(get_args(Fill))}")
+    border = (margin, margin, margin, margin)
+    if fill == "reflect":
+        if margin >= min(images.shape[-2:]):
+            raise ValueError(
+                f"fill='reflect' can mirror at most {min(images.shape[-2:]) - 1} pixels of a {tuple(images.shape[-2:])} image, but these "
+                f"glimpses reach {margin} pixels beyond it: use smaller glimpses or scales, or fill='zero'"
+            )
+        rows = reflected(images.shape[2], margin, images.device)
+        columns = reflected(images.shape[3], margin, images.device)
+        return Canvas(images[:, :, rows[:, None], columns].contiguous(), margin)
+    pixels = functional.pad(images, border)
+    if fill == "noise":
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 256, pixels.shape, dtype=torch.uint8, generator=generator).to(images.device)
+        noise[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin] = images
+        pixels = noise
+    return Canvas(pixels.contiguous(), margin)
+
+
+def reflected(length: int, margin: int, device: torch.device) -> Int64[Tensor, " padded"]:
+    """Return the source positions of a mirrored row of `length` pixels with `margin` more on each side."""
+    place = torch.arange(-margin, length + margin, device=device).abs()
+    return torch.where(place >= length, 2 * (length - 1) - place, place)
+
+
+def margin_for(image_size: int, window: int, reach: float) -> int:
+    """Return the margin in pixels that windows of `window` pixels need, with centres in [-reach, reach]."""
+    return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2) + 1)
+
+
+def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env channel size size"]:
+    """Cut a `size` x `size` window around `centre` out of image `index[i]`, for every row i, by bilinear interpolation.
+
+    Values stay in [0, 255]. Where the window's edge falls on a pixel's edge the result equals slicing. Centres that would take the window
+    off the canvas are moved to the nearest place that does not.
+    """
+    store = canvas.pixels
+    _, channels, height, width = store.shape
+    # Every window of the canvas as one strided view: its first axis is the window's top-left pixel. A look-up along it
+    # copies rows of pixels without an index tensor per pixel, which is what makes the crop fast.
+    taps = size + 1
+    starts = store.numel() - (channels - 1) * height * width - (taps - 1) * (width + 1)
+    windows = store.as_strided((starts, channels, taps, taps), (1, height * width, width, 1))
+
+    corner = top_left(canvas, centre, size)
+    whole = corner.floor()
+    part = (corner - whole)[..., None, None, None]
+    column, row = whole.long().unbind(1)
+    pixels = windows.index_select(0, index * (channels * height * width) + row * width + column).float()
+    pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], part[:, 1])
+    return torch.lerp(pixels[..., :-1], pixels[..., 1:], part[:, 0])
+
+
+def top_left(canvas: Canvas, centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env 2"]:
+    """Return the top-left pixel (x, y) of each window on the canvas, fractional, kept at least one pixel inside its far edge."""
+    if canvas.image_height == canvas.image_width:  # one scale for both axes
+        half = canvas.image_width / 2
+        return (centre * half + (half - size / 2 + canvas.margin)).clamp(0, canvas.pixels.shape[3] - size - 1)
+    x, y = (
+        (centre[:, axis] * (side / 2) + (side / 2 - size / 2 + canvas.margin)).clamp(0, side + 2 * canvas.margin - size - 1)
+        for axis, side in enumerate((canvas.image_width, canvas.image_height))
+    )
+    return torch.stack([x, y], 1)
+
+
+def glimpse(
+    canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int, windows: tuple[int, ...]
+) -> Float[Tensor, "env scale_channel size size"]:
+    """Return the foveal glimpse: windows of several widths (pixels) at one centre, each shrunk to `size`, stacked as channels.
+
+    Values lie in [0, 1]. (Mnih et al. 2014, the glimpse sensor; Sermanet et al. 2015, the multi-resolution glimpse.)
+    """
+    patches = []
+    for window in windows:
+        patch = crop(canvas, index, centre, window)
+        patches.append(patch if window == size else shrink(patch, size))
+    stacked = patches[0] if len(patches) == 1 else torch.cat(patches, 1)
+    return stacked.mul_(1 / 255)
+
+
+def shrink(patch: Float[Tensor, "env channel height width"], size: int) -> Float[Tensor, "env channel size size"]:
+    """Resize patches to `size` pixels a side: block means for whole factors, else antialiased bilinear."""
+    height, width = patch.shape[-2:]
+    if height % size == 0 and width % size == 0:
+        return functional.avg_pool2d(patch, (height // size, width // size))
+    return functional.interpolate(patch, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def whole(canvas: Canvas, index: Int64[Tensor, " env"], size: int) -> Float[Tensor, "env channel size size"]:
+    """Return the whole image shrunk to `size` x `size`, values in [0, 1]: the first, coarse view."""
+    margin, pixels = canvas.margin, canvas.pixels
+    inside = pixels[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin]
+    return shrink(inside.index_select(0, index).float(), size).mul_(1 / 255)
+
+
+def to_pixels(place: Float[Tensor, "point 2"], height: int, width: int) -> Float[Tensor, "point 2"]:
+    """Return where places of a `height` x `width` image lie, (x, y) in pixels from the outer corner of its top-left pixel."""
+    return (place + 1) * place.new_tensor([width, height]) / 2

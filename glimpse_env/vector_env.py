@@ -1,0 +1,301 @@
+"""The core: `GlimpseVectorEnv`, batched episodes of looking at images, in torch on one device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from glimpse_env import checks, datasets, presets, rewards
+from glimpse_env.episode import State, advance, before_first, hashed_location, judge
+from glimpse_env.retina import Fill
+from glimpse_env.sensors import Sensor, make_sensor
+
+
+class GlimpseVectorEnv(VectorEnv):
+    """Look at images one glimpse at a time, and answer when sure.
+
+    Action space: Dict(`location` Box(-1, 1, (2,)): centre (x, y) of the next glimpse; `stop` Discrete(2): 1 = answer now;
+    `prediction` Box(0, 1, (num_classes,)): class scores, divided by their sum here, all zero = uniform).
+
+    Observation space: Dict(`glimpse`: the sensor's view, PixelSensor: (scale * channel, height, width) in [0, 1]; `location` (2,): where it
+    was taken; `step` (1,): t / max_glimpses), float32.
+
+    Rewards: `reward`, a name of `rewards.NAMED` or a callable on `rewards.Transition`.
+
+    Start: `reset` draws an image and shows glimpse 1. Episode e of row r shows entry e * num_envs + r of the seeded permutation (from its
+    start again when it is used up), so rows never depend on when others stop; order="once" shows every image exactly once, and rows
+    past the end are absorbing with info["valid"] False.
+
+    End: `stop` is 1 or t = max_glimpses: terminated, never truncated. The terminal observation repeats the last. Under
+    AutoresetMode.DISABLED a finished row is absorbing: reward 0, state frozen, terminated stays True (an extension of Gymnasium's
+    contract, with which a rollout is one rectangle); `reset(options={"reset_mask": ...})` starts chosen rows anew.
+
+    Info, every step, with `_key` masks: label, correct, loss (nats), glimpses, pixels, flops (both of the episode so far), valid.
+
+    All tensors live on `device`; `step`, and `reset` without a seed, make no host sync unless `validate` or `compact` is set. Returned
+    tensors are the environment's own: read them, do not write into them.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 - as Gymnasium declares it
+
+    def __init__(
+        self,
+        num_envs: int,
+        dataset: str | Path | datasets.MapStyle = "mnist",
+        *,
+        split: str = "train",
+        root: str | Path | None = None,
+        download: bool = True,
+        sensor: str | Sensor | None = None,
+        backbone: str | None = None,
+        weights: str | None = "DEFAULT",
+        image_size: int | None = None,
+        glimpse_size: int | None = None,
+        scales: tuple[float, ...] | None = None,
+        first_view: presets.FirstView | None = None,
+        initial_location: presets.InitialLocation | None = None,
+        location_range: float | None = None,
+        fill: Fill | None = None,
+        max_glimpses: int | None = None,
+        reward: str | rewards.Reward | None = None,
+        order: str = "shuffle",
+        autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+        device: torch.device | str = "cpu",
+        compact: bool = False,
+        validate: bool = False,
+    ) -> None:
+        """Load the data set and build the sensor.
+
+        Args:
+            num_envs: Rows.
+            dataset: A name ("mnist", "clutter"), a folder of class folders, or a map-style torch data set object.
+            split: "train", "test", or a fixed partition of the training images: "fit" and "validation".
+            root: Folder in which a relative data set folder is looked for (else GLIMPSE_DATA). Embedded sets need none.
+            download: Whether missing data may be fetched. Embedded, generated and user-given sets never need it.
+            sensor: "pixel", or an object that follows `sensors.Sensor`; None = pixel.
+            backbone: Network of a sensor that runs one; the pixel sensor takes none.
+            weights: The backbone's weights.
+            image_size: Side in pixels to which images are resized. Like the eight that follow, None = the data set's preset (`presets.py`).
+            glimpse_size: Side of the observed glimpse in pixels.
+            scales: Window widths in units of glimpse_size.
+            first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
+            initial_location: "center" or "random"; `reset(options={"locations": ...})` overrides it.
+            location_range: Where location +-1 lies, as a share of the half image.
+            fill: What lies off the image: "zero", "reflect" or "noise".
+            max_glimpses: T, the horizon.
+            reward: A name of `rewards.NAMED` or a callable; None = `rewards.Delayed()`.
+            order: "shuffle" (training) or "once" (evaluation).
+            autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.
+            device: Where the images and all tensors live.
+            compact: Show only unfinished rows to the sensor, so that stopping early saves time (costs a host sync a step).
+            validate: Check the values of actions and options too (costs a host sync a call).
+
+        Raises:
+            ValueError: An unknown name or a value outside its range; the message says which and what is allowed.
+            FileNotFoundError: The data set's folder is missing.
+        """
+        self.device = checks.device(device)
+        checks.count("num_envs", num_envs)
+        checks.choice("order", order, ("shuffle", "once"))
+        self.num_envs, self.order, self.compact, self.validate = num_envs, order, compact, validate
+        self.autoreset_mode = checks.autoreset(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.reward = rewards.make(reward)
+        self.preset = presets.resolve(
+            dataset,
+            image_size=image_size,
+            glimpse_size=glimpse_size,
+            scales=scales,
+            first_view=first_view,
+            initial_location=initial_location,
+            location_range=location_range,
+            fill=fill,
+            max_glimpses=max_glimpses,
+        )
+        self.images = datasets.load(dataset, split, root=root, download=download, image_size=self.preset.image_size)
+        self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
+        self._make_spaces()
+        self._make_constants()
+        self._state: State | None = None
+
+    def _make_spaces(self) -> None:
+        """Describe one row's observation and action, then the batch's."""
+        unit = {"location": spaces.Box(-1.0, 1.0, (2,), np.float32), "step": spaces.Box(0.0, 1.0, (1,), np.float32)}
+        answer = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
+        self.single_observation_space = spaces.Dict(self.sensor.space | unit)
+        self.single_action_space = spaces.Dict({"location": unit["location"], "stop": spaces.Discrete(2), "prediction": answer})
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def _make_constants(self) -> None:
+        """Lay out on the device what `step` looks up, by t where it depends on t."""
+        steps = torch.arange(self.preset.max_glimpses + 1, device=self.device)
+        self._fraction = (steps / self.preset.max_glimpses)[:, None]
+        self._pixels, self._flops = (first + (steps - 1) * later for first, later in (self.sensor.pixels, self.sensor.flops))
+        self._labels = self.images.labels.to(self.device)
+        self._everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        self._nobody = ~self._everyone
+        self._centre = torch.zeros(self.num_envs, 2, device=self.device)
+        self._masks = tuple(f"_{name}" for name in ("label", "correct", "loss", "glimpses", "pixels", "flops", "valid"))
+        self._chance_loss = math.log(len(self.images.classes))
+
+    @torch.no_grad()
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Start an episode in every row (or in those of `reset_mask`); return the observation and info of all.
+
+        Args:
+            seed: Draws a new order of the images and starts at its beginning; None goes on where the rows are.
+            options: `indices` (env,) int64 chooses the images; `locations` (env, 2) the place of glimpse 1; `reset_mask` (env,) bool the
+                rows to start (AutoresetMode.DISABLED only). Tensors on the environment's device.
+        """
+        options = options or {}
+        checks.is_open(self.closed)
+        checks.seed(seed)
+        checks.reset_options(options, self.num_envs, len(self.images), self.autoreset_mode, self.validate)
+        checks.partial_reset(options, seed, first=self._state is None)
+        state = self._state
+        if seed is not None or state is None:
+            super().reset(seed=seed)
+            state = self._permute(int(self.np_random.integers(2**62)))
+        fresh = options.get("reset_mask", self._everyone)
+        return self._show(self._begin(state, fresh, options.get("indices"), options.get("locations")))
+
+    @torch.no_grad()
+    def step(
+        self, actions: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
+        """Answer or look on, in every row. Returns observation, reward, terminated, truncated (never) and info."""
+        before = self._ready()
+        location, stop, prediction = checks.action(actions, self.num_envs, len(self.images.classes), self.validate)
+        stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
+        correct, loss = judge(prediction, before.label)
+        reward = self._reward(before, stop, correct, loss)
+        state = advance(before, location, stop, correct, loss)
+        terminated, final = state.done, {}
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            state = self._begin(state, before.done)
+            terminated = state.done
+        elif self.autoreset_mode == AutoresetMode.SAME_STEP:
+            final = {"final_obs": self._seen, "_final_obs": stop, "final_info": self._info(state, stop), "_final_info": stop}
+            state = self._begin(state, state.done)
+        observation, info = self._show(state)
+        return observation, reward, terminated, self._nobody, info | final
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later `load_state_dict` needs to go on with the same episodes (before any reset: nothing)."""
+        if self._state is None:
+            return {}
+        return {"seed": self._seed, "state": asdict(self._state), "np_random": self.np_random.bit_generator.state}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, on an environment made with the same arguments."""
+        if not saved:
+            self._state = None
+            return
+        checks.saved_state(saved, State.__dataclass_fields__, self.num_envs, len(self.images))
+        super().reset(seed=0)
+        self.np_random.bit_generator.state = saved["np_random"]
+        self._permute(saved["seed"])
+        self._show(State(**{name: value.to(self.device) for name, value in saved["state"].items()}))
+
+    def image(self, row: int) -> UInt8[Tensor, "channel height width"]:
+        """Return the whole image that a row shows, for drawing."""
+        return self.images.images[int(self._ready().index[row].item())]
+
+    def label(self, row: int) -> int:
+        """Return the class of the image that a row shows, for drawing."""
+        return int(self._ready().label[row].item())
+
+    def _permute(self, seed: int) -> State:
+        """Draw the order of the images, forget what was seen, and return the state before every row's first episode."""
+        self._seed = seed
+        self._permutation = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed)).to(self.device)
+        self._seen: dict[str, Tensor] = {}
+        return before_first(self.num_envs, self._chance_loss, self.device)
+
+    def _begin(
+        self,
+        state: State,
+        fresh: Bool[Tensor, " env"],
+        indices: Int64[Tensor, " env"] | None = None,
+        locations: Float[Tensor, "env 2"] | None = None,
+    ) -> State:
+        """Start the next episode of the rows in `fresh`; the others are left as they are."""
+        place = state.place.add(fresh, alpha=self.num_envs)
+        done, valid = state.done & ~fresh, state.valid | fresh
+        if self.order == "once" and indices is None:
+            past = fresh & (place >= len(self.images))
+            done, valid, fresh = done | past, valid & ~past, fresh & ~past
+            place = torch.where(fresh, place, state.place)
+        drawn = self._permutation.index_select(0, place % len(self.images)) if indices is None else indices.long()
+        index = torch.where(fresh, drawn, state.index)
+        first = self._initial(index, place) if locations is None else locations.clamp(-1, 1).float()
+        return State(
+            place=place,
+            index=index,
+            label=self._labels.index_select(0, index),
+            step=state.step.masked_fill(fresh, 1),
+            location=torch.where(fresh[:, None], first, state.location),
+            correct=state.correct & ~fresh,
+            loss=state.loss.masked_fill(fresh, self._chance_loss),
+            done=done,
+            valid=valid,
+        )
+
+    def _initial(self, index: Int64[Tensor, " env"], place: Int64[Tensor, " env"]) -> Float[Tensor, "env 2"]:
+        """Return where glimpse 1 is taken: the centre, or a place hashed from seed, image and episode (not from the row)."""
+        if self.preset.initial_location == "center" or self.sensor.whole_first:
+            return self._centre
+        return hashed_location(index, place // self.num_envs, self._seed)
+
+    def _ready(self) -> State:
+        """Return the state, or say why there is none to step from."""
+        checks.is_open(self.closed)
+        if self._state is None:
+            raise RuntimeError("step() before reset(): call reset() once to draw the first images")
+        return self._state
+
+    def _reward(
+        self, state: State, stop: Bool[Tensor, " env"], correct: Bool[Tensor, " env"], loss: Float[Tensor, " env"]
+    ) -> Float[Tensor, " env"]:
+        """Return the reward of the rows still running; 0 for the others."""
+        reward = self.reward(rewards.Transition(state.step, stop, correct, loss, state.loss))
+        checks.shape("the reward callable's result", reward, (self.num_envs,), floating=True)
+        return reward.masked_fill(state.done, 0.0)
+
+    def _show(self, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Make `state` the present one, and return its observation and info."""
+        seen = self._look(state) | {"location": state.location, "step": self._fraction.index_select(0, state.step)}
+        self._state, self._seen = state, seen
+        return dict(seen), self._info(state, self._everyone)
+
+    def _look(self, state: State) -> dict[str, Tensor]:
+        """Return what the sensor sees; with `compact`, only unfinished rows go through it and the others keep what they saw."""
+        if not self.compact or not self._seen:
+            return self.sensor.observe(state.index, state.location, state.step)
+        rows = (~state.done).nonzero().squeeze(1)
+        part = self.sensor.observe(state.index[rows], state.location[rows], state.step[rows])
+        return {name: self._seen[name].index_copy(0, rows, value) for name, value in part.items()}
+
+    def _info(self, state: State, mask: Bool[Tensor, " env"]) -> dict[str, Any]:
+        """Return what may be known about each row but not seen by its agent, and for which rows."""
+        info: dict[str, Any] = {
+            "label": state.label,
+            "correct": state.correct,
+            "loss": state.loss,
+            "glimpses": state.step,
+            "pixels": self._pixels.index_select(0, state.step),
+            "flops": self._flops.index_select(0, state.step),
+            "valid": state.valid,
+        }
+        return info | dict.fromkeys(self._masks, mask)

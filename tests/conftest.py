@@ -1,0 +1,89 @@
+"""Shared by all tests: shapes are checked on every call, one thread, and a small data set of distinct images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import jaxtyping
+import pytest
+import torch
+from beartype import BeartypeConf, beartype
+from torch import Tensor
+
+typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for pyright
+
+with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
+    import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
+    from glimpse_env import GlimpseVectorEnv
+
+IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
+
+
+class Noise(torch.utils.data.Dataset):
+    """23 grey images of 12 x 12 random pixels in 5 classes: no two alike, so a picture tells its index."""
+
+    classes = tuple("abcde")
+
+    def __init__(self) -> None:
+        """Draw the pixels."""
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return IMAGES
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return an image and its class."""
+        if not 0 <= index < IMAGES:
+            raise IndexError(index)
+        return self.images[index], index % CLASSES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors gain nothing from threads, and other processes want the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Leave wrong types to the package itself, as outside the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def noise() -> Noise:
+    """The small data set."""
+    return Noise()
+
+
+@pytest.fixture(scope="session")
+def make(noise: Noise) -> Callable[..., GlimpseVectorEnv]:
+    """Build the core over the small data set: 4 x 4 glimpses, horizon 4."""
+    defaults = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON}
+
+    def build(num_envs: int = 4, **options: object) -> GlimpseVectorEnv:
+        return GlimpseVectorEnv(num_envs, noise, **(defaults | options))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def act() -> Callable[..., dict[str, Tensor]]:
+    """Draw an action for every row from a seed; `stop` overrides the random stops (one in three)."""
+
+    def draw(rows: int, seed: int, stop: object = None) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        location = torch.rand(rows, 2, generator=generator) * 2 - 1
+        prediction = torch.rand(rows, CLASSES, generator=generator)
+        drawn = (torch.rand(rows, generator=generator) < 1 / 3).long()
+        return {
+            "location": location,
+            "prediction": prediction,
+            "stop": drawn if stop is None else torch.as_tensor(stop).long().expand(rows),
+        }
+
+    return draw

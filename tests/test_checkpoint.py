@@ -1,0 +1,48 @@
+"""Files are whole or absent, and foreign ones are refused by name."""
+
+import pickle
+
+import pytest
+import torch
+
+from glimpse_env.learning import checkpoint
+
+
+def test_round_trip(tmp_path):
+    checkpoint.save(tmp_path / "a.pt", {"weights": {"w": torch.arange(3)}, "note": "hi"})
+    found = checkpoint.load(tmp_path / "a.pt")
+    assert found["note"] == "hi"
+    assert found["weights"]["w"].tolist() == [0, 1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_interrupted_write_leaves_the_previous_file_whole(tmp_path, monkeypatch):
+    target = tmp_path / "a.pt"
+    checkpoint.save(target, {"note": "first"})
+
+    def broken(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.os, "fsync", broken)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(target, {"note": "second"})
+    assert checkpoint.load(target)["note"] == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off", pickle.dumps({"format": "glimpse-checkpoint"}, 2)])
+def test_unreadable_file_is_named(tmp_path, content):
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bad\.pt is (not readable as a checkpoint|a torch file but no)"):
+        checkpoint.load(tmp_path / "bad.pt")
+
+
+def test_foreign_and_outdated_checkpoints(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
+    with pytest.raises(ValueError, match=r"foreign\.pt is a torch file but no glimpse-checkpoint"):
+        checkpoint.load(tmp_path / "foreign.pt")
+    torch.save({"format": "glimpse-checkpoint", "version": 99}, tmp_path / "new.pt")
+    with pytest.raises(ValueError, match="version 99"):
+        checkpoint.load(tmp_path / "new.pt")
+    with pytest.raises(FileNotFoundError, match=r"none\.pt"):
+        checkpoint.load(tmp_path / "none.pt")

@@ -1,0 +1,88 @@
+"""Gradient flow per head, exact cells, and what the stop head may see."""
+
+import pytest
+import torch
+from torch import nn
+
+from glimpse_env.learning.networks import Architecture, LSTMCell, RecurrentAttention, State, confidence
+
+
+def network(**options):
+    torch.manual_seed(0)
+    return RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, **options))
+
+
+def looked(net, rows=5, step=1):
+    observation = {"glimpse": torch.rand(rows, 1, 8, 8), "location": torch.rand(rows, 2) * 2 - 1, "step": torch.full((rows, 1), step / 7)}
+    return net(observation, net.begin(rows))
+
+
+def test_lstm_cell_equals_torch():
+    ours, theirs = LSTMCell(6, 4), nn.LSTMCell(6, 4)
+    order = torch.cat([torch.arange(4) + 4 * gate for gate in (0, 1, 3, 2)])  # torch keeps (enter, keep, fresh, leave)
+    with torch.no_grad():
+        theirs.weight_ih.copy_(ours.input.weight[order])
+        theirs.bias_ih.copy_(ours.input.bias[order])
+        theirs.weight_hh.copy_(ours.recur.weight[order])
+        theirs.bias_hh.zero_()
+    feature, state = torch.randn(3, 6), State(torch.randn(3, 4), torch.randn(3, 4))
+    found, wanted = ours(feature, state), theirs(feature, tuple(state))
+    assert torch.allclose(found.hidden, wanted[0], atol=1e-6)
+    assert torch.allclose(found.cell, wanted[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("core", ["rnn", "lstm"])
+@pytest.mark.parametrize("where", ["linear", "fourier"])
+def test_the_locator_learns_from_the_policy_and_not_from_the_classes(core, where):
+    net = network(core=core, where=where)
+    heads, _ = looked(net)
+    heads.logits.sum().backward(retain_graph=True)
+    assert net.locator.weight.grad is None
+    assert net.classifier.weight.grad.abs().sum() > 0
+    heads.mean.sum().backward()
+    assert net.locator.weight.grad.abs().sum() > 0
+
+
+def test_confidence_features_pass_no_gradient_to_the_classifier():
+    net = network(stop_input="confidence")
+    heads, _ = looked(net)
+    nn.init.ones_(net.stopper[2].weight)
+    looked(net)[0].stop.sum().backward()
+    assert net.classifier.weight.grad is None
+    assert net.stopper[0].weight.grad.abs().sum() > 0
+
+
+def test_the_state_stop_head_reaches_the_core():
+    net = network(stop_input="state")
+    nn.init.ones_(net.stopper[2].weight)
+    looked(net)[0].stop.sum().backward()
+    assert net.core.recur.weight.grad is not None
+
+
+def test_the_baseline_does_not_shape_the_state():
+    net = network()
+    looked(net)[0].baseline.sum().backward()
+    assert net.glimpse.what.weight.grad is None
+    assert net.baseline.weight.grad.abs().sum() > 0
+
+
+def test_confidence_features_by_hand():
+    logits = torch.tensor([[0.7, 0.2, 0.1]]).log()
+    features = confidence(logits, torch.tensor([[0.0, 1.0]]))[0]
+    p = torch.tensor([0.7, 0.2, 0.1])
+    assert features[0].item() == pytest.approx(torch.tensor(0.7 / 0.3).log().item(), abs=1e-4)
+    assert features[1].item() == pytest.approx(0.5, abs=1e-4)
+    assert features[2].item() == pytest.approx((-(p * p.log()).sum()).log().item(), abs=1e-4)
+    assert features[3:].tolist() == [0, 1]
+
+
+def test_confidence_features_are_finite_when_sure():
+    assert confidence(torch.tensor([[100.0, 0.0, -100.0]]), torch.zeros(1, 0)).isfinite().all()
+
+
+def test_rows_do_not_see_each_other():
+    net = network()
+    observation = {"glimpse": torch.rand(4, 1, 8, 8), "location": torch.rand(4, 2), "step": torch.full((4, 1), 1 / 7)}
+    together = net(observation, net.begin(4))[0].logits
+    alone = net({name: value[1:2] for name, value in observation.items()}, net.begin(1))[0].logits
+    assert torch.allclose(together[1:2], alone, atol=1e-6)

@@ -1,0 +1,121 @@
+"""Rollouts and evaluation: one rectangle, exact log-probabilities, and every stopping rule from one trajectory."""
+
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+from glimpse_env import Delayed, GlimpseVectorEnv
+from glimpse_env.learning import evaluation, objectives, reinforce
+from glimpse_env.learning.networks import Architecture, RecurrentAttention
+from glimpse_env.learning.rollout import Behaviour, collect
+
+
+@pytest.fixture(scope="module")
+def env():
+    return GlimpseVectorEnv(32, "mnist", split="validation", reward=Delayed(0.9), autoreset_mode=AutoresetMode.DISABLED)
+
+
+@pytest.fixture
+def agent():
+    torch.manual_seed(0)
+    network = RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16))
+    torch.nn.init.normal_(network.stopper[2].weight, std=0.2)  # a stop head with opinions
+    torch.nn.init.zeros_(network.stopper[2].bias)
+    return network
+
+
+def rolled(env, agent, **behaviour):
+    generator = torch.Generator().manual_seed(1)
+    env.reset(seed=0)
+    return collect(env, agent, Behaviour(7, **behaviour), generator)
+
+
+def test_reward_is_gamma_to_the_t_for_right_answers_only(env, agent):
+    rollout = rolled(env, agent, sigma=0.1, stop="sample")
+    taken = rollout.active.sum(0)
+    right = (rollout.correct & rollout.stopped).any(0)
+    assert taken.unique().numel() > 1
+    assert torch.allclose(rollout.rewards.sum(0), 0.9**taken * right)
+    assert (rollout.rewards[~rollout.stopped] == 0).all()
+    assert (rollout.stopped.sum(0) == 1).all()
+
+
+def test_finished_rows_stay_where_they_are(env, agent):
+    rollout = rolled(env, agent, sigma=0.1, stop="sample")
+    for row in range(env.num_envs):
+        end = int(rollout.active[:, row].sum()) - 1
+        assert (rollout.locations[end:, row] == rollout.locations[end, row]).all()
+        assert not rollout.active[end + 1 :, row].any()
+
+
+def test_masked_steps_get_no_gradient(env, agent):
+    rollout = rolled(env, agent, sigma=0.1, stop="sample")
+    rollout.logits.retain_grad()
+    rollout.location_log_prob.retain_grad()
+    sum(objectives.looking(2, True, 1.0, decide=True)(rollout).values()).backward()
+    assert (rollout.logits.grad[~rollout.active] == 0).all()
+    assert (rollout.logits.grad[rollout.active].abs().sum(-1) > 0).all()
+    ended = ~rollout.active | rollout.stopped
+    assert (rollout.location_log_prob.grad[ended] == 0).all()
+
+
+def test_log_probability_is_that_of_the_unclamped_sample(env, agent):
+    rollout = rolled(env, agent, sigma=2.0)  # most samples are clamped by the environment
+    assert rollout.locations.abs().max() <= 1
+    peak = reinforce.gaussian_log_prob(torch.zeros(1, 2), torch.zeros(1, 2), 2.0).item()
+    assert rollout.location_log_prob.max().item() < peak
+    # E[log N] = peak - 1 (half a unit for each of two axes), which clamped samples would miss by far
+    assert rollout.location_log_prob.mean().item() == pytest.approx(peak - 1, abs=0.15)
+
+
+def test_no_gradient_flows_through_the_crop_or_the_place(env, agent):
+    rollout = rolled(env, agent, sigma=0.1)
+    reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, True).backward()
+    assert agent.locator.weight.grad is None
+    agent.zero_grad()
+    rollout = rolled(env, agent, sigma=0.1)
+    reinforce.policy_loss(rollout.location_log_prob, torch.rand(7, 32), rollout.active).backward()
+    assert agent.locator.weight.grad.abs().sum() > 0
+
+
+def test_learned_start_is_used_and_learns(env):
+    network = RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, learned_start=True))
+    torch.nn.init.constant_(network.locator.bias, 0.5)
+    still = rolled(env, network)
+    assert torch.allclose(still.locations[0], torch.tensor(0.5).tanh().expand(32, 2))
+    moved = rolled(env, network, sigma=0.1)
+    moved.first_log_prob.sum().backward()
+    assert network.locator.bias.grad.abs().sum() > 0
+
+
+def test_evaluation_sees_every_image_once_and_matches_stopping_rollouts(agent):
+    env = evaluation.environment({"dataset": "mnist"}, "validation", "cpu", rows=700)  # 5,000 is no multiple: the last batch is padded
+    looks = evaluation.look(env, agent, 7)
+    assert looks.index.tolist() == list(range(5000))
+    assert torch.equal(looks.labels, env.images.labels)
+    stopped = GlimpseVectorEnv(5000, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED)
+    with torch.no_grad():
+        rollout = collect(stopped, agent, Behaviour(7, stop="likely"), torch.Generator(), torch.arange(5000))
+    row = evaluation.summary(looks, dynamic=True)
+    assert row["mean_glimpses"] == pytest.approx(rollout.active.sum(0).float().mean().item(), abs=1e-3)
+    assert row["accuracy"] == pytest.approx((rollout.correct & rollout.stopped).any(0).float().mean().item(), abs=1e-3)
+    assert sum(row["glimpse_histogram"]) == row["images"] == 5000
+
+
+def test_threshold_rule_by_hand():
+    looks = evaluation.Looks(
+        index=torch.arange(2),
+        labels=torch.tensor([1, 2]),
+        answers=torch.tensor([[1, 0], [1, 2], [0, 2]]),
+        confidence=torch.tensor([[0.6, 0.4], [0.9, 0.5], [1.0, 0.6]]),
+        stop=torch.tensor([[0.1, 0.2], [0.6, 0.1], [0.0, 0.0]]),
+        locations=torch.zeros(3, 2, 2),
+    )
+    assert evaluation.threshold_stops(looks, 0.5).tolist() == [0, 2]
+    assert evaluation.threshold_stops(looks, 0.95).tolist() == [2, 2]
+    assert evaluation.learned_stops(looks).tolist() == [1, 2]
+    row = evaluation.summary(looks, dynamic=True, thresholds=(0.5,))
+    assert (row["accuracy"], row["mean_glimpses"]) == (1.0, 2.5)
+    assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, "accuracy": 1.0}]
+    assert row["per_step_accuracy"] == [0.5, 1.0, 0.5]
+    assert evaluation.summary(looks, dynamic=False)["mean_glimpses"] == 3

@@ -1,0 +1,108 @@
+"""The pixel sensor: what it shows, what it costs, what it refuses; and a user's own sensor in its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, Sensor, retina
+
+
+@pytest.fixture
+def images() -> ImageSet:
+    """Six random colour images of 10 x 14 pixels."""
+    pixels = torch.randint(0, 256, (6, 3, 10, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ImageSet(pixels, torch.arange(6) % 2, ("cat", "dog"))
+
+
+def ask(sensor: Sensor, index: list[int], location: list[list[float]], step: list[int]) -> Tensor:
+    """Return the glimpses of some images."""
+    return sensor.observe(torch.tensor(index), torch.tensor(location), torch.tensor(step))["glimpse"]
+
+
+def test_a_glimpse_is_the_retinas_at_the_reach(images: ImageSet) -> None:
+    sensor = PixelSensor(images, glimpse_size=4, scales=(1.0, 2.0), location_range=0.5)
+    location = torch.tensor([[0.3, -0.8], [1.0, 1.0]])
+    index = torch.tensor([5, 2])
+    expected = retina.glimpse(sensor.canvas, index, location * 0.5, 4, (4, 8))
+    torch.testing.assert_close(sensor.observe(index, location, torch.tensor([2, 3]))["glimpse"], expected)
+    assert expected.shape == (2, 6, 4, 4)
+
+
+def test_by_default_the_smallest_window_just_stays_inside(images: ImageSet) -> None:
+    sensor = PixelSensor(images, glimpse_size=4)
+    assert sensor.reach == pytest.approx(1 - 4 / 10)
+    corner = ask(sensor, [1], [[-0.0, -1.0]], [2])
+    torch.testing.assert_close(corner[0], images.images[1, :, :4, 5:9] / 255)
+
+
+def test_a_whole_first_view_is_shown_at_step_one_only(images: ImageSet) -> None:
+    sensor = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0), first_view="image")
+    found = ask(sensor, [0, 0, 3], [[0.1, 0.2]] * 3, [1, 2, 1])
+    whole = retina.whole(sensor.canvas, torch.tensor([0, 3]), 5)
+    torch.testing.assert_close(found[[0, 2]], torch.cat([whole, whole], 1))
+    plain = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0))
+    torch.testing.assert_close(found[1:2], ask(plain, [0], [[0.1, 0.2]], [2]))
+    assert sensor.whole_first
+    assert not plain.whole_first
+
+
+def test_pixels_count_what_the_network_is_fed(images: ImageSet) -> None:
+    assert PixelSensor(images, glimpse_size=4, scales=(1.0, 2.0)).pixels == (32, 32)
+    assert PixelSensor(images, glimpse_size=4, scales=(1.0, 2.0), first_view="image").pixels == (16, 32)
+
+
+def test_values_stay_in_the_space(images: ImageSet) -> None:
+    for fill in ("zero", "reflect", "noise"):
+        sensor = PixelSensor(images, glimpse_size=6, location_range=1.0, fill=fill)
+        box = sensor.space["glimpse"]
+        for corner in ([-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [0.123, -0.77]):
+            assert box.contains(ask(sensor, [2], [corner], [2])[0].numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"glimpse_size": 11}, "glimpse_size=11.*10"),
+        ({"glimpse_size": 0}, "glimpse_size=0"),
+        ({"glimpse_size": 4, "scales": ()}, "scales"),
+        ({"glimpse_size": 4, "scales": (0.0,)}, "scales"),
+        ({"glimpse_size": 4, "scales": (1.0, math.nan)}, "scales"),
+        ({"glimpse_size": 4, "location_range": -0.1}, "location_range=-0.1"),
+        ({"glimpse_size": 4, "first_view": "map"}, "first_view='map'.*image, glimpse"),
+        ({"glimpse_size": 4, "fill": "white"}, "fill='white'.*zero, reflect, noise"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_bad_option_is_refused_by_name(images: ImageSet, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PixelSensor(images, **options)
+
+
+class Coordinates:
+    """A sensor that shows nothing but where it looks, and tells its cost."""
+
+    reach, windows, whole_first = 1.0, (1,), False
+    pixels, flops = (1, 2), (100, 10)
+    space = {"where": spaces.Box(-1.0, 1.0, (2,), np.float32)}  # noqa: RUF012 - a protocol attribute
+
+    def observe(self, index: Tensor, location: Tensor, step: Tensor) -> dict[str, Tensor]:
+        """Return the place."""
+        return {"where": location}
+
+
+def test_a_users_sensor_takes_its_place(make: Callable[..., GlimpseVectorEnv], act: Callable) -> None:
+    env = make(2, sensor=Coordinates())
+    env.reset(seed=0)
+    action = act(2, seed=0, stop=0)
+    observation, _, _, _, info = env.step(action)
+    assert set(env.single_observation_space) == set(observation) == {"where", "location", "step"}
+    torch.testing.assert_close(observation["where"], action["location"])
+    assert info["pixels"].tolist() == [3, 3]
+    assert info["flops"].tolist() == [110, 110]

@@ -1,0 +1,161 @@
+"""Whole runs on a small folder of pictures: resume, Ctrl-C, results, bad input."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glimpse_env import datasets
+from glimpse_env.learning import checkpoint, results, run, training
+from glimpse_env.learning.augment import affine
+from glimpse_env.learning.options import PAPER, Options, parse
+from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
+
+SMALL = {"epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two classes of pictures, left or right half bright."""
+    folder = tmp_path_factory.mktemp("pictures")
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", 10)):
+        for name in ("left", "right"):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = noise.integers(0, 100, (224, 224, 3), dtype=np.uint8)
+                pixels[:, :112] += np.uint8(100 * (name == "left"))
+                pixels[:, 112:] += np.uint8(100 * (name == "right"))
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["agent.py"])
+
+
+def ram(options):
+    return run.execute("ram", options, lambda network, horizon: [lambda: look_stage(options, network, horizon)])
+
+
+def dtram(options):
+    stages = [look_stage] * (options.ram is None) + [stop_stage]
+    plan = lambda network, horizon: [(lambda stage=stage: stage(options, network, horizon)) for stage in stages]  # noqa: E731
+    return run.execute("dtram", options, plan, stop_input=options.stop_input, start=options.ram)
+
+
+def weights(out):
+    return checkpoint.load(out / "checkpoint.pt")["network"]
+
+
+def test_resume_continues_the_same_run(pictures, tmp_path, monkeypatch):
+    whole = StopOptions(dataset=pictures, out=tmp_path / "whole", **SMALL, stop_epochs=2)
+    dtram(whole)
+    broken = StopOptions(dataset=pictures, out=tmp_path / "broken", **SMALL, stop_epochs=2)
+    real, calls = training.run_epoch, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) in (2, 4):
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(training, "run_epoch", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        dtram(broken)
+    assert stop.value.code == 130
+    results.write(broken.out / "checkpoint.pt")  # what Ctrl-C leaves can be evaluated
+    again = StopOptions(**{**broken.__dict__, "resume": True})
+    with pytest.raises(SystemExit):
+        dtram(again)
+    dtram(again)
+    expected = weights(whole.out)
+    for name, value in weights(broken.out).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_result_and_files(pictures, tmp_path, capsys):
+    row = dtram(StopOptions(dataset=pictures, out=tmp_path / "run", **SMALL, stop_epochs=1))
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == json.loads(json.dumps(row))
+    needed = "agent dataset split images accuracy mean_glimpses glimpse_histogram per_step_accuracy threshold_curve train_seconds device seed command versions"
+    assert set(needed.split()) <= set(row)
+    assert (row["images"], row["split"], len(row["per_step_accuracy"])) == (20, "test", 3)
+    for picture in ("learning_curves", "stopping_histogram", "fixation_paths", "accuracy_against_glimpses"):
+        with Image.open(tmp_path / "run" / f"{picture}.png") as drawn:
+            assert drawn.size[0] > 100
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("dtram")
+    validation = results.write(tmp_path / "run" / "checkpoint.pt", split="validation")
+    assert validation["images"] == 4
+
+
+def test_stop_stage_leaves_the_frozen_ram_alone(pictures, tmp_path):
+    ram(Options(dataset=pictures, out=tmp_path / "ram", **SMALL))
+    options = StopOptions(dataset=pictures, out=tmp_path / "dtram", **SMALL, stop_epochs=1, ram=tmp_path / "ram" / "checkpoint.pt")
+    dtram(options)
+    before, after = weights(tmp_path / "ram"), weights(tmp_path / "dtram")
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) != name.startswith("stopper"), name
+
+
+@pytest.mark.parametrize("stop_gradient", ["exact", "sampled"])
+@pytest.mark.parametrize("finetune", ["stop", "all"])
+@pytest.mark.parametrize("variant", [{"samples": 1, "core": "rnn", "where": "linear", "learned_start": True, "optimizer": "sgd"}, {"optimizer": "adamw"}])
+def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, variant):
+    small = SMALL | {"epochs": 1} | variant
+    options = StopOptions(dataset=pictures, out=tmp_path, **small, stop_epochs=1, stop_gradient=stop_gradient, finetune=finetune, stop_input="state")
+    assert 0 <= dtram(options)["accuracy"] <= 1
+    history = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]
+    assert [row["stage"] for row in history] == ["look", "stop"]
+    assert all(np.isfinite(row["loss"]) for row in history)
+
+
+def test_supervision_and_curriculum_can_be_switched_off(pictures, tmp_path):
+    ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 3}, curriculum=0.9))
+    grown = [row["mean_glimpses"] for row in checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]]
+    assert grown == sorted(grown)
+    assert grown[0] < grown[-1]
+    ram(Options(dataset=pictures, out=tmp_path, **SMALL, curriculum=0, supervision=False))
+    grown = [row["mean_glimpses"] for row in checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]]
+    assert grown == [3, 3]
+
+
+def test_augmentation_is_small_and_seeded():
+    images = datasets.load("mnist", "test").images[:64]
+    moved = affine(images, torch.Generator().manual_seed(0))
+    assert torch.equal(moved, affine(images, torch.Generator().manual_seed(0)))
+    assert not torch.equal(moved, affine(images, torch.Generator().manual_seed(1)))
+    ink = moved.float().sum((1, 2, 3)) / images.float().sum((1, 2, 3))
+    assert 0.7 < ink.min() < ink.max() < 1.4
+
+
+def test_presets_of_the_command_line():
+    presets = {"paper": Options(paper=True, **PAPER)}
+    chosen = parse(Options, presets, "", ["--paper", "--epochs", "3"])
+    assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs) == (True, "rnn", 20, 3)
+    assert parse(Options, presets, "", []) == Options()
+
+
+def test_bad_input_says_what_is_allowed(pictures, tmp_path):
+    def refused(pattern, **options):
+        with pytest.raises(SystemExit, match=pattern):
+            ram(Options(out=tmp_path, **{**SMALL, "dataset": pictures, **options}))
+
+    refused("dataset='mnits'", dataset="mnits")
+    refused("cuda:9", device="cuda:9")
+    refused("--batch 1000: the data set has 44 training images", batch=1000)
+    refused("no checkpoint at", resume=True)
+    ram(Options(dataset=pictures, out=tmp_path, **SMALL))
+    refused("was made with --seed 0", resume=True, seed=1)
+    (tmp_path / "checkpoint.pt").write_bytes(b"rubbish")
+    refused("not readable as a checkpoint", resume=True)
+
+
+def test_a_checkpoint_is_refused_on_another_kind_of_data(pictures, tmp_path):
+    ram(Options(dataset=pictures, out=tmp_path, **SMALL))
+    with pytest.raises(ValueError, match="2 classes; this data set has"):
+        results.write(Path(tmp_path) / "checkpoint.pt", dataset="mnist")
