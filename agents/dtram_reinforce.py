@@ -5,9 +5,9 @@
     python agents/dtram_reinforce.py --paper          # the paper's own settings
     python agents/dtram_reinforce.py --ram runs/ram_reinforce-mnist-0/checkpoint.pt --gamma 0.98   # stop head for a trained RAM
 
-Two stages, as in the paper: train a RAM with a growing number of glimpses, then teach it to stop for gamma^t if right. Deviations of the default settings,
-each undone by `--paper`: those of ram_reinforce.py, and for stopping the exact gradient over all stopping times, confidence features instead of
-the recurrent state, and a frozen RAM.
+Two stages, as in the paper: train a RAM with a growing number of glimpses, then teach it to stop for gamma^t if right. Deviations
+of the default settings, each undone by `--paper`: those of ram_reinforce.py, and for stopping the exact gradient over all
+stopping times, confidence features instead of the recurrent state, and a frozen RAM.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, the plots and the row.
 
-    python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
-    python agents/evaluate.py CHECKPOINT --split validation --device cuda
+python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
+python agents/evaluate.py CHECKPOINT --split validation --device cuda
 """
 
 from __future__ import annotations

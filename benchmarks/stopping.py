@@ -2,8 +2,9 @@
 
     python benchmarks/stopping.py runs/ram_reinforce-mnist-0/checkpoint.pt
 
-For every gamma, trains a stop head for the given RAM (a minute each; finished ones are found again), evaluates every test image once, and compares
-with the rule "stop when max softmax > threshold", linear between the thresholds. Differences are paired over images; the interval is a bootstrap.
+For every gamma, trains a stop head for the given RAM (a minute each; finished ones are found again), evaluates every test image
+once, and compares with the rule "stop when max softmax > threshold", linear between the thresholds. Differences are paired over
+images; the interval is a bootstrap.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def rule_at(looks: evaluation.Looks, glimpses: float) -> Tensor:
     means = [(when + 1).float().mean().item() for when in stops]
     right = [looks.correct.gather(0, when[None])[0].float() for when in stops]
     if not means[0] <= glimpses <= means[-1]:
-        raise SystemExit(f"{glimpses:.2f} mean glimpses lie outside the rule's curve ({means[0]:.2f} to {means[-1]:.2f}): no equal point to compare")
+        raise SystemExit(
+            f"{glimpses:.2f} mean glimpses lie outside the rule's curve ({means[0]:.2f} to {means[-1]:.2f}): no equal point to compare"
+        )
     above = next(i for i, mean in enumerate(means) if mean >= glimpses)
     below = max(0, above - 1)
     share = (glimpses - means[below]) / (means[above] - means[below]) if means[above] > means[below] else 1.0
@@ -96,8 +99,8 @@ def main(options: Stopping) -> None:
     for row in rows:
         low, high = row["interval"]
         print(
-            f"{row['gamma']:>6} {row['mean_glimpses']:>9.2f} {row['learned_error']:>10.2f} {row['rule_error']:>8.2f} {row['difference']:>+11.3f}"
-            f"   [{low:+.3f}, {high:+.3f}]"
+            f"{row['gamma']:>6} {row['mean_glimpses']:>9.2f} {row['learned_error']:>10.2f} {row['rule_error']:>8.2f} "
+            f"{row['difference']:>+11.3f}   [{low:+.3f}, {high:+.3f}]"
         )
     print(f"mean difference {sum(row['difference'] for row in rows) / len(rows):+.3f} points (below 0: the learned stop errs less)")
     if options.json is not None:

@@ -122,7 +122,7 @@ def make_sensor(
         raise ValueError(f"backbone={backbone!r}, weights={weights!r}: sensor='pixel' runs no network; leave both at their defaults")
     return PixelSensor(
         images,
-        glimpse_size=preset.glimpse_size,
+        glimpse_size=preset.glimpse_size or max(1, min(images.images.shape[-2:]) // 4),
         scales=preset.scales,
         first_view=preset.first_view,
         location_range=preset.location_range,

@@ -167,8 +167,7 @@ class GlimpseVectorEnv(VectorEnv):
         if seed is not None or state is None:
             super().reset(seed=seed)
             state = self._permute(int(self.np_random.integers(2**62)))
-        fresh = options.get("reset_mask", self._everyone)
-        return self._show(self._begin(state, fresh, options.get("indices"), options.get("locations")))
+        return self._show(self._begin(state, options.get("reset_mask", self._everyone), options.get("indices"), options.get("locations")))
 
     @torch.no_grad()
     def step(

@@ -45,7 +45,6 @@ def test_the_locator_learns_from_the_policy_and_not_from_the_classes(core, where
 
 def test_confidence_features_pass_no_gradient_to_the_classifier():
     net = network(stop_input="confidence")
-    heads, _ = looked(net)
     nn.init.ones_(net.stopper[2].weight)
     looked(net)[0].stop.sum().backward()
     assert net.classifier.weight.grad is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_a_whole_first_view_is_shown_at_step_one_only(images: ImageSet) -> None:
     sensor = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0), first_view="image")
     found = ask(sensor, [0, 0, 3], [[0.1, 0.2]] * 3, [1, 2, 1])
     whole = retina.whole(sensor.canvas, torch.tensor([0, 3]), 5)
-    torch.testing.assert_close(found[[0, 2]], torch.cat([whole, whole], 1))
+    torch.testing.assert_close(found[[0, 2]], torch.cat([whole, whole], 1), rtol=0, atol=0.501 / 255)  # kept as bytes
     plain = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0))
     torch.testing.assert_close(found[1:2], ask(plain, [0], [[0.1, 0.2]], [2]))
     assert sensor.whole_first
@@ -56,6 +57,19 @@ def test_a_whole_first_view_is_shown_at_step_one_only(images: ImageSet) -> None:
 def test_pixels_count_what_the_network_is_fed(images: ImageSet) -> None:
     assert PixelSensor(images, glimpse_size=4, scales=(1.0, 2.0)).pixels == (32, 32)
     assert PixelSensor(images, glimpse_size=4, scales=(1.0, 2.0), first_view="image").pixels == (16, 32)
+
+
+def test_a_repainted_sensor_is_one_made_of_the_other_images(images: ImageSet) -> None:
+    other = replace(images, images=255 - images.images)
+    options = {"glimpse_size": 5, "scales": (1.0, 2.0), "first_view": "image", "fill": "noise"}
+    sensor, expected = PixelSensor(images, **options), PixelSensor(other, **options)
+    asked = ([0, 4, 3], [[0.9, -0.9], [0.0, 0.3], [-1.0, 1.0]], [1, 2, 3])
+    before = ask(sensor, *asked)
+    sensor.repaint(other.images)
+    torch.testing.assert_close(ask(sensor, *asked), ask(expected, *asked), rtol=0, atol=0)
+    assert not torch.equal(before, ask(sensor, *asked))
+    with pytest.raises(ValueError, match=r"expected 6 of 10 x 14 pixels, got \(5, 3, 10, 14\)"):
+        sensor.repaint(other.images[:5])
 
 
 def test_values_stay_in_the_space(images: ImageSet) -> None:

@@ -82,8 +82,10 @@ def test_resume_continues_the_same_run(pictures, tmp_path, monkeypatch):
 def test_result_and_files(pictures, tmp_path, capsys):
     row = dtram(StopOptions(dataset=pictures, out=tmp_path / "run", **SMALL, stop_epochs=1))
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == json.loads(json.dumps(row))
-    needed = "agent dataset split images accuracy mean_glimpses glimpse_histogram per_step_accuracy threshold_curve train_seconds device seed command versions"
-    assert set(needed.split()) <= set(row)
+    needed = (
+        "agent dataset split images accuracy mean_glimpses glimpse_histogram per_step_accuracy threshold_curve train_seconds device seed"
+    )
+    assert {*needed.split(), "command", "versions"} <= set(row)
     assert (row["images"], row["split"], len(row["per_step_accuracy"])) == (20, "test", 3)
     for picture in ("learning_curves", "stopping_histogram", "fixation_paths", "accuracy_against_glimpses"):
         with Image.open(tmp_path / "run" / f"{picture}.png") as drawn:
@@ -104,10 +106,14 @@ def test_stop_stage_leaves_the_frozen_ram_alone(pictures, tmp_path):
 
 @pytest.mark.parametrize("stop_gradient", ["exact", "sampled"])
 @pytest.mark.parametrize("finetune", ["stop", "all"])
-@pytest.mark.parametrize("variant", [{"samples": 1, "core": "rnn", "where": "linear", "learned_start": True, "optimizer": "sgd"}, {"optimizer": "adamw"}])
+@pytest.mark.parametrize(
+    "variant", [{"samples": 1, "core": "rnn", "where": "linear", "learned_start": True, "optimizer": "sgd"}, {"optimizer": "adamw"}]
+)
 def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, variant):
     small = SMALL | {"epochs": 1} | variant
-    options = StopOptions(dataset=pictures, out=tmp_path, **small, stop_epochs=1, stop_gradient=stop_gradient, finetune=finetune, stop_input="state")
+    options = StopOptions(
+        dataset=pictures, out=tmp_path, **small, stop_epochs=1, stop_gradient=stop_gradient, finetune=finetune, stop_input="state"
+    )
     assert 0 <= dtram(options)["accuracy"] <= 1
     history = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]
     assert [row["stage"] for row in history] == ["look", "stop"]

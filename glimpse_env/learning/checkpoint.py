@@ -53,7 +53,7 @@ def load(source: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint at {source}: give the path of a checkpoint.pt that an agent script wrote")
     try:
         content = torch.load(source, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{source} is not readable as a checkpoint ({type(error).__name__}): it is damaged, or no torch file") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{source} is a torch file but no {FORMAT}: it was written by another program")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,10 @@ ROWS = 500  # images evaluated at a time
 
 @dataclass(frozen=True)
 class Looks:
-    """Every image's whole trajectory. Stopping does not change what comes before it, so one rollout to the horizon serves every stopping rule."""
+    """Every image's whole trajectory.
+
+    Stopping does not change what comes before it, so one rollout to the horizon serves every stopping rule.
+    """
 
     index: Int64[Tensor, " image"]
     labels: Int64[Tensor, " image"]
@@ -56,6 +60,11 @@ def look(env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precisi
             parts.append([value[..., :kept, :] if value.ndim == 3 else value[..., :kept] for value in part])
     columns = list(zip(*parts, strict=True))
     return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1).cpu() for column in columns))
+
+
+def glimpse_values(env: GlimpseVectorEnv) -> int:
+    """Return how many values one glimpse has."""
+    return math.prod(env.sensor.space["glimpse"].shape or ())
 
 
 def first(crossed: Bool[Tensor, "time image"]) -> Int64[Tensor, " image"]:

@@ -56,6 +56,8 @@ class GlimpseNetwork(nn.Module):
     2010), which learns to place what it sees in far fewer updates.
     """
 
+    octaves: Tensor
+
     def __init__(self, glimpse: int, features: int, width: int, where: Where) -> None:
         """Build the two branches and the fusing layer."""
         super().__init__()
@@ -133,9 +135,10 @@ class RecurrentAttention(nn.Module):
         self.locator = nn.Linear(a.hidden, 2)
         self.baseline = nn.Linear(a.hidden, 1)
         inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
-        self.stopper = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 1))
-        nn.init.zeros_(self.stopper[2].weight)
-        nn.init.constant_(self.stopper[2].bias, -1.0)  # looks on at first, so that late steps are explored
+        decision = nn.Linear(64, 1)
+        self.stopper = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), decision)
+        nn.init.zeros_(decision.weight)
+        nn.init.constant_(decision.bias, -1.0)  # looks on at first, so that late steps are explored
         with torch.no_grad():
             self.locator.weight.mul_(0.1)  # begins near the centre, where tanh is steep
 

@@ -93,5 +93,3 @@ def growing(steps: int, curriculum: float) -> Callable[[float], int]:
         return steps if share >= curriculum else min(steps, 1 + int(share / curriculum * steps))
 
     return at
-
-

@@ -41,7 +41,7 @@ class Options:
     resume: bool = False
     """Go on from the checkpoint in the output folder, with the options saved in it."""
 
-    epochs: int = 60
+    epochs: int = 45
     """Passes over the training images."""
     batch: int = 256
     """Images per update; each is looked at `samples` times."""

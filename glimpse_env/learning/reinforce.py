@@ -15,9 +15,7 @@ from torch.nn import functional as F
 LOG_2PI = math.log(2 * math.pi)
 
 
-def gaussian_log_prob(
-    sample: Float[Tensor, "*batch 2"], mean: Float[Tensor, "*batch 2"], sigma: float
-) -> Float[Tensor, "*batch"]:
+def gaussian_log_prob(sample: Float[Tensor, "*batch 2"], mean: Float[Tensor, "*batch 2"], sigma: float) -> Float[Tensor, "*batch"]:
     """Return log N(sample; mean, sigma^2 I). The sample is the one drawn, before any clamping: its density is the policy's."""
     squared = ((sample.detach() - mean) / sigma).square().sum(-1)
     return -0.5 * squared - 2 * math.log(sigma) - LOG_2PI
@@ -70,13 +68,11 @@ def stopping_probabilities(stop_logits: Float[Tensor, "time env"]) -> Float[Tens
     return (reached + stop).exp()
 
 
-def exact_stop_loss(
-    stop_logits: Float[Tensor, "time env"], worth: Float[Tensor, "time env"]
-) -> Float[Tensor, ""]:
+def exact_stop_loss(stop_logits: Float[Tensor, "time env"], worth: Float[Tensor, "time env"]) -> Float[Tensor, ""]:
     """Return minus the expected return over all stopping times, - sum_t P(stop at t) * worth_t, averaged over rows.
 
-    `worth_t` is the return of answering at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so the sum is exact where the
-    paper samples: the sampled gradient's expectation without its variance.
+    `worth_t` is the return of answering at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so
+    the sum is exact where the paper samples: the sampled gradient's expectation without its variance.
     """
     return -(stopping_probabilities(stop_logits) * worth.detach()).sum(0).mean()
 

@@ -18,7 +18,9 @@ from glimpse_env.learning.networks import Architecture, RecurrentAttention
 PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 
 
-def write(path: Path, split: str = "test", dataset: str | None = None, root: str | None = None, device: str | None = None) -> dict[str, Any]:
+def write(
+    path: Path, split: str = "test", dataset: str | None = None, root: str | None = None, device: str | None = None
+) -> dict[str, Any]:
     """Evaluate a checkpoint and write result.json and the plots beside it; print and return the row.
 
     Args:
@@ -65,18 +67,20 @@ def looked(
 
 def check_fit(env: GlimpseVectorEnv, network: RecurrentAttention, path: Path) -> None:
     """Refuse a data set that the network was not made for."""
-    values = int(np.prod(env.single_observation_space["glimpse"].shape))
+    values = evaluation.glimpse_values(env)
     made = network.architecture
     if (values, len(env.images.classes)) != (made.glimpse, made.classes):
         raise ValueError(
-            f"{path} was trained on glimpses of {made.glimpse} values and {made.classes} classes; this data set has {values} and {len(env.images.classes)}"
+            f"{path} was trained on glimpses of {made.glimpse} values and {made.classes} classes; "
+            f"this data set has {values} and {len(env.images.classes)}"
         )
 
 
 def line(row: Mapping[str, Any]) -> str:
     """Return the table row of a result."""
-    best = f"{row['agent']:<18} {row['dataset']:<10} {row['split']:<10} seed {row['seed']:<3}"
-    return f"{best} error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}  images {row['images']}  trained {row['train_seconds']:.0f} s"
+    what = f"{row['agent']:<18} {row['dataset']:<10} {row['split']:<10} seed {row['seed']:<3}"
+    found = f"error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}  images {row['images']}"
+    return f"{what} {found}  trained {row['train_seconds']:.0f} s"
 
 
 def versions() -> dict[str, str]:
@@ -93,8 +97,8 @@ def versions() -> dict[str, str]:
 def on_patch(env: GlimpseVectorEnv, looks: evaluation.Looks) -> dict[str, float]:
     """Return how often fixations land on the discriminative patch: chosen ones against uniform random ones.
 
-    A fixation lands when the patch's centre lies inside the glimpse's smallest window. `any` counts images with at least one landing among as many
-    fixations as the agent chose.
+    A fixation lands when the patch's centre lies inside the glimpse's smallest window. `any` counts images with at least one landing
+    among as many fixations as the agent chose.
     """
     assert env.images.places is not None
     side = env.images.images.shape[-1]
@@ -115,7 +119,9 @@ def on_patch(env: GlimpseVectorEnv, looks: evaluation.Looks) -> dict[str, float]
 def draw(folder: Path, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks) -> None:
     """Write the run's plots."""
     plots.learning_curves(saved["progress"]["history"], folder / "learning_curves.png")
-    plots.stopping_histogram(row["glimpse_histogram"], folder / "stopping_histogram.png", f"{row['agent']} on {row['dataset']}, {row['split']} split")
+    plots.stopping_histogram(
+        row["glimpse_histogram"], folder / "stopping_histogram.png", f"{row['agent']} on {row['dataset']}, {row['split']} split"
+    )
     plots.accuracy_against_glimpses(row, folder / "accuracy_against_glimpses.png")
     plots.fixation_paths(episodes(env, looks, saved["dynamic"]), folder / "fixation_paths.png", PER_GROUP)
 

@@ -74,7 +74,9 @@ def collect(
         observation, reward, ended, _, info = env.step(action)
         steps.append((heads.logits, heads.stop, heads.baseline, seen, log_prob, ended & active, active, reward, info["correct"]))
         active = active & ~ended
-    logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct = (torch.stack(column) for column in zip(*steps, strict=True))
+    logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct = (
+        torch.stack(column) for column in zip(*steps, strict=True)
+    )
     return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct)
 
 

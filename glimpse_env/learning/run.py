@@ -15,13 +15,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor
 from glimpse_env.learning import checkpoint, results
-from glimpse_env.learning.evaluation import environment, look
+from glimpse_env.learning.evaluation import environment, glimpse_values, look
 from glimpse_env.learning.networks import Architecture, RecurrentAttention, StopInput
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.training import Progress, Setting, Stage, train
 
-Plan = Callable[[RecurrentAttention, int], list[Callable[[], Stage]]]  # from the network and the horizon to stages, each made when it begins
+Plan = Callable[
+    [RecurrentAttention, int], list[Callable[[], Stage]]
+]  # from the network and the horizon to stages, each made when it begins
 
 
 def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput | None = None, start: Path | None = None) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput |
     identity = describe(agent, options, env, network, stop_input)
     setting = make_setting(options, env, network, identity, target)
     try:
-        train(setting, plan(network, env.preset.max_glimpses), progress, saved and saved["optimizer"])
+        train(setting, plan(network, env.preset.max_glimpses), progress, saved["optimizer"] if saved else None)
     except KeyboardInterrupt:
         print(f"\nstopped: {target} holds the last finished epoch; go on with --resume, or evaluate it as it is", file=sys.stderr)
         raise SystemExit(130) from None
@@ -64,7 +66,9 @@ def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput |
     return results.write(target)
 
 
-def describe(agent: str, options: Options, env: GlimpseVectorEnv, network: RecurrentAttention, stop_input: StopInput | None) -> dict[str, Any]:
+def describe(
+    agent: str, options: Options, env: GlimpseVectorEnv, network: RecurrentAttention, stop_input: StopInput | None
+) -> dict[str, Any]:
     """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
     return {
         "agent": agent,
@@ -137,9 +141,11 @@ def env_options(env: GlimpseVectorEnv, options: Options) -> dict[str, Any]:
     return {"dataset": options.dataset, "root": root, **asdict(env.preset)}
 
 
-def build_network(env: GlimpseVectorEnv, options: Options, stop_input: StopInput | None, start: dict[str, Any] | None) -> RecurrentAttention:
+def build_network(
+    env: GlimpseVectorEnv, options: Options, stop_input: StopInput | None, start: dict[str, Any] | None
+) -> RecurrentAttention:
     """Return a new network, or the one of `start` with a new stop head."""
-    values = int(torch.tensor(env.single_observation_space["glimpse"].shape).prod())
+    values = glimpse_values(env)
     architecture = Architecture(
         glimpse=values,
         classes=len(env.images.classes),
@@ -156,7 +162,8 @@ def build_network(env: GlimpseVectorEnv, options: Options, stop_input: StopInput
     kept = Architecture(**start["architecture"])
     if (kept.glimpse, kept.classes) != (values, architecture.classes):
         raise SystemExit(
-            f"--ram: its network sees {kept.glimpse} values and answers {kept.classes} classes; this data set has {values} and {architecture.classes}"
+            f"--ram: its network sees {kept.glimpse} values and answers {kept.classes} classes; "
+            f"this data set has {values} and {architecture.classes}"
         )
     network = RecurrentAttention(replace(kept, horizon=architecture.horizon, stop_input=architecture.stop_input))
     network.load_state_dict({name: value for name, value in start["network"].items() if not name.startswith("stopper.")}, strict=False)
@@ -177,9 +184,7 @@ def fastest_precision(device: torch.device) -> torch.dtype:
         for repeat in range(4):
             start = time.perf_counter()
             for _ in range(5):
-                product = left @ right.T
-            product.sum().item()
+                left = (left @ right.T @ right).clamp(-1, 1)
+            left.sum().item()  # waits for the device
             seconds[kind] = min(seconds.get(kind, 1e9) if repeat > 1 else 1e9, time.perf_counter() - start)
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.7 * seconds[torch.float32] else torch.float32
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.rollout import Behaviour, Rollout, collect
 
+LOG_EVERY = 10  # updates between two looks at the measures
 CLIP = 5.0  # largest gradient norm
 WARM_UP = 200  # updates, at most a tenth of the stage
 
@@ -78,7 +79,9 @@ def train(setting: Setting, stages: list[Callable[[], Stage]], progress: Progres
         optimizer = None
         setting.save(progress, stage.optimizer)
         updates = len(setting.env.images) // (setting.env.num_envs // setting.samples)
-        with tqdm(total=stage.epochs * updates, initial=progress.epoch * updates, desc=stage.name, unit="update", dynamic_ncols=True) as bar:
+        with tqdm(
+            total=stage.epochs * updates, initial=progress.epoch * updates, desc=stage.name, unit="update", dynamic_ncols=True
+        ) as bar:
             while progress.epoch < stage.epochs:
                 run_epoch(setting, stage, progress, bar)
                 setting.save(progress, stage.optimizer)
@@ -101,15 +104,13 @@ def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> 
         share = (progress.epoch + done / len(batches)) / stage.epochs
         stage.optimizer.anneal(rate(share, stage, len(batches)))
         rollout = collect(env, setting.network, stage.behaviour(share), generator, indices, setting.precision)
-        measured = update(setting.network, stage, rollout)
-        totals = {name: totals.get(name, 0) + value for name, value in measured.items()}
-        if done % 10 == 9 or done + 1 == len(batches):
-            means = {name: value.item() / (done + 1) for name, value in totals.items()}
-            show(bar, min(10, done % 10 + 1), means)
+        totals = {name: totals.get(name, 0) + value for name, value in update(setting.network, stage, rollout).items()}
+        if (done + 1) % LOG_EVERY == 0 or done + 1 == len(batches):
+            show(bar, done + 1, totals)
     progress.epoch += 1
     progress.seconds += time.monotonic() - start
-    steps = stage.behaviour(share).steps
-    record(setting, stage, progress, means | {"steps": steps} | setting.validate(steps))
+    means = {name: value.item() / len(batches) for name, value in totals.items()}
+    record(setting, stage, progress, means | setting.validate(stage.behaviour(progress.epoch / stage.epochs).steps))
 
 
 def update(network: nn.Module, stage: Stage, rollout: Rollout) -> dict[str, Tensor]:
@@ -145,12 +146,12 @@ def epoch_seed(seed: int, progress: Progress) -> int:
     return ((seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62
 
 
-def show(bar: tqdm, updates: int, means: dict[str, float]) -> None:
-    """Advance the progress bar."""
-    bar.set_postfix_str(
-        f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}", refresh=False
-    )
-    bar.update(updates)
+def show(bar: tqdm, done: int, totals: Mapping[str, Tensor]) -> None:
+    """Bring the progress bar to `done` updates of this epoch, with the epoch's means so far."""
+    means = {name: value.item() / done for name, value in totals.items()}
+    live = f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}"
+    bar.set_postfix_str(live, refresh=False)
+    bar.update(LOG_EVERY if done % LOG_EVERY == 0 else done % LOG_EVERY)
 
 
 def record(setting: Setting, stage: Stage, progress: Progress, measures: dict[str, Any]) -> None:
