@@ -36,6 +36,7 @@ class GlimpseEnv(gymnasium.Env):
         self.action_space = self.core.single_action_space
         self._path: list[np.ndarray] = []
         self._prediction: np.ndarray | None = None
+        self._ended = False
 
     @torch.inference_mode()
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
@@ -45,7 +46,7 @@ class GlimpseEnv(gymnasium.Env):
         super().reset(seed=seed)
         observation, info = self.core.reset(seed=seed, options=given)
         seen = first_row(observation)
-        self._path, self._prediction = [seen["location"]], None
+        self._path, self._prediction, self._ended = [seen["location"]], None, False
         return seen, first_row_scalars(info)
 
     @torch.inference_mode()
@@ -53,12 +54,14 @@ class GlimpseEnv(gymnasium.Env):
         """Answer or look on, as `GlimpseVectorEnv.step` in one row."""
         arrays = read_action(action, (), len(self.core.images.classes))
         tensors = {name: torch.from_numpy(value[None]).to(self.core.device) for name, value in arrays.items()}
-        observation, reward, terminated, _, info = self.core.step(tensors)
+        ended, (observation, reward, terminated, _, info) = self._ended, self.core.step(tensors)
         seen, told = first_row(observation), first_row_scalars(info)
-        self._prediction = arrays["prediction"]
+        self._ended = bool(terminated)
+        if not ended:
+            self._prediction = arrays["prediction"]
         if told["glimpses"] > len(self._path):
             self._path.append(seen["location"])
-        return seen, reward.item(), bool(terminated), False, told
+        return seen, reward.item(), self._ended, False, told
 
     def render(self) -> np.ndarray | None:
         """Return the picture of the episode so far, (height, width, 3) uint8; None without a render mode."""

@@ -91,18 +91,19 @@ def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "en
 
     corner = top_left(canvas, centre, size)
     whole = corner.floor()
-    part = (corner - whole)[..., None, None, None]
+    across, down = (corner - whole).view(-1, 2, 1, 1, 1).unbind(1)
     column, row = whole.long().unbind(1)
-    pixels = windows.index_select(0, index * (channels * height * width) + row * width + column).float()
-    pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], part[:, 1])
-    return torch.lerp(pixels[..., :-1], pixels[..., 1:], part[:, 0])
+    start = (index * (channels * height * width)).add_(row, alpha=width).add_(column)
+    pixels = windows.index_select(0, start).float()
+    pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], down)
+    return torch.lerp(pixels[..., :-1], pixels[..., 1:], across)
 
 
 def top_left(canvas: Canvas, centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env 2"]:
     """Return the top-left pixel (x, y) of each window on the canvas, fractional, kept at least one pixel inside its far edge."""
     if canvas.image_height == canvas.image_width:  # one scale for both axes
         half = canvas.image_width / 2
-        return (centre * half + (half - size / 2 + canvas.margin)).clamp(0, canvas.pixels.shape[3] - size - 1)
+        return (centre * half).add_(half - size / 2 + canvas.margin).clamp_(0, canvas.pixels.shape[3] - size - 1)
     x, y = (
         (centre[:, axis] * (side / 2) + (side / 2 - size / 2 + canvas.margin)).clamp(0, side + 2 * canvas.margin - size - 1)
         for axis, side in enumerate((canvas.image_width, canvas.image_height))

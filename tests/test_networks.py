@@ -61,7 +61,7 @@ def test_the_state_stop_head_reaches_the_core():
 def test_the_baseline_does_not_shape_the_state():
     net = network()
     looked(net)[0].baseline.sum().backward()
-    assert net.glimpse.what.weight.grad is None
+    assert net.glimpse.what[0].weight.grad is None
     assert net.baseline.weight.grad.abs().sum() > 0
 
 

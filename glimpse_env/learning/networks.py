@@ -26,7 +26,8 @@ class Architecture:
     horizon: int  # max_glimpses, for the step feature of the stop head
     core: Core = "lstm"
     hidden: int = 256
-    features: int = 128  # width of the glimpse network's two branches
+    features: int = 256  # width of the glimpse network's two branches
+    depth: int = 3  # layers of its branch for what is seen
     where: Where = "fourier"
     stop_input: StopInput = "confidence"
     learned_start: bool = False  # glimpse 1 is taken at a learned place instead of the environment's initial_location
@@ -53,23 +54,24 @@ class GlimpseNetwork(nn.Module):
 
     where="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on pixels and on (x, y), concatenated, ReLU. where="fourier"
     gates the pixel features by a linear map of the location's Fourier features (the product of what and where, after Larochelle & Hinton
-    2010), which learns to place what it sees in far fewer updates.
+    2010), which learns to place what it sees in far fewer updates. `depth` ReLU layers look at the pixels (the papers: one).
     """
 
     octaves: Tensor
 
-    def __init__(self, glimpse: int, features: int, width: int, where: Where) -> None:
+    def __init__(self, glimpse: int, features: int, depth: int, width: int, where: Where) -> None:
         """Build the two branches and the fusing layer."""
         super().__init__()
         self.where = where
-        self.what = nn.Linear(glimpse, features)
+        sizes = [glimpse] + [features] * depth
+        self.what = nn.Sequential(*(layer for size in sizes[:-1] for layer in (nn.Linear(size, features), nn.ReLU())))
         self.place = nn.Linear(2 if where == "linear" else 2 + 4 * FREQUENCIES, features)
         self.fuse = nn.Linear(2 * features if where == "linear" else features, width)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
     def forward(self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
         """Return the glimpse's feature vector."""
-        seen = self.what(glimpse).relu()
+        seen = self.what(glimpse)
         if self.where == "linear":
             return self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu()
         waves = (location[:, :, None] * self.octaves).flatten(1)
@@ -129,7 +131,7 @@ class RecurrentAttention(nn.Module):
         """Build the modules; heads are linear on the state, as in DT-RAM, but for the stop head's small MLP."""
         super().__init__()
         self.architecture = a = architecture
-        self.glimpse = GlimpseNetwork(a.glimpse, a.features, a.hidden, a.where)
+        self.glimpse = GlimpseNetwork(a.glimpse, a.features, a.depth, a.hidden, a.where)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.locator = nn.Linear(a.hidden, 2)

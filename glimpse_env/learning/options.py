@@ -41,7 +41,7 @@ class Options:
     resume: bool = False
     """Go on from the checkpoint in the output folder, with the options saved in it."""
 
-    epochs: int = 45
+    epochs: int = 40
     """Passes over the training images."""
     batch: int = 256
     """Images per update; each is looked at `samples` times."""
@@ -69,8 +69,10 @@ class Options:
     """Recurrent core: lstm, or rnn (the paper's ReLU layer)."""
     hidden: int = 256
     """Units of the recurrent core."""
-    features: int = 128
+    features: int = 256
     """Units of the glimpse network's branches for what and where."""
+    depth: int = 3
+    """ReLU layers of its branch for what."""
     where: Where = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False
@@ -79,8 +81,8 @@ class Options:
     optimizer: Literal["muon", "adamw", "sgd"] = "muon"
     """muon: Muon for the hidden matrices, AdamW for the rest."""
     learning_rate: float = 2e-3
-    """Peak learning rate of AdamW or SGD; it warms up and falls to 0 along a cosine (SGD: linearly, without warm-up)."""
-    muon_rate: float = 0.02
+    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
+    muon_rate: float = 0.01
     """Peak learning rate of Muon."""
     weight_decay: float = 0.02
     """Decoupled weight decay of the matrices (SGD: none)."""
@@ -98,13 +100,15 @@ PAPER: dict[str, Any] = {
     "sigma_start": 0.22,
     "sigma_end": 0.22,
     "core": "rnn",
+    "features": 128,
+    "depth": 1,
     "where": "linear",
     "learned_start": True,
     "optimizer": "sgd",
     "learning_rate": 0.01,
     "precision": "float32",
 }
-LONG: dict[str, Any] = {"epochs": 300}
+LONG: dict[str, Any] = {"epochs": 240}
 
 
 def parse(kind: type[Chosen], presets: Mapping[str, Chosen], description: str, arguments: Sequence[str] | None = None) -> Chosen:

@@ -153,6 +153,7 @@ def build_network(
         core=options.core,
         hidden=options.hidden,
         features=options.features,
+        depth=options.depth,
         where=options.where,
         learned_start=options.learned_start,
         stop_input=stop_input or "confidence",

@@ -47,7 +47,6 @@ def look_stage(options: Options, network: RecurrentAttention, horizon: int) -> S
         measures=objectives.happened,
         optimizer=make_optimizer(network, options),
         reward=rewards.make(options.reward),
-        anneal="linear" if options.optimizer == "sgd" else "cosine",
     )
 
 
@@ -72,7 +71,6 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         measures=objectives.expected(options.gamma) if exact else objectives.happened,
         optimizer=make_optimizer(network, options),
         reward=rewards.make(options.reward) if exact else Delayed(options.gamma),
-        anneal="linear" if options.optimizer == "sgd" else "cosine",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ class Stage:
     measures: Callable[[Rollout], Measures]  # shown and logged: reward, train_accuracy, mean_glimpses
     optimizer: Optimizer
     reward: Reward  # of the environment during this stage
-    anneal: str = "cosine"  # "cosine" with warm-up, or "linear"
 
 
 @dataclass
@@ -102,7 +100,7 @@ def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> 
     setting.network.train()
     for done, indices in enumerate(batches):
         share = (progress.epoch + done / len(batches)) / stage.epochs
-        stage.optimizer.anneal(rate(share, stage, len(batches)))
+        stage.optimizer.anneal(rate(share, stage.epochs * len(batches)))
         rollout = collect(env, setting.network, stage.behaviour(share), generator, indices, setting.precision)
         totals = {name: totals.get(name, 0) + value for name, value in update(setting.network, stage, rollout).items()}
         if (done + 1) % LOG_EVERY == 0 or done + 1 == len(batches):
@@ -132,13 +130,10 @@ def shuffled(images: int, batch: int, samples: int, generator: torch.Generator) 
         yield part.repeat_interleave(samples)
 
 
-def rate(share: float, stage: Stage, updates: int) -> float:
-    """Return the learning rate as a share of its peak."""
-    if stage.anneal == "linear":
-        return max(1e-3, 1 - share)
-    total = stage.epochs * updates
-    warm = min(1.0, (share * total + 1) / min(WARM_UP, 1 + total / 10))
-    return warm * 0.5 * (1 + math.cos(math.pi * share))
+def rate(share: float, updates: int) -> float:
+    """Return the learning rate as a share of its peak: a short warm-up, then a straight fall to nearly 0."""
+    warm = min(1.0, (share * updates + 1) / min(WARM_UP, 1 + updates / 10))
+    return warm * max(1e-3, 1 - share)
 
 
 def epoch_seed(seed: int, progress: Progress) -> int:

@@ -1,0 +1,68 @@
+"""Mean over seeds of finished runs: one line per agent, data set and settings, with the 95 % interval of the mean.
+
+python benchmarks/summary.py runs/*/result.json
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+OWN = ("seed", "out", "threads", "device", "resume", "root", "ram")  # options that do not make another setting
+STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # 97.5 % quantile by number of runs
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Options of `summary.py`."""
+
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """result.json files of finished runs."""
+
+
+def interval(values: Sequence[float]) -> str:
+    """Return "mean +- half-width" of the mean's 95 % interval (Student's t), or the value alone."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:.2f}"
+    return f"{mean:.2f} +- {STUDENT.get(len(values), 2.0) * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
+
+
+def setting(row: dict[str, Any]) -> str:
+    """Return what makes runs the same but for their seed."""
+    return json.dumps(
+        [row["agent"], row["dataset"], row["split"], {k: v for k, v in row["options"].items() if k not in OWN}], sort_keys=True
+    )
+
+
+def main(options: Summary) -> None:
+    """Print a line per setting."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in options.results:
+        row = json.loads(path.read_text())
+        groups[setting(row)].append(row)
+    print(
+        f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15} {'error % after all':>18} {'train s':>8}"
+    )
+    for rows in groups.values():
+        first = rows[0]
+        error = interval([100 * (1 - row["accuracy"]) for row in rows])
+        last = interval([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
+        glimpses = interval([row["mean_glimpses"] for row in rows])
+        seconds = statistics.fmean(row["train_seconds"] for row in rows)
+        seeds = len({row["seed"] for row in rows})
+        what = f"{first['agent']:<18} {first['dataset']:<10} {first['split']:<10} {seeds:>5}"
+        after_all = f"{last} at {len(first['per_step_accuracy'])}"
+        print(f"{what} {error:>14} {glimpses:>15} {after_all:>20} {seconds:>8.0f}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Summary, description=__doc__))
