@@ -49,9 +49,8 @@ def main(options: Summary) -> None:
     for path in options.results:
         row = json.loads(path.read_text())
         groups[setting(row)].append(row)
-    print(
-        f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15} {'error % after all':>18} {'train s':>8}"
-    )
+    head = f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15}"
+    print(f"{head} {'error % after all':>20} {'train s':>8}")
     for rows in groups.values():
         first = rows[0]
         error = interval([100 * (1 - row["accuracy"]) for row in rows])

@@ -162,7 +162,7 @@ def with_final_rows(info: dict[str, Any]) -> dict[str, Any]:
 
 def first_row(observation: Mapping[str, Tensor]) -> Arrays:
     """Copy row 0 into numpy arrays."""
-    return {name: value.cpu().numpy()[0].copy() for name, value in observation.items()}
+    return {name: value.numpy(force=True)[0].copy() for name, value in observation.items()}
 
 
 def first_row_scalars(info: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ Pixels exist in this module only; everywhere else a place is (x, y) in [-1, 1].
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -19,7 +19,18 @@ from torch.nn import functional
 Fill = Literal["zero", "reflect", "noise"]
 
 
-@dataclass(frozen=True)
+class Windows(NamedTuple):
+    """Every window of one size on a canvas, and how to find one."""
+
+    view: UInt8[Tensor, "start channel tap tap"]  # by the flat position of the window's top-left pixel, one tap more than its size
+    image: int  # flat positions from one image to the next
+    row: int  # flat positions from one row of pixels to the next
+    half: tuple[float, float]  # half the image's (width, height) in pixels
+    offset: Float[Tensor, "2"]  # top-left pixel (x, y) of the central window
+    last: tuple[int, int]  # largest top-left pixel (x, y)
+
+
+@dataclass(frozen=True, eq=False)
 class Canvas:
     """Images with a margin around them, so that every window of the retina lies inside.
 
@@ -29,6 +40,29 @@ class Canvas:
 
     pixels: UInt8[Tensor, "image channel padded_height padded_width"]
     margin: int  # pixels on each side
+    known: dict[int, Windows] = field(default_factory=dict, repr=False)  # by size, made when first asked for
+
+    def windows(self, size: int) -> Windows:
+        """Return the windows of `size` x `size` pixels.
+
+        They are one strided view of the pixels: a look-up along its first axis copies rows of pixels without an index tensor
+        per pixel, which is what makes the crop fast.
+        """
+        if size not in self.known:
+            store = self.pixels
+            _, channels, height, width = store.shape
+            taps = size + 1
+            starts = store.numel() - (channels - 1) * height * width - (taps - 1) * (width + 1)
+            half = (self.image_width / 2, self.image_height / 2)
+            self.known[size] = Windows(
+                view=store.as_strided((starts, channels, taps, taps), (1, height * width, width, 1)),
+                image=channels * height * width,
+                row=width,
+                half=half,
+                offset=torch.tensor([side - size / 2 + self.margin for side in half], device=store.device),
+                last=(width - size - 1, height - size - 1),
+            )
+        return self.known[size]
 
     @property
     def image_height(self) -> int:
@@ -81,33 +115,24 @@ def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "en
     Values stay in [0, 255]. Where the window's edge falls on a pixel's edge the result equals slicing. Centres that would take the window
     off the canvas are moved to the nearest place that does not.
     """
-    store = canvas.pixels
-    _, channels, height, width = store.shape
-    # Every window of the canvas as one strided view: its first axis is the window's top-left pixel. A look-up along it
-    # copies rows of pixels without an index tensor per pixel, which is what makes the crop fast.
-    taps = size + 1
-    starts = store.numel() - (channels - 1) * height * width - (taps - 1) * (width + 1)
-    windows = store.as_strided((starts, channels, taps, taps), (1, height * width, width, 1))
-
-    corner = top_left(canvas, centre, size)
+    windows = canvas.windows(size)
+    corner = top_left(windows, centre)
     whole = corner.floor()
     across, down = (corner - whole).view(-1, 2, 1, 1, 1).unbind(1)
     column, row = whole.long().unbind(1)
-    start = (index * (channels * height * width)).add_(row, alpha=width).add_(column)
-    pixels = windows.index_select(0, start).float()
+    start = (index * windows.image).add_(row, alpha=windows.row).add_(column)
+    pixels = windows.view.index_select(0, start).float()
     pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], down)
     return torch.lerp(pixels[..., :-1], pixels[..., 1:], across)
 
 
-def top_left(canvas: Canvas, centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env 2"]:
-    """Return the top-left pixel (x, y) of each window on the canvas, fractional, kept at least one pixel inside its far edge."""
-    if canvas.image_height == canvas.image_width:  # one scale for both axes
-        half = canvas.image_width / 2
-        return (centre * half).add_(half - size / 2 + canvas.margin).clamp_(0, canvas.pixels.shape[3] - size - 1)
-    x, y = (
-        (centre[:, axis] * (side / 2) + (side / 2 - size / 2 + canvas.margin)).clamp(0, side + 2 * canvas.margin - size - 1)
-        for axis, side in enumerate((canvas.image_width, canvas.image_height))
-    )
+def top_left(windows: Windows, centre: Float[Tensor, "env 2"]) -> Float[Tensor, "env 2"]:
+    """Return the top-left pixel (x, y) of the window at each centre, fractional, kept at least one pixel inside the canvas' far edge."""
+    (across, down), (right, bottom) = windows.half, windows.last
+    if across == down:  # one scale for both axes
+        return torch.add(windows.offset, centre, alpha=across).clamp_(0, right)
+    x = torch.add(windows.offset[0], centre[:, 0], alpha=across).clamp_(0, right)
+    y = torch.add(windows.offset[1], centre[:, 1], alpha=down).clamp_(0, bottom)
     return torch.stack([x, y], 1)
 
 

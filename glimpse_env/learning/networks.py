@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 Core = Literal["rnn", "lstm"]
 Where = Literal["linear", "fourier"]
+What = Literal["mlp", "conv"]
 StopInput = Literal["state", "confidence"]
 FREQUENCIES = 4  # octaves of the Fourier features of a location
 
@@ -29,6 +30,8 @@ class Architecture:
     features: int = 256  # width of the glimpse network's two branches
     depth: int = 3  # layers of its branch for what is seen
     where: Where = "fourier"
+    what: What = "mlp"
+    channels: int = 1  # of the glimpse, for what="conv"
     stop_input: StopInput = "confidence"
     learned_start: bool = False  # glimpse 1 is taken at a learned place instead of the environment's initial_location
 
@@ -59,14 +62,13 @@ class GlimpseNetwork(nn.Module):
 
     octaves: Tensor
 
-    def __init__(self, glimpse: int, features: int, depth: int, width: int, where: Where) -> None:
+    def __init__(self, a: Architecture) -> None:
         """Build the two branches and the fusing layer."""
         super().__init__()
-        self.where = where
-        sizes = [glimpse] + [features] * depth
-        self.what = nn.Sequential(*(layer for size in sizes[:-1] for layer in (nn.Linear(size, features), nn.ReLU())))
-        self.place = nn.Linear(2 if where == "linear" else 2 + 4 * FREQUENCIES, features)
-        self.fuse = nn.Linear(2 * features if where == "linear" else features, width)
+        self.where = a.where
+        self.what = convolutions(a) if a.what == "conv" else layers(a)
+        self.place = nn.Linear(2 if a.where == "linear" else 2 + 4 * FREQUENCIES, a.features)
+        self.fuse = nn.Linear(2 * a.features if a.where == "linear" else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
     def forward(self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
@@ -76,6 +78,26 @@ class GlimpseNetwork(nn.Module):
             return self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu()
         waves = (location[:, :, None] * self.octaves).flatten(1)
         return self.fuse(seen * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu()
+
+
+def layers(a: Architecture) -> nn.Sequential:
+    """Return `depth` fully connected ReLU layers from the glimpse's values to features."""
+    sizes = [a.glimpse] + [a.features] * a.depth
+    return nn.Sequential(*(layer for size in sizes[:-1] for layer in (nn.Linear(size, a.features), nn.ReLU())))
+
+
+def convolutions(a: Architecture) -> nn.Sequential:
+    """Return two convolutions with pooling, then one layer: sees a pattern wherever it lies in the glimpse."""
+    side = math.isqrt(a.glimpse // a.channels)
+    if side < 8:
+        raise ValueError(f"what='conv' pools a glimpse twice: expected at least 8 x 8 pixels, got {side} x {side}; use what='mlp'")
+    return nn.Sequential(
+        nn.Unflatten(1, (a.channels, side, side)),
+        *(nn.Conv2d(a.channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Flatten(),
+        *(nn.Linear(64 * (side // 4) ** 2, a.features), nn.ReLU()),
+    )
 
 
 class ReLUCell(nn.Module):
@@ -131,7 +153,7 @@ class RecurrentAttention(nn.Module):
         """Build the modules; heads are linear on the state, as in DT-RAM, but for the stop head's small MLP."""
         super().__init__()
         self.architecture = a = architecture
-        self.glimpse = GlimpseNetwork(a.glimpse, a.features, a.depth, a.hidden, a.where)
+        self.glimpse = GlimpseNetwork(a)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.locator = nn.Linear(a.hidden, 2)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from glimpse_env.learning.networks import Core, Where
+from glimpse_env.learning.networks import Core, What, Where
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
 Chosen = TypeVar("Chosen")
@@ -73,6 +73,8 @@ class Options:
     """Units of the glimpse network's branches for what and where."""
     depth: int = 3
     """ReLU layers of its branch for what."""
+    what: What = "mlp"
+    """How the pixels are seen: fully connected layers, or two convolutions (for larger glimpses, such as clutter's)."""
     where: Where = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False

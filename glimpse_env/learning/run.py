@@ -155,6 +155,8 @@ def build_network(
         features=options.features,
         depth=options.depth,
         where=options.where,
+        what=options.what,
+        channels=(env.sensor.space["glimpse"].shape or (1,))[0],
         learned_start=options.learned_start,
         stop_input=stop_input or "confidence",
     )

@@ -1,0 +1,68 @@
+"""The scripts as a user meets them: help, evaluation from the checkpoint alone, and the benchmarks' arithmetic."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import stopping, summary
+from glimpse_env.learning import evaluation
+
+ROOT = Path(__file__).parent.parent
+
+
+def script(*arguments):
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("name", ["agents/dtram_reinforce.py", "agents/evaluate.py"])
+def test_help_explains_every_option(name):
+    told = script(name, "--help")
+    assert told.returncode == 0
+    assert "--device" in told.stdout
+    assert "--threads" in told.stdout
+
+
+def test_unknown_option_and_missing_checkpoint_are_refused():
+    unknown = script("agents/ram_reinforce.py", "--epoch", "3")
+    assert unknown.returncode == 2
+    assert "--epoch" in unknown.stderr + unknown.stdout
+    missing = script("agents/evaluate.py", "nowhere.pt")
+    assert missing.returncode == 1
+    assert "no checkpoint at nowhere.pt" in missing.stderr
+
+
+def looks():
+    """Four images, two steps; thresholds below .9 stop half of them at once."""
+    return evaluation.Looks(
+        index=torch.arange(4),
+        labels=torch.tensor([0, 0, 0, 0]),
+        answers=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
+        confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
+        stop=torch.zeros(2, 4),
+        locations=torch.zeros(2, 4, 2),
+    )
+
+
+def test_rule_is_linear_between_thresholds():
+    found = looks()
+    assert stopping.rule_at(found, 1.5).tolist() == [1, 0, 1, 0]  # the two sure ones answer at once, one of them wrongly
+    assert stopping.rule_at(found, 2.0).tolist() == [1, 1, 1, 0]
+    assert stopping.rule_at(found, 1.75).tolist() == [1, 0.5, 1, 0]
+    with pytest.raises(SystemExit, match="outside the rule's curve"):
+        stopping.rule_at(found, 1.2)
+
+
+def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
+    for seed, accuracy in ((0, 0.98), (1, 0.99)):
+        row = {"agent": "a", "dataset": "mnist", "split": "test", "seed": seed, "accuracy": accuracy, "mean_glimpses": 2.0}
+        row |= {"per_step_accuracy": [0.5, accuracy], "train_seconds": 10, "options": {"seed": seed, "epochs": 3}}
+        (tmp_path / f"{seed}.json").write_text(json.dumps(row))
+    summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "1.50 +- 6.36" in lines[1]  # t(1) * 0.7071 / sqrt(2)
+    assert summary.interval([1.0]) == "1.00"
