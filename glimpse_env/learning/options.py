@@ -39,7 +39,7 @@ class Options:
     out: Path | None = None
     """Folder for checkpoint, result, plots and TensorBoard logs; default runs/AGENT-DATASET-SEED."""
     resume: bool = False
-    """Go on from the checkpoint in the output folder, with the options saved in it."""
+    """Go on from the checkpoint in the output folder; the other options must be those it was started with."""
 
     epochs: int = 40
     """Passes over the training images."""

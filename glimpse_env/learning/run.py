@@ -21,9 +21,8 @@ from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.training import Progress, Setting, Stage, train
 
-Plan = Callable[
-    [RecurrentAttention, int], list[Callable[[], Stage]]
-]  # from the network and the horizon to stages, each made when it begins
+# From the network and the horizon to the stages of training, each made when it begins.
+Plan = Callable[[RecurrentAttention, int], list[Callable[[], Stage]]]
 
 
 def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput | None = None, start: Path | None = None) -> dict[str, Any]:
