@@ -106,8 +106,8 @@ def bare_crops(rows: int, digits: ImageSet, seed: int) -> dict[str, Turn]:
 
 def ap_gym_turns(rows: int, digits: ImageSet, args: Args) -> dict[str, Turn]:
     """Step ap-gym's MNIST environment on the same digits."""
-    import ap_gym  # noqa: F401 - registers its environments
-    from ap_gym.envs.image import ImageClassificationDataset, ImagePerceptionConfig
+    import ap_gym  # noqa: F401 - registers its environments  # pyright: ignore[reportMissingImports]
+    from ap_gym.envs.image import ImageClassificationDataset, ImagePerceptionConfig  # pyright: ignore[reportMissingImports]
 
     pixels, labels = digits.images[:, 0].numpy(), digits.labels.numpy()
 
