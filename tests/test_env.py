@@ -125,6 +125,8 @@ def test_same_step_gives_gymnasiums_final_rows_and_only_when_an_episode_ended(ve
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, SAME])
 def test_record_episode_statistics_counts_answers_and_returns(vector: Callable, act: Act, mode: AutoresetMode) -> None:
     """With InformationGain the return telescopes to ln C - final loss, and the length is the number of glimpses."""
+    if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
+        pytest.skip(f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not")
     envs = RecordEpisodeStatistics(vector(autoreset_mode=mode, reward="information_gain"))
     envs.reset(seed=0)
     ended = 0
