@@ -82,7 +82,7 @@ def test_confidence_features_are_finite_when_sure():
 def test_convolutions_see_a_pattern_wherever_it_lies():
     torch.manual_seed(0)
     net = RecurrentAttention(Architecture(glimpse=256, classes=2, horizon=3, hidden=8, features=8, what="conv"))
-    seen = net.glimpse.what[:7]  # up to the second pooling, a cell for every 4 x 4 pixels
+    seen = net.glimpse.what[:5]  # up to the second convolution, a cell for every 4 x 4 pixels
     pattern = torch.zeros(2, 16, 16)
     pattern[0, 5:8, 5:8] = pattern[1, 5:8, 9:12] = torch.rand(3, 3)
     first, moved = seen(pattern.flatten(1))

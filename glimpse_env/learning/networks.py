@@ -87,16 +87,16 @@ def layers(a: Architecture) -> nn.Sequential:
 
 
 def convolutions(a: Architecture) -> nn.Sequential:
-    """Return two convolutions with pooling, then one layer: sees a pattern wherever it lies in the glimpse."""
+    """Return two strided convolutions, then one layer: sees a pattern wherever it lies in the glimpse."""
     side = math.isqrt(a.glimpse // a.channels)
     if side < 8:
-        raise ValueError(f"what='conv' pools a glimpse twice: expected at least 8 x 8 pixels, got {side} x {side}; use what='mlp'")
+        raise ValueError(f"what='conv' halves a glimpse twice: expected at least 8 x 8 pixels, got {side} x {side}; use what='mlp'")
     return nn.Sequential(
         nn.Unflatten(1, (a.channels, side, side)),
-        *(nn.Conv2d(a.channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
+        *(nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU()),
         nn.Flatten(),
-        *(nn.Linear(64 * (side // 4) ** 2, a.features), nn.ReLU()),
+        *(nn.Linear(64 * math.ceil(side / 4) ** 2, a.features), nn.ReLU()),
     )
 
 
