@@ -30,7 +30,7 @@ class Preset:
 PRESETS = {
     # DT-RAM, section 4.1: 28 x 28 images, one 8 x 8 glimpse a step, 7 steps; its code lets locations reach 13 pixels.
     "mnist": Preset(image_size=28, glimpse_size=8, first_view="glimpse", location_range=13 / 14, max_glimpses=7),
-    "clutter": Preset(image_size=96, glimpse_size=16, scales=(1.5,)),
+    "clutter": Preset(image_size=96, glimpse_size=20, scales=(1.6,)),
 }
 FOLDER = Preset(image_size=224)  # photographs of any size
 OBJECT = Preset()  # as the object has them

@@ -81,15 +81,16 @@ def test_confidence_features_are_finite_when_sure():
 
 def test_convolutions_see_a_pattern_wherever_it_lies():
     torch.manual_seed(0)
-    net = RecurrentAttention(Architecture(glimpse=256, classes=2, horizon=3, hidden=8, features=8, what="conv"))
-    seen = net.glimpse.what[:5]  # up to the second convolution, a cell for every 4 x 4 pixels
-    pattern = torch.zeros(2, 16, 16)
-    pattern[0, 5:8, 5:8] = pattern[1, 5:8, 9:12] = torch.rand(3, 3)
-    first, moved = seen(pattern.flatten(1))
-    assert torch.allclose(first[:, 1, 1], moved[:, 1, 2], atol=1e-6)
-    assert not torch.allclose(first[:, 1, 1], moved[:, 1, 1], atol=1e-3)
-    with pytest.raises(ValueError, match="at least 8 x 8 pixels, got 4 x 4"):
-        RecurrentAttention(Architecture(glimpse=16, classes=2, horizon=3, what="conv"))
+    net = RecurrentAttention(Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, what="conv"))
+    pattern = torch.zeros(2, 32, 32)
+    pattern[0, 11:14, 11:14] = pattern[1, 11:14, 17:20] = torch.rand(3, 3)
+    what = net.glimpse.what
+    first, moved = what.patterns(pattern.flatten(1))
+    assert torch.allclose(first, moved, atol=1e-6)
+    first, moved = what.places(pattern.flatten(1))
+    assert not torch.allclose(first, moved, atol=1e-3)
+    with pytest.raises(ValueError, match="at least 12 x 12 pixels, got 8 x 8"):
+        network(what="conv")
 
 
 def test_rows_do_not_see_each_other():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -66,7 +66,7 @@ class GlimpseNetwork(nn.Module):
         """Build the two branches and the fusing layer."""
         super().__init__()
         self.where = a.where
-        self.what = convolutions(a) if a.what == "conv" else layers(a)
+        self.what = Convolutions(a) if a.what == "conv" else layers(a)
         self.place = nn.Linear(2 if a.where == "linear" else 2 + 4 * FREQUENCIES, a.features)
         self.fuse = nn.Linear(2 * a.features if a.where == "linear" else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
@@ -86,18 +86,30 @@ def layers(a: Architecture) -> nn.Sequential:
     return nn.Sequential(*(layer for size in sizes[:-1] for layer in (nn.Linear(size, a.features), nn.ReLU())))
 
 
-def convolutions(a: Architecture) -> nn.Sequential:
-    """Return two strided convolutions, then one layer: sees a pattern wherever it lies in the glimpse."""
-    side = math.isqrt(a.glimpse // a.channels)
-    if side < 8:
-        raise ValueError(f"what='conv' halves a glimpse twice: expected at least 8 x 8 pixels, got {side} x {side}; use what='mlp'")
-    return nn.Sequential(
-        nn.Unflatten(1, (a.channels, side, side)),
-        *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
-        *(nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU()),
-        nn.Flatten(),
-        *(nn.Linear(64 * math.ceil(side / 4) ** 2, a.features), nn.ReLU()),
-    )
+class Convolutions(nn.Module):
+    """See a pattern wherever it lies in the glimpse, and roughly where things are.
+
+    Half of the features are the maxima of two convolutions over the whole glimpse, so that a pattern found at one place is known at
+    all; the other half are fully connected layers, which keep the places that the maxima forget.
+    """
+
+    def __init__(self, a: Architecture) -> None:
+        """Build both halves."""
+        super().__init__()
+        side, half = math.isqrt(a.glimpse // a.channels), a.features // 2
+        if side < 12:
+            raise ValueError(f"what='conv' needs glimpses of at least 12 x 12 pixels, got {side} x {side}: use what='mlp'")
+        self.patterns = nn.Sequential(
+            nn.Unflatten(1, (a.channels, side, side)),
+            *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
+            *(nn.Conv2d(32, half, 5, padding=1), nn.ReLU()),
+            *(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
+        )
+        self.places = layers(replace(a, features=a.features - half))
+
+    def forward(self, glimpse: Float[Tensor, "env value"]) -> Float[Tensor, "env feature"]:
+        """Return the features."""
+        return torch.cat((self.patterns(glimpse), self.places(glimpse)), 1)
 
 
 class ReLUCell(nn.Module):

@@ -74,7 +74,7 @@ class Options:
     depth: int = 3
     """ReLU layers of its branch for what."""
     what: What = "mlp"
-    """How the pixels are seen: fully connected layers, or two strided convolutions (for larger glimpses, such as clutter's)."""
+    """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
     where: Where = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False
