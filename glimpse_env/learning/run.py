@@ -75,7 +75,7 @@ def describe(
         "options": plain(options),
         "architecture": asdict(network.architecture),
         "environment": env_options(env, options),
-        "command": " ".join(["python", f"agents/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]]),
     }
 
 
