@@ -93,6 +93,15 @@ def test_convolutions_see_a_pattern_wherever_it_lies():
         network(what="conv")
 
 
+def test_the_shortcut_reads_the_present_glimpse_past_the_core():
+    net = network(shortcut=True)
+    torch.nn.init.zeros_(net.classifier.weight)  # nothing through the state
+    torch.nn.init.zeros_(net.classifier.bias)
+    looked(net)[0].logits.sum().backward()
+    assert net.glimpse.what[0].weight.grad.abs().sum() > 0
+    assert net.core.recur.weight.grad is None or net.core.recur.weight.grad.abs().sum() == 0
+
+
 def test_rows_do_not_see_each_other():
     net = network()
     observation = {"glimpse": torch.rand(4, 1, 8, 8), "location": torch.rand(4, 2), "step": torch.full((4, 1), 1 / 7)}

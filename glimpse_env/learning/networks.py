@@ -32,6 +32,7 @@ class Architecture:
     where: Where = "fourier"
     what: What = "mlp"
     channels: int = 1  # of the glimpse, for what="conv"
+    shortcut: bool = False  # class scores also read the glimpse's own features, past the core
     stop_input: StopInput = "confidence"
     learned_start: bool = False  # glimpse 1 is taken at a learned place instead of the environment's initial_location
 
@@ -71,9 +72,8 @@ class GlimpseNetwork(nn.Module):
         self.fuse = nn.Linear(2 * a.features if a.where == "linear" else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
-    def forward(self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
-        """Return the glimpse's feature vector."""
-        seen = self.what(glimpse)
+    def forward(self, seen: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
+        """Return the feature vector of what was seen (by `what`) and where."""
         if self.where == "linear":
             return self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu()
         waves = (location[:, :, None] * self.octaves).flatten(1)
@@ -168,6 +168,7 @@ class RecurrentAttention(nn.Module):
         self.glimpse = GlimpseNetwork(a)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
+        self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.shortcut else None
         self.locator = nn.Linear(a.hidden, 2)
         self.baseline = nn.Linear(a.hidden, 1)
         inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
@@ -192,9 +193,12 @@ class RecurrentAttention(nn.Module):
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
         """Take in one glimpse."""
-        state = self.core(self.glimpse(observation["glimpse"].flatten(1), observation["location"]), state)
+        seen = self.glimpse.what(observation["glimpse"].flatten(1))
+        state = self.core(self.glimpse(seen, observation["location"]), state)
         hidden = state.hidden
         logits = self.classifier(hidden).float()
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(seen).float()
         mean = self.locator(hidden).float().tanh()
         baseline = self.baseline(hidden.detach()).float().squeeze(1)
         return Heads(logits, mean, self.stop_logit(hidden, logits, observation["step"]), baseline), state

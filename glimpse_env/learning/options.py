@@ -75,6 +75,8 @@ class Options:
     """ReLU layers of its branch for what."""
     what: What = "mlp"
     """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
+    shortcut: bool = False
+    """Let the class scores also read the glimpse's own features: learning starts even where telling glimpses are rare (clutter)."""
     where: Where = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False

@@ -155,6 +155,7 @@ def build_network(
         depth=options.depth,
         where=options.where,
         what=options.what,
+        shortcut=options.shortcut,
         channels=(env.sensor.space["glimpse"].shape or (1,))[0],
         learned_start=options.learned_start,
         stop_input=stop_input or "confidence",
