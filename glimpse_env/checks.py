@@ -88,7 +88,7 @@ def array(name: str, value: object, expected: tuple[int, ...], kinds: str, low: 
 
 def keys(name: str, value: object, expected: Collection[str]) -> None:
     """Refuse what is not a mapping with exactly these keys."""
-    if not isinstance(value, Mapping) or value.keys() != set(expected):
+    if not isinstance(value, dict | Mapping) or len(value) != len(expected) or not all(key in value for key in expected):
         got = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise ValueError(f"{name}: expected a dict with the keys {', '.join(expected)}, got {got}")
 
