@@ -76,7 +76,7 @@ class PixelSensor:
         self._reach = torch.tensor(self.reach, device=device)
         margin = retina.margin_for(side, max(self.windows), self.reach)
         self.fill: retina.Fill = fill
-        self._lay_out(images.images.to(device), margin)
+        self._lay_out(images.stack().to(device), margin)
 
     def repaint(self, images: UInt8[Tensor, "image channel height width"]) -> None:
         """Show other pixels from now on: the same images changed at random, say, between the epochs of a training."""

@@ -209,7 +209,7 @@ class GlimpseVectorEnv(VectorEnv):
 
     def image(self, row: int) -> UInt8[Tensor, "channel height width"]:
         """Return the whole image that a row shows, for drawing."""
-        return self.images.images[int(self._ready().index[row].item())]
+        return self.images.image(int(self._ready().index[row].item()))
 
     def label(self, row: int) -> int:
         """Return the class of the image that a row shows, for drawing."""

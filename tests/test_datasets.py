@@ -35,7 +35,7 @@ def unchecked(monkeypatch):
 
 def test_subset_keeps_images_labels_and_places_together():
     chosen = some().subset(torch.tensor([7, 2]))
-    assert chosen.images[:, 0, 0, 0].tolist() == [7, 2]
+    assert chosen.stack()[:, 0, 0, 0].tolist() == [7, 2]
     assert chosen.labels.tolist() == [1, 2]
     assert chosen.places is not None
     assert chosen.places.tolist() == [[14, 15], [4, 5]]
@@ -111,9 +111,9 @@ def test_fit_and_validation_partition_train(digits):
         """A number for each image that no two distinct ones share, but by great chance."""
         return torch.cat([(part.flatten(1) * weights).sum(1) for part in images.split(5_000)])
 
-    both = torch.cat([marks(fit.images), marks(validation.images)])
+    both = torch.cat([marks(fit.stack()), marks(validation.stack())])
     assert torch.equal(both.sort().values, marks(digits.images).sort().values)
-    assert torch.equal(load("mnist", "validation").images, validation.images)
+    assert torch.equal(load("mnist", "validation").stack(), validation.stack())
 
 
 # Clutter
@@ -398,9 +398,29 @@ def test_class_names_come_from_the_object_or_from_what_it_is_a_part_of():
     assert torch.equal(load(whole).images[0], GREY.expand(3, -1, -1))  # grey among coloured ones
 
 
+def test_folds_partition_the_training_images_and_share_their_pixels():
+    whole = Pairs(*((torch.full((1, 4, 4), mark, dtype=torch.uint8), mark % 2) for mark in range(11)))
+    held = []
+    for fold in (1, 2, 3):
+        fit, validation = (load(whole, f"{part}:{fold}/3") for part in ("fit", "validation"))
+        assert fit.images.shape == validation.images.shape == (11, 1, 4, 4)  # parts of one stack
+        marks = [part.stack()[:, 0, 0, 0].tolist() for part in (fit, validation)]
+        assert sorted(marks[0] + marks[1]) == list(range(11))
+        assert marks[1] == [validation.image(i)[0, 0, 0].item() for i in range(len(validation))]
+        assert validation.labels.tolist() == [mark % 2 for mark in marks[1]]
+        held += marks[1]
+    assert sorted(held) == list(range(11))
+
+
+@pytest.mark.parametrize("split", ["fit:0/3", "fit:4/3", "validation:1/1", "test:1/3", "fit:1"])
+def test_impossible_fold_is_refused_by_name(split):
+    with pytest.raises(ValueError, match=f"split='{split}': expected one of .* fit:1/5"):
+        load(Pairs((PIXELS, 0), (PIXELS, 1)), split)
+
+
 def test_object_is_one_split_and_is_partitioned_like_any_other():
     whole = Pairs(*[(torch.full((1, 4, 4), value, dtype=torch.uint8), 0) for value in range(24)])
-    parts = [load(whole, split).images[:, 0, 0, 0].tolist() for split in ("fit", "validation")]
+    parts = [load(whole, split).stack()[:, 0, 0, 0].tolist() for split in ("fit", "validation")]
     assert [len(part) for part in parts] == [22, 2]
     assert sorted(parts[0] + parts[1]) == list(range(24))
     with pytest.raises(ValueError, match=r"split='test': .*pass the test object with split='train'"):

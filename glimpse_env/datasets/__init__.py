@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 from glimpse_env.datasets import clutter, mnist
-from glimpse_env.datasets.base import ImageSet, MapStyle, Split, partition
+from glimpse_env.datasets.base import ImageSet, MapStyle, Split, check_split, partition
 from glimpse_env.datasets.folder import load_folder
 from glimpse_env.datasets.torch_dataset import load_object
 
@@ -33,7 +32,8 @@ def load(
     Args:
         dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data set object
             of (image, label) pairs, which is one split.
-        split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation" (1/12).
+        split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation" (1/12), or fold K of N:
+            "fit:K/N" and "validation:K/N".
         root: Where a relative folder is looked for when it is not in the working directory; None = the environment variable
             GLIMPSE_DATA, if set.
         download: Passed to sets that can be fetched; those of `NAMED` are embedded or generated and never need it.
@@ -44,8 +44,7 @@ def load(
         TypeError: Neither a name nor a path nor a map-style data set of images with labels.
         FileNotFoundError: The folder does not exist or holds no images.
     """
-    if split not in get_args(Split):
-        raise ValueError(f"split={split!r}: expected one of {', '.join(get_args(Split))}")
+    check_split(split)
     if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1):
         raise ValueError(f"image_size={image_size!r}: expected None or a whole number of at least 1, in pixels")
     source = "test" if split == "test" else "train"

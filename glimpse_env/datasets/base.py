@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -11,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 Split = Literal["train", "fit", "validation", "test"]
+FOLD = re.compile(r"(fit|validation):(\d+)/(\d+)")
 HELD_OUT = 1 / 12  # share of the training images in the validation split (5,000 of MNIST's 60,000)
 
 
@@ -31,21 +33,27 @@ class MapStyle(Protocol):
 class ImageSet:
     """Images, labels and class names of one split.
 
-    `places` is the true centre of what tells the class, (x, y) in [-1, 1], where it is known;
-    it serves measurement and is never shown to an agent.
+    Image i of the split is `images[rows[i]]`; `rows` None = in order. So a part of a split shares the pixels of the whole, which may be a
+    memory-mapped store larger than memory. `places` (the true centre of what tells the class, (x, y)) and `boxes` (around the object,
+    (left, top, right, bottom)) lie in [-1, 1] where they are known; they serve measurement and are never shown to an agent.
+    `key` names the stored pixels, so that what is computed from them can be kept and found again; None = they have no name.
     """
 
-    images: UInt8[Tensor, "image channel height width"]
+    images: UInt8[Tensor, "stored channel height width"]
     labels: Int64[Tensor, " image"]
     classes: tuple[str, ...]
     places: Float[Tensor, "image 2"] | None = None
+    boxes: Float[Tensor, "image 4"] | None = None
+    rows: Int64[Tensor, " image"] | None = None
+    key: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a set that no episode could be drawn from."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(f"images: expected uint8 (image, channel, height, width), got {self.images.dtype} {tuple(self.images.shape)}")
-        if len(self.images) == 0 or len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images and {len(self.labels)} labels: expected as many of each, and at least one")
+        count = len(self.images if self.rows is None else self.rows)
+        if count == 0 or count != len(self.labels):
+            raise ValueError(f"{count} images and {len(self.labels)} labels: expected as many of each, and at least one")
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.classes):
             raise ValueError(f"labels run from {low} to {high}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes")
@@ -54,22 +62,46 @@ class ImageSet:
         """Return the number of images."""
         return len(self.labels)
 
+    @property
+    def stored(self) -> Int64[Tensor, " image"]:
+        """Where each image lies in `images`."""
+        return torch.arange(len(self)) if self.rows is None else self.rows
+
+    def stack(self) -> UInt8[Tensor, "image channel height width"]:
+        """Return the pixels of this split in its order (a copy where `rows` picks them)."""
+        return self.images if self.rows is None else self.images[self.rows]
+
+    def image(self, index: int) -> UInt8[Tensor, "channel height width"]:
+        """Return the pixels of one image."""
+        return self.images[index if self.rows is None else int(self.rows[index])]
+
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
-        """Return the images at `keep`, in that order."""
-        places = None if self.places is None else self.places[keep]
-        return replace(self, images=self.images[keep], labels=self.labels[keep], places=places)
+        """Return the images at `keep`, in that order, on the same stored pixels."""
+        places, boxes = (None if value is None else value[keep] for value in (self.places, self.boxes))
+        return replace(self, labels=self.labels[keep], places=places, boxes=boxes, rows=self.stored[keep])
 
     def resized(self, size: int) -> ImageSet:
         """Return the set with its images resized to `size` x `size` pixels (bilinear, antialiased)."""
         if self.images.shape[-2:] == (size, size):
             return self
-        return replace(self, images=v2.functional.resize(self.images, [size, size], antialias=True))
+        return replace(self, images=v2.functional.resize(self.stack(), [size, size], antialias=True), rows=None, key=None)
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that `partition` does not know."""
+    fold = FOLD.fullmatch(split)
+    if split not in get_args(Split) and not (fold and 1 <= int(fold[2]) <= int(fold[3]) and int(fold[3]) >= 2):
+        raise ValueError(
+            f"split={split!r}: expected one of {', '.join(get_args(Split))}, or a fold of the training images such as fit:1/5 and "
+            "validation:1/5 (counted from 1, at least 2 folds)"
+        )
 
 
 def partition(train: ImageSet, split: str) -> ImageSet:
-    """Return the part of a training split that `split` names: "train" (all), "fit" or "validation".
+    """Return the part of a training split that `split` names.
 
-    The partition is a fixed permutation, so that every run holds out the same images.
+    "train" is all of it; "validation" a fixed twelfth and "fit" the rest; "validation:K/N" the K-th of N folds and "fit:K/N" the other folds.
+    The order behind it is a fixed permutation, so that every run holds out the same images.
 
     Raises:
         ValueError: There is nothing to hold out.
@@ -79,5 +111,12 @@ def partition(train: ImageSet, split: str) -> ImageSet:
     if len(train) < 2:
         raise ValueError(f"split={split!r}: the training split has {len(train)} image, expected at least 2 to hold one out for validation")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    held = max(1, round(len(train) * HELD_OUT))
-    return train.subset(order[:held] if split == "validation" else order[held:])
+    start, stop = 0, max(1, round(len(train) * HELD_OUT))
+    if fold := FOLD.fullmatch(split):
+        part, parts = int(fold[2]), int(fold[3])
+        if parts > len(train):
+            raise ValueError(f"split={split!r}: {parts} folds of {len(train)} training images; expected at most as many folds as images")
+        start, stop = (len(train) * edge // parts for edge in (part - 1, part))
+    if split.startswith("validation"):
+        return train.subset(order[start:stop])
+    return train.subset(torch.cat((order[:start], order[stop:])))

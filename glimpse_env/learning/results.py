@@ -137,7 +137,7 @@ def episodes(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> l
             sure = np.zeros(len(env.images.classes), np.float32)
             sure[answer] = looks.confidence[step, image]
             view = render.Episode(
-                image=env.images.images[looks.index[image]],
+                image=env.images.image(int(looks.index[image])),
                 path=looks.locations[: step + 1, image].numpy() * env.sensor.reach,
                 windows=env.sensor.windows,
                 whole_first=env.sensor.whole_first,

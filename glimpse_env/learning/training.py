@@ -93,7 +93,7 @@ def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> 
     generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
     if setting.augment:
         assert isinstance(env.sensor, PixelSensor)  # checked where the options are read
-        env.sensor.repaint(affine(env.images.images.to(env.device), generator))
+        env.sensor.repaint(affine(env.images.stack().to(env.device), generator))
     batches = list(shuffled(len(env.images), rows // setting.samples, setting.samples, generator))
     env.reward = stage.reward
     totals: dict[str, Tensor] = {}
