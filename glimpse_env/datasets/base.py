@@ -100,7 +100,7 @@ def check_split(split: str) -> None:
 def partition(train: ImageSet, split: str) -> ImageSet:
     """Return the part of a training split that `split` names.
 
-    "train" is all of it; "validation" a fixed twelfth and "fit" the rest; "validation:K/N" the K-th of N folds and "fit:K/N" the other folds.
+    "train" is all of it; "validation" a fixed twelfth and "fit" the rest; "validation:K/N" the K-th of N folds and "fit:K/N" the others.
     The order behind it is a fixed permutation, so that every run holds out the same images.
 
     Raises:
