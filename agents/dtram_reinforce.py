@@ -12,15 +12,15 @@ stopping times, confidence features instead of the recurrent state, and a frozen
 
 from __future__ import annotations
 
-from glimpse_env.learning.options import LONG, PAPER, parse
+from glimpse_env.learning.options import parse
+from glimpse_env.learning.recipes import DATASETS, LONG, PAPER, PAPER_STOP
 from glimpse_env.learning.run import execute
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
-PAPER_STOP = {"gamma": 0.98, "stop_gradient": "sampled", "stop_input": "state", "finetune": "all", "stop_epochs": 200}
-PRESETS = {"paper": StopOptions(paper=True, **PAPER, **PAPER_STOP), "long": StopOptions(long=True, **LONG)}
+RECIPES = {"paper": PAPER | PAPER_STOP, "long": LONG}
 
 if __name__ == "__main__":
-    options = parse(StopOptions, PRESETS, __doc__ or "")
+    options = parse(StopOptions, RECIPES, DATASETS, __doc__ or "")
     execute(
         "dtram_reinforce",
         options,

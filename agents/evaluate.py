@@ -25,8 +25,9 @@ class Evaluate:
     """The checkpoint.pt of a run; results are written beside it."""
     dataset: str | None = None
     """Another data set with the same classes and glimpses; default: the one it was trained on."""
-    split: str = "test"
-    """train, fit, validation or test."""
+    split: str | None = None
+    """train, fit, validation, a fold such as validation:1/5, or test; default: the one that the run answers for. Files of another
+    split carry its name."""
     root: str | None = None
     """Folder in which a relative data set folder is looked for."""
     device: str | None = None

@@ -11,12 +11,13 @@ narrowing location policy, Muon.
 
 from __future__ import annotations
 
-from glimpse_env.learning.options import LONG, PAPER, Options, parse
+from glimpse_env.learning.options import Options, parse
+from glimpse_env.learning.recipes import DATASETS, LONG, PAPER
 from glimpse_env.learning.run import execute
 from glimpse_env.learning.stages import look_stage
 
-PRESETS = {"paper": Options(paper=True, **PAPER), "long": Options(long=True, **LONG)}
+RECIPES = {"paper": PAPER, "long": LONG}
 
 if __name__ == "__main__":
-    options = parse(Options, PRESETS, __doc__ or "")
+    options = parse(Options, RECIPES, DATASETS, __doc__ or "")
     execute("ram_reinforce", options, lambda network, horizon: [lambda: look_stage(options, network, horizon)])

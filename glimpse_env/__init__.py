@@ -2,24 +2,29 @@
 
 from gymnasium import register
 
+from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.presets import PRESETS, Preset
 from glimpse_env.rewards import Confidence, ConfidenceGain, Delayed, Greedy, InformationGain, Reward, Transition
-from glimpse_env.sensors import PixelSensor, Sensor
+from glimpse_env.sensors import BankSensor, CropSensor, MapSensor, PixelSensor, Sensor
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 __version__ = "0.1.0"
 __all__ = [
     "PRESETS",
+    "Backbone",
+    "BankSensor",
     "Confidence",
     "ConfidenceGain",
+    "CropSensor",
     "Delayed",
     "GlimpseEnv",
     "GlimpseVectorEnv",
     "Greedy",
     "ImageSet",
     "InformationGain",
+    "MapSensor",
     "NumpyVectorEnv",
     "PixelSensor",
     "Preset",

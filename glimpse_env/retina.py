@@ -22,12 +22,13 @@ Fill = Literal["zero", "reflect", "noise"]
 class Windows(NamedTuple):
     """Every window of one size on a canvas, and how to find one."""
 
-    view: UInt8[Tensor, "start channel tap tap"]  # by the flat position of the window's top-left pixel, one tap more than its size
+    view: UInt8[Tensor, "start channel tap_down tap_across"]  # by the flat position of the window's top-left pixel; taps: its size and one
+    # more for the interpolation, unless the canvas is no larger than the window
     image: int  # flat positions from one image to the next
     row: int  # flat positions from one row of pixels to the next
     half: tuple[float, float]  # half the image's (width, height) in pixels
     offset: Float[Tensor, "2"]  # top-left pixel (x, y) of the central window
-    last: tuple[int, int]  # largest top-left pixel (x, y)
+    last: tuple[int, int]  # largest top-left pixel (x, y): the window ends where the canvas does
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,16 +52,16 @@ class Canvas:
         if size not in self.known:
             store = self.pixels
             _, channels, height, width = store.shape
-            taps = size + 1
-            starts = store.numel() - (channels - 1) * height * width - (taps - 1) * (width + 1)
+            across, down = min(size + 1, width), min(size + 1, height)
+            starts = store.numel() - (channels - 1) * height * width - (down - 1) * width - (across - 1)
             half = (self.image_width / 2, self.image_height / 2)
             self.known[size] = Windows(
-                view=store.as_strided((starts, channels, taps, taps), (1, height * width, width, 1)),
+                view=store.as_strided((starts, channels, down, across), (1, height * width, width, 1)),
                 image=channels * height * width,
                 row=width,
                 half=half,
                 offset=torch.tensor([side - size / 2 + self.margin for side in half], device=store.device),
-                last=(width - size - 1, height - size - 1),
+                last=(width - size, height - size),
             )
         return self.known[size]
 
@@ -106,7 +107,7 @@ def reflected(length: int, margin: int, device: torch.device) -> Int64[Tensor, "
 
 def margin_for(image_size: int, window: int, reach: float) -> int:
     """Return the margin in pixels that windows of `window` pixels need, with centres in [-reach, reach]."""
-    return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2) + 1)
+    return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2 - 1e-6))  # a rounding error is not worth a pixel
 
 
 def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env channel size size"]:
@@ -116,24 +117,30 @@ def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "en
     off the canvas are moved to the nearest place that does not.
     """
     windows = canvas.windows(size)
-    corner = top_left(windows, centre)
-    whole = corner.floor()
+    corner, whole = top_left(windows, centre)
     across, down = (corner - whole).view(-1, 2, 1, 1, 1).unbind(1)
     column, row = whole.long().unbind(1)
     start = (index * windows.image).add_(row, alpha=windows.row).add_(column)
     pixels = windows.view.index_select(0, start).float()
-    pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], down)
-    return torch.lerp(pixels[..., :-1], pixels[..., 1:], across)
+    if pixels.shape[2] > size:
+        pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], down)
+    return torch.lerp(pixels[..., :-1], pixels[..., 1:], across) if pixels.shape[3] > size else pixels
 
 
-def top_left(windows: Windows, centre: Float[Tensor, "env 2"]) -> Float[Tensor, "env 2"]:
-    """Return the top-left pixel (x, y) of the window at each centre, fractional, kept at least one pixel inside the canvas' far edge."""
+def top_left(windows: Windows, centre: Float[Tensor, "env 2"]) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env 2"]]:
+    """Return the top-left corner (x, y) of the window at each centre, kept on the canvas, and the whole pixel to interpolate from.
+
+    Rounded down, but at the canvas' far edge, where the pixel before is taken with its neighbour counting in full: so no pixel
+    beyond the canvas is read.
+    """
     (across, down), (right, bottom) = windows.half, windows.last
     if across == down:  # one scale for both axes
-        return torch.add(windows.offset, centre, alpha=across).clamp_(0, right)
+        corner = torch.add(windows.offset, centre, alpha=across).clamp_(0, right)
+        return corner, corner.floor().clamp_(max=max(0, right - 1))
     x = torch.add(windows.offset[0], centre[:, 0], alpha=across).clamp_(0, right)
     y = torch.add(windows.offset[1], centre[:, 1], alpha=down).clamp_(0, bottom)
-    return torch.stack([x, y], 1)
+    whole = (x.floor().clamp_(max=max(0, right - 1)), y.floor().clamp_(max=max(0, bottom - 1)))
+    return torch.stack([x, y], 1), torch.stack(whole, 1)
 
 
 def glimpse(

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from glimpse_env import checks, datasets, presets, rewards
+from glimpse_env.backbone import Backbone
 from glimpse_env.episode import State, advance, before_first, hashed_location, judge
 from glimpse_env.retina import Fill
 from glimpse_env.sensors import Sensor, make_sensor
@@ -27,8 +28,8 @@ class GlimpseVectorEnv(VectorEnv):
     Action space: Dict(`location` Box(-1, 1, (2,)): centre (x, y) of the next glimpse; `stop` Discrete(2): 1 = answer now;
     `prediction` Box(0, 1, (num_classes,)): class scores, divided by their sum here, all zero = uniform).
 
-    Observation space: Dict(`glimpse`: the sensor's view, PixelSensor: (scale * channel, height, width) in [0, 1]; `location` (2,): where it
-    was taken; `step` (1,): t / max_glimpses), float32.
+    Observation space: Dict(`glimpse`: the sensor's view, PixelSensor: (scale * channel, height, width) in [0, 1], the others: (feature,);
+    `location` (2,): where it was taken; `step` (1,): t / max_glimpses; a sensor may add entries), float32.
 
     Rewards: `reward`, a name of `rewards.NAMED` or a callable on `rewards.Transition`.
 
@@ -57,8 +58,8 @@ class GlimpseVectorEnv(VectorEnv):
         root: str | Path | None = None,
         download: bool = True,
         sensor: str | Sensor | None = None,
-        backbone: str | None = None,
-        weights: str | None = "DEFAULT",
+        backbone: str | Backbone | None = None,
+        weights: str | Path | None = "DEFAULT",
         image_size: int | None = None,
         glimpse_size: int | None = None,
         scales: tuple[float, ...] | None = None,
@@ -67,6 +68,8 @@ class GlimpseVectorEnv(VectorEnv):
         location_range: float | None = None,
         fill: Fill | None = None,
         max_glimpses: int | None = None,
+        grid: int | None = None,
+        view_size: int | None = None,
         reward: str | rewards.Reward | None = None,
         order: str = "shuffle",
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -78,14 +81,14 @@ class GlimpseVectorEnv(VectorEnv):
 
         Args:
             num_envs: Rows.
-            dataset: A name ("mnist", "clutter"), a folder of class folders, or a map-style torch data set object.
+            dataset: A name (one of `presets.PRESETS`), a folder of class folders, or a map-style torch data set object.
             split: "train", "test", or a fixed partition of the training images: "fit" and "validation".
             root: Folder in which a relative data set folder is looked for (else GLIMPSE_DATA). Embedded sets need none.
             download: Whether missing data may be fetched. Embedded, generated and user-given sets never need it.
-            sensor: "pixel", or an object that follows `sensors.Sensor`; None = pixel.
-            backbone: Network of a sensor that runs one; the pixel sensor takes none.
-            weights: The backbone's weights.
-            image_size: Side in pixels to which images are resized. Like the eight that follow, None = the data set's preset (`presets.py`).
+            sensor: "pixel", "crop", "map", "bank", or an object that follows `sensors.Sensor`; None = the preset's.
+            backbone: Network of a sensor that runs one: the name of a torchvision classifier, or a `Backbone`; None = the preset's.
+            weights: The named backbone's: "DEFAULT" (torchvision's), a file, or None (random); see `Backbone`.
+            image_size: Side in pixels to which images are resized. Like the ten that follow, None = the data set's preset (`presets.py`).
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
@@ -93,6 +96,8 @@ class GlimpseVectorEnv(VectorEnv):
             location_range: Where location +-1 lies, as a share of the half image.
             fill: What lies off the image: "zero", "reflect" or "noise".
             max_glimpses: T, the horizon.
+            grid: Places a side of the bank sensor.
+            view_size: Side in pixels at which a network sees the whole image.
             reward: A name of `rewards.NAMED` or a callable; None = `rewards.Delayed()`.
             order: "shuffle" (training) or "once" (evaluation).
             autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.
@@ -102,7 +107,7 @@ class GlimpseVectorEnv(VectorEnv):
 
         Raises:
             ValueError: An unknown name or a value outside its range; the message says which and what is allowed.
-            FileNotFoundError: The data set's folder is missing.
+            FileNotFoundError: The data set's folder is missing, or the backbone's weights.
         """
         self.device = checks.device(device)
         checks.count("num_envs", num_envs)
@@ -113,6 +118,8 @@ class GlimpseVectorEnv(VectorEnv):
         self.reward = rewards.make(reward)
         self.preset = presets.resolve(
             dataset,
+            sensor=sensor if isinstance(sensor, str) else None,
+            backbone=backbone if isinstance(backbone, str) else None,
             image_size=image_size,
             glimpse_size=glimpse_size,
             scales=scales,
@@ -121,6 +128,8 @@ class GlimpseVectorEnv(VectorEnv):
             location_range=location_range,
             fill=fill,
             max_glimpses=max_glimpses,
+            grid=grid,
+            view_size=view_size,
         )
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=self.preset.image_size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
@@ -132,7 +141,7 @@ class GlimpseVectorEnv(VectorEnv):
         """Describe one row's observation and action, then the batch's."""
         unit = {"location": spaces.Box(-1.0, 1.0, (2,), np.float32), "step": spaces.Box(0.0, 1.0, (1,), np.float32)}
         answer = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
-        self.single_observation_space = spaces.Dict(self.sensor.space | unit)
+        self.single_observation_space = spaces.Dict(unit | self.sensor.space)
         self.single_action_space = spaces.Dict({"location": unit["location"], "stop": spaces.Discrete(2), "prediction": answer})
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -274,7 +283,7 @@ class GlimpseVectorEnv(VectorEnv):
 
     def _show(self, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Make `state` the present one, and return its observation and info."""
-        seen = self._look(state) | {"location": state.location, "step": self._fraction.index_select(0, state.step)}
+        seen = {"location": state.location, "step": self._fraction.index_select(0, state.step)} | self._look(state)
         self._state, self._seen = state, seen
         return dict(seen), self._info(state, self._everyone)
 

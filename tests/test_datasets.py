@@ -303,7 +303,9 @@ def test_empty_folders_are_named_with_the_layout(birds, tmp_path):
 
 def test_a_folder_is_found_here_in_root_in_glimpse_data_and_at_home(birds, monkeypatch, tmp_path):
     monkeypatch.delenv("GLIMPSE_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"'birds': neither a known data set \(clutter, mnist\) nor a folder.*GLIMPSE_DATA"):
+    with pytest.raises(
+        ValueError, match=r"'birds': neither a known data set \(cars, clutter, cub, dogs, mnist\) nor a folder.*GLIMPSE_DATA"
+    ):
         load("birds")
     assert len(load("birds", root=birds.parent)) == 12
     monkeypatch.setenv("GLIMPSE_DATA", str(birds.parent))

@@ -25,8 +25,8 @@ def test_lstm_cell_equals_torch():
         theirs.bias_ih.copy_(ours.input.bias[order])
         theirs.weight_hh.copy_(ours.recur.weight[order])
         theirs.bias_hh.zero_()
-    feature, state = torch.randn(3, 6), State(torch.randn(3, 4), torch.randn(3, 4))
-    found, wanted = ours(feature, state), theirs(feature, tuple(state))
+    feature, state = torch.randn(3, 6), State(torch.randn(3, 4), torch.randn(3, 4), torch.zeros(3, 2))
+    found, wanted = ours(feature, state), theirs(feature, (state.hidden, state.cell))
     assert torch.allclose(found.hidden, wanted[0], atol=1e-6)
     assert torch.allclose(found.cell, wanted[1], atol=1e-6)
 
@@ -108,3 +108,27 @@ def test_rows_do_not_see_each_other():
     together = net(observation, net.begin(4))[0].logits
     alone = net({name: value[1:2] for name, value in observation.items()}, net.begin(1))[0].logits
     assert torch.allclose(together[1:2], alone, atol=1e-6)
+
+
+def test_mean_scores_are_the_mean_of_each_glimpse_own_scores():
+    once, mean = network(shortcut=True), network(shortcut=True, scores="mean")
+    mean.load_state_dict(once.state_dict())
+    first, second = (torch.rand(3, 1, 8, 8) for _ in range(2))
+    states, found, own = [mean.begin(3), once.begin(3)], [], []
+    for t, glimpse in enumerate((first, second), 1):
+        observation = {"glimpse": glimpse, "location": torch.zeros(3, 2), "step": torch.full((3, 1), t / 7)}
+        (heads, states[0]), (single, states[1]) = mean(observation, states[0]), once(observation, states[1])
+        found.append(heads.logits)
+        own.append(single.logits)
+    assert torch.allclose(found[0], own[0], atol=1e-5)
+    assert torch.allclose(found[1], (own[0] + own[1]) / 2, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only():
+    net = network(dropout=0.5)
+    observation = {"glimpse": torch.ones(4, 1, 8, 8), "location": torch.zeros(4, 2), "step": torch.full((4, 1), 1 / 7)}
+    logits = net(observation, net.begin(4))[0].logits
+    assert not torch.allclose(logits[0], logits[1])
+    net.eval()
+    logits = net(observation, net.begin(4))[0].logits
+    assert torch.allclose(logits[0], logits[1])

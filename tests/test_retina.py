@@ -104,7 +104,25 @@ def test_places_beyond_the_canvas_are_moved_to_its_edge():
     canvas = retina.paint(images, 2)
     far = retina.crop(canvas, torch.tensor([0, 0]), torch.tensor([[-9.0, -9.0], [9.0, 9.0]]), 4)
     np.testing.assert_allclose(far[0].numpy(), sliced(images[0], (-2, -2), 4, 2, "zero"))
-    np.testing.assert_allclose(far[1].numpy(), sliced(images[0], (9 + 2 - 4 - 1, 7 + 2 - 4 - 1), 4, 2, "zero"))
+    np.testing.assert_allclose(far[1].numpy(), sliced(images[0], (9 + 2 - 4, 7 + 2 - 4), 4, 2, "zero"))
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (8, 8)])
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_without_a_margin_every_corner_of_the_image_can_be_seen_whole(height, width, size):
+    images = pictures(2, 3, height, width)
+    canvas = retina.Canvas(images, 0)
+    for y in (0, height - size):
+        for x in (0, width - size):
+            patch = retina.crop(canvas, torch.tensor([1]), centre_of((x, y), size, images), size)
+            torch.testing.assert_close(patch[0], images[1, :, y : y + size, x : x + size].float(), atol=1e-3, rtol=0)
+
+
+def test_glimpses_that_stay_inside_need_no_margin():
+    for side in (28, 96, 512):
+        for window in range(1, side + 1, 3):
+            assert retina.margin_for(side, window, 1 - window / side) == 0
+    assert retina.margin_for(28, 8, 1.0) == 4
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -119,3 +119,14 @@ def test_threshold_rule_by_hand():
     assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, "accuracy": 1.0}]
     assert row["per_step_accuracy"] == [0.5, 1.0, 0.5]
     assert evaluation.summary(looks, dynamic=False)["mean_glimpses"] == 3
+
+
+@pytest.mark.parametrize("policy", ["random", "center"])
+def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator_no_gradient(env, agent, policy):
+    rollout = rolled(env, agent, sigma=0.1, policy=policy)
+    assert torch.equal(rollout.locations, rolled(env, agent, sigma=0.1, policy=policy).locations)
+    later = rollout.locations[1:]
+    assert (later == 0).all() if policy == "center" else (later.std(0) > 0.1).all()
+    sum(objectives.looking(2, True, 1.0)(rollout).values()).backward()
+    assert agent.locator.weight.grad is None
+    assert agent.classifier.weight.grad.abs().sum() > 0

@@ -12,7 +12,8 @@ from PIL import Image
 from glimpse_env import datasets
 from glimpse_env.learning import checkpoint, results, run, training
 from glimpse_env.learning.augment import affine
-from glimpse_env.learning.options import PAPER, Options, parse
+from glimpse_env.learning.options import Options, parse
+from glimpse_env.learning.recipes import PAPER
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
 SMALL = {"epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32"}
@@ -139,11 +140,12 @@ def test_augmentation_is_small_and_seeded():
     assert 0.7 < ink.min() < ink.max() < 1.4
 
 
-def test_presets_of_the_command_line():
-    presets = {"paper": Options(paper=True, **PAPER)}
-    chosen = parse(Options, presets, "", ["--paper", "--epochs", "3"])
+def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
+    named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "epochs": 5}}
+    chosen = parse(Options, named, datasets, "", ["--paper", "--epochs", "3", "--dataset", "cub"])
     assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs) == (True, "rnn", 20, 3)
-    assert parse(Options, presets, "", []) == Options()
+    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == Options(dataset="cub", batch=8, epochs=5)
+    assert parse(Options, named, datasets, "", []) == Options()
 
 
 def test_bad_input_says_what_is_allowed(pictures, tmp_path):

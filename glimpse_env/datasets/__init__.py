@@ -6,17 +6,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from glimpse_env.datasets import clutter, mnist
-from glimpse_env.datasets.base import ImageSet, MapStyle, Split, check_split, partition
+from glimpse_env.datasets import cars, clutter, cub, dogs, mnist
+from glimpse_env.datasets.archive import Archive
+from glimpse_env.datasets.base import ImageSet, MapStyle, Split, check_split, held_out, partition
 from glimpse_env.datasets.folder import load_folder
+from glimpse_env.datasets.photographs import load_photographs
 from glimpse_env.datasets.torch_dataset import load_object
 
 NAMED: dict[str, Callable[[str], ImageSet]] = {
     "mnist": mnist.load,
     "clutter": clutter.load,
 }
+PHOTOGRAPHS: dict[str, Archive] = {archive.name: archive for archive in (cub.ARCHIVE, cars.ARCHIVE, dogs.ARCHIVE)}
 
-__all__ = ["NAMED", "ImageSet", "MapStyle", "Split", "load"]
+__all__ = ["NAMED", "PHOTOGRAPHS", "ImageSet", "MapStyle", "Split", "held_out", "load"]
 
 
 def load(
@@ -30,19 +33,21 @@ def load(
     """Load one split of a data set.
 
     Args:
-        dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data set object
+        dataset: A name of `NAMED` or `PHOTOGRAPHS`; else the path of a folder of class folders; else a map-style torch data set object
             of (image, label) pairs, which is one split.
         split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation" (1/12), or fold K of N:
             "fit:K/N" and "validation:K/N".
-        root: Where a relative folder is looked for when it is not in the working directory; None = the environment variable
-            GLIMPSE_DATA, if set.
-        download: Passed to sets that can be fetched; those of `NAMED` are embedded or generated and never need it.
-        image_size: Side in pixels to resize the images to; None keeps the data set's own (which must then be one size).
+        root: Where the archives of photographs lie, and a relative folder that is not in the working directory; None = the environment
+            variable GLIMPSE_DATA, else (archives only) a folder in the user's home.
+        download: Whether to fetch an archive of photographs that is not there and is still served.
+        image_size: Side in pixels to resize the images to; None keeps the data set's own (which must then be one size, as photographs
+            are not).
 
     Raises:
-        ValueError: Unknown name or split, an image that cannot be read, labels outside the classes, differing sizes.
+        ValueError: Unknown name or split, an image that cannot be read, labels outside the classes, differing sizes, or lists of an archive
+            that contradict each other.
         TypeError: Neither a name nor a path nor a map-style data set of images with labels.
-        FileNotFoundError: The folder does not exist or holds no images.
+        FileNotFoundError: The folder or the archive does not exist, or an image of it.
     """
     check_split(split)
     if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1):
@@ -52,6 +57,8 @@ def load(
         images = load_object(dataset, split, image_size)
     elif str(dataset) in NAMED:
         images = NAMED[str(dataset)](source)
+    elif str(dataset) in PHOTOGRAPHS:
+        images = load_photographs(PHOTOGRAPHS[str(dataset)], source, root, download, image_size)
     else:
         images = load_folder(find_folder(dataset, root), source, image_size)
     images = images if split == "test" else partition(images, split)
@@ -73,7 +80,8 @@ def find_folder(dataset: str | Path, root: str | Path | None) -> Path:
             return folder
     word = isinstance(dataset, str) and Path(dataset).name == dataset
     tried = ", ".join(str(place.absolute()) for place in places)
+    known = ", ".join(sorted(NAMED | PHOTOGRAPHS))
     raise (ValueError if word or not name else FileNotFoundError)(
-        f"dataset={str(dataset)!r}: neither a known data set ({', '.join(sorted(NAMED))}) nor a folder of class folders; looked for {tried}"
+        f"dataset={str(dataset)!r}: neither a known data set ({known}) nor a folder of class folders; looked for {tried}"
         + ("" if root else "; a folder to look in can be given as root= or in GLIMPSE_DATA")
     )

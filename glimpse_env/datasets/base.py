@@ -97,6 +97,11 @@ def check_split(split: str) -> None:
         )
 
 
+def held_out(split: str) -> str | None:
+    """Return the split that training on `split` leaves out: "validation" for "fit", "validation:K/N" for "fit:K/N", else None."""
+    return split.replace("fit", "validation", 1) if split.startswith("fit") else None
+
+
 def partition(train: ImageSet, split: str) -> ImageSet:
     """Return the part of a training split that `split` names.
 

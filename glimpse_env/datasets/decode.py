@@ -1,17 +1,45 @@
-"""Pixels on their way into an `ImageSet`: uint8 tensors out of PIL images, made square, and stacked."""
+"""Pixels on their way into an `ImageSet`: uint8 tensors out of PIL images and image files, made square, and stacked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
+from typing import Literal
 
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import v2
 
 GREY = ("1", "L", "LA")  # PIL's modes of one 8-bit channel, with or without transparency
 WIDE = ("I", "F")  # the beginnings of PIL's modes of more than 8 bits a channel: I, I;16, I;16B, F
+ON_THE_SIDE = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and height
+
+Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, or all of it with its sides made equal
+
+
+def read(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
+    """Decode one image file as RGB, turned as its camera says, and make it a square of `size` pixels (None leaves it as it is).
+
+    A JPEG of twice `size` or more is decoded at a half, a quarter or an eighth, which stays at or above `size`.
+
+    Returns:
+        The pixels, and the (width, height) that the upright photograph has in the file.
+
+    Raises:
+        ValueError: The file cannot be decoded; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THE_SIDE
+            if size is not None:
+                image.draft(None, (size, size))  # formats other than JPEG pass over it
+            pixels = from_pil(ImageOps.exif_transpose(image), colour=True)
+        return (stretch if fit == "stretch" else square)(pixels, size), (height, width) if turned else (width, height)
+    except Exception as error:  # Pillow's readers raise many kinds on a damaged file; whichever it is, the user needs the path
+        raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
 def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel height width"]:
@@ -28,6 +56,11 @@ def square(image: UInt8[Tensor, "channel height width"], size: int | None) -> UI
     if size is None:
         return image
     return v2.functional.center_crop(v2.functional.resize(image, [size], antialias=True), [size, size])
+
+
+def stretch(image: UInt8[Tensor, "channel height width"], size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
+    """Resize both sides to `size` pixels (bilinear, antialiased), so that all of the image stays in view; None leaves it as it is."""
+    return image if size is None else v2.functional.resize(image, [size, size], antialias=True)
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:

@@ -6,18 +6,16 @@ import os
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
-from PIL import Image, ImageOps
-from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from tqdm.contrib.concurrent import thread_map
 
 from glimpse_env.datasets.base import ImageSet
-from glimpse_env.datasets.decode import from_pil, square, stack
+from glimpse_env.datasets.decode import read, stack
+from glimpse_env.datasets.store import opened
 
 SPLITS = ("train", "test")
 TEST_SHARE = 0.2  # of each class, where the folder itself does not say what is for testing
-MANY = 1000  # images, from which on decoding shows a progress bar
+MANY = 1000  # images, from which on they are kept in an image store, if their size is given, and decoding shows a progress bar
 LAYOUT = (
     "expected FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or FOLDER/CLASS/IMAGE (then 20 % of each class are for testing), "
     f"with images ending in {', '.join(IMG_EXTENSIONS)}"
@@ -41,10 +39,18 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
     """
     classes, samples = scan(folder, split)
     paths = [path for path, _ in samples]
+    labels = torch.tensor([label for _, label in samples])
+    if image_size is not None and len(paths) > MANY:
+        store = opened(f"{folder.resolve().name}-{split}", folder, [os.path.relpath(path, folder) for path in paths], image_size, "crop")
+        return ImageSet(store.images, labels, classes, key=store.key)
     images = thread_map(
-        lambda path: read(path, image_size), paths, max_workers=os.cpu_count(), disable=len(paths) <= MANY, desc=f"{folder} ({split})"
+        lambda path: read(path, image_size, "crop")[0],
+        paths,
+        max_workers=os.cpu_count(),
+        disable=len(paths) <= MANY,
+        desc=f"{folder} ({split})",
     )
-    return ImageSet(stack(images, paths), torch.tensor([label for _, label in samples]), classes)
+    return ImageSet(stack(images, paths), labels, classes)
 
 
 def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
@@ -79,12 +85,3 @@ def share(samples: list[tuple[str, int]], split: str) -> list[tuple[str, int]]:
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
     held = min(max(1, round(len(samples) * TEST_SHARE)), len(samples) - 1)
     return [samples[position] for position in sorted(order[:held] if split == "test" else order[held:])]
-
-
-def read(path: str, image_size: int | None) -> UInt8[Tensor, "3 height width"]:
-    """Decode one image file, turned as its camera says."""
-    try:
-        with Image.open(path) as image:
-            return square(from_pil(ImageOps.exif_transpose(image), colour=True), image_size)
-    except Exception as error:  # Pillow's readers raise many kinds on a damaged file; whichever it is, the user needs the path
-        raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error

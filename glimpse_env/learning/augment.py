@@ -1,16 +1,42 @@
-"""Small random affine changes of a whole image stack, drawn anew each epoch."""
+"""Random changes of the training images, drawn anew each epoch: small affine ones of the pixels, or left-right reversal."""
 
 from __future__ import annotations
 
 import math
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from glimpse_env import GlimpseVectorEnv, PixelSensor
+
 DEGREES, SCALE, SHIFT = 10.0, 0.1, 2 / 14  # rotation, relative size, shift in half images (2 of MNIST's 28 pixels)
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
+
+
+def vary(env: GlimpseVectorEnv, generator: torch.Generator) -> None:
+    """Change what the environment's sensor shows of its images, until the next call.
+
+    Raises:
+        ValueError: The sensor can show neither other pixels nor reversed images.
+    """
+    if isinstance(env.sensor, PixelSensor):
+        env.sensor.repaint(affine(env.images.stack().to(env.device), generator))
+    elif isinstance(env.sensor, Mirrors):
+        env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
+    else:
+        raise ValueError(f"augment: {type(env.sensor).__name__} shows neither changed nor reversed images; switch augmentation off")
+
+
+@runtime_checkable
+class Mirrors(Protocol):
+    """A sensor that can show chosen images left-right reversed."""
+
+    def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
+        """Show these images reversed from now on; None = no image."""
+        ...
 
 
 def affine(images: UInt8[Tensor, "image channel height width"], generator: torch.Generator) -> UInt8[Tensor, "image channel height width"]:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,35 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
     write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
 
 
+def write_torch(target: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values as a torch file atomically."""
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_bytes(target, buffer.getvalue())
+
+
 def save(target: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically; `content` holds tensors and plain Python values only."""
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "version": VERSION, **content}, buffer)
-    write_bytes(target, buffer.getvalue())
+    write_torch(target, {"format": FORMAT, "version": VERSION, **content})
+
+
+def plain(options: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    """Return a script's options as plain values for a checkpoint or a result."""
+    values = {name: getattr(options, name) for name in options.__dataclass_fields__ if name != "resume"}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def command() -> str:
+    """Return the command line of this process, without the machine's folders before the script's own."""
+    return " ".join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
+
+
+def check_same(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to go on from a checkpoint whose options differ in more than where it is written and where it runs."""
+    different = [name for name, value in wanted.items() if saved.get(name) != value and name not in ("out", "threads", "device")]
+    if different:
+        described = ", ".join(f"--{name.replace('_', '-')} {saved.get(name)}" for name in different)
+        raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
 
 
 def load(source: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
+from glimpse_env.learning import checkpoint
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.rollout import Behaviour, collect
+from glimpse_env.learning.rollout import Behaviour, Policy, collect
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
 ROWS = 500  # images evaluated at a time
@@ -45,21 +49,33 @@ class Looks:
         return right.float().mean().item(), (when + 1).float().mean().item()
 
 
-def look(env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype = torch.float32) -> Looks:
-    """Show every image of an order="once" environment to the agent, acting by its means, for `steps` glimpses."""
+def look(
+    env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype = torch.float32, policy: Policy = "learned"
+) -> Looks:
+    """Show every image of an order="once" environment to the agent for `steps` glimpses.
+
+    The agent acts by its means; policy="random" draws its places from a fixed seed instead.
+    """
     network.eval()
-    generator = torch.Generator(env.device)  # draws nothing: all actions are deterministic
+    generator = torch.Generator(env.device).manual_seed(0)  # a learned policy draws nothing from it: its actions are deterministic
     parts = []
     with torch.no_grad():
         for start in range(0, len(env.images), env.num_envs):
             kept = min(env.num_envs, len(env.images) - start)
             indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
-            rollout = collect(env, network, Behaviour(steps), generator, indices, precision)
+            rollout = collect(env, network, Behaviour(steps, policy=policy), generator, indices, precision)
             best = rollout.logits.softmax(2).max(2)
             part = (indices, rollout.labels, best.indices, best.values, rollout.stop_logits.sigmoid(), rollout.locations)
             parts.append([value[..., :kept, :] if value.ndim == 3 else value[..., :kept] for value in part])
     columns = list(zip(*parts, strict=True))
     return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1).cpu() for column in columns))
+
+
+def save(looks: Looks, path: Path) -> None:
+    """Write every image's trajectory as a numpy archive (read it with numpy.load), whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__})
+    checkpoint.write_bytes(path, buffer.getvalue())
 
 
 def glimpse_values(env: GlimpseVectorEnv) -> int:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 Core = Literal["rnn", "lstm"]
 Where = Literal["linear", "fourier"]
 What = Literal["mlp", "conv"]
+Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
 FREQUENCIES = 4  # octaves of the Fourier features of a location
 
@@ -32,7 +33,9 @@ class Architecture:
     where: Where = "fourier"
     what: What = "mlp"
     channels: int = 1  # of the glimpse, for what="conv"
-    shortcut: bool = False  # class scores also read the glimpse's own features, past the core
+    shortcut: bool = False  # class scores and location also read the glimpse's own features, past the core
+    dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
+    scores: Scores = "state"  # the answer after glimpse t: scores of the state, or their mean over glimpses 1 to t
     stop_input: StopInput = "confidence"
     learned_start: bool = False  # glimpse 1 is taken at a learned place instead of the environment's initial_location
 
@@ -47,10 +50,11 @@ class Heads(NamedTuple):
 
 
 class State(NamedTuple):
-    """Recurrent state: hidden activations and, for the LSTM, its cells (else an empty tensor)."""
+    """Recurrent state: hidden activations, the LSTM's cells (else zeros), and the sum of all scores so far."""
 
     hidden: Float[Tensor, "env hidden"]
     cell: Float[Tensor, "env hidden"]
+    total: Float[Tensor, "env class"]
 
 
 class GlimpseNetwork(nn.Module):
@@ -67,6 +71,7 @@ class GlimpseNetwork(nn.Module):
         """Build the two branches and the fusing layer."""
         super().__init__()
         self.where = a.where
+        self.dropout = nn.Dropout(a.dropout)
         self.what = Convolutions(a) if a.what == "conv" else layers(a)
         self.place = nn.Linear(2 if a.where == "linear" else 2 + 4 * FREQUENCIES, a.features)
         self.fuse = nn.Linear(2 * a.features if a.where == "linear" else a.features, a.hidden)
@@ -75,9 +80,9 @@ class GlimpseNetwork(nn.Module):
     def forward(self, seen: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
         """Return the feature vector of what was seen (by `what`) and where."""
         if self.where == "linear":
-            return self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu()
+            return self.dropout(self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu())
         waves = (location[:, :, None] * self.octaves).flatten(1)
-        return self.fuse(seen * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu()
+        return self.dropout(self.fuse(seen * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu())
 
 
 def layers(a: Architecture) -> nn.Sequential:
@@ -122,7 +127,7 @@ class ReLUCell(nn.Module):
 
     def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
         """Return the next state."""
-        return State((self.input(feature) + self.recur(state.hidden)).relu(), state.cell)
+        return State((self.input(feature) + self.recur(state.hidden)).relu(), state.cell, state.total)
 
 
 class LSTMCell(nn.Module):
@@ -142,7 +147,7 @@ class LSTMCell(nn.Module):
         """Return the next state."""
         enter, keep, leave, fresh = (self.input(feature) + self.recur(state.hidden)).chunk(4, 1)
         cell = keep.sigmoid() * state.cell + enter.sigmoid() * fresh.tanh()
-        return State(leave.sigmoid() * cell.tanh(), cell)
+        return State(leave.sigmoid() * cell.tanh(), cell, state.total)
 
 
 def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]) -> Float[Tensor, "env feature"]:
@@ -170,6 +175,7 @@ class RecurrentAttention(nn.Module):
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.shortcut else None
         self.locator = nn.Linear(a.hidden, 2)
+        self.glance = nn.Linear(a.features, 2, bias=False) if a.shortcut else None
         self.baseline = nn.Linear(a.hidden, 1)
         inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
         decision = nn.Linear(64, 1)
@@ -177,13 +183,15 @@ class RecurrentAttention(nn.Module):
         nn.init.zeros_(decision.weight)
         nn.init.constant_(decision.bias, -1.0)  # looks on at first, so that late steps are explored
         with torch.no_grad():
-            self.locator.weight.mul_(0.1)  # begins near the centre, where tanh is steep
+            for head in (self.locator, self.glance):
+                if head is not None:
+                    head.weight.mul_(0.1)  # begins near the centre, where tanh is steep
 
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse."""
         weight = self.classifier.weight
         zeros = weight.new_zeros(rows, self.architecture.hidden)
-        return State(zeros, zeros)
+        return State(zeros, zeros, weight.new_zeros(rows, self.architecture.classes))
 
     def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
         """Return the mean of glimpse 1's place: the locator on a zero state (DT-RAM's code), or None where the environment chooses."""
@@ -193,13 +201,16 @@ class RecurrentAttention(nn.Module):
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
         """Take in one glimpse."""
-        seen = self.glimpse.what(observation["glimpse"].flatten(1))
+        seen = self.glimpse.what(self.glimpse.dropout(observation["glimpse"].flatten(1)))
         state = self.core(self.glimpse(seen, observation["location"]), state)
         hidden = state.hidden
-        logits = self.classifier(hidden).float()
-        if self.shortcut is not None:
-            logits = logits + self.shortcut(seen).float()
-        mean = self.locator(hidden).float().tanh()
+        logits, aim = self.classifier(hidden).float(), self.locator(hidden)
+        if self.shortcut is not None and self.glance is not None:
+            logits, aim = logits + self.shortcut(seen).float(), aim + self.glance(seen)
+        if self.architecture.scores == "mean":
+            total = state.total + logits
+            logits, state = total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
+        mean = aim.float().tanh()
         baseline = self.baseline(hidden.detach()).float().squeeze(1)
         return Heads(logits, mean, self.stop_logit(hidden, logits, observation["step"]), baseline), state
 

@@ -1,4 +1,4 @@
-"""Options shared by the agent scripts, and how the command line chooses among their presets."""
+"""Options shared by the agent scripts, and how the command line chooses among their recipes."""
 
 from __future__ import annotations
 
@@ -10,24 +10,58 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from glimpse_env.learning.networks import Core, What, Where
+from glimpse_env.learning.networks import Core, Scores, What, Where
+from glimpse_env.learning.rollout import Policy
+from glimpse_env.presets import FirstView, SensorName
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
 Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True)
-class Options:
+class View:
+    """What is looked at, and through which sensor; None = the data set's preset (presets.py)."""
+
+    dataset: str = "mnist"
+    """A named data set (mnist, clutter, cub, cars, dogs) or a folder of class folders."""
+    root: Path | None = None
+    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    split: str = "fit"
+    """Training images: fit (a twelfth is held out for validation), train (all of them), or fit:K/N (all but fold K of N; the result is then
+    that fold's, and the test images stay unseen)."""
+    sensor: SensorName | None = None
+    """What a glimpse is: pixel, crop (through a frozen network), map (a region of its feature map), bank (crops on a grid, computed
+    once)."""
+    backbone: str | None = None
+    """Frozen network of the crop, map and bank sensors: the name of a torchvision classifier."""
+    weights: str | None = "DEFAULT"
+    """Its weights: DEFAULT (torchvision's), or a file (a path, or a name inside GLIMPSE_WEIGHTS)."""
+    image_size: int | None = None
+    """Pixels a side to which images are resized."""
+    view_size: int | None = None
+    """Pixels a side at which the network sees the whole image."""
+    glimpse_size: int | None = None
+    """Pixels a side of a glimpse as the network sees it."""
+    scales: tuple[float, ...] | None = None
+    """Widths of a glimpse's windows in units of glimpse_size."""
+    first_view: FirstView | None = None
+    """Glimpse 1: the whole image, or a glimpse at the centre."""
+    location_range: float | None = None
+    """Where location +-1 lies, as a share of the half image."""
+    grid: int | None = None
+    """Places a side of the bank sensor."""
+    glimpses: int | None = None
+    """Glimpses at most (T)."""
+
+
+@dataclass(frozen=True)
+class Options(View):
     """Options of every recurrent agent."""
 
     paper: bool = False
     """Start from the paper's own settings; options given beside it still count."""
     long: bool = False
     """Start from the longer, more accurate settings (about an hour on two CPU cores)."""
-    dataset: str = "mnist"
-    """A named data set (mnist, clutter) or a folder of class folders."""
-    root: Path | None = None
-    """Folder in which a relative data set folder is looked for."""
     seed: int = 0
     """Seeds weights, image order, augmentation and actions."""
     device: str = "cpu"
@@ -47,21 +81,23 @@ class Options:
     """Images per update; each is looked at `samples` times."""
     samples: int = 2
     """Trajectories per image (M). From 2 on their leave-one-out mean is the baseline; 1 uses a learned baseline."""
-    glimpses: int | None = None
-    """Glimpses at most (T); default: the data set's preset."""
     curriculum: float = 0.3
     """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
     supervision: bool = True
     """Intermediate supervision: cross-entropy at every glimpse (DT-RAM, Eq. 8); off = at the last one only."""
     augment: bool = True
-    """Small random rotations, scalings and shifts of the training images."""
+    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    policy: Policy = "learned"
+    """Where to look: learned; or, to compare with, random places or always the centre."""
     reward: RewardName = "confidence"
     """What the location policy is paid: p(label) at every later glimpse, its gain, the drop in loss, FCAN's greedy reward, or the
     papers' 0/1 at the end."""
     policy_weight: float = 0.3
     """Weight of the location policy's REINFORCE loss beside the cross-entropy."""
+    explore: float = 0.0
+    """Share of the epochs in which all places are drawn uniformly at random: classes are learned first, then where to look."""
     sigma_start: float = 0.15
-    """Standard deviation of the location policy at the start, in units of location (half the reachable image)."""
+    """Standard deviation of the location policy when it begins, in units of location (half the reachable image)."""
     sigma_end: float = 0.05
     """The same at the end; it falls linearly."""
 
@@ -76,7 +112,11 @@ class Options:
     what: What = "mlp"
     """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
     shortcut: bool = False
-    """Let the class scores also read the glimpse's own features: learning starts even where telling glimpses are rare (clutter)."""
+    """Let class scores and location also read the glimpse's own features: learning starts even where telling glimpses are rare."""
+    scores: Scores = "state"
+    """The answer: the scores of the present state, or the mean of all scores so far."""
+    dropout: float = 0.0
+    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
     where: Where = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False
@@ -92,34 +132,39 @@ class Options:
     """Decoupled weight decay of the matrices (SGD: none)."""
 
 
-# The papers' settings (Li et al. 2017 section 4.1, and their public code where the paper is silent): ReLU core, one sample with a learned
-# baseline, 0/1 reward at the end, constant sigma, SGD with batches of 20, no augmentation.
-PAPER: dict[str, Any] = {
-    "epochs": 800,
-    "batch": 20,
-    "samples": 1,
-    "augment": False,
-    "reward": "delayed",
-    "policy_weight": 1.0,
-    "sigma_start": 0.22,
-    "sigma_end": 0.22,
-    "core": "rnn",
-    "features": 128,
-    "depth": 1,
-    "where": "linear",
-    "learned_start": True,
-    "optimizer": "sgd",
-    "learning_rate": 0.01,
-    "precision": "float32",
-}
-LONG: dict[str, Any] = {"epochs": 240}
+def parse(
+    kind: type[Chosen],
+    named: Mapping[str, Mapping[str, Any]],
+    datasets: Mapping[str, Mapping[str, Any]],
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> Chosen:
+    """Read the command line.
 
+    Args:
+        kind: The dataclass of options.
+        named: Recipes by flag: --paper, --long.
+        datasets: Recipes by data set.
+        description: Shown by --help.
+        arguments: The command line; None = this process's.
 
-def parse(kind: type[Chosen], presets: Mapping[str, Chosen], description: str, arguments: Sequence[str] | None = None) -> Chosen:
-    """Read the command line; a flag that names a preset (--paper, --long) makes that preset the defaults of all other options."""
+    Recipes change the defaults of the other options: first the data set's, then that of a flag. Options given by hand count last.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    named = [name for name in presets if f"--{name}" in given]
-    if len(named) > 1:
-        raise SystemExit(f"{' and '.join(f'--{name}' for name in named)}: choose one of them")
-    default = presets[named[0]] if named else kind()
-    return tyro.cli(kind, default=default, description=description, args=given)
+    flags = [name for name in named if f"--{name}" in given]
+    if len(flags) > 1:
+        raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: choose one of them")
+    recipe = dict(datasets.get(chosen_dataset(given), {}))
+    for flag in flags:
+        recipe |= {flag: True, **named[flag]}
+    return tyro.cli(kind, default=kind(**recipe), description=description, args=given)
+
+
+def chosen_dataset(given: Sequence[str]) -> str:
+    """Return the value of --dataset, or an empty string."""
+    for position, word in enumerate(given):
+        if word == "--dataset":
+            return "".join(given[position + 1 : position + 2])
+        if word.startswith("--dataset="):
+            return word.removeprefix("--dataset=")
+    return ""

@@ -12,24 +12,26 @@ import numpy as np
 import torch
 
 from glimpse_env import GlimpseVectorEnv, __version__, render
-from glimpse_env.learning import checkpoint, evaluation, plots
+from glimpse_env.datasets import held_out
+from glimpse_env.learning import checkpoint, evaluation, fixations, plots
 from glimpse_env.learning.networks import Architecture, RecurrentAttention
 
 PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 
 
 def write(
-    path: Path, split: str = "test", dataset: str | None = None, root: str | None = None, device: str | None = None
+    path: Path, split: str | None = None, dataset: str | None = None, root: str | None = None, device: str | None = None
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint and write result.json and the plots beside it; print and return the row.
+    """Evaluate a checkpoint and write result.json, looks.npz (every image's trajectory) and the plots beside it; print and return the row.
 
     Args:
         path: The checkpoint.
-        split: Split to evaluate on.
+        split: Split to evaluate on; None = the one that the run answers for. Another split's files carry its name: result-validation.json.
         dataset: Another data set than the checkpoint's (it must have the same classes and glimpses).
         root: Where a relative data set folder is looked for.
         device: Where to run; None = the device it was trained on.
     """
+    split = split or result_split(checkpoint.load(path))
     saved, env, looks = looked(path, split, dataset, root, device)
     row = {
         "agent": saved["agent"],
@@ -44,12 +46,19 @@ def write(
         "options": saved["options"],
         "precision": saved["precision"],
     }
-    if env.images.places is not None:
-        row["on_patch"] = on_patch(env, looks)
-    checkpoint.write_json(path.parent / "result.json", row)
+    row |= fixations.measures(env, looks)
+    name = "result" if split == result_split(saved) else f"result-{split.replace(':', '-').replace('/', 'of')}"
+    checkpoint.write_json(path.parent / f"{name}.json", row)
+    evaluation.save(looks, path.parent / f"{name.replace('result', 'looks')}.npz")
     draw(path.parent, row, saved, env, looks)
     print(line(row))
     return row
+
+
+def result_split(saved: Mapping[str, Any]) -> str:
+    """Return the split that a run's result is about: the fold it was trained without, else the test images."""
+    split = saved["options"].get("split", "fit")
+    return held_out(split) or "test" if split.startswith("fit:") else "test"
 
 
 def looked(
@@ -62,7 +71,8 @@ def looked(
     options = saved["environment"] | ({"dataset": dataset} if dataset else {}) | ({"root": root} if root else {})
     env = evaluation.environment(options, split, device or saved["options"]["device"])
     check_fit(env, network, path)
-    return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses)
+    policy = saved["options"].get("policy", "learned")
+    return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
 
 
 def check_fit(env: GlimpseVectorEnv, network: RecurrentAttention, path: Path) -> None:
@@ -94,28 +104,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def on_patch(env: GlimpseVectorEnv, looks: evaluation.Looks) -> dict[str, float]:
-    """Return how often fixations land on the discriminative patch: chosen ones against uniform random ones.
-
-    A fixation lands when the patch's centre lies inside the glimpse's smallest window. `any` counts images with at least one landing
-    among as many fixations as the agent chose.
-    """
-    assert env.images.places is not None
-    side = env.images.images.shape[-1]
-    reach, half = env.sensor.reach, min(env.sensor.windows) / side
-    places = env.images.places[looks.index]
-    chosen = looks.locations[1:] * reach
-    chance = (torch.rand(chosen.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1) * reach
-    landed, lucky = (((centres - places).abs().amax(2) <= half) for centres in (chosen, chance))
-    return {
-        "fixation": landed.float().mean().item(),
-        "fixation_chance": lucky.float().mean().item(),
-        "any": landed.any(0).float().mean().item(),
-        "any_chance": lucky.any(0).float().mean().item(),
-        "last": landed[-1].float().mean().item(),
-    }
-
-
 def draw(folder: Path, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks) -> None:
     """Write the run's plots."""
     plots.learning_curves(saved["progress"]["history"], folder / "learning_curves.png")
@@ -137,7 +125,7 @@ def episodes(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> l
             sure = np.zeros(len(env.images.classes), np.float32)
             sure[answer] = looks.confidence[step, image]
             view = render.Episode(
-                image=env.images.image(int(looks.index[image])),
+                image=env.images.image(int(looks.index[image].item())),
                 path=looks.locations[: step + 1, image].numpy() * env.sensor.reach,
                 windows=env.sensor.windows,
                 whole_first=env.sensor.whole_first,

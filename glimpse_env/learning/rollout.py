@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,6 +13,8 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
+Policy = Literal["learned", "random", "center"]
+
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -20,6 +23,7 @@ class Behaviour:
     steps: int  # glimpses at most; the last one is answered whatever the stop head says
     sigma: float = 0.0  # standard deviation of the location policy in units of location; 0 = its mean
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
+    policy: Policy = "learned"  # where to look: the Gaussian policy, or without learning uniformly at random or always at the centre
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,7 @@ def collect(
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
             heads, state = network(observation, state)
-        place = draw(heads.mean, behaviour.sigma, generator)
-        log_prob = gaussian_log_prob(place, heads.mean, behaviour.sigma) if behaviour.sigma else torch.zeros_like(heads.stop)
+        place, log_prob = choose(heads.mean, behaviour, generator)
         stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
         seen = observation["location"]
         action = {"location": place, "stop": stop, "prediction": heads.logits.detach().softmax(1)}
@@ -90,6 +93,18 @@ def first_place(
         return None, nothing
     place = draw(mean, sigma, generator)
     return place, gaussian_log_prob(place, mean, sigma) if sigma else nothing
+
+
+def choose(
+    mean: Float[Tensor, "env 2"], behaviour: Behaviour, generator: torch.Generator
+) -> tuple[Float[Tensor, "env 2"], Float[Tensor, " env"]]:
+    """Return where to look next and the log-probability of that choice; 0 where nothing was drawn from the learned policy."""
+    if behaviour.policy == "random":
+        return torch.rand(mean.shape, generator=generator, device=mean.device) * 2 - 1, torch.zeros_like(mean[:, 0])
+    if behaviour.policy == "center":
+        return torch.zeros_like(mean), torch.zeros_like(mean[:, 0])
+    place = draw(mean, behaviour.sigma, generator)
+    return place, gaussian_log_prob(place, mean, behaviour.sigma) if behaviour.sigma else torch.zeros_like(mean[:, 0])
 
 
 def draw(mean: Float[Tensor, "env 2"], sigma: float, generator: torch.Generator) -> Float[Tensor, "env 2"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,12 +13,16 @@ from gymnasium.vector import AutoresetMode
 from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor
+from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, results
+from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import environment, glimpse_values, look
 from glimpse_env.learning.networks import Architecture, RecurrentAttention, StopInput
 from glimpse_env.learning.optimizers import Optimizer
-from glimpse_env.learning.options import Options
+from glimpse_env.learning.options import Options, View
+from glimpse_env.learning.rollout import Policy
 from glimpse_env.learning.training import Progress, Setting, Stage, train
+from glimpse_env.precision import named
 
 # From the network and the horizon to the stages of training, each made when it begins.
 Plan = Callable[[RecurrentAttention, int], list[Callable[[], Stage]]]
@@ -72,17 +75,18 @@ def describe(
     return {
         "agent": agent,
         "dynamic": stop_input is not None,
-        "options": plain(options),
+        "options": checkpoint.plain(options),
         "architecture": asdict(network.architecture),
         "environment": env_options(env, options),
-        "command": " ".join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]]),
+        "command": checkpoint.command(),
     }
 
 
 def make_setting(options: Options, env: GlimpseVectorEnv, network: RecurrentAttention, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
-    precision = fastest_precision(env.device) if options.precision == "auto" else getattr(torch, options.precision)
-    checking = environment(identity["environment"], "validation", env.device)
+    precision = named(options.precision, env.device)
+    held = held_out(options.split)
+    checking = None if held is None else environment(identity["environment"], held, env.device)
 
     def save(progress: Progress, optimizer: Optimizer) -> None:
         learned = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
@@ -96,7 +100,7 @@ def make_setting(options: Options, env: GlimpseVectorEnv, network: RecurrentAtte
         augment=options.augment,
         precision=precision,
         writer=SummaryWriter(str(target.parent)),
-        validate=lambda steps: validation(checking, network, steps, precision),
+        validate=lambda steps: {} if checking is None else validation(checking, network, steps, precision, options.policy),
         save=save,
     )
 
@@ -106,38 +110,35 @@ def resumable(path: Path, agent: str, options: Options) -> dict[str, Any]:
     saved = checkpoint.load(path)
     if saved["agent"] != agent:
         raise SystemExit(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
-    wanted = plain(replace(options, resume=False))
-    different = [name for name, value in wanted.items() if saved["options"].get(name) != value and name not in ("out", "threads", "device")]
-    if different:
-        described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in different)
-        raise SystemExit(f"--resume: {path} was made with {described}; give the same options, or another --out")
+    checkpoint.check_same(path, saved["options"], checkpoint.plain(options))
     return saved
-
-
-def plain(options: Options) -> dict[str, Any]:
-    """Return options as plain values for a checkpoint."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(replace(options, resume=False)).items()}
 
 
 def training_environment(options: Options, saved: dict[str, Any] | None) -> GlimpseVectorEnv:
     """Return the environment that training collects from: the training images without the validation split, absorbing."""
-    given = {"dataset": options.dataset, "root": options.root, "max_glimpses": options.glimpses}
+    given = view(options)
     if saved is not None and options.glimpses is None:
         given["max_glimpses"] = saved["environment"]["max_glimpses"]
     env = GlimpseVectorEnv(
-        options.batch * options.samples, **given, split="fit", device=options.device, autoreset_mode=AutoresetMode.DISABLED
+        options.batch * options.samples, **given, split=options.split, device=options.device, autoreset_mode=AutoresetMode.DISABLED
     )
-    if options.augment and not isinstance(env.sensor, PixelSensor):
-        raise SystemExit("--augment changes the images each epoch, which only the pixel sensor can show: use --no-augment")
+    if options.augment and not isinstance(env.sensor, PixelSensor | Mirrors):
+        raise SystemExit(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
     if len(env.images) < options.batch:
         raise SystemExit(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
     return env
 
 
+def view(options: Options) -> dict[str, Any]:
+    """Return the options that say what is looked at, as arguments of the environment."""
+    given = {name: getattr(options, name) for name in View.__dataclass_fields__ if name not in ("split", "glimpses")}
+    return given | {"max_glimpses": options.glimpses}
+
+
 def env_options(env: GlimpseVectorEnv, options: Options) -> dict[str, Any]:
     """Return the keyword arguments that rebuild the environment's look at its images."""
     root = None if options.root is None else str(options.root)
-    return {"dataset": options.dataset, "root": root, **asdict(env.preset)}
+    return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
 
 
 def build_network(
@@ -156,6 +157,8 @@ def build_network(
         where=options.where,
         what=options.what,
         shortcut=options.shortcut,
+        dropout=options.dropout,
+        scores=options.scores,
         channels=(env.sensor.space["glimpse"].shape or (1,))[0],
         learned_start=options.learned_start,
         stop_input=stop_input or "confidence",
@@ -173,21 +176,7 @@ def build_network(
     return network
 
 
-def validation(env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype) -> dict[str, float]:
-    """Return accuracies on the validation split."""
-    looks = look(env, network, steps, precision)
+def validation(env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype, policy: Policy) -> dict[str, float]:
+    """Return accuracies on held-out images."""
+    looks = look(env, network, steps, precision, policy)
     return {"validation_accuracy": looks.correct[-1].float().mean().item()}
-
-
-def fastest_precision(device: torch.device) -> torch.dtype:
-    """Return the type in which this device multiplies matrices faster: bfloat16 must win clearly."""
-    seconds = {}
-    for kind in (torch.float32, torch.bfloat16):
-        left, right = (torch.randn(1024, 512, device=device, dtype=kind) for _ in range(2))
-        for repeat in range(4):
-            start = time.perf_counter()
-            for _ in range(5):
-                left = (left @ right.T @ right).clamp(-1, 1)
-            left.sum().item()  # waits for the device
-            seconds[kind] = min(seconds.get(kind, 1e9) if repeat > 1 else 1e9, time.perf_counter() - start)
-    return torch.bfloat16 if seconds[torch.bfloat16] < 0.7 * seconds[torch.float32] else torch.float32

@@ -37,7 +37,11 @@ def look_stage(options: Options, network: RecurrentAttention, horizon: int) -> S
     steps = objectives.growing(horizon, options.curriculum)
 
     def behaviour(share: float) -> Behaviour:
-        return Behaviour(steps(share), options.sigma_start + (options.sigma_end - options.sigma_start) * share)
+        if share < options.explore:
+            return Behaviour(steps(share), policy="random")
+        narrowed = (share - options.explore) / max(1 - options.explore, 1e-6)
+        sigma = options.sigma_start + (options.sigma_end - options.sigma_start) * narrowed
+        return Behaviour(steps(share), sigma, policy=options.policy)
 
     return Stage(
         name="look",
@@ -66,7 +70,7 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
     return Stage(
         name="stop",
         epochs=options.stop_epochs,
-        behaviour=lambda _: Behaviour(horizon, options.sigma_end, "never" if exact else "sample"),
+        behaviour=lambda _: Behaviour(horizon, options.sigma_end, "never" if exact else "sample", options.policy),
         losses=losses,
         measures=objectives.expected(options.gamma) if exact else objectives.happened,
         optimizer=make_optimizer(network, options),

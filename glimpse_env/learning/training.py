@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor, Reward
-from glimpse_env.learning.augment import affine
+from glimpse_env import GlimpseVectorEnv, Reward
+from glimpse_env.learning.augment import vary
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.rollout import Behaviour, Rollout, collect
@@ -60,7 +60,7 @@ class Setting:
     augment: bool
     precision: torch.dtype
     writer: SummaryWriter
-    validate: Callable[[int], dict[str, float]]  # from the number of glimpses to measures on the validation split
+    validate: Callable[[int], dict[str, float]]  # from the number of glimpses to measures on held-out images
     save: Callable[[Progress, Optimizer], None]
 
 
@@ -92,8 +92,7 @@ def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> 
     env, rows = setting.env, setting.env.num_envs
     generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
     if setting.augment:
-        assert isinstance(env.sensor, PixelSensor)  # checked where the options are read
-        env.sensor.repaint(affine(env.images.stack().to(env.device), generator))
+        vary(env, generator)
     batches = list(shuffled(len(env.images), rows // setting.samples, setting.samples, generator))
     env.reward = stage.reward
     totals: dict[str, Tensor] = {}

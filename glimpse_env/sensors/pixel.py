@@ -1,8 +1,6 @@
-"""Sensors: what a glimpse is. One protocol, image indices + locations + step -> observation tensors."""
+"""The pixel sensor: a glimpse is the crop itself."""
 
 from __future__ import annotations
-
-from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,29 +10,10 @@ from torch import Tensor
 
 from glimpse_env import checks, retina
 from glimpse_env.datasets import ImageSet
-from glimpse_env.presets import FirstView, Preset
+from glimpse_env.presets import FirstView
+from glimpse_env.sensors.base import sight
 
 CHUNK = 1024  # images shrunk at a time: bounds the memory of the floating-point copy
-
-
-@runtime_checkable
-class Sensor(Protocol):
-    """What the core asks of a sensor. Costs are per row: the first view and each later glimpse."""
-
-    reach: float  # location +-1 is this place of the image, in [-1, 1]
-    windows: tuple[int, ...]  # widths of the glimpse in pixels of the image, for drawing
-    whole_first: bool  # glimpse 1 shows the whole image
-    pixels: tuple[int, int]  # pixels fed to the network by the first view, by a later glimpse
-    flops: tuple[int, int]  # 2 x multiply-adds of the first view, of a later glimpse
-
-    @property
-    def space(self) -> dict[str, spaces.Space]:
-        """Observation entries of one row."""
-        ...
-
-    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
-        """Return the observation entries of glimpse number `step` of image `index`, taken at `location` in [-1, 1]."""
-        ...
 
 
 class PixelSensor:
@@ -62,14 +41,7 @@ class PixelSensor:
         checks.count("glimpse_size", glimpse_size)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
-        if not scales or not all(scale > 0 for scale in scales):
-            raise ValueError(f"scales={scales}: expected at least one positive factor of glimpse_size")
-        checks.choice("first_view", first_view, get_args(FirstView))
-        self.windows = tuple(max(1, round(scale * glimpse_size)) for scale in scales)
-        self.reach = max(0.0, 1 - min(self.windows) / side) if location_range is None else location_range
-        if not 0 <= self.reach <= 1:
-            raise ValueError(f"location_range={location_range}: expected a number in [0, 1]")
-        self.whole_first = first_view == "image"
+        self.windows, self.reach, self.whole_first = sight(side, glimpse_size, scales, first_view, location_range)
         self.size = glimpse_size
         self.channels = images.images.shape[1] * len(scales)
         self.pixels = (glimpse_size**2 * (1 if self.whole_first else len(scales)), glimpse_size**2 * len(scales))
@@ -109,23 +81,3 @@ class PixelSensor:
             whole = self.views.index_select(0, index) / 255
             patch = torch.where((step == 1)[:, None, None, None], whole, patch)
         return {"glimpse": patch}
-
-
-def make_sensor(
-    sensor: str | Sensor | None, images: ImageSet, preset: Preset, backbone: str | None, weights: str | None, device: torch.device
-) -> Sensor:
-    """Return the sensor that a name stands for, or the given object."""
-    if sensor is not None and not isinstance(sensor, str):
-        return sensor
-    checks.choice("sensor", "pixel" if sensor is None else sensor, ("pixel",))
-    if backbone is not None or weights != "DEFAULT":
-        raise ValueError(f"backbone={backbone!r}, weights={weights!r}: sensor='pixel' runs no network; leave both at their defaults")
-    return PixelSensor(
-        images,
-        glimpse_size=preset.glimpse_size or max(1, min(images.images.shape[-2:]) // 4),
-        scales=preset.scales,
-        first_view=preset.first_view,
-        location_range=preset.location_range,
-        fill=preset.fill,
-        device=device,
-    )

@@ -1,0 +1,124 @@
+"""A torchvision classifier with its weights: downloaded, from a file, or random (said aloud)."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+log = logging.getLogger("glimpse_env")
+
+# Without the auxiliary classifiers, which only training uses; with the change of colour range that torchvision's own weights expect.
+INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": False}
+OPTIONS: dict[str, dict[str, bool]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+
+
+def classifier(name: str, weights: str | Path | None) -> nn.Module:
+    """Return the classifier `name` on the CPU, in evaluation mode.
+
+    Args:
+        name: Of a torchvision classifier.
+        weights: "DEFAULT" = torchvision's, downloaded once; a file (a path, or a name inside GLIMPSE_WEIGHTS); None = random from a fixed
+            seed.
+
+    Raises:
+        ValueError: An unknown name, or weights of another architecture.
+        FileNotFoundError: The weights are not there and cannot be downloaded.
+    """
+    known = models.list_models(module=models)
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5]
+        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {', '.join(near)}")
+    if weights is None:
+        log.warning("backbone %s has random weights (weights=None): its features tell little", name)
+        return blank(name)
+    file = find(name, weights)
+    return downloaded(name) if file is None else fitted(blank(name), read(file), f"weights file {file}", name)
+
+
+def blank(name: str) -> nn.Module:
+    """Return the classifier with random weights, always the same, leaving torch's random numbers as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return models.get_model(name, weights=None, **OPTIONS.get(name, {})).eval()
+
+
+def find(name: str, weights: str | Path) -> Path | None:
+    """Return the file that holds the weights; None = torchvision's own, which are not in GLIMPSE_WEIGHTS."""
+    folder = Path(os.environ.get("GLIMPSE_WEIGHTS") or ".").expanduser()
+    if weights == "DEFAULT":
+        file = folder / models.get_model_weights(name)["DEFAULT"].url.rsplit("/", 1)[-1]
+        return file if os.environ.get("GLIMPSE_WEIGHTS") and file.is_file() else None
+    given = Path(weights).expanduser()
+    for file in (given, folder / given):
+        if file.is_file():
+            return file
+    tried = ", ".join(dict.fromkeys(str(file.absolute()) for file in (given, folder / given)))
+    raise FileNotFoundError(
+        f"weights={str(weights)!r}: there is no such file; looked for {tried}. Expected 'DEFAULT' (torchvision's), None (random), a path, "
+        "or the name of a file in the folder that GLIMPSE_WEIGHTS names"
+    )
+
+
+def downloaded(name: str) -> nn.Module:
+    """Return the classifier with torchvision's own weights, which torch keeps once they are there."""
+    entry = models.get_model_weights(name)["DEFAULT"]
+    try:
+        return models.get_model(name, weights=entry).eval()
+    except (OSError, RuntimeError) as error:  # no connection, no such page, no room; a wrong checksum
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise FileNotFoundError(
+            f"weights='DEFAULT' of {name}: {entry.url} could not be downloaded ({error}). Put that file into {folder} or into the folder "
+            "that GLIMPSE_WEIGHTS names, or pass weights=<path of a file>"
+        ) from error
+
+
+def read(file: Path) -> Mapping[str, Tensor]:
+    """Return the state dict in a file, in single precision."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a zip, pickle or end-of-file error of any kind
+        raise ValueError(f"weights file {file}: not a state dict that torch.load can read ({error})") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"weights file {file}: expected a state dict, from names to tensors, got {type(state).__name__}")
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def fitted(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> nn.Module:
+    """Put a state dict into the network; the final layer may be missing, or of another number of classes.
+
+    Raises:
+        ValueError: The first name that is missing, of another shape, or unknown.
+    """
+    own, final = network.state_dict(), final_layer(network)
+    free = (*AUXILIARY, *([f"{final}."] if final else []))
+    for key, value in own.items():
+        if key.startswith(free) or key.endswith("num_batches_tracked"):
+            continue
+        expected = f"{name} has {key} of shape {tuple(value.shape)}"
+        if key not in state:
+            other = next((f"{key} of shape {tuple(value.shape)}" for key, value in state.items() if key not in own), "nothing in its place")
+            raise ValueError(f"{source}: weights of another architecture: {expected}, the file has {other}")
+        if state[key].shape != value.shape:
+            raise ValueError(f"{source}: weights of another architecture: {expected}, in the file its shape is {tuple(state[key].shape)}")
+        if not state[key].isfinite().all():
+            raise ValueError(f"{source}: {key} holds values that are not finite numbers")
+    for key, value in state.items():
+        if key not in own and not key.startswith(free):
+            raise ValueError(f"{source}: weights of another architecture: it has {key} of shape {tuple(value.shape)}, which {name} has not")
+    kept = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    network.load_state_dict(kept, strict=False)
+    return network
+
+
+def final_layer(network: nn.Module) -> str | None:
+    """Return the name of the last fully connected layer, which gives the class scores."""
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    return linear[-1] if linear else None

@@ -1,0 +1,92 @@
+"""CUB-200-2011: 11,788 photographs of 200 bird species, 5,994 to train on and 5,794 to test.
+
+Wah, Branson, Welinder, Perona & Belongie, "The Caltech-UCSD Birds-200-2011 Dataset", technical report CNS-TR-2011-001, 2011.
+The archive: CUB_200_2011/ with `images/`, and lists of lines that begin with an image's (or a class') number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glimpse_env.datasets.archive import Archive, Listing
+
+IMAGES, LABELS, SPLITS, BOXES, CLASSES = (
+    "images.txt",
+    "image_class_labels.txt",
+    "train_test_split.txt",
+    "bounding_boxes.txt",
+    "classes.txt",
+)
+FOR_TRAINING = {"1": "train", "0": "test"}
+
+
+def listing(folder: Path, split: str) -> Listing:
+    """Read the lists."""
+    images = table(folder / IMAGES)
+    labels, splits, boxes = (aligned(folder / name, folder / IMAGES, list(images)) for name in (LABELS, SPLITS, BOXES))
+    if odd := [number for number, mark in splits.items() if mark not in FOR_TRAINING]:
+        raise ValueError(f"{folder / SPLITS}: image {odd[0]} has {splits[odd[0]]!r}, expected 1 (to train on) or 0 (to test)")
+    chosen = [number for number, mark in splits.items() if FOR_TRAINING[mark] == split]
+    classes = {number: whole(folder / LABELS, number, label) for number, label in labels.items()}
+    names = {whole(folder / CLASSES, number, number): name for number, name in table(folder / CLASSES).items()}
+    return Listing(
+        file=folder / IMAGES,
+        images=[f"images/{images[number]}" for number in chosen],
+        labels=[classes[number] for number in chosen],
+        names=names,
+        boxes=lambda: corners(folder / BOXES, {number: boxes[number] for number in chosen}),
+    )
+
+
+def table(file: Path) -> dict[str, str]:
+    """Read lines of a number and a value."""
+    rows = {}
+    for position, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        number, _, value = line.strip().partition(" ")
+        if not number.isdigit() or not value or number in rows:
+            raise ValueError(f"{file}, line {position}: {line!r}; expected a number that was not there before, a space and a value")
+        rows[number] = value.strip()
+    return rows
+
+
+def aligned(file: Path, reference: Path, numbers: Sequence[str]) -> dict[str, str]:
+    """Read a table that must have one row for each image, and return it in the images' order."""
+    rows = table(file)
+    if len(rows) != len(numbers):
+        raise ValueError(f"{file} has {len(rows)} lines but {reference} has {len(numbers)}: expected one for each image; restore the file")
+    if lost := [number for number in numbers if number not in rows]:
+        raise ValueError(f"{file} has no line for image {lost[0]}, which {reference} lists: expected one for each image; restore the file")
+    return {number: rows[number] for number in numbers}
+
+
+def whole(file: Path, number: str, value: str) -> int:
+    """Return a class' number."""
+    if not value.isdigit():
+        raise ValueError(f"{file}: row {number} has {value!r}, expected the number of a class")
+    return int(value)
+
+
+def corners(file: Path, rows: dict[str, str]) -> Float[Tensor, "image 4"]:
+    """Turn rows of left, top, width and height into corners."""
+    try:
+        left, top, width, height = torch.tensor([[float(part) for part in row.split()] for row in rows.values()]).unbind(1)
+    except ValueError as error:
+        raise ValueError(f"{file}: expected left, top, width and height of every image in pixels ({error})") from error
+    return torch.stack([left, top, left + width, top + height], 1)
+
+
+ARCHIVE = Archive(
+    name="cub",
+    title="CUB-200-2011",
+    folders=("CUB_200_2011",),
+    needed=(IMAGES, LABELS, SPLITS, BOXES, CLASSES, "images"),
+    classes=200,
+    listing=listing,
+    sources=(("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
+    inside="CUB_200_2011",
+)

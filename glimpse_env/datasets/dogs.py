@@ -1,0 +1,73 @@
+"""Stanford Dogs: 20,580 photographs of 120 breeds, 12,000 to train on and 8,580 to test.
+
+Khosla, Jayadevaprakash, Yao & Fei-Fei, "Novel Dataset for Fine-Grained Image Categorization", FGVC workshop at CVPR, 2011.
+The archive is three tar files: `Images/BREED/NAME.jpg`, `Annotation/BREED/NAME` (XML) and the lists `train_list.mat` and `test_list.mat`,
+which may lie in a folder `lists`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glimpse_env.datasets.archive import Archive, Listing
+from glimpse_env.datasets.photographs import read_mat
+
+PHOTOGRAPHS, ANNOTATIONS, LISTS = "Images", "Annotation", "lists"
+EDGES = ("xmin", "ymin", "xmax", "ymax")
+SITE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
+
+
+def listing(folder: Path, split: str) -> Listing:
+    """Read the MATLAB file of a split; a breed is called as its folder is."""
+    inner = folder / LISTS / f"{split}_list.mat"
+    file = inner if inner.is_file() else folder / f"{split}_list.mat"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not there, nor {inner}: unpack {SITE}/lists.tar into {folder}")
+    images, labels = ([str(value) for value in np.atleast_1d(column)] for column in read_mat(file, "file_list", "labels"))
+    if len(images) != len(labels):
+        raise ValueError(f"{file}: file_list has {len(images)} entries but labels has {len(labels)}, expected as many; replace it")
+    numbers = [int(label) for label in labels]
+    return Listing(
+        file=file,
+        images=[f"{PHOTOGRAPHS}/{image}" for image in images],
+        labels=numbers,
+        names={number: image.partition("/")[0] for number, image in zip(numbers, images, strict=True)},
+        boxes=lambda: corners([folder / ANNOTATIONS / Path(image).with_suffix("") for image in images]),
+    )
+
+
+def corners(files: Sequence[Path]) -> Float[Tensor, "image 4"]:
+    """Return the box around all dogs of each annotation."""
+    boxes = []
+    for file in files:
+        try:
+            found = [[float(box.findtext(edge, "")) for edge in EDGES] for box in ElementTree.parse(file).iter("bndbox")]
+            dogs = torch.tensor(found).view(-1, 4)
+            boxes.append(torch.cat([dogs[:, :2].amin(0), dogs[:, 2:].amax(0)]))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{file} is not there: expected a photograph's annotation; unpack {SITE}/annotation.tar") from error
+        except (ElementTree.ParseError, ValueError, IndexError) as error:
+            raise ValueError(f"{file}: expected XML with a bndbox of {', '.join(EDGES)} ({error}); replace it") from error
+    return torch.stack(boxes)
+
+
+ARCHIVE = Archive(
+    name="dogs",
+    title="Stanford Dogs",
+    folders=("stanford_dogs", "StanfordDogs"),
+    needed=(PHOTOGRAPHS, ANNOTATIONS),
+    classes=120,
+    listing=listing,
+    sources=(
+        (f"{SITE}/images.tar", "1bb1f2a596ae7057f99d7d75860002ef"),
+        (f"{SITE}/annotation.tar", "4298cc0031f6bc6e74612ac83b5988e2"),
+        (f"{SITE}/lists.tar", "edbb9f16854ec66506b5f09b583e0656"),
+    ),
+)

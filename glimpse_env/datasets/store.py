@@ -1,0 +1,204 @@
+"""The image store: photographs decoded and resized once, kept in one memory-mapped uint8 file that may be larger than memory.
+
+A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the (width, height) that every photograph had (int32),
+then the pixels (uint8, image by image, channel height width). It appears under its name only when it is whole: it is written beside it,
+flushed to disk and renamed. The header holds a fingerprint of the photographs' paths, lengths and times of change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from errno import ENOSPC
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from filelock import FileLock, Timeout
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from glimpse_env.datasets.decode import Fit, read
+
+VERSION = 1  # of the decoding and of the file's layout: a store of another one is rebuilt
+HEADER = 4096  # bytes
+SLICE = 64  # photographs in memory at a time while a store is built
+UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
+
+log = logging.getLogger("glimpse_env")
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store; writing to `images` changes this process' memory only, never the file."""
+
+    images: UInt8[Tensor, "image 3 height width"]
+    extents: Int64[Tensor, "image 2"]  # (width, height) of the upright photograph in its file
+    key: str  # names the pixels: equal keys, equal pixels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a store is made from; its header."""
+
+    name: str
+    source: str  # folder
+    images: int
+    size: int
+    fit: Fit
+    fingerprint: str
+    version: int = VERSION
+
+    @property
+    def header(self) -> bytes:
+        """The first bytes of the store's file."""
+        return json.dumps(asdict(self), ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
+
+    @property
+    def start(self) -> int:
+        """Where the pixels begin, in bytes."""
+        return HEADER + 8 * self.images
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole file."""
+        return self.start + self.images * 3 * self.size**2
+
+
+def cache_folder() -> Path:
+    """Return where stores are kept: the environment variable GLIMPSE_CACHE, else a folder in the user's home."""
+    return Path(os.environ.get("GLIMPSE_CACHE") or "~/.cache/glimpse_env").expanduser()
+
+
+def opened(name: str, folder: Path, files: Sequence[str], size: int, fit: Fit) -> Store:
+    """Return the store of some photographs at `size` x `size` pixels, building it if there is none or not this one.
+
+    Processes that want the same store at the same time wait for the one that builds it.
+
+    Args:
+        name: What the photographs are, such as "cub-train".
+        folder: Where they lie.
+        files: Their paths from there, in order.
+        size: Side in pixels.
+        fit: How a photograph becomes a square.
+
+    Raises:
+        ValueError: A photograph cannot be decoded.
+        OSError: The store cannot be written, for example because the disk is full. Nothing is left behind.
+    """
+    name = re.sub(r"[^\w.-]+", "_", name)[-80:]
+    plan = Plan(name, str(folder.absolute())[-500:], len(files), size, fit, fingerprint(folder, files, size, fit))
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # stores of two folders do not displace each other
+    file = cache_folder() / f"{name}-{size}-{fit}-{place}.images"
+    try:
+        if fault(file, plan):
+            build_alone(file, plan, [folder / path for path in files])
+        return mapped(file, plan)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent} ({error.strerror or error}): "
+            "make room there, or name another folder in the environment variable GLIMPSE_CACHE",
+        ) from error
+
+
+def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
+    """Return what tells these photographs, decoded this way, from others; it does not read them."""
+    digest = hashlib.sha256(f"{VERSION} {size} {fit}".encode())
+    for path in files:
+        found = (folder / path).stat()
+        digest.update(f"\0{Path(path).as_posix()}\0{found.st_size}\0{found.st_mtime_ns}".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def fault(file: Path, plan: Plan) -> str:
+    """Return why `file` is not the planned store; "" = it is."""
+    try:
+        with file.open("rb") as stream:
+            length, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER)
+    except FileNotFoundError:
+        return "is not there"
+    if header != plan.header:
+        return "is stale or damaged: it was made from other photographs, or by another version"
+    return "" if length == plan.length else f"is damaged: {length:,} bytes, expected {plan.length:,}"
+
+
+def build_alone(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
+    """Build the store unless another process does so first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{file}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for the process that builds the image store %s", file)
+        lock.acquire()
+    try:
+        if why := fault(file, plan):
+            if file.exists():
+                log.warning("image store %s %s; building it anew", file, why)
+            build(file, plan, paths)
+    finally:
+        lock.release()
+
+
+def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
+    """Write the store beside its place, then move it there."""
+    partial = file.with_name(f"{file.name}.partial")
+    file.unlink(missing_ok=True)  # of no use any more, and its room may be needed
+    partial.unlink(missing_ok=True)  # of a process that was killed
+    if shutil.disk_usage(file.parent).free < plan.length:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+    try:
+        with partial.open("wb") as stream:
+            write(stream, plan, paths)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    log.info("image store %s: %s photographs at %d px, %.3g GB", file, f"{plan.images:,}", plan.size, plan.length / 1e9)
+
+
+def write(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
+    """Decode slice by slice, so that no more than a slice is in memory; the header comes last."""
+    extents: list[tuple[int, int]] = []
+    stream.seek(plan.start)
+    workers = os.cpu_count()  # threads: Pillow and torch let go of the interpreter while they work
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image") as progress:
+        for first in range(0, len(paths), SLICE):
+            for pixels, extent in pool.map(lambda path: read(path, plan.size, plan.fit), paths[first : first + SLICE]):
+                stream.write(pixels.contiguous().numpy().data)
+                extents.append(extent)
+                progress.update()
+    stream.seek(0)
+    stream.write(plan.header)
+    stream.write(torch.tensor(extents, dtype=torch.int32).numpy().data)
+
+
+def mapped(file: Path, plan: Plan) -> Store:
+    """Map a store into memory: pages are read when they are used, and given up when memory is short."""
+    with file.open("rb") as stream:
+        if sys.platform == "linux":
+            # Private, hence writable without reaching the file (torch warns of read-only memory, and writing to it would end the
+            # process); unreserved, because Linux refuses a private mapping that is larger than memory and swap otherwise.
+            flags, protection = mmap.MAP_PRIVATE | UNRESERVED, mmap.PROT_READ | mmap.PROT_WRITE
+            memory = mmap.mmap(stream.fileno(), plan.length, flags=flags, prot=protection)
+        else:
+            memory = mmap.mmap(stream.fileno(), plan.length, access=mmap.ACCESS_COPY)
+    pixels = torch.frombuffer(memory, dtype=torch.uint8, offset=plan.start)
+    extents = torch.frombuffer(memory, dtype=torch.int32, offset=HEADER, count=2 * plan.images)
+    return Store(
+        pixels.view(plan.images, 3, plan.size, plan.size),
+        extents.view(plan.images, 2).long(),
+        f"{plan.name}-{plan.size}-{plan.fingerprint[:16]}",
+    )

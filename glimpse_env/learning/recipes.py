@@ -1,0 +1,30 @@
+"""Recipes: settings other than the defaults, by flag and by data set; options given by hand count after them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The papers' settings (Li et al. 2017 section 4.1, and their public code where the paper is silent): ReLU core, one sample with a learned
+# baseline, 0/1 reward at the end, constant sigma, SGD with batches of 20, no augmentation.
+PAPER: dict[str, Any] = {
+    "epochs": 800,
+    "batch": 20,
+    "samples": 1,
+    "augment": False,
+    "reward": "delayed",
+    "policy_weight": 1.0,
+    "sigma_start": 0.22,
+    "sigma_end": 0.22,
+    "core": "rnn",
+    "features": 128,
+    "depth": 1,
+    "where": "linear",
+    "learned_start": True,
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "precision": "float32",
+}
+PAPER_STOP: dict[str, Any] = {"gamma": 0.98, "stop_gradient": "sampled", "stop_input": "state", "finetune": "all", "stop_epochs": 200}
+LONG: dict[str, Any] = {"epochs": 240}
+
+DATASETS: dict[str, dict[str, Any]] = {}

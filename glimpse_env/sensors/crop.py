@@ -1,0 +1,121 @@
+"""The crop sensor: a glimpse is a crop of the image, seen through a frozen network."""
+
+from __future__ import annotations
+
+import torch
+from gymnasium import spaces
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from glimpse_env import checks, retina
+from glimpse_env.backbone import Backbone
+from glimpse_env.datasets import ImageSet
+from glimpse_env.presets import FirstView
+from glimpse_env.sensors.base import sight, vector
+from glimpse_env.sensors.pictures import Pictures
+
+CHUNK = 256  # images that the network sees at a time, unless told
+
+
+class CropSensor:
+    """Windows of `scales` x `glimpse_size` pixels, each resized to `glimpse_size` and seen through the backbone (DT-RAM, section 4.2).
+
+    The first view is the whole image at its own resolution (`view_size`; DT-RAM: a 448 x 448 crop of 512 x 512, here all of it); with
+    several scales their feature vectors stand side by side, and the first view's is repeated.
+
+    Every row costs one pass of the network a step. With `view_size` = `glimpse_size` and one scale all rows go together on a GPU, whatever
+    their steps, without a host sync. Else a batch is split into rows at step 1 and later ones, which costs a host sync a step. The same
+    holds of a GPU that has no room for the images: their crops are cut on the host and sent.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        backbone: Backbone,
+        *,
+        glimpse_size: int,
+        view_size: int | None = None,
+        scales: tuple[float, ...] = (1.0,),
+        first_view: FirstView = "image",
+        location_range: float | None = None,
+        fill: retina.Fill = "zero",
+        chunk: int = CHUNK,
+    ) -> None:
+        """Place the images beside the backbone.
+
+        Args:
+            images: What is looked at.
+            backbone: The frozen network; the sensor works on its device.
+            glimpse_size: Side in pixels at which the network sees a window.
+            view_size: Side in pixels at which it sees the whole image; None = glimpse_size.
+            scales: Window widths in units of glimpse_size.
+            first_view: "image" (glimpse 1 is the whole image) or "glimpse".
+            location_range: Where location +-1 lies, as a share of the half image; None = the smallest window stays inside.
+            fill: What lies off the image: "zero", "reflect" or "noise".
+            chunk: Images that the network sees at a time, which bounds the memory that a step needs.
+
+        Raises:
+            ValueError: A size, scale, range or option outside what is allowed; the message names it.
+        """
+        look = sight(min(images.images.shape[-2:]), glimpse_size, scales, first_view, location_range)
+        checks.count("chunk", chunk)
+        self.view_size = glimpse_size if view_size is None else view_size
+        checks.count("view_size", self.view_size)
+        self.windows, self.reach, self.whole_first = look
+        self.backbone, self.size, self.chunk = backbone, glimpse_size, chunk
+        self.features = backbone.features * len(scales)
+        self.pictures = Pictures(images, look, fill, backbone.device)
+        costs = [
+            (side**2 * times, backbone.flops(side, side) * times) for side, times in ((self.view_size, 1), (glimpse_size, len(scales)))
+        ]
+        self.pixels, self.flops = zip(*(costs if self.whole_first else (costs[1], costs[1])), strict=True)
+        # On a CPU sorting rows costs nothing, and resizing images that are not shown does.
+        self.together = self.view_size == glimpse_size and len(scales) == 1 and backbone.device.type != "cpu"
+
+    @property
+    def space(self) -> dict[str, spaces.Space]:
+        """Observation entries of one row."""
+        return {"glimpse": vector(self.features)}
+
+    def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
+        """Show these images left-right reversed from now on; None = no image. Locations are places of the image as shown."""
+        self.pictures.mirror(which)
+
+    def observe(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> dict[str, Float[Tensor, "env feature"]]:
+        """Return {"glimpse": ...}; with `whole_first`, rows at step 1 see the whole image instead."""
+        if not self.whole_first:
+            return {"glimpse": self.glimpses(index, location)}
+        if self.together:
+            parts = zip(index.split(self.chunk), location.split(self.chunk), step.split(self.chunk), strict=True)
+            return {"glimpse": torch.cat([self._mixed(*part) for part in parts])}
+        first = step == 1
+        now, later = first.nonzero().squeeze(1), (~first).nonzero().squeeze(1)
+        seen = torch.empty(len(index), self.features, device=index.device)
+        seen.index_copy_(0, now, self.wholes(index[now]))
+        return {"glimpse": seen.index_copy_(0, later, self.glimpses(index[later], location[later]))}
+
+    def glimpses(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env feature"]:
+        """Return the features of the windows around `location`."""
+        parts = zip(index.split(self.chunk), location.split(self.chunk), strict=True)
+        return torch.cat([self._see(self.pictures.glimpses(*part, self.size)) for part in parts])
+
+    def wholes(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env feature"]:
+        """Return the features of the whole images."""
+        seen = torch.cat([self._see(self.pictures.wholes(part, self.view_size)) for part in index.split(self.chunk)])
+        return seen.repeat(1, self.features // seen.shape[1])
+
+    def _mixed(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> Float[Tensor, "env feature"]:
+        """Return the features of the whole image or of the window, by step: one size, so one pass."""
+        whole, patch = self.pictures.wholes(index, self.size), self.pictures.glimpses(index, location, self.size)
+        return self._see(torch.where((step == 1)[:, None, None, None], whole, patch))
+
+    def _see(self, patches: Float[Tensor, "env scale_channel height width"]) -> Float[Tensor, "env feature"]:
+        """Return the features of patches, those of several scales side by side."""
+        scales = patches.shape[1] // self.pictures.images.images.shape[1]
+        if not len(patches):  # a network may refuse an empty batch
+            return patches.new_empty(0, self.backbone.features * scales)
+        return self.backbone(patches.unflatten(1, (scales, -1)).flatten(0, 1)).view(len(patches), -1)
