@@ -27,16 +27,17 @@ def main(options: Finetune) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
-    if preset.image_size is None or preset.view_size is None:
+    side = preset.view_size or preset.glimpse_size
+    if preset.image_size is None or side is None:
         raise ValueError(
             f"dataset={options.dataset!r}: give --image-size (pixels a side to store) and --view-size (pixels a side to look at)"
         )
     device = checks.device(options.device)
     out = options.out or Path("runs") / f"finetune_backbone-{Path(options.dataset).name}-{options.seed}"
-    run = Finetuning(options, load(options, options.split, preset.image_size), preset.view_size, device, out)
+    run = Finetuning(options, load(options, options.split, preset.image_size), side, device, out)
     run.train()
     split = datasets.held_out(options.split) or "test" if options.split.startswith("fit:") else "test"
-    looks = one_view(run.network, load(options, split, preset.image_size), preset.view_size, device)
+    looks = one_view(run.network, load(options, split, preset.image_size), side, device)
     row = {
         "agent": "finetune_backbone",
         "dataset": options.dataset,
@@ -49,7 +50,8 @@ def main(options: Finetune) -> None:
         "versions": results.versions(),
         "options": checkpoint.plain(options),
     }
-    half = {name: value.half() if value.is_floating_point() else value for name, value in run.network.state_dict().items()}
+    # Matrices in half precision: the file is half as long. The vectors stay: variances may be beyond what half precision holds.
+    half = {name: value.half() if value.ndim > 1 else value for name, value in run.network.state_dict().items()}
     checkpoint.write_torch(out / "weights.pth", half)
     checkpoint.write_json(out / "result.json", row)
     evaluation.save(looks, out / "looks.npz")

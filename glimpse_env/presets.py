@@ -39,7 +39,7 @@ PHOTOGRAPHS = Preset(image_size=512, glimpse_size=224, max_glimpses=3, sensor="c
 PRESETS = {
     # DT-RAM, section 4.1: 28 x 28 images, one 8 x 8 glimpse a step, 7 steps; its code lets locations reach 13 pixels.
     "mnist": Preset(image_size=28, glimpse_size=8, first_view="glimpse", location_range=13 / 14, max_glimpses=7),
-    "clutter": Preset(image_size=96, glimpse_size=20, scales=(1.6,)),
+    "clutter": Preset(image_size=96, glimpse_size=16),
     "cub": PHOTOGRAPHS,
     "cars": PHOTOGRAPHS,
     # Sermanet et al. 2015 (up to 3 glimpses of 96 x 96 through GoogLeNet) and FCAN (256 x 256 images through VGG-16) look otherwise:

@@ -25,7 +25,7 @@ def test_lstm_cell_equals_torch():
         theirs.bias_ih.copy_(ours.input.bias[order])
         theirs.weight_hh.copy_(ours.recur.weight[order])
         theirs.bias_hh.zero_()
-    feature, state = torch.randn(3, 6), State(torch.randn(3, 4), torch.randn(3, 4), torch.zeros(3, 2))
+    feature, state = torch.randn(3, 6), State(torch.randn(3, 4), torch.randn(3, 4), *torch.zeros(3, 3, 2))
     found, wanted = ours(feature, state), theirs(feature, (state.hidden, state.cell))
     assert torch.allclose(found.hidden, wanted[0], atol=1e-6)
     assert torch.allclose(found.cell, wanted[1], atol=1e-6)

@@ -95,7 +95,7 @@ class Finetuning:
         self.epoch, self.seconds, self.precision = 0, 0.0, fastest_precision(device)
         self.updates = len(images) // options.batch
         if not self.updates:
-            raise SystemExit(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
+            raise ValueError(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
         self.optimizer = optimizer_of(network, options)
         rates = [group["lr"] for group in self.optimizer.param_groups]
         steps = options.epochs * self.updates

@@ -11,9 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glimpse_env.learning.locators import MapLocator
+
 Core = Literal["rnn", "lstm"]
 Where = Literal["linear", "fourier"]
 What = Literal["mlp", "conv"]
+LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
 FREQUENCIES = 4  # octaves of the Fourier features of a location
@@ -33,7 +36,9 @@ class Architecture:
     where: Where = "fourier"
     what: What = "mlp"
     channels: int = 1  # of the glimpse, for what="conv"
-    shortcut: bool = False  # class scores and location also read the glimpse's own features, past the core
+    locator: LocatorName = "state"  # where to look next: a linear head on the state, or a map over the first view
+    reach: float = 1.0  # where location +-1 lies, for locator="map"
+    shortcut: bool = False  # class scores also read the glimpse's own features, past the core
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
     scores: Scores = "state"  # the answer after glimpse t: scores of the state, or their mean over glimpses 1 to t
     stop_input: StopInput = "confidence"
@@ -50,11 +55,13 @@ class Heads(NamedTuple):
 
 
 class State(NamedTuple):
-    """Recurrent state: hidden activations, the LSTM's cells (else zeros), and the sum of all scores so far."""
+    """Recurrent state: what is remembered from glimpse to glimpse."""
 
     hidden: Float[Tensor, "env hidden"]
-    cell: Float[Tensor, "env hidden"]
-    total: Float[Tensor, "env class"]
+    cell: Float[Tensor, "env hidden"]  # of the LSTM, else zeros
+    total: Float[Tensor, "env class"]  # the sum of all scores so far
+    view: Float[Tensor, "env value"]  # glimpse 1, for a `MapLocator` (else empty)
+    visited: Float[Tensor, "env cell"]  # its marks of the places that were looked at
 
 
 class GlimpseNetwork(nn.Module):
@@ -127,7 +134,7 @@ class ReLUCell(nn.Module):
 
     def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
         """Return the next state."""
-        return State((self.input(feature) + self.recur(state.hidden)).relu(), state.cell, state.total)
+        return state._replace(hidden=(self.input(feature) + self.recur(state.hidden)).relu())
 
 
 class LSTMCell(nn.Module):
@@ -147,7 +154,7 @@ class LSTMCell(nn.Module):
         """Return the next state."""
         enter, keep, leave, fresh = (self.input(feature) + self.recur(state.hidden)).chunk(4, 1)
         cell = keep.sigmoid() * state.cell + enter.sigmoid() * fresh.tanh()
-        return State(leave.sigmoid() * cell.tanh(), cell, state.total)
+        return state._replace(hidden=leave.sigmoid() * cell.tanh(), cell=cell)
 
 
 def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]) -> Float[Tensor, "env feature"]:
@@ -174,8 +181,9 @@ class RecurrentAttention(nn.Module):
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.shortcut else None
-        self.locator = nn.Linear(a.hidden, 2)
-        self.glance = nn.Linear(a.features, 2, bias=False) if a.shortcut else None
+        self.locator = (
+            MapLocator(a.channels, math.isqrt(a.glimpse // a.channels), a.reach) if a.locator == "map" else nn.Linear(a.hidden, 2)
+        )
         self.baseline = nn.Linear(a.hidden, 1)
         inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
         decision = nn.Linear(64, 1)
@@ -183,20 +191,23 @@ class RecurrentAttention(nn.Module):
         nn.init.zeros_(decision.weight)
         nn.init.constant_(decision.bias, -1.0)  # looks on at first, so that late steps are explored
         with torch.no_grad():
-            for head in (self.locator, self.glance):
-                if head is not None:
-                    head.weight.mul_(0.1)  # begins near the centre, where tanh is steep
+            if isinstance(self.locator, nn.Linear):
+                self.locator.weight.mul_(0.1)  # begins near the centre, where tanh is steep
 
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse."""
         weight = self.classifier.weight
         zeros = weight.new_zeros(rows, self.architecture.hidden)
-        return State(zeros, zeros, weight.new_zeros(rows, self.architecture.classes))
+        kept = self.architecture.glimpse if isinstance(self.locator, MapLocator) else 0
+        view, visited = weight.new_zeros(rows, kept), weight.new_zeros(rows, kept // self.architecture.channels)
+        return State(zeros, zeros, weight.new_zeros(rows, self.architecture.classes), view, visited)
 
     def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
         """Return the mean of glimpse 1's place: the locator on a zero state (DT-RAM's code), or None where the environment chooses."""
         if not self.architecture.learned_start:
             return None
+        if not isinstance(self.locator, nn.Linear):
+            raise ValueError("learned_start needs locator='state': a map over the first view exists only after it was seen")
         return self.locator(self.begin(rows).hidden).float().tanh()
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
@@ -204,15 +215,24 @@ class RecurrentAttention(nn.Module):
         seen = self.glimpse.what(self.glimpse.dropout(observation["glimpse"].flatten(1)))
         state = self.core(self.glimpse(seen, observation["location"]), state)
         hidden = state.hidden
-        logits, aim = self.classifier(hidden).float(), self.locator(hidden)
-        if self.shortcut is not None and self.glance is not None:
-            logits, aim = logits + self.shortcut(seen).float(), aim + self.glance(seen)
+        logits = self.classifier(hidden).float()
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(seen).float()
         if self.architecture.scores == "mean":
             total = state.total + logits
             logits, state = total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
-        mean = aim.float().tanh()
+        mean, state = self.aim(observation, state)
         baseline = self.baseline(hidden.detach()).float().squeeze(1)
         return Heads(logits, mean, self.stop_logit(hidden, logits, observation["step"]), baseline), state
+
+    def aim(self, observation: dict[str, Tensor], state: State) -> tuple[Float[Tensor, "env 2"], State]:
+        """Return the mean of the next location, and the state that remembers what a map locator needs."""
+        if isinstance(self.locator, nn.Linear):
+            return self.locator(state.hidden).float().tanh(), state
+        first = observation["step"] * self.architecture.horizon < 1.5
+        view = torch.where(first, observation["glimpse"].flatten(1), state.view)
+        visited = torch.where(first, state.visited, torch.maximum(state.visited, self.locator.mark(observation["location"])))
+        return self.locator(view, visited), state._replace(view=view, visited=visited)
 
     def stop_logit(self, hidden: Tensor, logits: Tensor, fraction: Float[Tensor, "env 1"]) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-10 (as DT-RAM's code does) so that no decision is beyond learning."""

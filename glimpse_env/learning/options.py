@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from glimpse_env.learning.networks import Core, Scores, What, Where
+from glimpse_env.learning.networks import Core, LocatorName, Scores, What, Where
 from glimpse_env.learning.rollout import Policy
 from glimpse_env.presets import FirstView, SensorName
 
@@ -112,7 +112,10 @@ class Options(View):
     what: What = "mlp"
     """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
     shortcut: bool = False
-    """Let class scores and location also read the glimpse's own features: learning starts even where telling glimpses are rare."""
+    """Let class scores also read the glimpse's own features: learning starts even where telling glimpses are rare."""
+    locator: LocatorName = "state"
+    """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
+    spatial softmax), which finds things wherever they are."""
     scores: Scores = "state"
     """The answer: the scores of the present state, or the mean of all scores so far."""
     dropout: float = 0.0

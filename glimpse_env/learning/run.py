@@ -156,6 +156,8 @@ def build_network(
         depth=options.depth,
         where=options.where,
         what=options.what,
+        locator=options.locator,
+        reach=env.sensor.reach,
         shortcut=options.shortcut,
         dropout=options.dropout,
         scores=options.scores,
@@ -163,6 +165,8 @@ def build_network(
         learned_start=options.learned_start,
         stop_input=stop_input or "confidence",
     )
+    if options.locator == "map" and not (env.sensor.whole_first and isinstance(env.sensor, PixelSensor)):
+        raise SystemExit("--locator map looks for places on the pixels of the first view: it needs --sensor pixel and --first-view image")
     if start is None:
         return RecurrentAttention(architecture)
     kept = Architecture(**start["architecture"])
