@@ -17,7 +17,16 @@ from glimpse_env.learning.finetuning import Finetune, Finetuning, new_classifier
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.stages import look_stage
 
-SMALL = {"backbone": "resnet18", "weights": None, "image_size": 48, "view_size": 32, "batch": 4, "head_rate": 0.01, "threads": 1}
+SMALL = {
+    "backbone": "resnet18",
+    "weights": None,
+    "image_size": 48,
+    "view_size": 32,
+    "batch": 6,
+    "learning_rate": 0.002,
+    "head_rate": 0.01,
+    "threads": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_accuracy(pictures, tmp_path):
-    options = Finetune(dataset=pictures, out=tmp_path, epochs=12, **SMALL)
+    options = Finetune(dataset=pictures, out=tmp_path, epochs=20, **SMALL)
     finetune_backbone.main(options)
     row = json.loads((tmp_path / "result.json").read_text())
     assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("finetune_backbone", "test", 6, 1)
@@ -82,7 +91,7 @@ def test_the_final_layer_is_new_and_nothing_is_frozen():
 
 
 def test_bad_input_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match="--image-size .* and --view-size"):
+    with pytest.raises(ValueError, match="give --image-size"):
         finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, **SMALL | {"view_size": None}))
     with pytest.raises(ValueError, match="--batch 50: the data set has 12 training images"):
         finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, **SMALL | {"batch": 50}))
