@@ -1,6 +1,7 @@
 """Mean over seeds of finished runs: one line per agent, data set and settings, with the 95 % interval of the mean.
 
 python benchmarks/summary.py runs/*/result.json
+python benchmarks/summary.py benchmarks/results/runs.json     # the published runs
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Annotated, Any
 
 import tyro
 
-OWN = ("seed", "out", "threads", "device", "resume", "root", "ram")  # options that do not make another setting
+from glimpse_env.learning import checkpoint
+from glimpse_env.learning.stages import StopOptions
+
+OWN = ("seed", "out", "threads", "device", "resume", "root")  # options that do not make another setting
 STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # 97.5 % quantile by number of runs
 
 
@@ -25,7 +29,7 @@ class Summary:
     """Options of `summary.py`."""
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """result.json files of finished runs."""
+    """result.json files of finished runs, or files with a list of such rows."""
 
 
 def interval(values: Sequence[float]) -> str:
@@ -37,18 +41,19 @@ def interval(values: Sequence[float]) -> str:
 
 
 def setting(row: dict[str, Any]) -> str:
-    """Return what makes runs the same but for their seed."""
-    return json.dumps(
-        [row["agent"], row["dataset"], row["split"], {k: v for k, v in row["options"].items() if k not in OWN}], sort_keys=True
-    )
+    """Return what makes runs the same but for their seed; options that came later than the run count as their defaults."""
+    options = checkpoint.plain(StopOptions()) | row["options"]
+    kept = {name: value for name, value in options.items() if name not in OWN} | {"ram": options["ram"] is not None}
+    return json.dumps([row["agent"], row["dataset"], row["split"], kept], sort_keys=True)
 
 
 def main(options: Summary) -> None:
     """Print a line per setting."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in options.results:
-        row = json.loads(path.read_text())
-        groups[setting(row)].append(row)
+        content = json.loads(path.read_text())
+        for row in content if isinstance(content, list) else [content]:
+            groups[setting(row)].append(row)
     head = f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15}"
     print(f"{head} {'error % after all':>20} {'train s':>8}")
     for rows in groups.values():

@@ -27,4 +27,25 @@ PAPER: dict[str, Any] = {
 PAPER_STOP: dict[str, Any] = {"gamma": 0.98, "stop_gradient": "sampled", "stop_input": "state", "finetune": "all", "stop_epochs": 200}
 LONG: dict[str, Any] = {"epochs": 240}
 
-DATASETS: dict[str, dict[str, Any]] = {}
+# Few photographs, features of a frozen network: scores averaged over glimpses, dropout, and the drop in loss as reward.
+PHOTOGRAPHS: dict[str, Any] = {
+    "epochs": 40,
+    "batch": 100,
+    "samples": 4,
+    "reward": "information_gain",
+    "policy_weight": 0.3,
+    "explore": 0.3,
+    "curriculum": 0.0,
+    "sigma_start": 0.5,
+    "sigma_end": 0.2,
+    "depth": 1,
+    "where": "linear",
+    "scores": "mean",
+    "dropout": 0.3,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.1,
+    "augment": False,
+}
+
+DATASETS: dict[str, dict[str, Any]] = {"cub": PHOTOGRAPHS, "cars": PHOTOGRAPHS, "dogs": PHOTOGRAPHS}

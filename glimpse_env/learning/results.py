@@ -66,13 +66,19 @@ def looked(
 ) -> tuple[dict[str, Any], GlimpseVectorEnv, evaluation.Looks]:
     """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory (arguments as in `write`)."""
     saved = checkpoint.load(path)
-    network = RecurrentAttention(Architecture(**saved["architecture"]))
-    network.load_state_dict(saved["network"])
+    network = rebuilt(saved)
     options = saved["environment"] | ({"dataset": dataset} if dataset else {}) | ({"root": root} if root else {})
     env = evaluation.environment(options, split, device or saved["options"]["device"])
     check_fit(env, network, path)
     policy = saved["options"].get("policy", "learned")
     return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
+
+
+def rebuilt(saved: Mapping[str, Any]) -> RecurrentAttention:
+    """Return the network of a checkpoint."""
+    network = RecurrentAttention(Architecture(**saved["architecture"]))
+    network.load_state_dict(saved["network"])
+    return network
 
 
 def check_fit(env: GlimpseVectorEnv, network: RecurrentAttention, path: Path) -> None:

@@ -1,0 +1,209 @@
+"""Do learned glimpses help on photographs? One table: one view, centre, random and learned glimpses, dynamic stopping, and two oracles.
+
+    python agents/finetune_backbone.py --dataset cub                                        # once; then
+    python benchmarks/photographs.py --weights runs/finetune_backbone-cub-0/weights.pth
+
+Every row is trained anew for every seed on all training images and evaluated once on the test images; finished runs are found again.
+Accuracies are means over seeds with the 95 % interval of that mean (Student's t); differences are paired over test images
+(the mean over seeds of each image's correctness; bootstrap over images). With `--split fit:1/5` the same is measured on a fold of the
+training images, which is how choices are made. The oracles are not agents: one knows the object's box, the other the label.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+
+from benchmarks.summary import interval
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.learning import checkpoint, evaluation, results, run
+from glimpse_env.learning.networks import RecurrentAttention, State
+from glimpse_env.learning.recipes import DATASETS
+from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
+
+RESAMPLES = 10_000
+AGAINST = ("one view", "centre, 3", "random, 3", "RAM, 3")  # rows that the others are compared with
+
+# Row -> (agent, options beside the data set's recipe). DT-RAM starts from the RAM row of the same seed.
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "one view": ("ram", {"glimpses": 1, "policy": "center"}),
+    "centre, 3": ("ram", {"glimpses": 3, "policy": "center"}),
+    "random, 3": ("ram", {"glimpses": 3, "policy": "random"}),
+    "RAM, 3": ("ram", {"glimpses": 3}),
+    "RAM, 6": ("ram", {"glimpses": 6}),
+    "DT-RAM": ("dtram", {"glimpses": 3}),
+}
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Options of `photographs.py`."""
+
+    weights: str = "DEFAULT"
+    """Weights of the backbone: the file that finetune_backbone.py wrote."""
+    dataset: str = "cub"
+    """cub, cars or dogs; a part of it is called by its number of classes."""
+    root: Path | None = None
+    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    backbone: str | None = None
+    """Name of the torchvision classifier; default: the data set's preset."""
+    sensor: str = "bank"
+    """crop, map or bank."""
+    seeds: int = 5
+    """Runs per row."""
+    split: str = "train"
+    """train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
+    rows: tuple[str, ...] = tuple(ROWS)
+    """Rows to make."""
+    out: Path = Path("runs/photographs")
+    """Folder of the runs."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+    json: Path | None = None
+    """Also write the table here."""
+
+
+def options_of(options: Photographs, row: str, seed: int) -> StopOptions:
+    """Return the options of one run."""
+    shared = {name: getattr(options, name) for name in ("weights", "dataset", "root", "backbone", "sensor", "split", "device", "threads")}
+    agent, own = ROWS[row]
+    chosen = StopOptions(**DATASETS.get(options.dataset, {}) | shared | own, seed=seed, out=folder(options, row, seed))
+    return replace(chosen, ram=folder(options, f"RAM, {chosen.glimpses}", seed) / "checkpoint.pt") if agent == "dtram" else chosen
+
+
+def folder(options: Photographs, row: str, seed: int) -> Path:
+    """Return where a run lies."""
+    part = options.split.replace(":", "").replace("/", "of")
+    return options.out / f"{options.dataset}-{part}-{row.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+def made(options: Photographs, row: str, seed: int) -> Path:
+    """Return the folder of a finished run, training it if it is not there."""
+    chosen, out = options_of(options, row, seed), folder(options, row, seed)
+    if (out / "result.json").is_file():
+        checkpoint.check_same(out, checkpoint.load(out / "checkpoint.pt")["options"], checkpoint.plain(chosen))
+    elif chosen.ram is None:
+        run.execute("ram_reinforce", chosen, lambda network, horizon: [lambda: look_stage(chosen, network, horizon)])
+    else:
+        made(options, f"RAM, {chosen.glimpses}", seed)
+        plan: run.Plan = lambda network, horizon: [lambda: stop_stage(chosen, network, horizon)]  # noqa: E731
+        run.execute("dtram_reinforce", chosen, plan, stop_input=chosen.stop_input, start=chosen.ram)
+    return out
+
+
+def answered(out: Path) -> tuple[Tensor, float]:
+    """Return which images a run got right, and its mean glimpses."""
+    saved = checkpoint.load(out / "checkpoint.pt")
+    with np.load(out / "looks.npz") as archive:
+        looks = evaluation.Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
+    when = evaluation.learned_stops(looks) if saved["dynamic"] else torch.full_like(looks.labels, len(looks.answers) - 1)
+    return looks.correct.gather(0, when[None])[0].float(), (when + 1).float().mean().item()
+
+
+# What an oracle needs to choose the next place of every row: environment, network, state, images, number of the next glimpse -> places.
+Oracle = Callable[[GlimpseVectorEnv, RecurrentAttention, State, Tensor, int], Tensor]
+
+
+def box_centre(env: GlimpseVectorEnv, network: RecurrentAttention, state: State, index: Tensor, step: int) -> Tensor:
+    """Look at the middle of the object's box."""
+    del network, state, step
+    assert env.images.boxes is not None
+    boxes = env.images.boxes.to(env.device)[index]
+    return ((boxes[:, :2] + boxes[:, 2:]) / 2 / env.sensor.reach).clamp(-1, 1)
+
+
+def least_loss(env: GlimpseVectorEnv, network: RecurrentAttention, state: State, index: Tensor, step: int) -> Tensor:
+    """Look where the answer's loss will be least: every place is tried, with the label at hand."""
+    side = torch.linspace(-1, 1, env.preset.grid, device=env.device)
+    places = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1).flatten(0, 1)
+    labels, count = env.images.labels.to(env.device)[index], len(index)
+    losses = []
+    for place in places:
+        seen = env.sensor.observe(index, place.expand(count, 2), torch.full_like(index, step))
+        unit = {"location": place.expand(count, 2), "step": torch.full((count, 1), step / env.preset.max_glimpses, device=env.device)}
+        logits = network(unit | seen, state)[0].logits
+        losses.append(torch.nn.functional.cross_entropy(logits, labels, reduction="none"))
+    return places[torch.stack(losses).argmin(0)]
+
+
+@torch.no_grad()
+def guided(out: Path, oracle: Oracle) -> Tensor:
+    """Return which images the network of a run gets right when an oracle chooses the places."""
+    saved, env, _ = results.looked(out / "checkpoint.pt", results.result_split(checkpoint.load(out / "checkpoint.pt")))
+    network = results.rebuilt(saved).to(env.device).eval()
+    right = torch.zeros(len(env.images))
+    for index in torch.arange(len(env.images), device=env.device).split(env.num_envs):
+        padded = torch.nn.functional.pad(index, (0, env.num_envs - len(index)))
+        observation, info = env.reset(options={"indices": padded})
+        state = network.begin(env.num_envs)
+        for step in range(1, env.preset.max_glimpses + 1):
+            heads, state = network(observation, state)
+            place = oracle(env, network, state, padded, step + 1) if step < env.preset.max_glimpses else torch.zeros_like(heads.mean)
+            stop = torch.full_like(padded, step == env.preset.max_glimpses)
+            observation, _, _, _, info = env.step({"location": place, "stop": stop, "prediction": heads.logits.softmax(1)})
+        right[index.cpu()] = info["correct"][: len(index)].float().cpu()
+    return right
+
+
+def paired(first: Tensor, second: Tensor) -> tuple[float, float, float]:
+    """Return the difference of two rows' accuracies (seed, image) in points, and its 95 % interval by bootstrap over images."""
+    difference = 100 * (first.mean(0) - second.mean(0))
+    draws = torch.randint(len(difference), (RESAMPLES, len(difference)), generator=torch.Generator().manual_seed(0))
+    means = difference[draws].mean(1).sort().values
+    return difference.mean().item(), means[int(0.025 * RESAMPLES)].item(), means[int(0.975 * RESAMPLES)].item()
+
+
+def measured(options: Photographs) -> dict[str, tuple[Tensor, list[float]]]:
+    """Return every row's correctness (seed, image) and mean glimpses by seed."""
+    found = {}
+    for row in options.rows:
+        runs = [answered(made(options, row, seed)) for seed in range(options.seeds)]
+        found[row] = (torch.stack([right for right, _ in runs]), [glimpses for _, glimpses in runs])
+    if "random, 3" in options.rows:
+        for name, oracle in (("oracle: box centre", box_centre), ("oracle: least loss", least_loss)):
+            rights = [guided(folder(options, "random, 3", seed), oracle) for seed in range(options.seeds)]
+            found[name] = (torch.stack(rights), [3.0] * options.seeds)
+    return found
+
+
+def table(found: Mapping[str, tuple[Tensor, list[float]]]) -> list[dict[str, Any]]:
+    """Return the rows with intervals and paired differences, and print them."""
+    rows = []
+    against = [name for name in AGAINST if name in found]
+    print(f"{'':<20} {'accuracy %':>15} {'glimpses':>9}  " + "  ".join(f"{'- ' + name:>22}" for name in against))
+    for name, (right, glimpses) in found.items():
+        accuracies = (100 * right.mean(1)).tolist()
+        differences = {other: paired(right, found[other][0]) for other in against if other != name}
+        cells = "  ".join(f"{'{:+.1f} [{:+.1f}, {:+.1f}]'.format(*differences[o]) if o in differences else '':>22}" for o in against)
+        print(f"{name:<20} {interval(accuracies):>15} {sum(glimpses) / len(glimpses):>9.2f}  {cells}")
+        rows.append({"row": name, "accuracy": accuracies, "mean_glimpses": glimpses, "differences": differences})
+    return rows
+
+
+def main(options: Photographs) -> None:
+    """Make every run, then print and write the table."""
+    torch.set_num_threads(options.threads)
+    if unknown := sorted(set(options.rows) - set(ROWS)):
+        raise SystemExit(f"--rows {', '.join(unknown)}: expected some of {', '.join(ROWS)}")
+    rows = table(measured(options))
+    if options.json is not None:
+        settings = checkpoint.plain(options_of(options, options.rows[0], 0))
+        content = {"command": checkpoint.command(), "split": options.split, "seeds": options.seeds, "settings": settings, "rows": rows}
+        checkpoint.write_json(options.json, content | {"versions": results.versions()})
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Photographs, description=__doc__))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"photographs.py: {error}")
