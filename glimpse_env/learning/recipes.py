@@ -11,6 +11,13 @@ PAPER: dict[str, Any] = {
     "batch": 20,
     "samples": 1,
     "augment": False,
+    "explore": 0.0,
+    "curriculum": 0.3,
+    "dropout": 0.0,
+    "what": "mlp",
+    "shortcut": False,
+    "scores": "state",
+    "locator": "state",
     "reward": "delayed",
     "policy_weight": 1.0,
     "sigma_start": 0.22,
@@ -48,4 +55,20 @@ PHOTOGRAPHS: dict[str, Any] = {
     "augment": False,
 }
 
-DATASETS: dict[str, dict[str, Any]] = {"cub": PHOTOGRAPHS, "cars": PHOTOGRAPHS, "dogs": PHOTOGRAPHS}
+# Rare telling glimpses: classes are learned first from random places, by convolutions and past the core; then where to look, on the map of
+# the first view.
+CLUTTER: dict[str, Any] = {
+    "batch": 128,
+    "curriculum": 0.0,
+    "explore": 0.3,
+    "policy_weight": 1.0,
+    "sigma_start": 0.3,
+    "sigma_end": 0.1,
+    "what": "conv",
+    "where": "linear",
+    "shortcut": True,
+    "locator": "map",
+    "optimizer": "adamw",
+}
+
+DATASETS: dict[str, dict[str, Any]] = {"clutter": CLUTTER, "cub": PHOTOGRAPHS, "cars": PHOTOGRAPHS, "dogs": PHOTOGRAPHS}

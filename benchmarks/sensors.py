@@ -1,0 +1,131 @@
+"""Environment steps per second through a frozen network: crops against the network alone, and look-ups in a bank.
+
+    python benchmarks/sensors.py                                        # on a CPU, small pictures: what the environment adds
+    python benchmarks/sensors.py --device cuda --size 224 --rows 512 --compile    # on a GPU, in half precision
+
+The pictures are random and so are the weights: neither changes the time. All contenders take turns in one process; the best turn counts.
+"crop / network" is the share of the network's own throughput, on the same batch at the same size, that `env.step` keeps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, Sensor
+from glimpse_env.learning import checkpoint, results
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """Options of `sensors.py`."""
+
+    backbone: str = "resnet50"
+    """Name of a torchvision classifier."""
+    rows: int = 256
+    """Number of environments."""
+    size: int = 64
+    """Pixels a side of the whole view and of a glimpse; the pictures are twice as large."""
+    pictures: int = 32
+    """Number of pictures."""
+    grid: int = 3
+    """Places a side of the bank."""
+    turns: int = 5
+    """Turns of each contender."""
+    seconds: float = 1.0
+    """Length of one turn."""
+    compile: bool = False
+    """Compile the network (torch.compile)."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    threads: int = 1
+    """CPU threads that torch may use."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+
+def rate(call: Callable[[], object], options: Sensors) -> float:
+    """Return how many rows a second the best turn makes of a call that does `rows` of them."""
+    best = 0.0
+    call()
+    for _ in range(options.turns):
+        wait(options)
+        start, calls = time.perf_counter(), 0
+        while calls == 0 or time.perf_counter() - start < options.seconds:
+            for _ in range(4 if options.device != "cpu" else 1):
+                call()
+                calls += 1
+            wait(options)
+        best = max(best, calls * options.rows / (time.perf_counter() - start))
+    return best
+
+
+def wait(options: Sensors) -> None:
+    """Wait until the device has done what it was told."""
+    if options.device != "cpu":
+        torch.cuda.synchronize(options.device)
+
+
+def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[], object]:
+    """Return a call that takes one step in every row, at random places, stopping now and then."""
+    env = GlimpseVectorEnv(options.rows, Pairs(images), sensor=sensor, max_glimpses=6, device=options.device)
+    env.reset(seed=0)
+    generator = torch.Generator(env.device).manual_seed(0)
+    action = {
+        "location": torch.rand(options.rows, 2, generator=generator, device=env.device) * 2 - 1,
+        "stop": (torch.rand(options.rows, generator=generator, device=env.device) < 0.2).long(),
+        "prediction": torch.rand(options.rows, len(images.classes), generator=generator, device=env.device),
+    }
+    return lambda: env.step(action)
+
+
+class Pairs(torch.utils.data.Dataset):
+    """The pictures as a data set object."""
+
+    def __init__(self, images: ImageSet) -> None:
+        """Remember them."""
+        self.images, self.classes = images, images.classes
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """Return one picture and its class."""
+        return self.images.image(index), int(self.images.labels[index])
+
+
+def main(options: Sensors) -> None:
+    """Measure and print."""
+    torch.set_num_threads(options.threads)
+    side = 2 * options.size
+    pixels = torch.randint(0, 256, (options.pictures, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels, torch.arange(options.pictures) % 2, ("even", "odd"))
+    network = Backbone(options.backbone, None, options.device)
+    bank = BankSensor(images, network, glimpse_size=options.size, grid=options.grid)
+    if options.compile:
+        network.compile()
+    batch = torch.rand(options.rows, 3, options.size, options.size, device=options.device)
+    crop = CropSensor(images, network, glimpse_size=options.size, chunk=options.rows)
+    figures = {
+        "network": rate(lambda: network(batch), options),
+        "crop": rate(stepping(crop, images, options), options),
+        "bank": rate(stepping(bank, images, options), options),
+    }
+    print(f"{options.backbone}, {options.size} x {options.size} pixels, {options.rows} rows, {network.precision}, {options.device}")
+    print(f"network alone {figures['network']:12,.0f} images/s")
+    print(f"crop sensor   {figures['crop']:12,.0f} steps/s   crop / network {figures['crop'] / figures['network']:.2f}")
+    print(f"bank sensor   {figures['bank']:12,.0f} steps/s")
+    if options.json is not None:
+        hardware = torch.cuda.get_device_name() if options.device != "cpu" else "CPU"
+        settings = checkpoint.plain(options) | {"precision": str(network.precision), "hardware": hardware}
+        checkpoint.write_json(options.json, {"figures": figures, "settings": settings, "versions": results.versions()})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Sensors, description=__doc__))
