@@ -116,21 +116,10 @@ class GlimpseVectorEnv(VectorEnv):
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        self.preset = presets.resolve(
-            dataset,
-            sensor=sensor if isinstance(sensor, str) else None,
-            backbone=backbone if isinstance(backbone, str) else None,
-            image_size=image_size,
-            glimpse_size=glimpse_size,
-            scales=scales,
-            first_view=first_view,
-            initial_location=initial_location,
-            location_range=location_range,
-            fill=fill,
-            max_glimpses=max_glimpses,
-            grid=grid,
-            view_size=view_size,
-        )
+        names = {"sensor": sensor if isinstance(sensor, str) else None, "backbone": backbone if isinstance(backbone, str) else None}
+        sizes = {"image_size": image_size, "view_size": view_size, "glimpse_size": glimpse_size, "scales": scales, "grid": grid}
+        views = {"first_view": first_view, "initial_location": initial_location, "location_range": location_range, "fill": fill}
+        self.preset = presets.resolve(dataset, **names, **sizes, **views, max_glimpses=max_glimpses)
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=self.preset.image_size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
         self._make_spaces()

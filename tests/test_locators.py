@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.locators import MapLocator
-from glimpse_env.learning.networks import Architecture, RecurrentAttention
+from glimpse_env.learning.networks import RecurrentAttention
 
 
 def blob(x: int, y: int, side: int = 16) -> torch.Tensor:

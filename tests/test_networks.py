@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from glimpse_env.learning.networks import Architecture, LSTMCell, RecurrentAttention, State, confidence
+from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.networks import LSTMCell, RecurrentAttention, State, confidence
 
 
 def network(**options):

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from benchmarks import photographs
 from glimpse_env import Backbone, BankSensor, GlimpseVectorEnv, ImageSet
-from glimpse_env.learning.networks import Architecture, RecurrentAttention
+from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.recipes import DATASETS, LONG, PAPER, PAPER_STOP
 from glimpse_env.learning.stages import StopOptions
 

@@ -6,7 +6,8 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.learning import evaluation, objectives, reinforce
-from glimpse_env.learning.networks import Architecture, RecurrentAttention
+from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.rollout import Behaviour, collect
 
 

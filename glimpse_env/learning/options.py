@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from glimpse_env.learning.networks import Core, LocatorName, Scores, What, Where
+from glimpse_env.learning.architecture import Core, LocatorName, Scores, What, Where
 from glimpse_env.learning.rollout import Policy
 from glimpse_env.presets import FirstView, SensorName
 

@@ -14,7 +14,8 @@ import torch
 from glimpse_env import GlimpseVectorEnv, __version__, render
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, fixations, plots
-from glimpse_env.learning.networks import Architecture, RecurrentAttention
+from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.networks import RecurrentAttention
 
 PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 

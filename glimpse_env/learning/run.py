@@ -15,9 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 from glimpse_env import GlimpseVectorEnv, PixelSensor
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, results
+from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import environment, glimpse_values, look
-from glimpse_env.learning.networks import Architecture, RecurrentAttention, StopInput
+from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.options import Options, View
 from glimpse_env.learning.rollout import Policy

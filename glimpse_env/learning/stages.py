@@ -8,7 +8,8 @@ from typing import Literal
 
 from glimpse_env import Delayed, rewards
 from glimpse_env.learning import objectives, optimizers
-from glimpse_env.learning.networks import RecurrentAttention, StopInput
+from glimpse_env.learning.architecture import StopInput
+from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.rollout import Behaviour, Rollout
 from glimpse_env.learning.training import Losses, Stage
