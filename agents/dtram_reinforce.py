@@ -17,7 +17,7 @@ from glimpse_env.learning.recipes import DATASETS, LONG, PAPER, PAPER_STOP
 from glimpse_env.learning.run import execute
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
-RECIPES = {"paper": PAPER | PAPER_STOP, "long": LONG}
+RECIPES = {"paper": {name: recipe | PAPER_STOP for name, recipe in PAPER.items()}, "long": LONG}
 
 if __name__ == "__main__":
     options = parse(StopOptions, RECIPES, DATASETS, __doc__ or "")

@@ -6,7 +6,6 @@ python agents/evaluate.py CHECKPOINT --split validation --device cuda
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from glimpse_env.learning import results
+from glimpse_env.learning import results, terminal
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Evaluate:
     split carry its name."""
     root: str | None = None
     """Folder in which a relative data set folder is looked for."""
+    weights: str | None = None
+    """Where the backbone's weights file lies now; default: where it lay in training."""
     device: str | None = None
     """Where to run; default: where it was trained."""
     threads: int = 2
@@ -39,7 +40,6 @@ class Evaluate:
 if __name__ == "__main__":
     options = tyro.cli(Evaluate, description=__doc__)
     torch.set_num_threads(options.threads)
-    try:
-        results.write(options.checkpoint, options.split, options.dataset, options.root, options.device)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"evaluate.py: {error}")
+    terminal.show_log()
+    with terminal.foreseen("evaluate.py"):
+        results.write(options.checkpoint, options.split, options.dataset, options.root, options.device, options.weights)

@@ -17,7 +17,7 @@ import torch
 import tyro
 
 from glimpse_env import checks, datasets
-from glimpse_env.learning import checkpoint, evaluation, results
+from glimpse_env.learning import checkpoint, evaluation, results, terminal
 from glimpse_env.learning.finetuning import Finetune, Finetuning, one_view
 from glimpse_env.presets import resolve
 
@@ -33,7 +33,9 @@ def main(options: Finetune) -> None:
             f"dataset={options.dataset!r}: give --image-size (pixels a side to store) and --view-size (pixels a side to look at)"
         )
     device = checks.device(options.device)
-    out = options.out or Path("runs") / f"finetune_backbone-{Path(options.dataset).name}-{options.seed}"
+    out = options.out or Path("runs") / checkpoint.run_name(
+        "finetune_backbone", options.dataset, options.split, options.seed, usual="train"
+    )
     run = Finetuning(options, load(options, options.split, preset.image_size), side, device, out)
     run.train()
     split = datasets.held_out(options.split) or "test" if options.split.startswith("fit:") else "test"
@@ -66,9 +68,9 @@ def load(options: Finetune, split: str, size: int) -> datasets.ImageSet:
 
 if __name__ == "__main__":
     options = tyro.cli(Finetune, description=__doc__)
+    terminal.show_log()
     try:
-        main(options)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"finetune_backbone.py: {error}")
+        with terminal.foreseen("finetune_backbone.py"):
+            main(options)
     except KeyboardInterrupt:
         sys.exit("\nstopped: checkpoint.pt in the output folder holds the last finished epoch; go on with --resume")

@@ -5,13 +5,13 @@
 
 Every row is trained anew for every seed on all training images and evaluated once on the test images; finished runs are found again.
 Accuracies are means over seeds with the 95 % interval of that mean (Student's t); differences are paired over test images
-(the mean over seeds of each image's correctness; bootstrap over images). With `--split fit:1/5` the same is measured on a fold of the
-training images, which is how choices are made. The oracles are not agents: one knows the object's box, the other the label.
+(the mean over seeds of each image's correctness; bootstrap over images); all seeds share one fine-tuned network. With
+`--split fit:1/5` the same is measured on a fold of the training images, which is how choices are made (the network must then be one that
+was fine-tuned without that fold). The oracles are not agents: one knows the object's box, the other the label.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.summary import interval
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, results, run
+from glimpse_env.learning import checkpoint, evaluation, results, run, setup, terminal
 from glimpse_env.learning.networks import RecurrentAttention, State
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
@@ -60,7 +60,11 @@ class Photographs:
     seeds: int = 5
     """Runs per row."""
     split: str = "train"
-    """train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
+    """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
+    measure: str | None = None
+    """Images to measure on instead, such as test after training on fit:1/4."""
+    stop_split: str | None = None
+    """Images on which DT-RAM learns to stop; default: those of --split. Held-out ones, such as validation:1/4, are better."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Rows to make."""
     out: Path = Path("runs/photographs")
@@ -77,22 +81,28 @@ def options_of(options: Photographs, row: str, seed: int) -> StopOptions:
     """Return the options of one run."""
     shared = {name: getattr(options, name) for name in ("weights", "dataset", "root", "backbone", "sensor", "split", "device", "threads")}
     agent, own = ROWS[row]
-    chosen = StopOptions(**DATASETS.get(options.dataset, {}) | shared | own, seed=seed, out=folder(options, row, seed))
+    stopping: dict[str, Any] = {"stop_split": options.stop_split} if agent == "dtram" else {}
+    chosen = StopOptions(**DATASETS.get(options.dataset, {}) | shared | own | stopping, seed=seed, out=folder(options, row, seed))
     return replace(chosen, ram=folder(options, f"RAM, {chosen.glimpses}", seed) / "checkpoint.pt") if agent == "dtram" else chosen
 
 
 def folder(options: Photographs, row: str, seed: int) -> Path:
     """Return where a run lies."""
-    part = options.split.replace(":", "").replace("/", "of")
-    return options.out / f"{options.dataset}-{part}-{row.replace(', ', '-').replace(' ', '-')}-{seed}"
+    return options.out / f"{options.dataset}-{checkpoint.file_name(options.split)}-{row.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def made(options: Photographs, row: str, seed: int) -> Path:
     """Return the folder of a finished run, training it if it is not there."""
     chosen, out = options_of(options, row, seed), folder(options, row, seed)
+    if (out / "checkpoint.pt").is_file():
+        saved = checkpoint.load(out / "checkpoint.pt")
+        if checkpoint.different(saved["options"], checkpoint.plain(chosen)):
+            raise ValueError(f"{out} holds a run with other options: give another --out, or remove it")
+        setup.check_weights(saved, saved["environment"], out)
+        chosen = replace(chosen, resume=True)
     if (out / "result.json").is_file():
-        checkpoint.check_same(out, checkpoint.load(out / "checkpoint.pt")["options"], checkpoint.plain(chosen))
-    elif chosen.ram is None:
+        return out
+    if chosen.ram is None:
         run.execute("ram_reinforce", chosen, lambda network, horizon: [lambda: look_stage(chosen, network, horizon)])
     else:
         made(options, f"RAM, {chosen.glimpses}", seed)
@@ -101,12 +111,15 @@ def made(options: Photographs, row: str, seed: int) -> Path:
     return out
 
 
-def answered(out: Path) -> tuple[Tensor, float]:
+def answered(out: Path, measure: str | None) -> tuple[Tensor, float]:
     """Return which images a run got right, and its mean glimpses."""
     saved = checkpoint.load(out / "checkpoint.pt")
-    with np.load(out / "looks.npz") as archive:
+    suffix = "" if measure in (None, results.result_split(saved)) else f"-{checkpoint.file_name(measure)}"
+    if not (out / f"looks{suffix}.npz").is_file():
+        results.write(out / "checkpoint.pt", measure)
+    with np.load(out / f"looks{suffix}.npz") as archive:
         looks = evaluation.Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
-    when = evaluation.learned_stops(looks) if saved["dynamic"] else torch.full_like(looks.labels, len(looks.answers) - 1)
+    when = evaluation.answered(looks, saved["dynamic"])
     return looks.correct.gather(0, when[None])[0].float(), (when + 1).float().mean().item()
 
 
@@ -137,9 +150,10 @@ def least_loss(env: GlimpseVectorEnv, network: RecurrentAttention, state: State,
 
 
 @torch.no_grad()
-def guided(out: Path, oracle: Oracle) -> Tensor:
+def guided(out: Path, oracle: Oracle, measure: str | None) -> Tensor:
     """Return which images the network of a run gets right when an oracle chooses the places."""
-    saved, env, _ = results.looked(out / "checkpoint.pt", results.result_split(checkpoint.load(out / "checkpoint.pt")))
+    saved = checkpoint.load(out / "checkpoint.pt")
+    env = evaluation.environment(saved["environment"], measure or results.result_split(saved), saved["options"]["device"])
     network = results.rebuilt(saved).to(env.device).eval()
     right = torch.zeros(len(env.images))
     for index in torch.arange(len(env.images), device=env.device).split(env.num_envs):
@@ -167,11 +181,11 @@ def measured(options: Photographs) -> dict[str, tuple[Tensor, list[float]]]:
     """Return every row's correctness (seed, image) and mean glimpses by seed."""
     found = {}
     for row in options.rows:
-        runs = [answered(made(options, row, seed)) for seed in range(options.seeds)]
+        runs = [answered(made(options, row, seed), options.measure) for seed in range(options.seeds)]
         found[row] = (torch.stack([right for right, _ in runs]), [glimpses for _, glimpses in runs])
     if "random, 3" in options.rows:
         for name, oracle in (("oracle: box centre", box_centre), ("oracle: least loss", least_loss)):
-            rights = [guided(folder(options, "random, 3", seed), oracle) for seed in range(options.seeds)]
+            rights = [guided(folder(options, "random, 3", seed), oracle, options.measure) for seed in range(options.seeds)]
             found[name] = (torch.stack(rights), [3.0] * options.seeds)
     return found
 
@@ -198,12 +212,17 @@ def main(options: Photographs) -> None:
     rows = table(measured(options))
     if options.json is not None:
         settings = checkpoint.plain(options_of(options, options.rows[0], 0))
-        content = {"command": checkpoint.command(), "split": options.split, "seeds": options.seeds, "settings": settings, "rows": rows}
+        content = {
+            "command": checkpoint.command(),
+            "split": options.split,
+            "measure": options.measure,
+            "seeds": options.seeds,
+            "settings": settings,
+            "rows": rows,
+        }
         checkpoint.write_json(options.json, content | {"versions": results.versions()})
 
 
 if __name__ == "__main__":
-    try:
+    with terminal.foreseen("photographs.py"):
         main(tyro.cli(Photographs, description=__doc__))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"photographs.py: {error}")

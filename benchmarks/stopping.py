@@ -19,6 +19,7 @@ import tyro
 from torch import Tensor
 
 from glimpse_env.learning import checkpoint, evaluation, results, run
+from glimpse_env.learning.options import View
 from glimpse_env.learning.stages import StopOptions, stop_stage
 
 RESAMPLES = 2000
@@ -48,8 +49,9 @@ def trained(options: Stopping, gamma: float) -> Path:
     """Return the checkpoint of the stop head for one gamma, training it if it is not there."""
     out = options.out / f"{options.ram.parent.name}-{gamma}"
     if not (out / "result.json").is_file():
-        seed = checkpoint.load(options.ram)["options"]["seed"]
-        chosen = StopOptions(gamma=gamma, ram=options.ram, out=out, seed=seed, device=options.device, threads=options.threads)
+        earlier = checkpoint.load(options.ram)["options"]
+        same = {name: earlier[name] for name in (*View.__dataclass_fields__, "policy", "augment", "seed") if name in earlier}
+        chosen = StopOptions(**same, gamma=gamma, ram=options.ram, out=out, device=options.device, threads=options.threads)
         plan: run.Plan = lambda network, horizon: [lambda: stop_stage(chosen, network, horizon)]  # noqa: E731
         run.execute("dtram_reinforce", chosen, plan, stop_input=chosen.stop_input, start=options.ram)
     return out / "checkpoint.pt"

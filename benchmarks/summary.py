@@ -37,7 +37,7 @@ def interval(values: Sequence[float]) -> str:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return f"{mean:.2f}"
-    return f"{mean:.2f} +- {STUDENT.get(len(values), 2.0) * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
+    return f"{mean:.2f} +- {STUDENT.get(len(values), 2.26) * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
 
 
 def setting(row: dict[str, Any]) -> str:
@@ -53,7 +53,10 @@ def main(options: Summary) -> None:
     for path in options.results:
         content = json.loads(path.read_text())
         for row in content if isinstance(content, list) else [content]:
-            groups[setting(row)].append(row)
+            group = groups[setting(row)]
+            if any(row["seed"] == other["seed"] for other in group):
+                raise SystemExit(f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once")
+            group.append(row)
     head = f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15}"
     print(f"{head} {'error % after all':>20} {'train s':>8}")
     for rows in groups.values():

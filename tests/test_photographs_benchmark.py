@@ -53,7 +53,7 @@ def test_the_loss_oracle_finds_no_better_place(env):
             assert (best <= loss(place.expand(6, 2)) + 1e-5).all()
 
 
-@pytest.mark.parametrize("recipe", [*DATASETS.values(), PAPER | PAPER_STOP, LONG])
+@pytest.mark.parametrize("recipe", [*DATASETS.values(), *PAPER.values(), PAPER_STOP, *LONG.values()])
 def test_recipes_name_options_only(recipe):
     assert StopOptions(**recipe)
 

@@ -11,12 +11,14 @@ from PIL import Image
 
 from glimpse_env import datasets
 from glimpse_env.learning import checkpoint, results, run, training
+from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.augment import affine
+from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.options import Options, parse
 from glimpse_env.learning.recipes import PAPER
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
-SMALL = {"epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32"}
+SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,11 @@ def test_stop_stage_leaves_the_frozen_ram_alone(pictures, tmp_path):
 @pytest.mark.parametrize("stop_gradient", ["exact", "sampled"])
 @pytest.mark.parametrize("finetune", ["stop", "all"])
 @pytest.mark.parametrize(
-    "variant", [{"samples": 1, "core": "rnn", "where": "linear", "learned_start": True, "optimizer": "sgd"}, {"optimizer": "adamw"}]
+    "variant",
+    [
+        {"samples": 1, "core": "rnn", "where": "linear", "learned_start": True, "first_view": "glimpse", "optimizer": "sgd"},
+        {"optimizer": "adamw"},
+    ],
 )
 def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, variant):
     small = SMALL | {"epochs": 1} | variant
@@ -119,6 +125,37 @@ def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, varia
     history = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]
     assert [row["stage"] for row in history] == ["look", "stop"]
     assert all(np.isfinite(row["loss"]) for row in history)
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("learned", "random"), ("random", "random"), ("center", "center")])
+def test_exploring_first_changes_the_learned_policy_only(policy, expected):
+    options = Options(explore=0.3, policy=policy)
+    behaviour = look_stage(options, RecurrentAttention(Architecture(glimpse=4, classes=2, horizon=3)), 3).behaviour
+    assert behaviour(0.1).policy == expected
+    assert behaviour(0.5).policy == policy
+    assert behaviour(0.3).sigma == pytest.approx(options.sigma_start)
+    assert behaviour(1.0).sigma == pytest.approx(options.sigma_end)
+
+
+def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures, tmp_path):
+    options = StopOptions(dataset=pictures, **SMALL | {"batch": 4}, stop_split="validation")
+    network = RecurrentAttention(Architecture(glimpse=56 * 56 * 3, classes=2, horizon=3))
+    stage = stop_stage(options, network, 3)
+    held = datasets.load(pictures, "validation", image_size=224)
+    assert torch.equal(stage.env.images.stack(), held.stack())
+    assert stage.frozen
+    assert stop_stage(StopOptions(dataset=pictures, **SMALL), network, 3).env is None
+    with pytest.raises(ValueError, match="--split test: the test images are not for training"):
+        stop_stage(StopOptions(dataset=pictures, **SMALL, stop_split="test"), network, 3)
+
+
+@pytest.mark.parametrize("other", [{"split": "train"}, {"glimpse_size": 28}, {"policy": "random"}])
+def test_a_ram_that_saw_other_images_or_looked_otherwise_is_no_start(pictures, tmp_path, other):
+    ram(Options(dataset=pictures, out=tmp_path / "ram", **SMALL | {"epochs": 1}))
+    options = StopOptions(dataset=pictures, out=tmp_path, **SMALL, ram=tmp_path / "ram" / "checkpoint.pt", **other)
+    [name] = other
+    with pytest.raises(SystemExit, match=f"--ram: it was trained with --{name.replace('_', '-')}"):
+        dtram(options)
 
 
 def test_supervision_and_curriculum_can_be_switched_off(pictures, tmp_path):
@@ -141,10 +178,12 @@ def test_augmentation_is_small_and_seeded():
 
 
 def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
-    named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "epochs": 5}}
+    named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "dropout": 0.5, "depth": 2}}
     chosen = parse(Options, named, datasets, "", ["--paper", "--epochs", "3", "--dataset", "cub"])
-    assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs) == (True, "rnn", 20, 3)
-    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == Options(dataset="cub", batch=8, epochs=5)
+    assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs, chosen.dropout) == (True, "rnn", 28, 3, 0)
+    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == Options(dataset="cub", batch=8, dropout=0.5, depth=2)
+    with pytest.raises(SystemExit, match="--paper: there are such settings for mnist, cub, cars, none for --dataset clutter"):
+        parse(Options, named, datasets, "", ["--dataset", "clutter", "--paper"])
     assert parse(Options, named, datasets, "", []) == Options()
 
 

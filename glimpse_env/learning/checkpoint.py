@@ -54,21 +54,36 @@ def plain(options: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
+def run_name(agent: str, dataset: str, split: str, seed: int, usual: str = "fit") -> str:
+    """Return the name of a run's folder: runs on other images than the usual ones have their own."""
+    part = "" if split == usual else f"-{file_name(split)}"
+    return f"{agent}-{Path(dataset).name}{part}-{seed}"
+
+
+def file_name(split: str) -> str:
+    """Return a split's name without the signs that file names cannot have: fit:1/5 -> fit1of5."""
+    return split.replace(":", "").replace("/", "of")
+
+
 def command() -> str:
     """Return the command line of this process, without the machine's folders before the script's own."""
     return " ".join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
 
 
+def different(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the options that differ, but for where a run is written and where it runs."""
+    return [name for name, value in wanted.items() if saved.get(name) != value and name not in ("out", "threads", "device")]
+
+
 def check_same(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse to go on from a checkpoint whose options differ in more than where it is written and where it runs."""
-    different = [name for name, value in wanted.items() if saved.get(name) != value and name not in ("out", "threads", "device")]
-    if different:
-        described = ", ".join(f"--{name.replace('_', '-')} {saved.get(name)}" for name in different)
+    if names := different(saved, wanted):
+        described = ", ".join(f"--{name.replace('_', '-')} {saved.get(name)}" for name in names)
         raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
 
 
-def load(source: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint.
+def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") -> dict[str, Any]:
+    """Read a checkpoint of an agent, or of another kind that is asked for.
 
     Raises:
         FileNotFoundError: There is none.
@@ -84,4 +99,6 @@ def load(source: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise ValueError(f"{source} is a torch file but no {FORMAT}: it was written by another program")
     if content["version"] != VERSION:
         raise ValueError(f"{source} has checkpoint version {content['version']}, this program reads version {VERSION}: train anew")
+    if content.get("kind", "agent") != kind:
+        raise ValueError(f"{source} is a checkpoint of a {content.get('kind', 'agent')}: expected one of a {kind}")
     return content

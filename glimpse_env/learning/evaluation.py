@@ -98,17 +98,22 @@ def threshold_stops(looks: Looks, threshold: float) -> Int64[Tensor, " image"]:
     return first(looks.confidence > threshold)
 
 
+def answered(looks: Looks, dynamic: bool) -> Int64[Tensor, " image"]:
+    """Return the step (from 0) at which each image is answered: by the stop head (`dynamic`), or the last."""
+    return learned_stops(looks) if dynamic else torch.full_like(looks.labels, len(looks.answers) - 1)
+
+
 def summary(looks: Looks, dynamic: bool, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
     """Return the measures of a result row; `dynamic` = stop by the stop head, else at the last step."""
-    time, images = looks.answers.shape
-    when = learned_stops(looks) if dynamic else torch.full((images,), time - 1)
+    time = len(looks.answers)
+    when = answered(looks, dynamic)
     accuracy, glimpses = looks.at(when)
     curve = []
     for threshold in thresholds:
         right, steps = looks.at(threshold_stops(looks, threshold))
         curve.append({"threshold": threshold, "mean_glimpses": steps, "accuracy": right})
     return {
-        "images": images,
+        "images": len(when),
         "accuracy": accuracy,
         "mean_glimpses": glimpses,
         "glimpse_histogram": torch.bincount(when, minlength=time).tolist(),

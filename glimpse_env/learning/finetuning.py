@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from glimpse_env import checks
 from glimpse_env.backbone import DEVIATION, MEAN, classifier, final_layer
 from glimpse_env.datasets import ImageSet
 from glimpse_env.learning import checkpoint, evaluation
@@ -93,13 +94,18 @@ class Finetuning:
         network = new_classifier(options.backbone, options.weights, len(images.classes))
         self.network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.epoch, self.seconds, self.precision = 0, 0.0, fastest_precision(device)
+        checks.count("epochs", options.epochs)
+        if options.split != "train" and not options.split.startswith("fit"):
+            raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")
         self.updates = len(images) // options.batch
         if not self.updates:
             raise ValueError(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
         self.optimizer = optimizer_of(network, options)
         rates = [group["lr"] for group in self.optimizer.param_groups]
         steps = options.epochs * self.updates
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rates, steps, pct_start=0.1, cycle_momentum=False)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, rates, steps, pct_start=min(0.5, max(0.1, 2 / steps)), cycle_momentum=False
+        )
         nearly_whole, zoomed = (v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8)))
         choice = v2.RandomChoice([nearly_whole, zoomed], p=[options.whole, 1 - options.whole])
         self.crop = v2.Compose([choice, v2.RandomHorizontalFlip()])
@@ -108,6 +114,8 @@ class Finetuning:
 
     def train(self) -> None:
         """Run the epochs that are left, saving after each."""
+        if not self.epoch:
+            self.save()
         left = (self.options.epochs - self.epoch) * self.updates
         with SummaryWriter(str(self.out)) as writer, tqdm(total=left, desc="fine-tune", unit="update", dynamic_ncols=True) as bar:
             while self.epoch < self.options.epochs:
@@ -141,6 +149,7 @@ class Finetuning:
     def save(self) -> None:
         """Write a checkpoint to go on from."""
         content = {
+            "kind": "fine-tuning",
             "options": checkpoint.plain(self.options),
             "epoch": self.epoch,
             "seconds": self.seconds,
@@ -152,7 +161,7 @@ class Finetuning:
 
     def restore(self) -> None:
         """Go on from the checkpoint; it must have been made with the same options."""
-        saved = checkpoint.load(self.out / "checkpoint.pt", self.device)
+        saved = checkpoint.load(self.out / "checkpoint.pt", self.device, "fine-tuning")
         checkpoint.check_same(self.out / "checkpoint.pt", saved["options"], checkpoint.plain(self.options))
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -42,7 +42,7 @@ class MapLocator(nn.Module):
         channels, height, width = self.shape
         cells = torch.cat((view, visited), 1).view(-1, channels + 1, height, width)
         share = self.scores(cells).flatten(1).float().softmax(1)
-        return (share @ self.centres) / self.reach
+        return (share[:, :, None] * self.centres).sum(1) / self.reach  # a sum, which autocast leaves in single precision
 
     def mark(self, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env cell"]:
         """Return the mark that a glimpse at `location` leaves on the cells: 1 at its centre, less around it."""

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +19,7 @@ class Heads(NamedTuple):
     """What the network says after one glimpse."""
 
     logits: Float[Tensor, "env class"]
-    mean: Float[Tensor, "env 2"]  # of the Gaussian from which the next location is drawn, in (-1, 1)
+    mean: Float[Tensor, "env 2"]  # of the Gaussian from which the next location is drawn
     stop: Float[Tensor, " env"]  # log-odds of stopping now
     baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
 
@@ -129,7 +129,7 @@ class RecurrentAttention(nn.Module):
         if self.shortcut is not None:
             logits = logits + self.shortcut(seen).float()
         if self.architecture.scores == "mean":
-            total = state.total + logits
+            total = torch.where(self.is_first(observation), logits, state.total + logits)
             logits, state = total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
         mean, state = self.aim(observation, state)
         baseline = self.baseline(hidden.detach()).float().squeeze(1)
@@ -139,10 +139,16 @@ class RecurrentAttention(nn.Module):
         """Return the mean of the next location, and the state that remembers what a map locator needs."""
         if isinstance(self.locator, nn.Linear):
             return self.locator(state.hidden).float().tanh(), state
-        first = observation["step"] * self.architecture.horizon < 1.5
+        first = self.is_first(observation)
         view = torch.where(first, observation["glimpse"].flatten(1), state.view)
-        visited = torch.where(first, state.visited, torch.maximum(state.visited, self.locator.mark(observation["location"])))
+        visited = torch.where(
+            first, torch.zeros_like(state.visited), torch.maximum(state.visited, self.locator.mark(observation["location"]))
+        )
         return self.locator(view, visited), state._replace(view=view, visited=visited)
+
+    def is_first(self, observation: dict[str, Tensor]) -> Bool[Tensor, "env 1"]:
+        """Tell which rows see their first glimpse: what is remembered of an earlier episode does not count there."""
+        return observation["step"] * self.architecture.horizon < 1.5
 
     def stop_logit(self, hidden: Tensor, logits: Tensor, fraction: Float[Tensor, "env 1"]) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-10 (as DT-RAM's code does) so that no decision is beyond learning."""

@@ -15,7 +15,9 @@ from glimpse_env.learning.training import Losses, Measures
 BASELINE_WEIGHT = 1.0
 
 
-def looking(samples: int, supervision: bool, policy_weight: float, decide: bool = False) -> Callable[[Rollout], Losses]:
+def looking(
+    samples: int, supervision: bool, policy_weight: float, decide: bool = False, smoothing: float = 0.0
+) -> Callable[[Rollout], Losses]:
     """Return the losses of a RAM, or with `decide` of a DT-RAM whose stop decisions were sampled (DT-RAM, Eq. 5-8).
 
     Args:
@@ -23,6 +25,7 @@ def looking(samples: int, supervision: bool, policy_weight: float, decide: bool 
         supervision: Cross-entropy at every step, or at the last alone.
         policy_weight: Weight of the policy's loss beside the cross-entropy.
         decide: Train the stop head by the same sampled returns.
+        smoothing: Label smoothing of the cross-entropy.
     """
 
     def losses(rollout: Rollout) -> Losses:
@@ -37,7 +40,7 @@ def looking(samples: int, supervision: bool, policy_weight: float, decide: bool 
             chosen = reinforce.bernoulli_log_prob(rollout.stop_logits[:-1], rollout.stopped[:-1])
             policy = policy + reinforce.policy_loss(chosen, advantage[:-1], rollout.active[:-1])
         found = {
-            "classification": reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, supervision),
+            "classification": reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, supervision, smoothing),
             "policy": policy_weight * policy,
         }
         if samples == 1:

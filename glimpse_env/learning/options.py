@@ -85,6 +85,8 @@ class Options(View):
     """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
     supervision: bool = True
     """Intermediate supervision: cross-entropy at every glimpse (DT-RAM, Eq. 8); off = at the last one only."""
+    label_smoothing: float = 0.0
+    """Share of the target of the cross-entropy that is spread over all classes."""
     augment: bool = True
     """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
     policy: Policy = "learned"
@@ -137,7 +139,7 @@ class Options(View):
 
 def parse(
     kind: type[Chosen],
-    named: Mapping[str, Mapping[str, Any]],
+    named: Mapping[str, Mapping[str, Mapping[str, Any]]],
     datasets: Mapping[str, Mapping[str, Any]],
     description: str,
     arguments: Sequence[str] | None = None,
@@ -146,7 +148,7 @@ def parse(
 
     Args:
         kind: The dataclass of options.
-        named: Recipes by flag: --paper, --long.
+        named: Recipes by flag (--paper, --long) and data set.
         datasets: Recipes by data set.
         description: Shown by --help.
         arguments: The command line; None = this process's.
@@ -157,10 +159,14 @@ def parse(
     flags = [name for name in named if f"--{name}" in given]
     if len(flags) > 1:
         raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: choose one of them")
-    recipe = dict(datasets.get(chosen_dataset(given), {}))
+    dataset = chosen_dataset(given) or "mnist"
+    recipe = dict(datasets.get(dataset, {}))
     for flag in flags:
-        recipe |= {flag: True, **named[flag]}
-    return tyro.cli(kind, default=kind(**recipe), description=description, args=given)
+        if dataset not in named[flag]:
+            raise SystemExit(f"--{flag}: there are such settings for {', '.join(named[flag])}, none for --dataset {dataset}")
+        recipe |= {flag: True, **named[flag][dataset]}
+    known = {name: value for name, value in recipe.items() if hasattr(kind, name)}  # a RAM has no options of stopping
+    return tyro.cli(kind, default=kind(**known), description=description, args=given)
 
 
 def chosen_dataset(given: Sequence[str]) -> str:

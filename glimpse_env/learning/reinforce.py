@@ -48,15 +48,20 @@ def policy_loss(
 
 
 def supervision_loss(
-    logits: Float[Tensor, "time env class"], labels: Int64[Tensor, " env"], active: Bool[Tensor, "time env"], every_step: bool
+    logits: Float[Tensor, "time env class"],
+    labels: Int64[Tensor, " env"],
+    active: Bool[Tensor, "time env"],
+    every_step: bool,
+    smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy of every step up to the last (intermediate supervision, DT-RAM Eq. 8), or of the last step alone.
 
-    Normalisation: the mean over all (step, row) pairs that count, so that late and early stops weigh a step alike.
+    `smoothing` is the share of the target that is spread over all classes. Normalisation: the mean over all (step, row) pairs that count,
+    so that late and early stops weigh a step alike.
     """
     time, rows = active.shape
     counted = active if every_step else active & ~F.pad(active[1:], (0, 0, 0, 1))
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(time), reduction="none").view(time, rows)
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(time), reduction="none", label_smoothing=smoothing).view(time, rows)
     return losses.masked_fill(~counted, 0.0).sum() / counted.sum()
 
 

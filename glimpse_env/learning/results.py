@@ -13,7 +13,7 @@ import torch
 
 from glimpse_env import GlimpseVectorEnv, __version__, render
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, fixations, plots
+from glimpse_env.learning import checkpoint, evaluation, fixations, plots, setup
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.networks import RecurrentAttention
 
@@ -21,19 +21,27 @@ PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 
 
 def write(
-    path: Path, split: str | None = None, dataset: str | None = None, root: str | None = None, device: str | None = None
+    path: Path,
+    split: str | None = None,
+    dataset: str | None = None,
+    root: str | None = None,
+    device: str | None = None,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint and write result.json, looks.npz (every image's trajectory) and the plots beside it; print and return the row.
 
     Args:
         path: The checkpoint.
-        split: Split to evaluate on; None = the one that the run answers for. Another split's files carry its name: result-validation.json.
+        split: Split to evaluate on; None = the one that the run answers for.
         dataset: Another data set than the checkpoint's (it must have the same classes and glimpses).
         root: Where a relative data set folder is looked for.
         device: Where to run; None = the device it was trained on.
+        weights: Where the backbone's weights file lies now; None = where it lay in training.
+
+    The files of another split or data set carry its name: result-validation.json.
     """
     split = split or result_split(checkpoint.load(path))
-    saved, env, looks = looked(path, split, dataset, root, device)
+    saved, env, looks = looked(path, split, dataset, root, device, weights)
     row = {
         "agent": saved["agent"],
         "dataset": str(dataset or saved["environment"]["dataset"]),
@@ -47,11 +55,13 @@ def write(
         "options": saved["options"],
         "precision": saved["precision"],
     }
-    row |= fixations.measures(env, looks)
-    name = "result" if split == result_split(saved) else f"result-{split.replace(':', '-').replace('/', 'of')}"
-    checkpoint.write_json(path.parent / f"{name}.json", row)
-    evaluation.save(looks, path.parent / f"{name.replace('result', 'looks')}.npz")
-    draw(path.parent, row, saved, env, looks)
+    row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"]["learned_start"])
+    other = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(dataset).name]
+    other += [] if split == result_split(saved) else [checkpoint.file_name(split)]
+    suffix = "".join(f"-{part}" for part in other)
+    checkpoint.write_json(path.parent / f"result{suffix}.json", row)
+    evaluation.save(looks, path.parent / f"looks{suffix}.npz")
+    draw(path.parent, suffix, row, saved, env, looks)
     print(line(row))
     return row
 
@@ -63,12 +73,19 @@ def result_split(saved: Mapping[str, Any]) -> str:
 
 
 def looked(
-    path: Path, split: str, dataset: str | None = None, root: str | None = None, device: str | None = None
+    path: Path,
+    split: str,
+    dataset: str | None = None,
+    root: str | None = None,
+    device: str | None = None,
+    weights: str | None = None,
 ) -> tuple[dict[str, Any], GlimpseVectorEnv, evaluation.Looks]:
     """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory (arguments as in `write`)."""
     saved = checkpoint.load(path)
     network = rebuilt(saved)
-    options = saved["environment"] | ({"dataset": dataset} if dataset else {}) | ({"root": root} if root else {})
+    given = {"dataset": dataset, "root": root, "weights": weights}
+    options = saved["environment"] | {name: value for name, value in given.items() if value is not None}
+    setup.check_weights(saved, options, path)
     env = evaluation.environment(options, split, device or saved["options"]["device"])
     check_fit(env, network, path)
     policy = saved["options"].get("policy", "learned")
@@ -111,20 +128,22 @@ def versions() -> dict[str, str]:
     }
 
 
-def draw(folder: Path, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks) -> None:
-    """Write the run's plots."""
-    plots.learning_curves(saved["progress"]["history"], folder / "learning_curves.png")
+def draw(
+    folder: Path, suffix: str, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks
+) -> None:
+    """Write the run's plots; `suffix` ends their names."""
+    plots.learning_curves(saved["progress"]["history"], folder / f"learning_curves{suffix}.png")
     plots.stopping_histogram(
-        row["glimpse_histogram"], folder / "stopping_histogram.png", f"{row['agent']} on {row['dataset']}, {row['split']} split"
+        row["glimpse_histogram"], folder / f"stopping_histogram{suffix}.png", f"{row['agent']} on {row['dataset']}, {row['split']} split"
     )
-    plots.accuracy_against_glimpses(row, folder / "accuracy_against_glimpses.png")
-    plots.fixation_paths(episodes(env, looks, saved["dynamic"]), folder / "fixation_paths.png", PER_GROUP)
+    plots.accuracy_against_glimpses(row, folder / f"accuracy_against_glimpses{suffix}.png")
+    plots.fixation_paths(episodes(env, looks, saved["dynamic"]), folder / f"fixation_paths{suffix}.png", PER_GROUP)
 
 
 def episodes(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> list[tuple[int, bool, render.Episode]]:
     """Return (glimpses, right, episode) of the first images that stopped at each step."""
     time = len(looks.answers)
-    when = evaluation.learned_stops(looks) if dynamic else torch.full_like(looks.labels, time - 1)
+    when = evaluation.answered(looks, dynamic)
     found = []
     for step in range(time):
         for image in (when == step).nonzero().flatten()[:PER_GROUP].tolist():

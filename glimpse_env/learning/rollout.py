@@ -62,7 +62,7 @@ def collect(
         precision: Autocast type of the network's matrix products.
     """
     rows, options = env.num_envs, {} if indices is None else {"indices": indices}
-    first, first_log_prob = first_place(network, rows, behaviour.sigma, generator)
+    first, first_log_prob = first_place(network, rows, behaviour, generator)
     observation, info = env.reset(options=options if first is None else options | {"locations": first})
     state, labels = network.begin(rows), info["label"]
     active = info["valid"]
@@ -84,15 +84,13 @@ def collect(
 
 
 def first_place(
-    network: RecurrentAttention, rows: int, sigma: float, generator: torch.Generator
+    network: RecurrentAttention, rows: int, behaviour: Behaviour, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
     """Return the learned place of glimpse 1 and its log-probability, or None and zeros."""
-    mean = network.first_location(rows)
-    nothing = network.classifier.weight.new_zeros(rows)
+    mean = network.first_location(rows) if behaviour.policy == "learned" else None
     if mean is None:
-        return None, nothing
-    place = draw(mean, sigma, generator)
-    return place, gaussian_log_prob(place, mean, sigma) if sigma else nothing
+        return None, network.classifier.weight.new_zeros(rows)
+    return choose(mean, behaviour, generator)
 
 
 def choose(

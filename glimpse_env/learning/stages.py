@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from glimpse_env.learning.architecture import StopInput
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.rollout import Behaviour, Rollout
+from glimpse_env.learning.setup import training_environment
 from glimpse_env.learning.training import Losses, Stage
 
 
@@ -29,6 +31,9 @@ class StopOptions(Options):
     """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
     stop_epochs: int = 6
     """Epochs of the second stage."""
+    stop_split: str | None = None
+    """Images on which stopping is learned, such as validation; default: those of --split. A network may be too sure of images that it was
+    trained on: held-out ones show how often it is right."""
     ram: Path | None = None
     """Checkpoint of a trained RAM to start from; the first stage is then skipped."""
 
@@ -38,7 +43,7 @@ def look_stage(options: Options, network: RecurrentAttention, horizon: int) -> S
     steps = objectives.growing(horizon, options.curriculum)
 
     def behaviour(share: float) -> Behaviour:
-        if share < options.explore:
+        if options.policy == "learned" and share < options.explore:
             return Behaviour(steps(share), policy="random")
         narrowed = (share - options.explore) / max(1 - options.explore, 1e-6)
         sigma = options.sigma_start + (options.sigma_end - options.sigma_start) * narrowed
@@ -48,7 +53,7 @@ def look_stage(options: Options, network: RecurrentAttention, horizon: int) -> S
         name="look",
         epochs=options.epochs,
         behaviour=behaviour,
-        losses=objectives.looking(options.samples, options.supervision, options.policy_weight),
+        losses=looking_losses(options),
         measures=objectives.happened,
         optimizer=make_optimizer(network, options),
         reward=rewards.make(options.reward),
@@ -61,13 +66,14 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         network.requires_grad_(False)
         network.stopper.requires_grad_(True)
     exact = options.stop_gradient == "exact"
-    look = objectives.looking(options.samples, options.supervision, options.policy_weight, decide=not exact)
+    look = looking_losses(options, decide=not exact)
     stop = objectives.stopping(options.gamma)
 
     def losses(rollout: Rollout) -> Losses:
         parts = {} if exact and options.finetune == "stop" else look(rollout)
         return parts | (stop(rollout) if exact else {})
 
+    other = None if options.stop_split is None else training_environment(replace(options, split=options.stop_split), horizon)
     return Stage(
         name="stop",
         epochs=options.stop_epochs,
@@ -76,7 +82,15 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         measures=objectives.expected(options.gamma) if exact else objectives.happened,
         optimizer=make_optimizer(network, options),
         reward=rewards.make(options.reward) if exact else Delayed(options.gamma),
+        frozen=options.finetune == "stop",
+        env=other,
     )
+
+
+def looking_losses(options: Options, decide: bool = False) -> Callable[[Rollout], Losses]:
+    """Return the losses of a RAM that the options describe; with `decide` also of its sampled stops."""
+    smoothing = options.label_smoothing
+    return objectives.looking(options.samples, options.supervision, options.policy_weight, decide, smoothing)
 
 
 def make_optimizer(network: RecurrentAttention, options: Options) -> optimizers.Optimizer:

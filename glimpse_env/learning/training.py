@@ -37,6 +37,8 @@ class Stage:
     measures: Callable[[Rollout], Measures]  # shown and logged: reward, train_accuracy, mean_glimpses
     optimizer: Optimizer
     reward: Reward  # of the environment during this stage
+    frozen: bool = False  # only heads are trained, on a network that behaves as in evaluation (no dropout)
+    env: GlimpseVectorEnv | None = None  # where it is trained; None = the run's environment
 
 
 @dataclass
@@ -76,7 +78,8 @@ def train(setting: Setting, stages: list[Callable[[], Stage]], progress: Progres
             stage.optimizer.load_state_dict(optimizer)
         optimizer = None
         setting.save(progress, stage.optimizer)
-        updates = len(setting.env.images) // (setting.env.num_envs // setting.samples)
+        env = stage.env or setting.env
+        updates = len(env.images) // (env.num_envs // setting.samples)
         with tqdm(
             total=stage.epochs * updates, initial=progress.epoch * updates, desc=stage.name, unit="update", dynamic_ncols=True
         ) as bar:
@@ -89,14 +92,16 @@ def train(setting: Setting, stages: list[Callable[[], Stage]], progress: Progres
 def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> None:
     """Pass once over the training images and add a row to the history."""
     start = time.monotonic()
-    env, rows = setting.env, setting.env.num_envs
+    env = stage.env or setting.env
+    rows = env.num_envs
     generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
+    torch.manual_seed(epoch_seed(setting.seed, progress))  # dropout draws from the global generator
     if setting.augment:
         vary(env, generator)
     batches = list(shuffled(len(env.images), rows // setting.samples, setting.samples, generator))
     env.reward = stage.reward
     totals: dict[str, Tensor] = {}
-    setting.network.train()
+    setting.network.train(not stage.frozen)
     for done, indices in enumerate(batches):
         share = (progress.epoch + done / len(batches)) / stage.epochs
         stage.optimizer.anneal(rate(share, stage.epochs * len(batches)))

@@ -56,7 +56,7 @@ class Cached:
         self.images, self.shape, self.compute, self.recipe = images, shape, compute, recipe
         self.kind, self.backbone, self.device = kind, backbone, backbone.device
         self._plain, self._rows = self._opened(False)
-        self._mirrored: Tensor | None = None
+        self._mirrored: tuple[Tensor, Int64[Tensor, " image"] | None] | None = None
         self._which: Bool[Tensor, " image"] | None = None
 
     def _opened(self, mirrored: bool) -> tuple[Tensor, Int64[Tensor, " image"] | None]:
@@ -82,17 +82,23 @@ class Cached:
         """Look up these images left-right reversed from now on; None = no image."""
         self._which = None if which is None else flags(which, len(self.images)).to(self._plain.device)
         if which is not None and self._mirrored is None:
-            self._mirrored = self._opened(True)[0]
+            self._mirrored = self._opened(True)
 
     def at(self, index: Int64[Tensor, " env"], cell: Int64[Tensor, " env"] | None = None) -> Float[Tensor, "env ..."]:
         """Return the features of a cell of each image (None = its only one)."""
-        place = self._plain.device
-        index = index.to(place)
-        row = index if self._rows is None else self._rows.index_select(0, index)
-        if cell is not None:
-            row = cell.to(place).add(row, alpha=self.shape[0])
-        found = self._plain.index_select(0, row)
+        found = self._found(self._plain, self._rows, index, cell)
         if self._which is not None and self._mirrored is not None:
-            flip = self._which.index_select(0, index).view(-1, *[1] * (found.ndim - 1))
-            found = torch.where(flip, self._mirrored.to(place).index_select(0, row), found)
-        return found.to(self.device).float()
+            flip = self._which.index_select(0, index.to(self._which.device)).to(self.device)
+            other = self._found(*self._mirrored, index, cell)
+            found = torch.where(flip.view(-1, *[1] * (found.ndim - 1)), other, found)
+        return found.float()
+
+    def _found(
+        self, values: Tensor, rows: Int64[Tensor, " image"] | None, index: Int64[Tensor, " env"], cell: Int64[Tensor, " env"] | None
+    ) -> Tensor:
+        """Return the float16 features of one table, on the backbone's device; each table lies where it fits and in its own order."""
+        index = index.to(values.device)
+        row = index if rows is None else rows.index_select(0, index)
+        if cell is not None:
+            row = cell.to(values.device).add(row, alpha=self.shape[0])
+        return values.index_select(0, row).to(self.device)

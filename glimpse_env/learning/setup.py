@@ -1,0 +1,130 @@
+"""From options to what a run is made of: the environment, the network, and the checks of what it starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
+
+from glimpse_env import GlimpseVectorEnv, PixelSensor
+from glimpse_env.backbone import find
+from glimpse_env.learning.architecture import Architecture, StopInput
+from glimpse_env.learning.augment import Mirrors
+from glimpse_env.learning.evaluation import glimpse_values
+from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.options import Options, View
+
+
+def training_environment(options: Options, horizon: int | None = None) -> GlimpseVectorEnv:
+    """Return the environment that training collects from: the images of `options.split`, absorbing.
+
+    Args:
+        options: The script's options.
+        horizon: Glimpses at most where the options do not say.
+
+    Raises:
+        ValueError: Options that do not fit the data set or each other.
+    """
+    if options.split == "test":
+        raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
+    given = view(options)
+    if options.glimpses is None:
+        given["max_glimpses"] = horizon
+    env = GlimpseVectorEnv(
+        options.batch * options.samples, **given, split=options.split, device=options.device, autoreset_mode=AutoresetMode.DISABLED
+    )
+    if options.augment and not isinstance(env.sensor, PixelSensor | Mirrors):
+        raise ValueError(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
+    if len(env.images) < options.batch:
+        raise ValueError(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
+    return env
+
+
+def view(options: Options) -> dict[str, Any]:
+    """Return the options that say what is looked at, as arguments of the environment."""
+    given = {name: getattr(options, name) for name in View.__dataclass_fields__ if name not in ("split", "glimpses")}
+    return given | {"max_glimpses": options.glimpses}
+
+
+def env_options(env: GlimpseVectorEnv, options: Options) -> dict[str, Any]:
+    """Return the keyword arguments that rebuild the environment's look at its images."""
+    root = None if options.root is None else str(options.root)
+    return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
+
+
+def build_network(
+    env: GlimpseVectorEnv, options: Options, stop_input: StopInput | None, start: dict[str, Any] | None
+) -> RecurrentAttention:
+    """Return a new network, or the one of `start` with a new stop head."""
+    values = glimpse_values(env)
+    architecture = Architecture(
+        glimpse=values,
+        classes=len(env.images.classes),
+        horizon=env.preset.max_glimpses,
+        core=options.core,
+        hidden=options.hidden,
+        features=options.features,
+        depth=options.depth,
+        where=options.where,
+        what=options.what,
+        locator=options.locator,
+        reach=env.sensor.reach,
+        shortcut=options.shortcut,
+        dropout=options.dropout,
+        scores=options.scores,
+        channels=(env.sensor.space["glimpse"].shape or (1,))[0],
+        learned_start=options.learned_start,
+        stop_input=stop_input or "confidence",
+    )
+    check_locator(env, options)
+    if start is None:
+        return RecurrentAttention(architecture)
+    kept = Architecture(**start["architecture"])
+    if (kept.glimpse, kept.classes) != (values, architecture.classes):
+        raise ValueError(
+            f"--ram: its network sees {kept.glimpse} values and answers {kept.classes} classes; "
+            f"this data set has {values} and {architecture.classes}"
+        )
+    network = RecurrentAttention(replace(kept, horizon=architecture.horizon, stop_input=architecture.stop_input))
+    network.load_state_dict({name: value for name, value in start["network"].items() if not name.startswith("stopper.")}, strict=False)
+    return network
+
+
+def check_locator(env: GlimpseVectorEnv, options: Options) -> None:
+    """Refuse a way to choose places that this sensor does not serve."""
+    if options.locator == "map" and not (env.sensor.whole_first and isinstance(env.sensor, PixelSensor) and env.sensor.reach):
+        raise ValueError(
+            "--locator map looks for places on the pixels of the first view: it needs --sensor pixel, --first-view image, and glimpses "
+            "smaller than the image"
+        )
+    if options.learned_start and env.sensor.whole_first:
+        raise ValueError("--learned-start chooses the place of glimpse 1, but glimpse 1 shows the whole image: use --first-view glimpse")
+
+
+def weights_hash(options: Mapping[str, Any]) -> str | None:
+    """Return the SHA-256 of the backbone's weights file; None where there is no such file (torchvision's own, random, or no backbone)."""
+    name, weights = options.get("backbone"), options.get("weights")
+    file = None if name is None or weights is None or options.get("sensor") == "pixel" else find(name, weights)
+    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: object) -> None:
+    """Refuse weights that are not those of a checkpoint, though they may have its path."""
+    known, found = saved.get("weights_sha256"), weights_hash(options)
+    if known != found and known is not None:
+        raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
+
+
+def check_start(start: Mapping[str, Any], options: Options, env: GlimpseVectorEnv) -> None:
+    """Refuse a RAM that was trained on other images than these options say, or looked at them otherwise."""
+    found, wanted = start["environment"], env_options(env, options)
+    different = [name for name in wanted if name in found and name not in ("root", "max_glimpses") and found[name] != wanted[name]]
+    earlier = {"split": "fit", "policy": "learned"} | start["options"]
+    different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
+    if different:
+        described = ", ".join(f"--{name.replace('_', '-')} {found.get(name, earlier.get(name))}" for name in different)
+        raise ValueError(f"--ram: it was trained with {described}; give the same options")
+    check_weights(start, wanted, "--ram")

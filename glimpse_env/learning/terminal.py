@@ -1,0 +1,22 @@
+"""What a script says on the terminal besides its progress bar: the package's log, and foreseen errors in one line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def show_log() -> None:
+    """Show what the package logs: how much of a data set was found, where images and banks lie, what is being waited for."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("glimpse_env").setLevel(logging.INFO)
+
+
+@contextmanager
+def foreseen(program: str) -> Iterator[None]:
+    """End the program with one sentence where options, files, the disk or an optional package are not as they must be."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"{program}: {error}") from error
