@@ -36,6 +36,7 @@ AGAINST = ("one view", "centre, 3", "random, 3", "RAM, 3")  # rows that the othe
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "one view": ("ram", {"glimpses": 1, "policy": "center"}),
     "centre, 3": ("ram", {"glimpses": 3, "policy": "center"}),
+    "centre, 6": ("ram", {"glimpses": 6, "policy": "center"}),
     "random, 3": ("ram", {"glimpses": 3, "policy": "random"}),
     "RAM, 3": ("ram", {"glimpses": 3}),
     "RAM, 6": ("ram", {"glimpses": 6}),

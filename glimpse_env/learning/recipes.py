@@ -51,7 +51,7 @@ LONG: dict[str, dict[str, Any]] = {"mnist": {"epochs": 240}}
 
 # Few photographs, features of a frozen network: scores averaged over glimpses, dropout, and the drop in loss as reward.
 PHOTOGRAPHS: dict[str, Any] = {
-    "epochs": 40,
+    "epochs": 80,
     "batch": 100,
     "samples": 4,
     "reward": "information_gain",
@@ -63,7 +63,7 @@ PHOTOGRAPHS: dict[str, Any] = {
     "depth": 1,
     "where": "linear",
     "scores": "mean",
-    "dropout": 0.3,
+    "dropout": 0.5,
     "label_smoothing": 0.1,
     "optimizer": "adamw",
     "learning_rate": 1e-3,
