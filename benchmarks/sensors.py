@@ -49,19 +49,21 @@ class Sensors:
     """Also write the figures here."""
 
 
-def rate(call: Callable[[], object], options: Sensors) -> float:
-    """Return how many rows a second the best turn makes of a call that does `rows` of them."""
-    best = 0.0
-    call()
-    for _ in range(options.turns):
-        wait(options)
-        start, calls = time.perf_counter(), 0
-        while calls == 0 or time.perf_counter() - start < options.seconds:
-            for _ in range(4 if options.device != "cpu" else 1):
-                call()
-                calls += 1
+def rates(calls: dict[str, Callable[[], object]], options: Sensors) -> dict[str, float]:
+    """Return how many rows a second the best turn makes of each call, which does `rows` of them; the contenders take turns."""
+    best = dict.fromkeys(calls, 0.0)
+    for turn in range(options.turns + 1):  # the first one warms up
+        for name, call in calls.items():
             wait(options)
-        best = max(best, calls * options.rows / (time.perf_counter() - start))
+            start, count = time.perf_counter(), 0
+            while count == 0 or time.perf_counter() - start < options.seconds:
+                call()
+                count += 1
+                if count % 8 == 0:
+                    wait(options)  # a queue of calls must not outrun the clock
+            wait(options)
+            if turn:
+                best[name] = max(best[name], count * options.rows / (time.perf_counter() - start))
     return best
 
 
@@ -112,11 +114,12 @@ def main(options: Sensors) -> None:
         network.compile()
     batch = torch.rand(options.rows, 3, options.size, options.size, device=options.device)
     crop = CropSensor(images, network, glimpse_size=options.size, chunk=options.rows)
-    figures = {
-        "network": rate(lambda: network(batch), options),
-        "crop": rate(stepping(crop, images, options), options),
-        "bank": rate(stepping(bank, images, options), options),
+    calls = {
+        "network": lambda: network(batch),
+        "crop": stepping(crop, images, options),
+        "bank": stepping(bank, images, options),
     }
+    figures = rates(calls, options)
     print(f"{options.backbone}, {options.size} x {options.size} pixels, {options.rows} rows, {network.precision}, {options.device}")
     print(f"network alone {figures['network']:12,.0f} images/s")
     print(f"crop sensor   {figures['crop']:12,.0f} steps/s   crop / network {figures['crop'] / figures['network']:.2f}")
