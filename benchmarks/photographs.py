@@ -26,6 +26,7 @@ from benchmarks.summary import interval
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, evaluation, results, run, setup, terminal
 from glimpse_env.learning.networks import RecurrentAttention, State
+from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
@@ -78,13 +79,15 @@ class Photographs:
     """Also write the table here."""
 
 
-def options_of(options: Photographs, row: str, seed: int) -> StopOptions:
-    """Return the options of one run."""
+def options_of(options: Photographs, row: str, seed: int) -> Options:
+    """Return the options of one run: the data set's recipe, what all rows share, and the row's own."""
     shared = {name: getattr(options, name) for name in ("weights", "dataset", "root", "backbone", "sensor", "split", "device", "threads")}
     agent, own = ROWS[row]
-    stopping: dict[str, Any] = {"stop_split": options.stop_split} if agent == "dtram" else {}
-    chosen = StopOptions(**DATASETS.get(options.dataset, {}) | shared | own | stopping, seed=seed, out=folder(options, row, seed))
-    return replace(chosen, ram=folder(options, f"RAM, {chosen.glimpses}", seed) / "checkpoint.pt") if agent == "dtram" else chosen
+    given = DATASETS.get(options.dataset, {}) | shared | own | {"seed": seed, "out": folder(options, row, seed)}
+    if agent == "ram":
+        return Options(**{name: value for name, value in given.items() if hasattr(Options, name)})
+    ram = folder(options, f"RAM, {own['glimpses']}", seed) / "checkpoint.pt"
+    return StopOptions(**given, stop_split=options.stop_split, ram=ram)
 
 
 def folder(options: Photographs, row: str, seed: int) -> Path:
@@ -103,7 +106,7 @@ def made(options: Photographs, row: str, seed: int) -> Path:
         chosen = replace(chosen, resume=True)
     if (out / "result.json").is_file():
         return out
-    if chosen.ram is None:
+    if not isinstance(chosen, StopOptions):
         run.execute("ram_reinforce", chosen, lambda network, horizon: [lambda: look_stage(chosen, network, horizon)])
     else:
         made(options, f"RAM, {chosen.glimpses}", seed)

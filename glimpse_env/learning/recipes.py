@@ -69,6 +69,7 @@ PHOTOGRAPHS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "weight_decay": 0.1,
     "augment": False,
+    "gamma": 0.98,
     "stop_epochs": 100,
 }
 
