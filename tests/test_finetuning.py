@@ -13,7 +13,7 @@ from tqdm import tqdm
 from agents import finetune_backbone
 from glimpse_env.backbone import Backbone
 from glimpse_env.learning import checkpoint, run
-from glimpse_env.learning.finetuning import Finetune, Finetuning, new_classifier
+from glimpse_env.learning.finetuning import Finetune, Finetuning, new_classifier, rate
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.stages import look_stage
 
@@ -120,3 +120,14 @@ def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
     assert row["accuracy"] == 1
     assert checkpoint.load(tmp_path / "checkpoint.pt")["environment"]["sensor"] == sensor
     assert (tmp_path / "looks.npz").is_file()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 400])
+def test_the_rate_warms_up_and_falls_whatever_the_number_of_steps(steps):
+    rates = [rate(step, steps) for step in range(steps + 1)]
+    assert max(rates) == 1
+    assert all(0 <= value <= 1 for value in rates)
+    assert rates[-1] < 0.01 or steps < 2
+    peak = rates.index(1)
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +102,8 @@ class Finetuning:
         if not self.updates:
             raise ValueError(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
         self.optimizer = optimizer_of(network, options)
-        rates = [group["lr"] for group in self.optimizer.param_groups]
         steps = options.epochs * self.updates
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, rates, steps, pct_start=min(0.5, max(0.1, 2 / steps)), cycle_momentum=False
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: rate(step, steps))
         nearly_whole, zoomed = (v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8)))
         choice = v2.RandomChoice([nearly_whole, zoomed], p=[options.whole, 1 - options.whole])
         self.crop = v2.Compose([choice, v2.RandomHorizontalFlip()])
@@ -167,6 +165,12 @@ class Finetuning:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.epoch, self.seconds = saved["epoch"], saved["seconds"]
+
+
+def rate(step: int, steps: int) -> float:
+    """Return the learning rate as a share of its peak: a tenth of all steps to warm up, then a cosine to nothing."""
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
 
 
 def optimizer_of(network: nn.Module, options: Finetune) -> torch.optim.SGD:
