@@ -44,9 +44,9 @@ class Finetune:
     """Passes over the training images."""
     batch: int = 32
     """Images per update."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.005
     """Peak learning rate of SGD (momentum 0.9, Nesterov), reached in a short warm-up; it falls along a cosine."""
-    head_rate: float = 0.1
+    head_rate: float = 0.01
     """The same for the new final layer."""
     weight_decay: float = 1e-4
     """L2 penalty of all weights."""
