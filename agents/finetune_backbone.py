@@ -38,7 +38,7 @@ def main(options: Finetune) -> None:
     )
     run = Finetuning(options, load(options, options.split, preset.image_size), side, device, out)
     run.train()
-    split = datasets.held_out(options.split) or "test" if options.split.startswith("fit:") else "test"
+    split = results.answers_for(options.split)
     looks = one_view(run.network, load(options, split, preset.image_size), side, device)
     row = {
         "agent": "finetune_backbone",

@@ -17,20 +17,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
 
-from benchmarks.summary import interval
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, results, run, setup, terminal
+from glimpse_env.learning import checkpoint, evaluation, intervals, results, run, setup, terminal
 from glimpse_env.learning.networks import RecurrentAttention, State
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
-RESAMPLES = 10_000
 AGAINST = ("one view", "centre, 3", "random, 3", "RAM, 3")  # rows that the others are compared with
 
 # Row -> (agent, options beside the data set's recipe). DT-RAM starts from the RAM row of the same seed.
@@ -118,11 +115,10 @@ def made(options: Photographs, row: str, seed: int) -> Path:
 def answered(out: Path, measure: str | None) -> tuple[Tensor, float]:
     """Return which images a run got right, and its mean glimpses."""
     saved = checkpoint.load(out / "checkpoint.pt")
-    suffix = "" if measure in (None, results.result_split(saved)) else f"-{checkpoint.file_name(measure)}"
-    if not (out / f"looks{suffix}.npz").is_file():
+    file = out / f"looks{results.suffix(saved, measure)}.npz"
+    if not file.is_file():
         results.write(out / "checkpoint.pt", measure)
-    with np.load(out / f"looks{suffix}.npz") as archive:
-        looks = evaluation.Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
+    looks = evaluation.saved(file)
     when = evaluation.answered(looks, saved["dynamic"])
     return looks.correct.gather(0, when[None])[0].float(), (when + 1).float().mean().item()
 
@@ -174,11 +170,8 @@ def guided(out: Path, oracle: Oracle, measure: str | None) -> Tensor:
 
 
 def paired(first: Tensor, second: Tensor) -> tuple[float, float, float]:
-    """Return the difference of two rows' accuracies (seed, image) in points, and its 95 % interval by bootstrap over images."""
-    difference = 100 * (first.mean(0) - second.mean(0))
-    draws = torch.randint(len(difference), (RESAMPLES, len(difference)), generator=torch.Generator().manual_seed(0))
-    means = difference[draws].mean(1).sort().values
-    return difference.mean().item(), means[int(0.025 * RESAMPLES)].item(), means[int(0.975 * RESAMPLES)].item()
+    """Return the difference of two rows' accuracies (seed, image) in points, and its 95 % interval."""
+    return intervals.over_images(100 * (first.mean(0) - second.mean(0)))
 
 
 def measured(options: Photographs) -> dict[str, tuple[Tensor, list[float]]]:
@@ -203,7 +196,7 @@ def table(found: Mapping[str, tuple[Tensor, list[float]]]) -> list[dict[str, Any
         accuracies = (100 * right.mean(1)).tolist()
         differences = {other: paired(right, found[other][0]) for other in against if other != name}
         cells = "  ".join(f"{'{:+.1f} [{:+.1f}, {:+.1f}]'.format(*differences[o]) if o in differences else '':>22}" for o in against)
-        print(f"{name:<20} {interval(accuracies):>15} {sum(glimpses) / len(glimpses):>9.2f}  {cells}")
+        print(f"{name:<20} {intervals.over_runs(accuracies):>15} {sum(glimpses) / len(glimpses):>9.2f}  {cells}")
         rows.append({"row": name, "accuracy": accuracies, "mean_glimpses": glimpses, "differences": differences})
     return rows
 

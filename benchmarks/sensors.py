@@ -75,7 +75,8 @@ def wait(options: Sensors) -> None:
 
 def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[], object]:
     """Return a call that takes one step in every row, at random places, stopping now and then."""
-    env = GlimpseVectorEnv(options.rows, Pairs(images), sensor=sensor, max_glimpses=6, device=options.device)
+    pairs = [(image, int(label)) for image, label in zip(images.images, images.labels, strict=True)]
+    env = GlimpseVectorEnv(options.rows, pairs, sensor=sensor, max_glimpses=6, device=options.device)
     env.reset(seed=0)
     generator = torch.Generator(env.device).manual_seed(0)
     action = {
@@ -84,22 +85,6 @@ def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[],
         "prediction": torch.rand(options.rows, len(images.classes), generator=generator, device=env.device),
     }
     return lambda: env.step(action)
-
-
-class Pairs(torch.utils.data.Dataset):
-    """The pictures as a data set object."""
-
-    def __init__(self, images: ImageSet) -> None:
-        """Remember them."""
-        self.images, self.classes = images, images.classes
-
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Return one picture and its class."""
-        return self.images.image(index), int(self.images.labels[index])
 
 
 def main(options: Sensors) -> None:

@@ -9,7 +9,6 @@ images; the interval is a bootstrap.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from glimpse_env.learning import checkpoint, evaluation, results, run
+from glimpse_env.learning import checkpoint, evaluation, intervals, results, run
 from glimpse_env.learning.options import View
 from glimpse_env.learning.stages import StopOptions, stop_stage
 
@@ -79,15 +78,13 @@ def compare(path: Path, split: str) -> dict[str, Any]:
     learned = looks.correct.gather(0, when[None])[0].float()
     glimpses = (when + 1).float().mean().item()
     worse = 100 * (rule_at(looks, glimpses) - learned)  # > 0: the rule is right more often
-    draws = torch.randint(len(worse), (RESAMPLES, len(worse)), generator=torch.Generator().manual_seed(0))
-    means = worse[draws].mean(1).sort().values
-    low, high = means[int(0.025 * RESAMPLES)].item(), means[int(0.975 * RESAMPLES)].item()
+    mean, low, high = intervals.over_images(worse, RESAMPLES)
     return {
         "gamma": saved["options"]["gamma"],
         "mean_glimpses": glimpses,
         "learned_error": 100 * (1 - learned.mean().item()),
-        "rule_error": 100 * (1 - learned.mean().item()) - worse.mean().item(),
-        "difference": worse.mean().item(),
+        "rule_error": 100 * (1 - learned.mean().item()) - mean,
+        "difference": mean,
         "interval": [low, high],
         "images": len(worse),
     }
@@ -106,7 +103,7 @@ def main(options: Stopping) -> None:
         )
     print(f"mean difference {sum(row['difference'] for row in rows) / len(rows):+.3f} points (below 0: the learned stop errs less)")
     if options.json is not None:
-        told = {"command": " ".join(["python", "benchmarks/stopping.py", *sys.argv[1:]]), "versions": results.versions(), "rows": rows}
+        told = {"command": checkpoint.command(), "versions": results.versions(), "rows": rows}
         checkpoint.write_json(options.json, told | {"options": {name: str(value) for name, value in asdict(options).items()}})
 
 

@@ -7,21 +7,18 @@ python benchmarks/summary.py benchmarks/results/runs.json     # the published ru
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from glimpse_env.learning import checkpoint
+from glimpse_env.learning import checkpoint, intervals
 from glimpse_env.learning.stages import StopOptions
 
 OWN = ("seed", "out", "threads", "device", "resume", "root")  # options that do not make another setting
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # 97.5 % quantile by number of runs
 
 
 @dataclass(frozen=True)
@@ -30,14 +27,6 @@ class Summary:
 
     results: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """result.json files of finished runs, or files with a list of such rows."""
-
-
-def interval(values: Sequence[float]) -> str:
-    """Return "mean +- half-width" of the mean's 95 % interval (Student's t), or the value alone."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:.2f}"
-    return f"{mean:.2f} +- {STUDENT.get(len(values), 2.26) * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
 
 
 def setting(row: dict[str, Any]) -> str:
@@ -61,9 +50,9 @@ def main(options: Summary) -> None:
     print(f"{head} {'error % after all':>20} {'train s':>8}")
     for rows in groups.values():
         first = rows[0]
-        error = interval([100 * (1 - row["accuracy"]) for row in rows])
-        last = interval([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
-        glimpses = interval([row["mean_glimpses"] for row in rows])
+        error = intervals.over_runs([100 * (1 - row["accuracy"]) for row in rows])
+        last = intervals.over_runs([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
+        glimpses = intervals.over_runs([row["mean_glimpses"] for row in rows])
         seconds = statistics.fmean(row["train_seconds"] for row in rows)
         seeds = len({row["seed"] for row in rows})
         what = f"{first['agent']:<18} {first['dataset']:<10} {first['split']:<10} {seeds:>5}"

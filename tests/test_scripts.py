@@ -9,16 +9,31 @@ import pytest
 import torch
 
 from benchmarks import stopping, summary
-from glimpse_env.learning import evaluation
+from glimpse_env.learning import evaluation, intervals
 
 ROOT = Path(__file__).parent.parent
 
 
 def script(*arguments):
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
-@pytest.mark.parametrize("name", ["agents/dtram_reinforce.py", "agents/evaluate.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "agents/dtram_reinforce.py",
+        "agents/evaluate.py",
+        "agents/finetune_backbone.py",
+        "benchmarks/photographs.py",
+        "benchmarks/sensors.py",
+    ],
+)
 def test_help_explains_every_option(name):
     told = script(name, "--help")
     assert told.returncode == 0
@@ -65,4 +80,4 @@ def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert "1.50 +- 6.36" in lines[1]  # t(1) * 0.7071 / sqrt(2)
-    assert summary.interval([1.0]) == "1.00"
+    assert intervals.over_runs([1.0]) == "1.00"

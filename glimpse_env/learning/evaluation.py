@@ -78,6 +78,12 @@ def save(looks: Looks, path: Path) -> None:
     checkpoint.write_bytes(path, buffer.getvalue())
 
 
+def saved(path: Path) -> Looks:
+    """Return the trajectories that `save` wrote."""
+    with np.load(path) as archive:
+        return Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
+
+
 def glimpse_values(env: GlimpseVectorEnv) -> int:
     """Return how many values one glimpse has."""
     return math.prod(env.sensor.space["glimpse"].shape or ())

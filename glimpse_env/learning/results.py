@@ -56,19 +56,28 @@ def write(
         "precision": saved["precision"],
     }
     row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"]["learned_start"])
-    other = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(dataset).name]
-    other += [] if split == result_split(saved) else [checkpoint.file_name(split)]
-    suffix = "".join(f"-{part}" for part in other)
-    checkpoint.write_json(path.parent / f"result{suffix}.json", row)
-    evaluation.save(looks, path.parent / f"looks{suffix}.npz")
-    draw(path.parent, suffix, row, saved, env, looks)
+    end = suffix(saved, split, dataset)
+    checkpoint.write_json(path.parent / f"result{end}.json", row)
+    evaluation.save(looks, path.parent / f"looks{end}.npz")
+    draw(path.parent, end, row, saved, env, looks)
     print(line(row))
     return row
 
 
+def suffix(saved: Mapping[str, Any], split: str | None, dataset: str | None = None) -> str:
+    """Return how the names of an evaluation's files end: nothing for the split and data set that the run answers for, else their names."""
+    parts = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(str(dataset)).name]
+    parts += [] if split in (None, result_split(saved)) else [checkpoint.file_name(str(split))]
+    return "".join(f"-{part}" for part in parts)
+
+
 def result_split(saved: Mapping[str, Any]) -> str:
-    """Return the split that a run's result is about: the fold it was trained without, else the test images."""
-    split = saved["options"].get("split", "fit")
+    """Return the split that a run's result is about."""
+    return answers_for(saved["options"].get("split", "fit"))
+
+
+def answers_for(split: str) -> str:
+    """Return what is measured after training on `split`: the fold that was left out, else the test images."""
     return held_out(split) or "test" if split.startswith("fit:") else "test"
 
 
