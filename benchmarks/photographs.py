@@ -26,6 +26,7 @@ from glimpse_env.learning import checkpoint, evaluation, intervals, results, run
 from glimpse_env.learning.networks import RecurrentAttention, State
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
+from glimpse_env.learning.rollout import Guide
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
 AGAINST = ("one view", "centre, 3", "random, 3", "RAM, 3")  # rows that the others are compared with
@@ -149,24 +150,13 @@ def least_loss(env: GlimpseVectorEnv, network: RecurrentAttention, state: State,
     return places[torch.stack(losses).argmin(0)]
 
 
-@torch.no_grad()
 def guided(out: Path, oracle: Oracle, measure: str | None) -> Tensor:
     """Return which images the network of a run gets right when an oracle chooses the places."""
     saved = checkpoint.load(out / "checkpoint.pt")
     env = evaluation.environment(saved["environment"], measure or results.result_split(saved), saved["options"]["device"])
-    network = results.rebuilt(saved).to(env.device).eval()
-    right = torch.zeros(len(env.images))
-    for index in torch.arange(len(env.images), device=env.device).split(env.num_envs):
-        padded = torch.nn.functional.pad(index, (0, env.num_envs - len(index)))
-        observation, info = env.reset(options={"indices": padded})
-        state = network.begin(env.num_envs)
-        for step in range(1, env.preset.max_glimpses + 1):
-            heads, state = network(observation, state)
-            place = oracle(env, network, state, padded, step + 1) if step < env.preset.max_glimpses else torch.zeros_like(heads.mean)
-            stop = torch.full_like(padded, step == env.preset.max_glimpses)
-            observation, _, _, _, info = env.step({"location": place, "stop": stop, "prediction": heads.logits.softmax(1)})
-        right[index.cpu()] = info["correct"][: len(index)].float().cpu()
-    return right
+    network = results.rebuilt(saved).to(env.device)
+    guide: Guide = lambda state, index, step: oracle(env, network, state, index, step)  # noqa: E731
+    return evaluation.look(env, network, env.preset.max_glimpses, guide=guide).correct[-1].float()
 
 
 def paired(first: Tensor, second: Tensor) -> tuple[float, float, float]:

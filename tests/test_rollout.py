@@ -131,3 +131,14 @@ def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator
     sum(objectives.looking(2, True, 1.0)(rollout).values()).backward()
     assert agent.locator.weight.grad is None
     assert agent.classifier.weight.grad.abs().sum() > 0
+
+
+def test_a_guide_chooses_every_place_but_the_first(env, agent):
+    places = torch.rand(len(env.images), 2) * 2 - 1
+
+    def guide(state, index, step):
+        return places[index] / step
+
+    looks = evaluation.look(env, agent, 3, guide=guide)
+    assert torch.allclose(looks.locations[1], places / 2)
+    assert torch.allclose(looks.locations[2], places / 3)

@@ -18,7 +18,7 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.rollout import Behaviour, Policy, collect
+from glimpse_env.learning.rollout import Behaviour, Guide, Policy, collect
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
 ROWS = 500  # images evaluated at a time
@@ -50,11 +50,16 @@ class Looks:
 
 
 def look(
-    env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype = torch.float32, policy: Policy = "learned"
+    env: GlimpseVectorEnv,
+    network: RecurrentAttention,
+    steps: int,
+    precision: torch.dtype = torch.float32,
+    policy: Policy = "learned",
+    guide: Guide | None = None,
 ) -> Looks:
     """Show every image of an order="once" environment to the agent for `steps` glimpses.
 
-    The agent acts by its means; policy="random" draws its places from a fixed seed instead.
+    The agent acts by its means; policy="random" draws its places from a fixed seed instead, a `guide` chooses them itself.
     """
     network.eval()
     generator = torch.Generator(env.device).manual_seed(0)  # a learned policy draws nothing from it: its actions are deterministic
@@ -63,7 +68,7 @@ def look(
         for start in range(0, len(env.images), env.num_envs):
             kept = min(env.num_envs, len(env.images) - start)
             indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
-            rollout = collect(env, network, Behaviour(steps, policy=policy), generator, indices, precision)
+            rollout = collect(env, network, Behaviour(steps, policy=policy, guide=guide), generator, indices, precision)
             best = rollout.logits.softmax(2).max(2)
             part = (indices, rollout.labels, best.indices, best.values, rollout.stop_logits.sigmoid(), rollout.locations)
             parts.append([value[..., :kept, :] if value.ndim == 3 else value[..., :kept] for value in part])

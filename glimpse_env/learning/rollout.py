@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +11,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.networks import RecurrentAttention, State
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
 Policy = Literal["learned", "random", "center"]
+# Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
+Guide = Callable[[State, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Behaviour:
     sigma: float = 0.0  # standard deviation of the location policy in units of location; 0 = its mean
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
     policy: Policy = "learned"  # where to look: the Gaussian policy, or without learning uniformly at random or always at the centre
+    guide: Guide | None = None  # chooses instead (needs `indices`)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ def collect(
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
             heads, state = network(observation, state)
         place, log_prob = choose(heads.mean, behaviour, generator)
+        if behaviour.guide is not None and indices is not None and t < behaviour.steps:
+            place = behaviour.guide(state, indices, t + 1)
         stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
         seen = observation["location"]
         action = {"location": place, "stop": stop, "prediction": heads.logits.detach().softmax(1)}
