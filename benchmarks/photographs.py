@@ -29,7 +29,7 @@ from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.rollout import Guide
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
-AGAINST = ("one view", "centre, 3", "random, 3", "RAM, 3")  # rows that the others are compared with
+AGAINST = ("one view", "centre, 3", "centre, 6", "random, 3", "RAM, 3")  # rows that the others are compared with
 
 # Row -> (agent, options beside the data set's recipe). DT-RAM starts from the RAM row of the same seed.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
