@@ -22,7 +22,7 @@ import tyro
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, intervals, results, run, setup, terminal
+from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, setup, terminal
 from glimpse_env.learning.networks import RecurrentAttention, State
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
@@ -154,7 +154,7 @@ def guided(out: Path, oracle: Oracle, measure: str | None) -> Tensor:
     """Return which images the network of a run gets right when an oracle chooses the places."""
     saved = checkpoint.load(out / "checkpoint.pt")
     env = evaluation.environment(saved["environment"], measure or results.result_split(saved), saved["options"]["device"])
-    network = results.rebuilt(saved).to(env.device)
+    network = registry.rebuilt(saved).to(env.device)
     guide: Guide = lambda state, index, step: oracle(env, network, state, index, step)  # noqa: E731
     return evaluation.look(env, network, env.preset.max_glimpses, guide=guide).correct[-1].float()
 

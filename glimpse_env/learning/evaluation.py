@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint
-from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.rollout import Behaviour, Guide, Policy, collect
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
@@ -51,7 +51,7 @@ class Looks:
 
 def look(
     env: GlimpseVectorEnv,
-    network: RecurrentAttention,
+    network: Agent,
     steps: int,
     precision: torch.dtype = torch.float32,
     policy: Policy = "learned",

@@ -10,18 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glimpse_env.learning.agent import Agent, Heads
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.glimpse_network import GlimpseNetwork
 from glimpse_env.learning.locators import MapLocator
-
-
-class Heads(NamedTuple):
-    """What the network says after one glimpse."""
-
-    logits: Float[Tensor, "env class"]
-    mean: Float[Tensor, "env 2"]  # of the Gaussian from which the next location is drawn
-    stop: Float[Tensor, " env"]  # log-odds of stopping now
-    baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
 
 
 class State(NamedTuple):
@@ -80,7 +72,7 @@ def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env hori
     return torch.cat((top[:, :1] - others, margin, entropy.clamp(min=1e-6).log(), step), 1)
 
 
-class RecurrentAttention(nn.Module):
+class RecurrentAttention(Agent):
     """Glimpse network -> recurrent core -> heads; state goes in and comes out."""
 
     def __init__(self, architecture: Architecture) -> None:

@@ -13,9 +13,8 @@ import torch
 
 from glimpse_env import GlimpseVectorEnv, __version__, render
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, fixations, plots, setup
-from glimpse_env.learning.architecture import Architecture
-from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning import checkpoint, evaluation, fixations, plots, registry, setup
+from glimpse_env.learning.agent import Agent
 
 PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 
@@ -91,7 +90,7 @@ def looked(
 ) -> tuple[dict[str, Any], GlimpseVectorEnv, evaluation.Looks]:
     """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory (arguments as in `write`)."""
     saved = checkpoint.load(path)
-    network = rebuilt(saved)
+    network = registry.rebuilt(saved)
     given = {"dataset": dataset, "root": root, "weights": weights}
     options = saved["environment"] | {name: value for name, value in given.items() if value is not None}
     setup.check_weights(saved, options, path)
@@ -101,14 +100,7 @@ def looked(
     return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
 
 
-def rebuilt(saved: Mapping[str, Any]) -> RecurrentAttention:
-    """Return the network of a checkpoint."""
-    network = RecurrentAttention(Architecture(**saved["architecture"]))
-    network.load_state_dict(saved["network"])
-    return network
-
-
-def check_fit(env: GlimpseVectorEnv, network: RecurrentAttention, path: Path) -> None:
+def check_fit(env: GlimpseVectorEnv, network: Agent, path: Path) -> None:
     """Refuse a data set that the network was not made for."""
     values = evaluation.glimpse_values(env)
     made = network.architecture

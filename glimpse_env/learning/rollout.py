@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning.networks import RecurrentAttention, State
+from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
 Policy = Literal["learned", "random", "center"]
 # Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
-Guide = Callable[[State, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
+Guide = Callable[[Any, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Rollout:
 
 def collect(
     env: GlimpseVectorEnv,
-    network: RecurrentAttention,
+    network: Agent,
     behaviour: Behaviour,
     generator: torch.Generator,
     indices: Int64[Tensor, " env"] | None = None,
@@ -90,12 +90,12 @@ def collect(
 
 
 def first_place(
-    network: RecurrentAttention, rows: int, behaviour: Behaviour, generator: torch.Generator
+    network: Agent, rows: int, behaviour: Behaviour, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
     """Return the learned place of glimpse 1 and its log-probability, or None and zeros."""
     mean = network.first_location(rows) if behaviour.policy == "learned" else None
     if mean is None:
-        return None, network.classifier.weight.new_zeros(rows)
+        return None, torch.zeros(rows, device=generator.device)
     return choose(mean, behaviour, generator)
 
 

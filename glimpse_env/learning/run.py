@@ -13,10 +13,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, results, setup, terminal
+from glimpse_env.learning import checkpoint, registry, results, setup, terminal
+from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import StopInput
 from glimpse_env.learning.evaluation import environment, look
-from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.rollout import Policy
@@ -24,10 +24,18 @@ from glimpse_env.learning.training import Progress, Setting, Stage, train
 from glimpse_env.precision import named
 
 # From the network and the horizon to the stages of training, each made when it begins.
-Plan = Callable[[RecurrentAttention, int], list[Callable[[], Stage]]]
+Plan = Callable[[Any, int], list[Callable[[], Stage]]]
 
 
-def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput | None = None, start: Path | None = None) -> dict[str, Any]:
+def execute(
+    agent: str,
+    options: Options,
+    plan: Plan,
+    *,
+    stop_input: StopInput | None = None,
+    start: Path | None = None,
+    build: Callable[[GlimpseVectorEnv], Agent] | None = None,
+) -> dict[str, Any]:
     """Train an agent, evaluate it on the test split once, write the results and return their row.
 
     Args:
@@ -36,6 +44,7 @@ def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput |
         plan: Stages of training.
         stop_input: What the stop head of a dynamic agent reads; None = the agent answers after the last glimpse.
         start: Checkpoint whose network the run starts from (its architecture is kept, but for the stop head).
+        build: Makes the agent's network for an environment; None = the recurrent network that the options describe.
 
     Raises:
         SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C.
@@ -52,7 +61,7 @@ def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput |
         env = setup.training_environment(options, earlier["environment"]["max_glimpses"] if earlier else None)
         if looked is not None:
             setup.check_start(looked, options, env)
-        network = setup.build_network(env, options, stop_input, looked).to(env.device)
+        network = (build(env) if build else setup.build_network(env, options, stop_input, looked)).to(env.device)
         identity = describe(agent, options, env, network, stop_input)
         if saved is not None:
             setup.check_weights(saved, identity["environment"], target)
@@ -72,15 +81,14 @@ def execute(agent: str, options: Options, plan: Plan, *, stop_input: StopInput |
         return results.write(target)
 
 
-def describe(
-    agent: str, options: Options, env: GlimpseVectorEnv, network: RecurrentAttention, stop_input: StopInput | None
-) -> dict[str, Any]:
+def describe(agent: str, options: Options, env: GlimpseVectorEnv, network: Agent, stop_input: StopInput | None) -> dict[str, Any]:
     """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
     look = setup.env_options(env, options)
     return {
         "agent": agent,
         "dynamic": stop_input is not None,
         "options": checkpoint.plain(options),
+        "network_name": registry.name_of(network),
         "architecture": asdict(network.architecture),
         "environment": look,
         "weights_sha256": setup.weights_hash(look),
@@ -88,7 +96,7 @@ def describe(
     }
 
 
-def make_setting(options: Options, env: GlimpseVectorEnv, network: RecurrentAttention, identity: dict[str, Any], target: Path) -> Setting:
+def make_setting(options: Options, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
     precision = named(options.precision, env.device)
     held = held_out(options.split)
@@ -120,7 +128,7 @@ def resumable(path: Path, agent: str, options: Options) -> dict[str, Any]:
     return saved
 
 
-def validation(env: GlimpseVectorEnv, network: RecurrentAttention, steps: int, precision: torch.dtype, policy: Policy) -> dict[str, float]:
+def validation(env: GlimpseVectorEnv, network: Agent, steps: int, precision: torch.dtype, policy: Policy) -> dict[str, float]:
     """Return accuracies on held-out images."""
     looks = look(env, network, steps, precision, policy)
     return {"validation_accuracy": looks.correct[-1].float().mean().item()}

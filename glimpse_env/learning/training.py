@@ -13,8 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from glimpse_env import GlimpseVectorEnv, Reward
+from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.augment import vary
-from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.rollout import Behaviour, Rollout, collect
 
@@ -56,7 +56,7 @@ class Setting:
     """What stays the same during a run."""
 
     env: GlimpseVectorEnv  # num_envs = batch * samples, AutoresetMode.DISABLED
-    network: RecurrentAttention
+    network: Agent
     samples: int
     seed: int
     augment: bool

@@ -1,0 +1,36 @@
+"""What training and evaluation ask of an agent's network, and the table of networks that a checkpoint may name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Heads(NamedTuple):
+    """What the network says after one glimpse."""
+
+    logits: Float[Tensor, "env class"]
+    mean: Float[Tensor, "env 2"]  # of the Gaussian from which the next location is drawn; where to look when nothing is drawn
+    stop: Float[Tensor, " env"]  # log-odds of stopping now
+    baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
+
+
+class Agent(nn.Module, ABC):
+    """A network that looks, answers and stops; what it remembers goes in and comes out. `architecture` rebuilds it."""
+
+    architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse) and `classes`
+
+    @abstractmethod
+    def begin(self, rows: int) -> Any:  # noqa: ANN401 - each network remembers something else
+        """Return what is remembered before the first glimpse."""
+
+    @abstractmethod
+    def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
+        """Return the mean of glimpse 1's place, or None where the environment chooses it."""
+
+    @abstractmethod
+    def forward(self, observation: dict[str, Tensor], state: Any) -> tuple[Heads, Any]:  # noqa: ANN401
+        """Take in one glimpse."""
