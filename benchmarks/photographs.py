@@ -23,7 +23,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, setup, terminal
-from glimpse_env.learning.networks import RecurrentAttention, State
+from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.rollout import Guide
@@ -125,10 +125,10 @@ def answered(out: Path, measure: str | None) -> tuple[Tensor, float]:
 
 
 # What an oracle needs to choose the next place of every row: environment, network, state, images, number of the next glimpse -> places.
-Oracle = Callable[[GlimpseVectorEnv, RecurrentAttention, State, Tensor, int], Tensor]
+Oracle = Callable[[GlimpseVectorEnv, Agent, Memory, Tensor, int], Tensor]
 
 
-def box_centre(env: GlimpseVectorEnv, network: RecurrentAttention, state: State, index: Tensor, step: int) -> Tensor:
+def box_centre(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tensor, step: int) -> Tensor:
     """Look at the middle of the object's box."""
     del network, state, step
     assert env.images.boxes is not None
@@ -136,7 +136,7 @@ def box_centre(env: GlimpseVectorEnv, network: RecurrentAttention, state: State,
     return ((boxes[:, :2] + boxes[:, 2:]) / 2 / env.sensor.reach).clamp(-1, 1)
 
 
-def least_loss(env: GlimpseVectorEnv, network: RecurrentAttention, state: State, index: Tensor, step: int) -> Tensor:
+def least_loss(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tensor, step: int) -> Tensor:
     """Look where the answer's loss will be least: every place is tried, with the label at hand."""
     side = torch.linspace(-1, 1, env.preset.grid, device=env.device)
     places = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1).flatten(0, 1)

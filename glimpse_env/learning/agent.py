@@ -18,13 +18,16 @@ class Heads(NamedTuple):
     baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
 
 
+Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of tensors of its own
+
+
 class Agent(nn.Module, ABC):
     """A network that looks, answers and stops; what it remembers goes in and comes out. `architecture` rebuilds it."""
 
     architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse) and `classes`
 
     @abstractmethod
-    def begin(self, rows: int) -> Any:  # noqa: ANN401 - each network remembers something else
+    def begin(self, rows: int) -> Memory:
         """Return what is remembered before the first glimpse."""
 
     @abstractmethod
@@ -32,5 +35,5 @@ class Agent(nn.Module, ABC):
         """Return the mean of glimpse 1's place, or None where the environment chooses it."""
 
     @abstractmethod
-    def forward(self, observation: dict[str, Tensor], state: Any) -> tuple[Heads, Any]:  # noqa: ANN401
+    def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
         """Take in one glimpse."""

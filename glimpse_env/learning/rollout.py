@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning.agent import Agent
+from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
 Policy = Literal["learned", "random", "center"]
 # Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
-Guide = Callable[[Any, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
+Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 
 
 @dataclass(frozen=True)
