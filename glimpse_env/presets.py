@@ -30,6 +30,7 @@ class Preset:
     backbone: str | None = None  # the network that the crop, map and bank sensors look through
     grid: int = 5  # places a side of the bank sensor
     view_size: int | None = None  # pixels a side at which the network sees the whole image; None = glimpse_size (map sensor: image_size)
+    context: bool = False  # the whole image, small, may be seen before the place of glimpse 1 is chosen; it costs pixels, not a glimpse
 
 
 # DT-RAM, section 4.2: 512 x 512 images, 224 x 224 crops, ResNet-50, 3 steps. Its first view is a 448 x 448 crop (view_size=448 shows the

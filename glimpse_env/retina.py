@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Fill = Literal["zero", "reflect", "noise"]
+TILE = 257  # pixels a side of the noise that is repeated; a prime, so that it does not fall in step with windows
 
 
 class Windows(NamedTuple):
@@ -90,13 +91,25 @@ def paint(images: UInt8[Tensor, "image channel height width"], margin: int, fill
         rows = reflected(images.shape[2], margin, images.device)
         columns = reflected(images.shape[3], margin, images.device)
         return Canvas(images[:, :, rows[:, None], columns].contiguous(), margin)
-    pixels = functional.pad(images, border)
-    if fill == "noise":
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randint(0, 256, pixels.shape, dtype=torch.uint8, generator=generator).to(images.device)
-        noise[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin] = images
-        pixels = noise
-    return Canvas(pixels.contiguous(), margin)
+    if fill == "zero":
+        return Canvas(functional.pad(images, border).contiguous(), margin)
+    pixels = noise(images, margin)
+    pixels[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin] = images
+    return Canvas(pixels, margin)
+
+
+def noise(images: UInt8[Tensor, "image channel height width"], margin: int) -> UInt8[Tensor, "image channel padded_height padded_width"]:
+    """Return uniform noise for canvases: one tile of a fixed seed, repeated, and shifted by an amount that each image's pixels give.
+
+    A pixel of it depends on the image and on the place relative to it, and on nothing else: it is the same for every margin and in every
+    part of a set, so that tables computed a few images and one window at a time show what one canvas of all would.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tile = torch.randint(0, 256, (images.shape[1], TILE, TILE), dtype=torch.uint8, generator=generator).to(images.device)
+    shift = images.sum((1, 2, 3))[:, None]
+    down, across = (torch.arange(-margin, side + margin, device=images.device) for side in images.shape[2:])
+    rows, columns = (down + shift) % TILE, (across + shift // TILE) % TILE
+    return tile[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1).contiguous()
 
 
 def reflected(length: int, margin: int, device: torch.device) -> Int64[Tensor, " padded"]:

@@ -24,7 +24,8 @@ Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of 
 class Agent(nn.Module, ABC):
     """A network that looks, answers and stops; what it remembers goes in and comes out. `architecture` rebuilds it."""
 
-    architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse) and `classes`
+    architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse), `classes` and `learned_start`
+    learns_through_location: bool = False  # the class scores' gradient reaches the policy through the `location` that the network is told
 
     @abstractmethod
     def begin(self, rows: int) -> Memory:
@@ -33,6 +34,15 @@ class Agent(nn.Module, ABC):
     @abstractmethod
     def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
         """Return the mean of glimpse 1's place, or None where the environment chooses it."""
+
+    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env 2"] | None]:
+        """Return what is remembered before the first glimpse, and the mean of its place (None = the environment chooses it).
+
+        Args:
+            rows: Images looked at side by side.
+            context: What the sensor shows of them beforehand; None = nothing. An agent that uses it overrides this method.
+        """
+        return self.begin(rows), self.first_location(rows)
 
     @abstractmethod
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:

@@ -55,13 +55,11 @@ class View:
 
 
 @dataclass(frozen=True)
-class Options(View):
-    """Options of every recurrent agent."""
+class Training(View):
+    """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
 
     paper: bool = False
     """Start from the paper's own settings; options given beside it still count."""
-    long: bool = False
-    """Start from the longer, more accurate settings (about an hour on two CPU cores)."""
     seed: int = 0
     """Seeds weights, image order, augmentation and actions."""
     device: str = "cpu"
@@ -103,10 +101,29 @@ class Options(View):
     sigma_end: float = 0.05
     """The same at the end; it falls linearly."""
 
-    core: Core = "lstm"
-    """Recurrent core: lstm, or rnn (the paper's ReLU layer)."""
     hidden: int = 256
     """Units of the recurrent core."""
+    dropout: float = 0.0
+    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    """muon: Muon for the hidden matrices, AdamW for the rest."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
+    muon_rate: float = 0.01
+    """Peak learning rate of Muon."""
+    weight_decay: float = 0.02
+    """Decoupled weight decay of the matrices (SGD: none)."""
+
+
+@dataclass(frozen=True)
+class Options(Training):
+    """Options of RAM and DT-RAM: what their network is made of."""
+
+    long: bool = False
+    """Start from the longer, more accurate settings (about an hour on two CPU cores)."""
+    core: Core = "lstm"
+    """Recurrent core: lstm, or rnn (the paper's ReLU layer)."""
     features: int = 256
     """Units of the glimpse network's branches for what and where."""
     depth: int = 3
@@ -120,21 +137,10 @@ class Options(View):
     spatial softmax), which finds things wherever they are."""
     scores: Scores = "state"
     """The answer: the scores of the present state, or the mean of all scores so far."""
-    dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
     where: Where = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False
     """Learn the place of the first glimpse (DT-RAM's code) instead of starting at the centre."""
-
-    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
-    """muon: Muon for the hidden matrices, AdamW for the rest."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
-    muon_rate: float = 0.01
-    """Peak learning rate of Muon."""
-    weight_decay: float = 0.02
-    """Decoupled weight decay of the matrices (SGD: none)."""
 
 
 def parse(

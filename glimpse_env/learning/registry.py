@@ -7,10 +7,12 @@ from typing import Any
 
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.learning.networks import RecurrentAttention
 
 NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
+    "double_decker": (DeckSizes, DoubleDecker),
 }
 
 

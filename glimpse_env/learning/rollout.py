@@ -13,6 +13,7 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.reinforce import gaussian_log_prob
+from glimpse_env.sensors import Contextual
 
 Policy = Literal["learned", "random", "center"]
 # Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
@@ -59,22 +60,25 @@ def collect(
 
     Args:
         env: An environment in AutoresetMode.DISABLED.
-        network: The agent; its state begins afresh.
+        network: The agent; its state begins afresh. Where it learns through the location, the location it is told carries the gradient of
+            the mean from which it was drawn (the reparametrised sample; straight through a clamp, or the way to a place of a grid).
         behaviour: How actions are chosen.
         generator: Source of all randomness of the actions, on the environment's device.
-        indices: Images to show; None = the environment's own order.
+        indices: Images to show; None = the environment's own order. A context is shown beforehand only of given images.
         precision: Autocast type of the network's matrix products.
     """
     rows, options = env.num_envs, {} if indices is None else {"indices": indices}
-    first, first_log_prob = first_place(network, rows, behaviour, generator)
+    state, mean = network.start(rows, context_of(env, indices))
+    first, first_log_prob = first_place(mean, rows, behaviour, generator)
     observation, info = env.reset(options=options if first is None else options | {"locations": first})
-    state, labels = network.begin(rows), info["label"]
-    active = info["valid"]
+    labels, active = info["label"], info["valid"]
+    linked = network.learns_through_location and behaviour.policy == "learned"
     steps: list[tuple[Tensor, ...]] = []
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
-            heads, state = network(observation, state)
-        place, log_prob = choose(heads.mean, behaviour, generator)
+            heads, state = network(attached(observation, mean) if linked else observation, state)
+        mean = heads.mean
+        place, log_prob = choose(mean, behaviour, generator)
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
             place = behaviour.guide(state, indices, t + 1)
         stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
@@ -89,12 +93,22 @@ def collect(
     return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct)
 
 
+def context_of(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:
+    """Return what the sensor shows of these images before the first glimpse; None = nothing."""
+    sensor = env.sensor
+    return sensor.context(indices) if indices is not None and isinstance(sensor, Contextual) and sensor.shows_context else None
+
+
+def attached(observation: dict[str, Tensor], mean: Float[Tensor, "env 2"] | None) -> dict[str, Tensor]:
+    """Return the observation, its location with the gradient of the mean that it was drawn from; the value stays."""
+    return observation if mean is None else observation | {"location": observation["location"] + (mean - mean.detach())}
+
+
 def first_place(
-    network: Agent, rows: int, behaviour: Behaviour, generator: torch.Generator
+    mean: Float[Tensor, "env 2"] | None, rows: int, behaviour: Behaviour, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
-    """Return the learned place of glimpse 1 and its log-probability, or None and zeros."""
-    mean = network.first_location(rows) if behaviour.policy == "learned" else None
-    if mean is None:
+    """Return the place of glimpse 1 drawn from its learned mean and its log-probability, or None and zeros where there is none."""
+    if mean is None or behaviour.policy != "learned":
         return None, torch.zeros(rows, device=generator.device)
     return choose(mean, behaviour, generator)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -18,7 +18,7 @@ from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import StopInput
 from glimpse_env.learning.evaluation import environment, look
 from glimpse_env.learning.optimizers import Optimizer
-from glimpse_env.learning.options import Options
+from glimpse_env.learning.options import Options, Training
 from glimpse_env.learning.rollout import Policy
 from glimpse_env.learning.training import Progress, Setting, Stage, train
 from glimpse_env.precision import named
@@ -29,7 +29,7 @@ Plan = Callable[[Any, int], list[Callable[[], Stage]]]
 
 def execute(
     agent: str,
-    options: Options,
+    options: Training,
     plan: Plan,
     *,
     stop_input: StopInput | None = None,
@@ -44,7 +44,7 @@ def execute(
         plan: Stages of training.
         stop_input: What the stop head of a dynamic agent reads; None = the agent answers after the last glimpse.
         start: Checkpoint whose network the run starts from (its architecture is kept, but for the stop head).
-        build: Makes the agent's network for an environment; None = the recurrent network that the options describe.
+        build: Makes the agent's network for an environment; None = the recurrent network that the options (of type `Options`) describe.
 
     Raises:
         SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C.
@@ -61,7 +61,8 @@ def execute(
         env = setup.training_environment(options, earlier["environment"]["max_glimpses"] if earlier else None)
         if looked is not None:
             setup.check_start(looked, options, env)
-        network = (build(env) if build else setup.build_network(env, options, stop_input, looked)).to(env.device)
+        made = build(env) if build else setup.build_network(env, cast(Options, options), stop_input, looked)
+        network = made.to(env.device)
         identity = describe(agent, options, env, network, stop_input)
         if saved is not None:
             setup.check_weights(saved, identity["environment"], target)
@@ -81,7 +82,7 @@ def execute(
         return results.write(target)
 
 
-def describe(agent: str, options: Options, env: GlimpseVectorEnv, network: Agent, stop_input: StopInput | None) -> dict[str, Any]:
+def describe(agent: str, options: Training, env: GlimpseVectorEnv, network: Agent, stop_input: StopInput | None) -> dict[str, Any]:
     """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
     look = setup.env_options(env, options)
     return {
@@ -96,7 +97,7 @@ def describe(agent: str, options: Options, env: GlimpseVectorEnv, network: Agent
     }
 
 
-def make_setting(options: Options, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
+def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
     precision = named(options.precision, env.device)
     held = held_out(options.split)
@@ -119,7 +120,7 @@ def make_setting(options: Options, env: GlimpseVectorEnv, network: Agent, identi
     )
 
 
-def resumable(path: Path, agent: str, options: Options) -> dict[str, Any]:
+def resumable(path: Path, agent: str, options: Training) -> dict[str, Any]:
     """Return the checkpoint to go on from; it must be this agent's, with these options."""
     saved = checkpoint.load(path)
     if saved["agent"] != agent:

@@ -15,10 +15,11 @@ from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.options import Options, View
+from glimpse_env.learning.options import Options, Training
+from glimpse_env.presets import Preset
 
 
-def training_environment(options: Options, horizon: int | None = None) -> GlimpseVectorEnv:
+def training_environment(options: Training, horizon: int | None = None) -> GlimpseVectorEnv:
     """Return the environment that training collects from: the images of `options.split`, absorbing.
 
     Args:
@@ -43,13 +44,13 @@ def training_environment(options: Options, horizon: int | None = None) -> Glimps
     return env
 
 
-def view(options: Options) -> dict[str, Any]:
-    """Return the options that say what is looked at, as arguments of the environment."""
-    given = {name: getattr(options, name) for name in View.__dataclass_fields__ if name not in ("split", "glimpses")}
-    return given | {"max_glimpses": options.glimpses}
+def view(options: Training) -> dict[str, Any]:
+    """Return the options that say what is looked at, as arguments of the environment; the preset says the rest."""
+    names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
+    return {name: getattr(options, name) for name in names if hasattr(options, name)} | {"max_glimpses": options.glimpses}
 
 
-def env_options(env: GlimpseVectorEnv, options: Options) -> dict[str, Any]:
+def env_options(env: GlimpseVectorEnv, options: Training) -> dict[str, Any]:
     """Return the keyword arguments that rebuild the environment's look at its images."""
     root = None if options.root is None else str(options.root)
     return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
@@ -118,7 +119,7 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
         raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
 
 
-def check_start(start: Mapping[str, Any], options: Options, env: GlimpseVectorEnv) -> None:
+def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
     """Refuse a RAM that was trained on other images than these options say, or looked at them otherwise."""
     found, wanted = start["environment"], env_options(env, options)
     different = [name for name in wanted if name in found and name not in ("root", "max_glimpses") and found[name] != wanted[name]]

@@ -9,9 +9,10 @@ from typing import Literal
 
 from glimpse_env import Delayed, rewards
 from glimpse_env.learning import objectives, optimizers
+from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import StopInput
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.options import Options
+from glimpse_env.learning.options import Options, Training
 from glimpse_env.learning.rollout import Behaviour, Rollout
 from glimpse_env.learning.setup import training_environment
 from glimpse_env.learning.training import Losses, Stage
@@ -38,8 +39,8 @@ class StopOptions(Options):
     """Checkpoint of a trained RAM to start from; the first stage is then skipped."""
 
 
-def look_stage(options: Options, network: RecurrentAttention, horizon: int) -> Stage:
-    """Return the stage that trains a RAM: glimpses grow one at a time, the location policy narrows."""
+def look_stage(options: Training, network: Agent, horizon: int) -> Stage:
+    """Return the stage that trains where to look and what it is: glimpses grow one at a time, the location policy narrows."""
     steps = objectives.growing(horizon, options.curriculum)
 
     def behaviour(share: float) -> Behaviour:
@@ -87,12 +88,12 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
     )
 
 
-def looking_losses(options: Options, decide: bool = False) -> Callable[[Rollout], Losses]:
+def looking_losses(options: Training, decide: bool = False) -> Callable[[Rollout], Losses]:
     """Return the losses of a RAM that the options describe; with `decide` also of its sampled stops."""
     smoothing = options.label_smoothing
     return objectives.looking(options.samples, options.supervision, options.policy_weight, decide, smoothing)
 
 
-def make_optimizer(network: RecurrentAttention, options: Options) -> optimizers.Optimizer:
+def make_optimizer(network: Agent, options: Training) -> optimizers.Optimizer:
     """Return the optimiser that the options describe, for what is not frozen."""
     return optimizers.make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)

@@ -12,12 +12,12 @@ from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import Preset, SensorName
 from glimpse_env.sensors.bank import BankSensor
-from glimpse_env.sensors.base import Sensor
+from glimpse_env.sensors.base import Contextual, Sensor
 from glimpse_env.sensors.crop import CropSensor
 from glimpse_env.sensors.map import MapSensor
 from glimpse_env.sensors.pixel import PixelSensor
 
-__all__ = ["BankSensor", "CropSensor", "MapSensor", "PixelSensor", "Sensor", "make_sensor"]
+__all__ = ["BankSensor", "Contextual", "CropSensor", "MapSensor", "PixelSensor", "Sensor", "make_sensor"]
 
 
 def make_sensor(
@@ -38,12 +38,14 @@ def make_sensor(
     look = {"glimpse_size": size, "scales": preset.scales, "first_view": preset.first_view, "location_range": preset.location_range}
     if name == "pixel":
         refuse_network("'pixel'", backbone, weights, "it runs no network")
-        return PixelSensor(images, **look, fill=preset.fill, device=device)
+        return PixelSensor(images, **look, fill=preset.fill, context=preset.context, device=device)
     look |= {"view_size": preset.view_size}
     network = made(backbone or preset.backbone, weights, device, name)
     if name == "map":
+        if preset.context:
+            raise ValueError("context=True: the map sensor has none to show; expected sensor 'pixel', 'crop' or 'bank'")
         return MapSensor(images, network, **look)
-    look |= {"fill": preset.fill}
+    look |= {"fill": preset.fill, "context": preset.context}
     return CropSensor(images, network, **look) if name == "crop" else BankSensor(images, network, **look, grid=preset.grid)
 
 

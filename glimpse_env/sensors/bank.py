@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+
 import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Int64
@@ -15,6 +18,8 @@ from glimpse_env.sensors.base import vector
 from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.crop import CHUNK, CropSensor
 
+log = logging.getLogger("glimpse_env")
+
 
 class BankSensor:
     """What CropSensor sees at `grid` x `grid` locations from -1 to 1, and of the whole image, looked up in a table.
@@ -22,7 +27,8 @@ class BankSensor:
     A glimpse is taken at the nearest place of the grid, and the observation's `location` says where that is. Frozen features make this
     exact, up to float16. The table (image, 1 + grid^2, feature) is built once for all stored images - with a progress bar - and kept in
     the cache folder under a name made of the images, the network with its weights, and all sizes; images without a name (data set
-    objects) are computed anew in memory. Costs are what the look-up stands for.
+    objects) are computed anew in memory. Each scale has a table of its own, which other sets of scales with the same places find again.
+    Costs are what the look-up stands for. The context is the table's row of the whole image.
     """
 
     def __init__(
@@ -37,6 +43,7 @@ class BankSensor:
         first_view: FirstView = "image",
         location_range: float | None = None,
         fill: retina.Fill = "zero",
+        context: bool = False,
         chunk: int = CHUNK,
     ) -> None:
         """Open the bank, or build it. Arguments as for CropSensor; `grid`: places a side.
@@ -46,34 +53,50 @@ class BankSensor:
             OSError: The bank cannot be written, for example because the disk is full.
         """
         checks.count("grid", grid)
-        options = {"scales": scales, "location_range": location_range, "fill": fill, "chunk": chunk}
-        crop = CropSensor(everything(images), backbone, glimpse_size=glimpse_size, view_size=view_size, first_view=first_view, **options)
+        options = {"scales": scales, "location_range": location_range, "fill": fill, "chunk": chunk, "first_view": first_view}
+        crop = CropSensor(everything(images), backbone, glimpse_size=glimpse_size, view_size=view_size, **options)
         self.reach, self.windows, self.whole_first = crop.reach, crop.windows, crop.whole_first
-        self.pixels, self.flops, self.features, self.grid = crop.pixels, crop.flops, crop.features, grid
+        self.pixels, self.flops, self.features, self.grid, self.shows_context = crop.pixels, crop.flops, crop.features, grid, context
+        if context:
+            self.pixels = (crop.pixels[0] + crop.view_size**2, crop.pixels[1])
+            self.flops = (crop.flops[0] + backbone.flops(crop.view_size, crop.view_size), crop.flops[1])
         line = torch.linspace(-1, 1, grid, device=backbone.device) if grid > 1 else torch.zeros(1, device=backbone.device)
         self.places = torch.stack((line.repeat(grid), line.repeat_interleave(grid)), 1)  # (cell, 2): cell = row * grid + column
-        recipe = f"{glimpse_size} {crop.view_size} {crop.windows} {crop.reach:.9g} {fill} {grid}"
         self._crop = crop
-        self._cached = Cached(images, (1 + grid**2, self.features), self._row, "bank", backbone, recipe)
-        crop.pictures.release()
+        if len(self.windows) > 1:
+            log.info("bank: one table for each window, %s pixels wide", ", ".join(map(str, self.windows)))
+        off = "noise of each image" if fill == "noise" else fill
+        self._tables = [
+            Cached(
+                images,
+                (1 + grid**2, backbone.features),
+                functools.partial(self._row, window),
+                "bank",
+                backbone,
+                f"{glimpse_size} {crop.view_size} {(window,)} {crop.reach:.9g} {off} {grid}",
+            )
+            for window in self.windows
+        ]
 
-    def _row(self, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image cell feature"]:
-        """Compute the features of some images: the whole, then cell by cell."""
+    def _row(self, window: int, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image cell feature"]:
+        """Compute the features of some images at one scale: the whole, then cell by cell."""
         cells, count = len(self.places), len(index)
-        self._crop.mirror(torch.ones(len(self._crop.pictures.images), dtype=torch.bool) if mirrored else None)
-        whole = self._crop.wholes(index)[:, None]
-        glimpses = self._crop.glimpses(index.repeat_interleave(cells), self.places.repeat(count, 1))
+        part = self._crop.of(self._crop.pictures.images.subset(index), (window,), mirrored)
+        shown = torch.arange(count, device=self.places.device)
+        whole = part.wholes(shown)[:, None, : self._crop.backbone.features]
+        glimpses = part.glimpses(shown.repeat_interleave(cells), self.places.repeat(count, 1))
         return torch.cat((whole, glimpses.view(count, cells, -1)), 1)
 
     @property
     def space(self) -> dict[str, spaces.Space]:
         """Observation entries of one row, besides the `location`."""
-        return {"glimpse": vector(self.features)}
+        glimpse: dict[str, spaces.Space] = {"glimpse": vector(self.features)}
+        return glimpse | {"context": vector(self._crop.backbone.features)} if self.shows_context else glimpse
 
     def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
         """Show these images left-right reversed from now on; None = no image. The first call with images builds a second bank."""
-        self._cached.mirror(which)
-        self._crop.pictures.release()
+        for table in self._tables:
+            table.mirror(which)
 
     def nearest(self, location: Float[Tensor, "env 2"]) -> Int64[Tensor, " env"]:
         """Return the cell of the grid that is nearest to each location."""
@@ -81,11 +104,20 @@ class BankSensor:
         return steps[:, 0].add(steps[:, 1], alpha=self.grid)
 
     def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
-        """Return {"glimpse": ..., "location": the place looked at}; with `whole_first`, rows at step 1 see the whole image instead."""
+        """Return {"glimpse": ..., "location": the place looked at} and, if wanted, "context".
+
+        With `whole_first`, rows at step 1 see the whole image instead.
+        """
         cell = self.nearest(location)
         place = self.places.index_select(0, cell)
         cell = cell + 1
         if self.whole_first:
             later = step > 1
             cell, place = cell * later, torch.where(later[:, None], place, location)
-        return {"glimpse": self._cached.at(index, cell), "location": place}
+        parts = [table.at(index, cell) for table in self._tables]
+        seen = {"glimpse": parts[0] if len(parts) == 1 else torch.cat(parts, 1), "location": place}
+        return seen | {"context": self.context(index)} if self.shows_context else seen
+
+    def context(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env feature"]:
+        """Return the features of the whole images."""
+        return self._tables[0].at(index, torch.zeros_like(index))

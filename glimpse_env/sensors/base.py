@@ -37,6 +37,20 @@ class Sensor(Protocol):
         ...
 
 
+@runtime_checkable
+class Contextual(Protocol):
+    """A sensor that can show a context: the whole image, small, which an agent may see before it chooses the place of glimpse 1.
+
+    Where `shows_context` is set it is an observation entry, `context`, too; it counts among the pixels of glimpse 1, but not as a glimpse.
+    """
+
+    shows_context: bool
+
+    def context(self, index: Int64[Tensor, " env"]) -> Tensor:
+        """Return the context of some images."""
+        ...
+
+
 class Sight(NamedTuple):
     """How large the windows are, how far they reach, and whether the whole image is seen first."""
 

@@ -48,7 +48,7 @@ class Cached:
         Args:
             images: What will be looked up.
             shape: (cell, ...) of one image.
-            compute: From the numbers of some images of `everything(images)`, and whether to mirror them, to their rows.
+            compute: From the numbers (on the host) of some images of `everything(images)`, and whether to mirror them, to their rows.
             kind: What the table is called.
             backbone: The network; tables are moved to its device if they fit there.
             recipe: All that the features depend on besides the images and the network: names the file.
@@ -65,7 +65,7 @@ class Cached:
         source = everything(self.images)
 
         def rows(part: Int64[Tensor, " image"]) -> Tensor:
-            return self.compute(part.to(self.device), mirrored)
+            return self.compute(part, mirrored)
 
         if source.key is None:
             log.info("%s: the images have no name, so it is kept in memory only", what)

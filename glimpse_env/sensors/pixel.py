@@ -30,9 +30,10 @@ class PixelSensor:
         first_view: FirstView = "glimpse",
         location_range: float | None = None,
         fill: retina.Fill = "zero",
+        context: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Lay the images on a canvas with the margin that the windows need.
+        """Lay the images on a canvas with the margin that the windows need; `context`: show the whole image at every step too.
 
         Raises:
             ValueError: A size, scale, range or option outside what is allowed; the message names it.
@@ -42,9 +43,9 @@ class PixelSensor:
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
         self.windows, self.reach, self.whole_first = sight(side, glimpse_size, scales, first_view, location_range)
-        self.size = glimpse_size
+        self.size, self.shows_context = glimpse_size, context
         self.channels = images.images.shape[1] * len(scales)
-        self.pixels = (glimpse_size**2 * (1 if self.whole_first else len(scales)), glimpse_size**2 * len(scales))
+        self.pixels = (glimpse_size**2 * ((1 if self.whole_first else len(scales)) + context), glimpse_size**2 * len(scales))
         self._reach = torch.tensor(self.reach, device=device)
         margin = retina.margin_for(side, max(self.windows), self.reach)
         self.fill: retina.Fill = fill
@@ -60,17 +61,17 @@ class PixelSensor:
         self._lay_out(images.to(canvas.pixels.device), canvas.margin)
 
     def _lay_out(self, images: UInt8[Tensor, "image channel height width"], margin: int) -> None:
-        """Paint the canvas, and shrink every image once where the first view shows it whole."""
+        """Paint the canvas, and shrink every image once where it is shown whole."""
         self.canvas = retina.paint(images, margin, self.fill)
-        if self.whole_first:
+        if self.whole_first or self.shows_context:
             parts = torch.arange(len(images), device=images.device).split(CHUNK)
-            views = torch.cat([retina.whole(self.canvas, part, self.size).mul_(255).round_().byte() for part in parts])
-            self.views = views.repeat(1, len(self.windows), 1, 1)
+            self.views = torch.cat([retina.whole(self.canvas, part, self.size).mul_(255).round_().byte() for part in parts])
 
     @property
     def space(self) -> dict[str, spaces.Space]:
         """Observation entries of one row."""
-        return {"glimpse": spaces.Box(0.0, 1.0, (self.channels, self.size, self.size), np.float32)}
+        shown = {"glimpse": self.channels} | ({"context": self.channels // len(self.windows)} if self.shows_context else {})
+        return {name: spaces.Box(0.0, 1.0, (channels, self.size, self.size), np.float32) for name, channels in shown.items()}
 
     def observe(
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
@@ -78,6 +79,10 @@ class PixelSensor:
         """Return {"glimpse": ...}; with `whole_first`, rows at step 1 see the whole image instead (every scale alike)."""
         patch = retina.glimpse(self.canvas, index, location * self._reach, self.size, self.windows)
         if self.whole_first:
-            whole = self.views.index_select(0, index) / 255
+            whole = self.context(index).repeat(1, len(self.windows), 1, 1)
             patch = torch.where((step == 1)[:, None, None, None], whole, patch)
-        return {"glimpse": patch}
+        return {"glimpse": patch} | ({"context": self.context(index)} if self.shows_context else {})
+
+    def context(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env channel height width"]:
+        """Return the whole images at the glimpse's size."""
+        return self.views.index_select(0, index) / 255
