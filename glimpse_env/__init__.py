@@ -7,7 +7,7 @@ from glimpse_env.datasets import ImageSet
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.presets import PRESETS, Preset
 from glimpse_env.rewards import Confidence, ConfidenceGain, Delayed, Greedy, InformationGain, Reward, Transition
-from glimpse_env.sensors import BankSensor, CropSensor, MapSensor, PixelSensor, Sensor
+from glimpse_env.sensors import BankSensor, Contextual, CropSensor, MapSensor, PixelSensor, Sensor
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ __all__ = [
     "BankSensor",
     "Confidence",
     "ConfidenceGain",
+    "Contextual",
     "CropSensor",
     "Delayed",
     "GlimpseEnv",

@@ -25,7 +25,7 @@ class Agent(nn.Module, ABC):
     """A network that looks, answers and stops; what it remembers goes in and comes out. `architecture` rebuilds it."""
 
     architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse), `classes` and `learned_start`
-    learns_through_location: bool = False  # the class scores' gradient reaches the policy through the `location` that the network is told
+    location_gradient: float = 0.0  # share of the class scores' gradient that reaches the policy through the `location` it is told
 
     @abstractmethod
     def begin(self, rows: int) -> Memory:

@@ -30,6 +30,7 @@ class DeckSizes:
     features: int = 256  # of a patch, where its values are seen through `depth` layers of the network's own
     depth: int = 0  # ReLU layers through which a patch is seen; 0 = its values are features already (of a frozen network)
     dropout: float = 0.0  # share of a patch's features dropped while training
+    location_gradient: float = 1.0  # share of the class scores' gradient that reaches the location deck through the location
     learned_start: bool = True  # glimpse 1 is taken where the context proposes
 
 
@@ -82,19 +83,17 @@ class DoubleDecker(Agent):
     """Classes are told from r1; where to look, first of all from the context, is proposed by r2.
 
     The context begins r2 alone, and nothing leads from r2 to r1 but the location that is looked at: with the locations held fixed the
-    class scores do not depend on the context. The location deck learns from REINFORCE and, through the location that r1 is told
-    (`learns_through_location`), from the class scores.
+    class scores do not depend on the context. The location deck learns from REINFORCE and, through the location that r1 is told, from the
+    class scores (`location_gradient`).
 
     Not stated in the paper, hence ours: ReLU in both decks and on the location features, tanh on the proposed location, and the start of r1
     at zero.
     """
 
-    learns_through_location = True
-
     def __init__(self, architecture: DeckSizes) -> None:
         """Build the modules."""
         super().__init__()
-        self.architecture = architecture
+        self.architecture, self.location_gradient = architecture, architecture.location_gradient
         self.glimpse = Fovea(architecture)
         self.core = Decks(architecture.hidden, self.glimpse.width)
         self.classifier = nn.Linear(architecture.hidden, architecture.classes)

@@ -90,3 +90,34 @@ CLUTTER: dict[str, Any] = {
 }
 
 DATASETS: dict[str, dict[str, Any]] = {"clutter": CLUTTER, "cub": PHOTOGRAPHS, "cars": PHOTOGRAPHS, "dogs": PHOTOGRAPHS}
+
+# Sermanet et al. 2015. Pixels: a patch at high resolution is not resized; the network sees patches through layers of its own.
+SERMANET_PIXELS: dict[str, Any] = {"depth": 2, "sigma_start": 0.3, "sigma_end": 0.1, "policy_weight": 1.0}
+# Photographs: 96 x 96 patches of 512 x 512 images, centres within the middle three quarters (farther out most of a patch is noise).
+SERMANET_PHOTOGRAPHS: dict[str, Any] = {
+    "sensor": "bank",
+    "glimpse_size": 96,
+    "location_range": 0.75,
+    "grid": 5,
+    "epochs": 60,
+    "batch": 100,
+    "samples": 4,
+    "curriculum": 0.0,
+    "reward": "information_gain",
+    "sigma_start": 0.5,
+    "sigma_end": 0.2,
+    "hidden": 512,
+    "dropout": 0.5,
+    "label_smoothing": 0.1,
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.1,
+}
+SERMANET: dict[str, dict[str, Any]] = {
+    "mnist": SERMANET_PIXELS | {"glimpse_size": 7},
+    "clutter": SERMANET_PIXELS | {"glimpse_size": 24, "batch": 128},
+    **dict.fromkeys(("cub", "cars", "dogs"), SERMANET_PHOTOGRAPHS),
+}
+# The sizes that the paper states: GoogLeNet, decks of 4,096 units, three resolutions, three glimpses, left-right reversal.
+PAPER_SIZES: dict[str, Any] = {"backbone": "googlenet", "hidden": 4096, "augment": True, "glimpses": 3}
+PAPER_SERMANET: dict[str, dict[str, Any]] = dict.fromkeys(("cub", "cars", "dogs"), PAPER_SIZES)

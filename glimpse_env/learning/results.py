@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from PIL import Image
 
-from glimpse_env import GlimpseVectorEnv, __version__, render
+from glimpse_env import GlimpseVectorEnv, __version__, foveal, render
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, fixations, plots, registry, setup
 from glimpse_env.learning.agent import Agent
@@ -138,7 +141,14 @@ def draw(
         row["glimpse_histogram"], folder / f"stopping_histogram{suffix}.png", f"{row['agent']} on {row['dataset']}, {row['split']} split"
     )
     plots.accuracy_against_glimpses(row, folder / f"accuracy_against_glimpses{suffix}.png")
-    plots.fixation_paths(episodes(env, looks, saved["dynamic"]), folder / f"fixation_paths{suffix}.png", PER_GROUP)
+    shown = episodes(env, looks, saved["dynamic"])
+    plots.fixation_paths(shown, folder / f"fixation_paths{suffix}.png", PER_GROUP)
+    if not env.sensor.whole_first and env.sensor.pixels[1] and (len(env.sensor.windows) > 1 or env.preset.context):
+        size = math.isqrt(env.sensor.pixels[1] // len(env.sensor.windows))  # to which the windows are resized
+        sheet = Image.fromarray(foveal.sheet([(right, view) for _, right, view in shown], size))
+        buffer = io.BytesIO()
+        sheet.save(buffer, "png")
+        checkpoint.write_bytes(folder / f"foveal_composites{suffix}.png", buffer.getvalue())
 
 
 def episodes(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> list[tuple[int, bool, render.Episode]]:

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import Contextual, GlimpseVectorEnv
 from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.reinforce import gaussian_log_prob
-from glimpse_env.sensors import Contextual
 
 Policy = Literal["learned", "random", "center"]
 # Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
@@ -60,8 +59,8 @@ def collect(
 
     Args:
         env: An environment in AutoresetMode.DISABLED.
-        network: The agent; its state begins afresh. Where it learns through the location, the location it is told carries the gradient of
-            the mean from which it was drawn (the reparametrised sample; straight through a clamp, or the way to a place of a grid).
+        network: The agent; its state begins afresh. With a `location_gradient` the location it is told carries that share of the gradient
+            of the mean from which it was drawn (the reparametrised sample; straight through a clamp, or the way to a place of a grid).
         behaviour: How actions are chosen.
         generator: Source of all randomness of the actions, on the environment's device.
         indices: Images to show; None = the environment's own order. A context is shown beforehand only of given images.
@@ -72,11 +71,11 @@ def collect(
     first, first_log_prob = first_place(mean, rows, behaviour, generator)
     observation, info = env.reset(options=options if first is None else options | {"locations": first})
     labels, active = info["label"], info["valid"]
-    linked = network.learns_through_location and behaviour.policy == "learned"
+    share = network.location_gradient if behaviour.policy == "learned" else 0.0
     steps: list[tuple[Tensor, ...]] = []
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
-            heads, state = network(attached(observation, mean) if linked else observation, state)
+            heads, state = network(attached(observation, mean, share), state)
         mean = heads.mean
         place, log_prob = choose(mean, behaviour, generator)
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
@@ -99,9 +98,11 @@ def context_of(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> 
     return sensor.context(indices) if indices is not None and isinstance(sensor, Contextual) and sensor.shows_context else None
 
 
-def attached(observation: dict[str, Tensor], mean: Float[Tensor, "env 2"] | None) -> dict[str, Tensor]:
-    """Return the observation, its location with the gradient of the mean that it was drawn from; the value stays."""
-    return observation if mean is None else observation | {"location": observation["location"] + (mean - mean.detach())}
+def attached(observation: dict[str, Tensor], mean: Float[Tensor, "env 2"] | None, share: float) -> dict[str, Tensor]:
+    """Return the observation, its location with a share of the gradient of the mean that it was drawn from; the value stays."""
+    if mean is None or not share:
+        return observation
+    return observation | {"location": observation["location"] + share * (mean - mean.detach())}
 
 
 def first_place(

@@ -9,14 +9,13 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor
+from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
 from glimpse_env.backbone import find
 from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.options import Options, Training
-from glimpse_env.presets import Preset
 
 
 def training_environment(options: Training, horizon: int | None = None) -> GlimpseVectorEnv:
