@@ -69,4 +69,9 @@ def resolve(dataset: object, **given: object) -> Preset:
     checks.choice("first_view", preset.first_view, get_args(FirstView))
     checks.choice("initial_location", preset.initial_location, get_args(InitialLocation))
     checks.choice("fill", preset.fill, get_args(Fill))
+    views = preset.grid**2 + (preset.first_view == "image")
+    if preset.sensor == "bank" and preset.max_glimpses > views:
+        raise ValueError(
+            f"max_glimpses={preset.max_glimpses}: a bank of grid={preset.grid} shows {views} views of an image; expected at most as many"
+        )
     return preset

@@ -128,7 +128,15 @@ def test_a_part_of_a_set_shares_the_stored_pixels(images: ImageSet, backbone: Ba
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"scales": (0.5, 1.0)}, {"view_size": 48}, {"first_view": "glimpse"}, {"grid": 1}, {"fill": "noise", "location_range": 1.0}],
+    [
+        {},
+        {"scales": (0.5, 1.0)},
+        {"view_size": 48},
+        {"first_view": "glimpse"},
+        {"grid": 1},
+        {"fill": "noise", "location_range": 1.0},
+        {"fill": "noise", "location_range": 1.0, "scales": (0.5, 1.0, 2.0), "first_view": "glimpse", "context": True},
+    ],
 )
 def test_a_bank_shows_what_crops_at_the_nearest_place_show(images: ImageSet, backbone: Backbone, options: dict) -> None:
     bank = bank_sensor(images, backbone, **({"grid": 3} | options))
@@ -438,6 +446,8 @@ def test_photographs_have_presets_that_need_no_data() -> None:
         ({"sensor": "lidar"}, r"sensor='lidar'.*pixel, crop, map, bank"),
         ({"sensor": "crop", "view_size": 0}, "view_size=0"),
         ({"sensor": "bank", "grid": 0}, "grid=0"),
+        ({"sensor": "bank", "max_glimpses": 6}, "max_glimpses=6: a bank of grid=2 shows 5 views"),
+        ({"sensor": "bank", "first_view": "glimpse", "max_glimpses": 5}, "max_glimpses=5: a bank of grid=2 shows 4 views"),
         ({"sensor": "bank", "grid": 2.5}, "grid=2.5"),
         ({"sensor": "map", "scales": ()}, "scales"),
     ],

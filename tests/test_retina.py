@@ -157,6 +157,13 @@ def test_noise_lies_only_off_the_image_and_is_always_the_same():
     assert not torch.equal(outside[0], outside[1])
 
 
+def test_noise_depends_on_the_image_and_the_place_beside_it_alone():
+    images = pictures(4, 3, 20, 20)
+    wide, narrow = retina.paint(images, 9, "noise").pixels, retina.paint(images, 4, "noise").pixels
+    assert torch.equal(wide[:, :, 5:-5, 5:-5], narrow)
+    assert torch.equal(retina.paint(images[[2, 0]], 9, "noise").pixels, wide[[2, 0]])
+
+
 @pytest.mark.parametrize("fill", ["zero", "reflect", "noise"])
 def test_canvas_knows_its_images_size(fill):
     canvas = retina.paint(pictures(), 3, fill)

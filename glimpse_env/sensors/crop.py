@@ -81,7 +81,7 @@ class CropSensor:
         # On a CPU sorting rows costs nothing, and resizing images that are not shown does.
         self.together = self.view_size == glimpse_size and len(scales) == 1 and backbone.device.type != "cpu"
         size = str(self.view_size)
-        self._contexts = Cached(images, (backbone.features,), self._context_row, "context", backbone, size) if context else None
+        self._contexts = Cached(images, (1, backbone.features), self._context_row, "context", backbone, size) if context else None
 
     @property
     def space(self) -> dict[str, spaces.Space]:
@@ -137,10 +137,10 @@ class CropSensor:
         seen = torch.cat([self._see(self.pictures.wholes(part, self.view_size)) for part in index.split(self.chunk)])
         return seen.repeat(1, self.features // seen.shape[1])
 
-    def _context_row(self, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image feature"]:
+    def _context_row(self, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
         """Compute the context of some images."""
         part = self.of(everything(self.pictures.images).subset(index), self.windows, mirrored)
-        return part.wholes(torch.arange(len(index)))[:, : self.backbone.features]
+        return part.wholes(torch.arange(len(index), device=self.backbone.device))[:, None, : self.backbone.features]
 
     def _mixed(
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
