@@ -30,8 +30,10 @@ def script(*arguments):
         "agents/dtram_reinforce.py",
         "agents/evaluate.py",
         "agents/finetune_backbone.py",
+        "agents/sermanet_rnn.py",
         "benchmarks/photographs.py",
         "benchmarks/sensors.py",
+        "benchmarks/sermanet_grid.py",
     ],
 )
 def test_help_explains_every_option(name):
