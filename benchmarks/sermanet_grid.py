@@ -37,6 +37,7 @@ SETS: dict[str, tuple[Resolution, ...]] = {
     "high+medium": ("high", "medium"),
     "all": ("high", "medium", "low"),
 }
+PHOTOGRAPHS = ("cub", "cars", "dogs")  # beside which the paper's figures are printed
 PAPER = {  # by glimpses, 1 to 3
     "high": (43.5, 48.3, 49.6),
     "medium": (70.1, 72.3, 72.8),
@@ -151,7 +152,7 @@ def cell(options: Grid, name: str, glimpses: int) -> dict[str, Any]:
     """Return the accuracies of a cell by seed, in %."""
     folders = [made(options_of(options, name, glimpses, seed)) for seed in range(options.seeds)]
     accuracies = [100 * json.loads((out / "result.json").read_text())["accuracy"] for out in folders]
-    paper = PAPER[name][glimpses - 1] if glimpses <= len(PAPER[name]) else None
+    paper = PAPER[name][glimpses - 1] if glimpses <= len(PAPER[name]) and options.dataset in PHOTOGRAPHS else None
     alone = [100 * places_alone(out) for out in folders]
     return {"set": name, "glimpses": glimpses, "accuracy": accuracies, "places_alone": alone, "paper": paper}
 
