@@ -65,18 +65,15 @@ class BankSensor:
         self._crop = crop
         if len(self.windows) > 1:
             log.info("bank: one table for each window, %s pixels wide", ", ".join(map(str, self.windows)))
-        off = "noise of each image" if fill == "noise" else fill
-        self._tables = [
-            Cached(
-                images,
-                (1 + grid**2, backbone.features),
-                functools.partial(self._row, window),
-                "bank",
-                backbone,
-                f"{glimpse_size} {crop.view_size} {(window,)} {crop.reach:.9g} {off} {grid}",
-            )
-            for window in self.windows
-        ]
+        self._tables = [self._opened(images, window) for window in self.windows]
+
+    def _opened(self, images: ImageSet, window: int) -> Cached:
+        """Open or build the table of one scale."""
+        crop, off = self._crop, self._crop.pictures.fill
+        off = "noise of each image" if off == "noise" else off
+        recipe = f"{crop.size} {crop.view_size} {(window,)} {crop.reach:.9g} {off} {self.grid}"
+        shape = (1 + self.grid**2, crop.backbone.features)
+        return Cached(images, shape, functools.partial(self._row, window), "bank", crop.backbone, recipe)
 
     def _row(self, window: int, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image cell feature"]:
         """Compute the features of some images at one scale: the whole, then cell by cell."""
