@@ -91,6 +91,7 @@ def describe(agent: str, options: Options, env: GlimpseVectorEnv, network: Agent
         "network_name": registry.name_of(network),
         "architecture": asdict(network.architecture),
         "environment": look,
+        "classes": list(env.images.classes),
         "weights_sha256": setup.weights_hash(look),
         "command": checkpoint.command(),
     }
