@@ -8,9 +8,11 @@ from typing import Any
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.views import AveragedViews, ViewsArchitecture
 
 NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
+    "views": (ViewsArchitecture, AveragedViews),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +54,7 @@ def write(
         "options": saved["options"],
         "precision": saved["precision"],
     }
-    row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"]["learned_start"])
+    row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"].get("learned_start", False))
     end = suffix(saved, split, dataset)
     checkpoint.write_json(path.parent / f"result{end}.json", row)
     evaluation.save(looks, path.parent / f"looks{end}.npz")
@@ -112,7 +111,7 @@ def trajectories(
     for split in splits:
         end = suffix(saved, split)
         row, looks = path.parent / f"result{end}.json", path.parent / f"looks{end}.npz"
-        if row.is_file() and looks.is_file() and json.loads(row.read_text())["train_seconds"] == round(saved["progress"]["seconds"], 1):
+        if row.is_file() and looks.is_file() and checkpoint.read_json(row)["train_seconds"] == round(saved["progress"]["seconds"], 1):
             return evaluation.saved(looks)
     write(path, splits[-1], root=root, device=device, weights=weights)
     return evaluation.saved(path.parent / f"looks{suffix(saved, splits[-1])}.npz")
