@@ -77,7 +77,7 @@ class AveragedViews(Agent):
         """Return the scores of each row's view: of the whole image, or of the window whose turn it is."""
         a = self.architecture
         parts = self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1))
-        window = (taken - 1 - a.whole_first) % a.windows
+        window = (taken - 1 - int(a.whole_first)) % a.windows
         if not a.whole_first:
             read = [classifier(parts[:, place]) for place, classifier in enumerate(self.classifiers)]
         else:  # the first view is repeated for every window
