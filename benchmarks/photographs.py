@@ -13,7 +13,7 @@ was fine-tuned without that fold). The oracles are not agents: one knows the obj
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import tyro
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, setup, terminal
+from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, terminal
 from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
@@ -95,14 +95,9 @@ def folder(options: Photographs, row: str, seed: int) -> Path:
 
 def made(options: Photographs, row: str, seed: int) -> Path:
     """Return the folder of a finished run, training it if it is not there."""
-    chosen, out = options_of(options, row, seed), folder(options, row, seed)
-    if (out / "checkpoint.pt").is_file():
-        saved = checkpoint.load(out / "checkpoint.pt")
-        if checkpoint.different(saved["options"], checkpoint.plain(chosen)):
-            raise ValueError(f"{out} holds a run with other options: give another --out, or remove it")
-        setup.check_weights(saved, saved["environment"], out)
-        chosen = replace(chosen, resume=True)
-    if (out / "result.json").is_file():
+    out = folder(options, row, seed)
+    chosen, finished = run.again(options_of(options, row, seed), out)
+    if finished:
         return out
     if not isinstance(chosen, StopOptions):
         run.execute("ram_reinforce", chosen, lambda network, horizon: [lambda: look_stage(chosen, network, horizon)])

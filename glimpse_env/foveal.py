@@ -84,7 +84,7 @@ def caption(episode: render.Episode, right: bool) -> str:
     """Return the answer, and the truth where it is another."""
     shares = episode.probabilities
     answer = "no answer" if shares is None else render.clean(episode.classes[int(np.argmax(shares))])
-    known = answer if right else f"{answer} (is {render.clean(episode.classes[episode.label])})"
+    known = answer if right or episode.label is None else f"{answer} (is {render.clean(episode.classes[episode.label])})"
     return render.shorten(known, 2 * TILE, 12)
 
 

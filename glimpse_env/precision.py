@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from typing import Literal
 
 import torch
+
+REPEATS = 6  # turns of the measurement
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -28,15 +31,22 @@ def named(precision: Precision, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def fastest_precision(device: torch.device) -> torch.dtype:
-    """Return the type in which this device multiplies matrices faster: bfloat16 must win clearly."""
-    seconds = {}
+    """Return the type in which this device multiplies matrices faster: bfloat16 must win clearly.
+
+    On a CPU, time spent by this process counts, not time that passes, and the types take turns: what else the machine does must not change
+    the answer, since tables of features are named after it.
+    """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     generator = torch.Generator(device).manual_seed(0)  # its own: a measurement must not change what the program draws
-    for kind in (torch.float32, torch.bfloat16):
-        left, right = (torch.randn(1024, 512, device=device, dtype=kind, generator=generator) for _ in range(2))
-        for repeat in range(4):
-            start = time.perf_counter()
+    left, right = (torch.randn(1024, 512, device=device, generator=generator) for _ in range(2))
+    seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
+    for repeat in range(REPEATS):
+        for kind in seconds:
+            moving, still = left.to(kind), right.to(kind)
+            start = clock()
             for _ in range(5):
-                left = (left @ right.T @ right).clamp(-1, 1)
-            left.sum().item()  # waits for the device
-            seconds[kind] = min(seconds.get(kind, 1e9) if repeat > 1 else 1e9, time.perf_counter() - start)
+                moving = (moving @ still.T @ still).clamp(-1, 1)
+            moving.sum().item()  # waits for the device
+            if repeat:  # the first turn warms up
+                seconds[kind] = min(seconds[kind], clock() - start)
     return torch.bfloat16 if seconds[torch.bfloat16] < 0.7 * seconds[torch.float32] else torch.float32

@@ -36,7 +36,7 @@ class Episode:
     whole_first: bool  # glimpse 1 was the whole image
     prediction: Float[np.ndarray, " class"] | None  # scores of the last answer, divided by their sum here; None = no answer yet
     classes: tuple[str, ...]
-    label: int
+    label: int | None  # None = nobody knows it
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
@@ -44,7 +44,7 @@ class Episode:
             raise ValueError(f"image: expected uint8 (channel, height, width), got {self.image.dtype} {tuple(self.image.shape)}")
         if np.ndim(self.path) != 2 or np.shape(self.path)[1] != 2 or len(self.path) == 0:
             raise ValueError(f"path: expected (glimpses, 2) with at least one glimpse, got {np.shape(self.path)}")
-        if not 0 <= self.label < len(self.classes):
+        if self.label is not None and not 0 <= self.label < len(self.classes):
             raise ValueError(f"label={self.label}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes")
         if self.prediction is not None and np.shape(self.prediction) != (len(self.classes),):
             raise ValueError(f"prediction: expected shape ({len(self.classes)},), got {np.shape(self.prediction)}")
@@ -136,11 +136,14 @@ def number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colo
 
 
 def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -> None:
-    """Draw one bar a class (the most probable ones where there are many), the true class named on top and marked."""
+    """Draw one bar a class (the most probable ones where there are many), the true class - if not known, the answer - named on top."""
     shares = episode.probabilities
     count = len(episode.path)
     pen.text((left, top + 10), f"{count} glimpse{'s' * (count > 1)}", INK, font(13))
-    pen.text((left, top + 28), shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13), TRUE_BAR, font(13))
+    if episode.label is not None:
+        pen.text((left, top + 28), shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13), TRUE_BAR, font(13))
+    elif shares is not None:
+        pen.text((left, top + 28), shorten(f"answer: {clean(episode.classes[int(shares.argmax())])}", PANEL - 24, 13), INK, font(13))
     longest = clean(max(episode.classes, key=len))
     start, end = left + 20 + round(min(104, font(12).getlength(longest))), left + PANEL - 68
     for row, index in enumerate(shown(episode)):
@@ -166,7 +169,7 @@ def shown(episode: Episode) -> list[int]:
     shares = episode.probabilities
     order = list(range(len(episode.classes))) if shares is None else np.argsort(-shares, kind="stable").tolist()
     first = order[:BARS]
-    return first if episode.label in first else [*first[:-1], episode.label]
+    return first if episode.label is None or episode.label in first else [*first[:-1], episode.label]
 
 
 def clean(name: str) -> str:

@@ -166,3 +166,12 @@ def test_drawing_a_digit_is_fast_and_leaves_the_episode_alone() -> None:
     assert min(times) < 0.010
     for now, then in zip((image, path, prediction), before, strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(then))
+
+
+def test_without_a_true_class_the_answer_is_named_and_no_bar_is_marked() -> None:
+    shares = np.full(10, 0.05)
+    shares[7] = 0.55
+    known, unknown = (render.draw(episode(prediction=shares, label=label)) for label in (7, None))
+    green = [(picture == render.TRUE_BAR).all(2).any() for picture in (known, unknown)]
+    assert green == [True, False]
+    assert render.shown(episode(classes=tuple(map(str, range(12))), prediction=np.eye(12)[11], label=None))[0] == 11

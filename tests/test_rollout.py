@@ -1,14 +1,17 @@
 """Rollouts and evaluation: one rectangle, exact log-probabilities, and every stopping rule from one trajectory."""
 
+import math
+
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import Delayed, GlimpseVectorEnv
-from glimpse_env.learning import evaluation, objectives, reinforce
+from glimpse_env import Delayed, GlimpseVectorEnv, rewards, sensors
+from glimpse_env.learning import evaluation, fixed, objectives, reinforce
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.rollout import Behaviour, collect
+from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +145,61 @@ def test_a_guide_chooses_every_place_but_the_first(env, agent):
     looks = evaluation.look(env, agent, 3, guide=guide)
     assert torch.allclose(looks.locations[1], places / 2)
     assert torch.allclose(looks.locations[2], places / 3)
+
+
+@pytest.mark.parametrize("order", ["grid", "raster"])
+@pytest.mark.parametrize("grid", [1, 2, 3, 5, 6])
+def test_a_path_visits_every_place_of_the_grid_once(order, grid):
+    places = fixed.path(order, grid, torch.device("cpu"))
+    assert sorted(map(tuple, places.tolist())) == sorted(map(tuple, sensors.lattice(grid, torch.device("cpu")).tolist()))
+    assert fixed.path(order, grid, torch.device("cpu")) is places  # made once: a step only reads it
+
+
+def test_raster_reads_row_by_row_and_grid_spreads_out():
+    assert fixed.path("raster", 3, torch.device("cpu"))[:4].tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 0]]
+    places = fixed.path("grid", 3, torch.device("cpu"))
+    assert places[0].tolist() == [0, 0]
+    assert places[1:5].abs().min() == 1  # the corners
+    apart = [torch.cdist(places[:n], places[n : n + 1]).min().item() for n in range(1, 9)]
+    assert apart == sorted(apart, reverse=True)  # no later place is farther from the earlier ones
+
+
+@pytest.mark.parametrize("policy", ["grid", "raster"])
+def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy):
+    looks = evaluation.look(evaluation.environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"), agent, 7, policy=policy)
+    expected = fixed.path(policy, 3, torch.device("cpu"))[:7]
+    assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
+    rollout = rolled(env, agent, policy=policy)
+    sum(objectives.looking(2, True, 1.0)(rollout).values()).backward()
+    assert agent.locator.weight.grad is None
+
+
+def test_where_the_first_view_is_the_whole_image_the_path_begins_after_it(make):
+    env = make(23, first_view="image", grid=2, max_glimpses=5, autoreset_mode=AutoresetMode.DISABLED)
+    network = RecurrentAttention(Architecture(glimpse=16, classes=5, horizon=5, hidden=8, features=8))
+    looks = evaluation.look(env, network, 5, policy="raster")
+    assert looks.locations[1:, 0].tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
+    with pytest.raises(ValueError, match="--policy grid: 5 glimpses after the first view, but the grid has 2 x 2 = 4 places"):
+        evaluation.look(env, network, 6, policy="grid")
+
+
+@pytest.mark.parametrize("reward", ["information_gain", "confidence_gain"])
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agent, reward, dynamic):
+    """They telescope: a whole episode pays what its last answer gained over chance, and the stages hand them to the environment."""
+    options = StopOptions(reward=reward, epochs=1, gamma=0.9)
+    stage = stop_stage(options, agent, 7) if dynamic else look_stage(options, agent, 7)
+    assert stage.reward == rewards.make(reward)
+    env.reset(seed=0)
+    agent.requires_grad_(True)
+    kept, env.reward = env.reward, stage.reward
+    rollout = collect(env, agent, Behaviour(7, sigma=0.1, stop="sample" if dynamic else "never"), torch.Generator().manual_seed(1))
+    env.reward = kept
+    last = rollout.active.sum(0) - 1
+    log_p = rollout.logits.log_softmax(2).gather(2, rollout.labels.expand(7, -1)[..., None]).squeeze(2).gather(0, last[None])[0]
+    gained = log_p + math.log(10) if reward == "information_gain" else log_p.exp() - 0.1
+    assert torch.allclose(rollout.rewards.sum(0), gained.detach(), atol=1e-4)
+    losses = stage.losses(rollout)
+    sum(losses.values()).backward()
+    learned = agent.stopper[2].weight if dynamic else agent.locator.weight
+    assert learned.grad.abs().sum() > 0

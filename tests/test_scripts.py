@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import stopping, summary
+from benchmarks import stopping, summary, table7
 from glimpse_env.learning import evaluation, intervals
 
 ROOT = Path(__file__).parent.parent
@@ -27,13 +27,16 @@ def script(*arguments):
 @pytest.mark.parametrize(
     "name",
     [
+        "agents/baselines.py",
         "agents/dtram_reinforce.py",
         "agents/evaluate.py",
         "agents/finetune_backbone.py",
+        "agents/predict.py",
         "agents/sermanet_rnn.py",
         "benchmarks/photographs.py",
         "benchmarks/sensors.py",
         "benchmarks/sermanet_grid.py",
+        "benchmarks/table7.py",
     ],
 )
 def test_help_explains_every_option(name):
@@ -71,6 +74,25 @@ def test_rule_is_linear_between_thresholds():
     assert stopping.rule_at(found, 1.75).tolist() == [1, 0.5, 1, 0]
     with pytest.raises(SystemExit, match="outside the rule's curve"):
         stopping.rule_at(found, 1.2)
+
+
+def test_table7_compares_with_blind_rivals_at_equal_glimpses():
+    found = looks()
+    sure, last = table7.rows_of(found, False, (0.9, 1.0))
+    assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (3.6, 81.3))
+    # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.
+    assert sure["random_stop"]["accuracy"] == sure["fixed_number"]["accuracy"] == 50
+    assert last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
+    assert "learned" in table7.line(table7.rows_of(found, True, ())[0])
+
+
+def test_random_stop_is_the_mean_of_shuffled_stops():
+    found, generator = looks(), torch.Generator().manual_seed(0)
+    when = torch.tensor([0, 1, 1, 1])
+    draws = [found.at(when[torch.randperm(4, generator=generator)])[0] for _ in range(2000)]
+    assert evaluation.random_stop(found, when).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
+    assert evaluation.summary(found, dynamic=False)["random_stop_accuracy"] == 0.75
+    assert [evaluation.fixed_number(found, glimpses).tolist() for glimpses in (1, 1.5, 2)] == [[1, 0, 0, 0], [1, 0.5, 0.5, 0], [1, 1, 1, 0]]
 
 
 def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):

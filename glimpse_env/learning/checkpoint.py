@@ -36,6 +36,11 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
     write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
 
 
+def read_json(source: Path) -> dict[str, Any]:
+    """Read a JSON file that `write_json` wrote."""
+    return json.loads(source.read_text())
+
+
 def write_torch(target: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values as a torch file atomically."""
     buffer = io.BytesIO()

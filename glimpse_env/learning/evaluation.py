@@ -109,6 +109,22 @@ def threshold_stops(looks: Looks, threshold: float) -> Int64[Tensor, " image"]:
     return first(looks.confidence > threshold)
 
 
+def random_stop(looks: Looks, when: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
+    """Return how often each image's answer is right if the steps `when` are dealt out to the images at random: the mean of all such draws.
+
+    A random stop of the same mean number of glimpses, even of the same histogram: what a rule must beat to be worth asking.
+    """
+    shares = torch.bincount(when, minlength=len(looks.answers)) / len(when)
+    return (shares[:, None] * looks.correct).sum(0)
+
+
+def fixed_number(looks: Looks, glimpses: float) -> Float[Tensor, " image"]:
+    """Return how often each image's answer is right after a fixed number of glimpses; between two numbers, images mix them."""
+    low = min(max(math.floor(glimpses), 1), len(looks.answers))
+    high = min(low + 1, len(looks.answers))
+    return torch.lerp(looks.correct[low - 1].float(), looks.correct[high - 1].float(), glimpses - low if high > low else 0.0)
+
+
 def answered(looks: Looks, dynamic: bool) -> Int64[Tensor, " image"]:
     """Return the step (from 0) at which each image is answered: by the stop head (`dynamic`), or the last."""
     return learned_stops(looks) if dynamic else torch.full_like(looks.labels, len(looks.answers) - 1)
@@ -127,6 +143,7 @@ def summary(looks: Looks, dynamic: bool, thresholds: Sequence[float] = THRESHOLD
         "images": len(when),
         "accuracy": accuracy,
         "mean_glimpses": glimpses,
+        "random_stop_accuracy": random_stop(looks, when).mean().item(),
         "glimpse_histogram": torch.bincount(when, minlength=time).tolist(),
         "per_step_accuracy": looks.correct.float().mean(1).tolist(),
         "threshold_curve": curve,

@@ -49,7 +49,7 @@ class View:
     location_range: float | None = None
     """Where location +-1 lies, as a share of the half image."""
     grid: int | None = None
-    """Places a side of the bank sensor."""
+    """Places a side of the bank sensor, and of --policy grid and raster."""
     glimpses: int | None = None
     """Glimpses at most (T)."""
 
@@ -88,7 +88,8 @@ class Training(View):
     augment: bool = True
     """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
     policy: Policy = "learned"
-    """Where to look: learned; or, to compare with, random places or always the centre."""
+    """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
+    order that spreads out (grid) or row by row (raster)."""
     reward: RewardName = "confidence"
     """What the location policy is paid: p(label) at every later glimpse, its gain, the drop in loss, FCAN's greedy reward, or the
     papers' 0/1 at the end."""

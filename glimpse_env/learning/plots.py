@@ -131,7 +131,7 @@ def thumbnail(axes: Axes, episode: render.Episode, right: bool) -> None:
         spine.set(color=GREEN if right else RED, linewidth=2.5, linestyle="-" if right else (0, (3, 1.5)), capstyle="butt")
     shares = episode.probabilities
     answer = "no answer" if shares is None else episode.classes[int(np.argmax(shares))]
-    title = answer if right else f"{answer} (is {episode.classes[episode.label]})"
+    title = answer if right or episode.label is None else f"{answer} (is {episode.classes[episode.label]})"
     axes.set_title(title if len(title) <= 22 else title[:21] + "…", fontsize=8, color=GREEN if right else RED, pad=3, parse_math=False)
 
 

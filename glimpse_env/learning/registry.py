@@ -9,10 +9,12 @@ from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.views import AveragedViews, ViewsArchitecture
 
 NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
     "double_decker": (DeckSizes, DoubleDecker),
+    "views": (ViewsArchitecture, AveragedViews),
 }
 
 

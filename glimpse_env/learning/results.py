@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def write(
         "options": saved["options"],
         "precision": saved["precision"],
     }
-    row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"]["learned_start"])
+    row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"].get("learned_start", False))
     end = suffix(saved, split, dataset)
     checkpoint.write_json(path.parent / f"result{end}.json", row)
     evaluation.save(looks, path.parent / f"looks{end}.npz")
@@ -101,6 +101,23 @@ def looked(
     check_fit(env, network, path)
     policy = saved["options"].get("policy", "learned")
     return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
+
+
+def trajectories(
+    path: Path, splits: Sequence[str], root: str | None = None, device: str | None = None, weights: str | None = None
+) -> evaluation.Looks:
+    """Return every image's trajectory on one of these splits: as an earlier evaluation of this checkpoint left it, else on the last one.
+
+    An evaluation is this checkpoint's if it was made after as many seconds of training; another one is made anew, and kept beside it.
+    """
+    saved = checkpoint.load(path)
+    for split in splits:
+        end = suffix(saved, split)
+        row, looks = path.parent / f"result{end}.json", path.parent / f"looks{end}.npz"
+        if row.is_file() and looks.is_file() and checkpoint.read_json(row)["train_seconds"] == round(saved["progress"]["seconds"], 1):
+            return evaluation.saved(looks)
+    write(path, splits[-1], root=root, device=device, weights=weights)
+    return evaluation.saved(path.parent / f"looks{suffix(saved, splits[-1])}.npz")
 
 
 def check_fit(env: GlimpseVectorEnv, network: Agent, path: Path) -> None:

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
+from glimpse_env.learning import fixed
 from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
-Policy = Literal["learned", "random", "center"]
+Policy = Literal["learned", "random", "center", "grid", "raster"]
 # Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
 Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 
@@ -26,7 +27,8 @@ class Behaviour:
     steps: int  # glimpses at most; the last one is answered whatever the stop head says
     sigma: float = 0.0  # standard deviation of the location policy in units of location; 0 = its mean
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
-    policy: Policy = "learned"  # where to look: the Gaussian policy, or without learning uniformly at random or always at the centre
+    policy: Policy = "learned"  # where to look: the Gaussian policy, or without learning uniformly at random, always at the centre, or at
+    # the environment's grid of places, spread out ("grid") or row by row ("raster")
     guide: Guide | None = None  # chooses instead (needs `indices`)
 
 
@@ -65,10 +67,16 @@ def collect(
         generator: Source of all randomness of the actions, on the environment's device.
         indices: Images to show; None = the environment's own order. A context is shown beforehand only of given images.
         precision: Autocast type of the network's matrix products.
+
+    Raises:
+        ValueError: The policy looks at the places of a grid, and there are fewer of them than glimpses.
     """
     rows, options = env.num_envs, {} if indices is None else {"indices": indices}
     state, mean = network.start(rows, context_of(env, indices))
     first, first_log_prob = first_place(mean, rows, behaviour, generator)
+    places = fixed_places(env, behaviour)
+    if places is not None and not env.sensor.whole_first:
+        first = places[0].expand(rows, 2)
     observation, info = env.reset(options=options if first is None else options | {"locations": first})
     labels, active = info["label"], info["valid"]
     share = network.location_gradient if behaviour.policy == "learned" else 0.0
@@ -78,6 +86,8 @@ def collect(
             heads, state = network(attached(observation, mean, share), state)
         mean = heads.mean
         place, log_prob = choose(mean, behaviour, generator)
+        if places is not None and t < behaviour.steps:
+            place = places[t - env.sensor.whole_first].expand(rows, 2)
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
             place = behaviour.guide(state, indices, t + 1)
         stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
@@ -105,6 +115,14 @@ def attached(observation: dict[str, Tensor], mean: Float[Tensor, "env 2"] | None
     return observation | {"location": observation["location"] + share * (mean - mean.detach())}
 
 
+def fixed_places(env: GlimpseVectorEnv, behaviour: Behaviour) -> Float[Tensor, "cell 2"] | None:
+    """Return the places of a policy that has them beforehand, in the order in which they are looked at; else None."""
+    if behaviour.policy not in ("grid", "raster"):
+        return None
+    fixed.check(behaviour.policy, behaviour.steps, env.preset.grid, env.sensor.whole_first)
+    return fixed.path(behaviour.policy, env.preset.grid, env.device)
+
+
 def first_place(
     mean: Float[Tensor, "env 2"] | None, rows: int, behaviour: Behaviour, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
@@ -120,7 +138,7 @@ def choose(
     """Return where to look next and the log-probability of that choice; 0 where nothing was drawn from the learned policy."""
     if behaviour.policy == "random":
         return torch.rand(mean.shape, generator=generator, device=mean.device) * 2 - 1, torch.zeros_like(mean[:, 0])
-    if behaviour.policy == "center":
+    if behaviour.policy != "learned":  # the centre; places of a grid are put in its stead
         return torch.zeros_like(mean), torch.zeros_like(mean[:, 0])
     place = draw(mean, behaviour.sigma, generator)
     return place, gaussian_log_prob(place, mean, behaviour.sigma) if behaviour.sigma else torch.zeros_like(mean[:, 0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -92,6 +92,7 @@ def describe(agent: str, options: Training, env: GlimpseVectorEnv, network: Agen
         "network_name": registry.name_of(network),
         "architecture": asdict(network.architecture),
         "environment": look,
+        "classes": list(env.images.classes),
         "weights_sha256": setup.weights_hash(look),
         "command": checkpoint.command(),
     }
@@ -127,6 +128,22 @@ def resumable(path: Path, agent: str, options: Training) -> dict[str, Any]:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     checkpoint.check_same(path, saved["options"], checkpoint.plain(options))
     return saved
+
+
+def again(options: Options, out: Path) -> tuple[Options, bool]:
+    """Return the options with which a run is begun or gone on with, and whether it is finished already.
+
+    Raises:
+        ValueError: The folder holds a run with other options, or one on other weights.
+    """
+    target = out / "checkpoint.pt"
+    if not target.is_file():
+        return options, False
+    saved = checkpoint.load(target)
+    if names := checkpoint.different(saved["options"], checkpoint.plain(options)):
+        raise ValueError(f"{out} holds a run with another --{names[0].replace('_', '-')}: give another --out, or remove it")
+    setup.check_weights(saved, saved["environment"], out)
+    return replace(options, resume=True), (out / "result.json").is_file()
 
 
 def validation(env: GlimpseVectorEnv, network: Agent, steps: int, precision: torch.dtype, policy: Policy) -> dict[str, float]:

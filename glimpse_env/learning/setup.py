@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
 from glimpse_env.backbone import find
+from glimpse_env.learning import fixed
 from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import glimpse_values
@@ -38,6 +39,7 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     )
     if options.augment and not isinstance(env.sensor, PixelSensor | Mirrors):
         raise ValueError(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
+    fixed.check(options.policy, env.preset.max_glimpses, env.preset.grid, env.sensor.whole_first)
     if len(env.images) < options.batch:
         raise ValueError(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
     return env

@@ -14,11 +14,23 @@ from glimpse_env import checks, retina
 from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import FirstView
-from glimpse_env.sensors.base import vector
+from glimpse_env.sensors.base import Contextual, Sensor, vector
 from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.crop import CHUNK, CropSensor
 
 log = logging.getLogger("glimpse_env")
+
+
+def lattice(grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
+    """Return `grid` x `grid` places from -1 to 1 (one: the centre) in reading order: cell = row * grid + column."""
+    line = torch.linspace(-1, 1, grid, device=device) if grid > 1 else torch.zeros(1, device=device)
+    return torch.stack((line.repeat(grid), line.repeat_interleave(grid)), 1)
+
+
+def nearest(location: Float[Tensor, "env 2"], grid: int) -> Int64[Tensor, " env"]:
+    """Return the cell of a lattice that is nearest to each location."""
+    steps = ((location.clamp(-1, 1) + 1) * ((grid - 1) / 2)).round().long()
+    return steps[:, 0].add(steps[:, 1], alpha=grid)
 
 
 class BankSensor:
@@ -60,8 +72,7 @@ class BankSensor:
         if context:
             self.pixels = (crop.pixels[0] + crop.view_size**2, crop.pixels[1])
             self.flops = (crop.flops[0] + backbone.flops(crop.view_size, crop.view_size), crop.flops[1])
-        line = torch.linspace(-1, 1, grid, device=backbone.device) if grid > 1 else torch.zeros(1, device=backbone.device)
-        self.places = torch.stack((line.repeat(grid), line.repeat_interleave(grid)), 1)  # (cell, 2): cell = row * grid + column
+        self.places = lattice(grid, backbone.device)
         self._crop = crop
         if len(self.windows) > 1:
             log.info("bank: one table for each window, %s pixels wide", ", ".join(map(str, self.windows)))
@@ -97,8 +108,7 @@ class BankSensor:
 
     def nearest(self, location: Float[Tensor, "env 2"]) -> Int64[Tensor, " env"]:
         """Return the cell of the grid that is nearest to each location."""
-        steps = ((location.clamp(-1, 1) + 1) * ((self.grid - 1) / 2)).round().long()
-        return steps[:, 0].add(steps[:, 1], alpha=self.grid)
+        return nearest(location, self.grid)
 
     def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
         """Return {"glimpse": ..., "location": the place looked at} and, if wanted, "context".
@@ -118,3 +128,35 @@ class BankSensor:
     def context(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env feature"]:
         """Return the features of the whole images."""
         return self._tables[0].at(index, torch.zeros_like(index))
+
+
+class OnGrid:
+    """What a BankSensor shows, without the bank: another sensor, looking at the places of the lattice only.
+
+    For images that are looked at once, where computing every place in advance would be a waste.
+    """
+
+    def __init__(self, sensor: Sensor, grid: int) -> None:
+        """Take the sensor that looks, and the places a side."""
+        checks.count("grid", grid)
+        self.sensor, self.grid = sensor, grid
+        self.reach, self.windows, self.whole_first = sensor.reach, sensor.windows, sensor.whole_first
+        self.pixels, self.flops = sensor.pixels, sensor.flops
+        self.shows_context = isinstance(sensor, Contextual) and sensor.shows_context
+
+    @property
+    def space(self) -> dict[str, spaces.Space]:
+        """Observation entries of one row, besides the `location`."""
+        return self.sensor.space
+
+    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
+        """Return what the sensor sees at the nearest place of the lattice, and that place; the first view is where it is."""
+        place = lattice(self.grid, location.device).index_select(0, nearest(location, self.grid))
+        if self.whole_first:
+            place = torch.where((step > 1)[:, None], place, location)
+        return self.sensor.observe(index, place, step) | {"location": place}
+
+    def context(self, index: Int64[Tensor, " env"]) -> Tensor:
+        """Return the context that the sensor shows."""
+        assert isinstance(self.sensor, Contextual)
+        return self.sensor.context(index)

@@ -1,0 +1,137 @@
+"""What agents that learn where to look must beat: linear classifiers on separate views at places that nobody learned, scores averaged.
+
+    python agents/baselines.py --dataset cub --sensor bank --weights runs/finetune_backbone-cub-0/weights.pth --rows one-view random centre
+    python agents/baselines.py --dataset cub --sensor map --glimpse-size 128 --seeds 5        # every row of the table
+
+| row | views (FCAN, Table 2, has the first and the last two) |
+|---|---|
+| one-view | the first view alone |
+| random, centre | it, and glimpses at random places, or always at the centre |
+| grid, raster | at the places of a fixed grid (--grid a side), in an order that spreads out, or row by row |
+| multi-view | the whole image and a crop of each of the sizes --parts, at random places |
+| rigid | the whole image and a crop of each of the sizes --parts, at the centre |
+
+One classifier for the whole image and one for each window size, on pixels or on the features of the frozen network that the sensor runs; no
+recurrent core. The same environment, metric and files as every agent (result.json, looks.npz; evaluate.py and predict.py take the
+checkpoints). Finished runs are found again. Deviations from FCAN: the network is frozen, one for all views. The same places with a
+recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/table7.py.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from glimpse_env.learning import checkpoint, intervals, results, run, terminal, views
+from glimpse_env.learning.options import Options, View
+from glimpse_env.presets import resolve
+
+PARTS: dict[str, Any] = {"first_view": "image"}  # rows of FCAN's Table 2: the whole image, then one crop of each size
+ROWS: dict[str, dict[str, Any]] = {
+    "one-view": {"glimpses": 1, "policy": "center"},
+    "random": {"policy": "random"},
+    "centre": {"policy": "center"},
+    "grid": {"policy": "grid"},
+    "raster": {"policy": "raster"},
+    "multi-view": {"policy": "random", **PARTS},
+    "rigid": {"policy": "center", **PARTS},
+}
+
+
+@dataclass(frozen=True)
+class Baselines(View):
+    """Options of `baselines.py`."""
+
+    rows: tuple[str, ...] = tuple(ROWS)
+    """Rows to make."""
+    seeds: int = 3
+    """Runs per row."""
+    parts: tuple[float, ...] = (0.25, 0.5)
+    """Sides of the crops of multi-view and rigid, as shares of the image's (FCAN: 4 and 8 of 16 cells). A bank of its own is computed for
+    them; with --sensor map they cost nothing."""
+    epochs: int = 40
+    """Passes over the training images."""
+    batch: int = 100
+    """Images per update."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW; it falls linearly."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of the matrices."""
+    dropout: float = 0.5
+    """Share of a view's values that is dropped while training."""
+    label_smoothing: float = 0.1
+    """Share of the target of the cross-entropy that is spread over all classes."""
+    augment: bool = False
+    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    out: Path = Path("runs/baselines")
+    """Folder of the runs."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+    json: Path | None = None
+    """Also write the table here."""
+
+
+def options_of(options: Baselines, row: str, seed: int) -> Options:
+    """Return the options of one run."""
+    shared = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name in Baselines.__dataclass_fields__}
+    own = ROWS[row] | (windows(options) if "first_view" in ROWS[row] else {})
+    same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0}
+    return Options(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
+
+
+def folder(options: Baselines, row: str, seed: int) -> Path:
+    """Return where a run lies."""
+    return options.out / checkpoint.run_name(row, options.dataset, options.split, seed)
+
+
+def windows(options: Baselines) -> dict[str, Any]:
+    """Return the options that make a glimpse of windows of the sizes `parts`, all inside the image, and one glimpse for each."""
+    preset = resolve(options.dataset, image_size=options.image_size, glimpse_size=options.glimpse_size)
+    side = preset.image_size
+    if side is None:
+        raise ValueError(f"--parts are shares of the image's side: give --image-size for --dataset {options.dataset}")
+    if not options.parts or not all(0 < part <= 1 for part in options.parts):
+        raise ValueError(f"--parts {' '.join(map(str, options.parts))}: expected at least one share of the image's side, in (0, 1]")
+    size = preset.glimpse_size or max(1, side // 4)
+    inside = 1 - max(options.parts) if options.location_range is None else options.location_range
+    scales = tuple(part * side / size for part in options.parts)
+    return {"scales": scales, "location_range": inside, "glimpses": 1 + len(options.parts)}
+
+
+def made(options: Baselines, row: str, seed: int) -> dict[str, Any]:
+    """Return the result of a run, training it if it is not there."""
+    out = folder(options, row, seed)
+    chosen, finished = run.again(options_of(options, row, seed), out)
+    if finished:
+        return checkpoint.read_json(out / "result.json")
+    plan: run.Plan = lambda network, horizon: [lambda: views.stage(chosen, network, horizon)]  # noqa: E731
+    return run.execute(f"baseline-{row}", chosen, plan, build=lambda env: views.build(env, options.dropout))
+
+
+def main(options: Baselines) -> None:
+    """Make every run, then print and write the table."""
+    torch.set_num_threads(options.threads)
+    if unknown := [row for row in options.rows if row not in ROWS]:
+        raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
+    for row in options.rows:  # what cannot be made is said before anything is trained
+        options_of(options, row, 0)
+    found = {row: [made(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
+    print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
+    for row, runs in found.items():
+        accuracy = intervals.over_runs([100 * result["accuracy"] for result in runs])
+        print(f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}")
+    if options.json is not None:
+        told = {"command": checkpoint.command(), "versions": results.versions()}
+        checkpoint.write_json(options.json, told | {"rows": found})
+
+
+if __name__ == "__main__":
+    with terminal.foreseen("baselines.py"):
+        main(tyro.cli(Baselines, description=__doc__))

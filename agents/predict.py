@@ -1,0 +1,167 @@
+"""What a trained agent says of your own images: class, probability, glimpses taken, and a picture of where it looked.
+
+    python agents/predict.py runs/dtram_reinforce-cub-0/checkpoint.pt bird.jpg holidays/
+    python agents/predict.py runs/ram_reinforce-mnist-0/checkpoint.pt digits/ --budget 1.8 --json answers.json
+
+Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, turned by EXIF); folders are searched at any depth,
+and what is no image in them is named and passed over. Images are resized as the agent's data set resizes its own: cub, cars and dogs are
+stretched to a square; of all others the central square is kept, and made grey for mnist and clutter. MNIST's digits are light on dark and
+fill the middle 20 of 28 pixels: a file whose border is light is reversed, and a digit should be as large.
+
+Agents that learned to stop do so by their stop head, others look to their last glimpse. --budget picks the threshold instead (of the
+stop head, or of the confidence) that spends the wanted mean number of glimpses on held-out images; on yours the mean may differ.
+
+The data set itself need not be there, but for --budget where the checkpoint's folder holds no evaluation (looks.npz), and for checkpoints
+of earlier versions, which do not hold the names of their classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from glimpse_env import checks, datasets, render
+from glimpse_env.datasets.files import found, read_like
+from glimpse_env.learning import budget, checkpoint, predicting, results, terminal
+from glimpse_env.learning.predicting import Prediction
+
+CHUNK = 64  # images looked at together
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Options of `predict.py`."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """The checkpoint.pt of a run, of any agent."""
+    images: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Image files, and folders of them."""
+    budget: float | None = None
+    """Mean glimpses an image; default: the agent stops as it was trained to."""
+    out: Path | None = None
+    """Folder of the pictures; default: predictions beside the checkpoint."""
+    pictures: bool = True
+    """Draw the fixation path of every image."""
+    json: Path | None = None
+    """Also write the answers, with the places looked at, as JSON here."""
+    csv: Path | None = None
+    """Also write the table as CSV here."""
+    root: str | None = None
+    """Folder of the data set, where that is needed."""
+    weights: str | None = None
+    """Where the backbone's weights file lies now; default: where it lay in training."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+
+
+def rule_of(options: Predict, saved: dict[str, Any]) -> budget.Rule:
+    """Return when the agent stops."""
+    if options.budget is None:
+        return budget.usual(saved["dynamic"])
+    held = datasets.held_out(saved["options"].get("split", "fit")) or "test"
+    splits = (results.result_split(saved), held)
+    looks = results.trajectories(options.checkpoint, splits, options.root, options.device, options.weights)
+    return budget.for_budget(looks, saved["dynamic"], options.budget)
+
+
+def decoded(files: Sequence[Path], may_fail: set[Path], look: dict[str, Any]) -> Iterator[tuple[Path, torch.Tensor]]:
+    """Yield the files that are images, as their data set would have them; those of folders may be something else."""
+    for file in files:
+        try:
+            yield file, read_like(str(look["dataset"]), file, look["image_size"])
+        except ValueError as error:
+            if file not in may_fail:
+                raise
+            tqdm.write(f"passed over: {error}", file=sys.stderr)
+
+
+def answers(options: Predict, saved: dict[str, Any], rule: budget.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
+    """Yield every image's file and prediction."""
+    files, listed = found(options.images, without=out)
+    agent = predicting.predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
+    with tqdm(total=len(files), desc="images", unit="image", disable=len(files) <= CHUNK) as bar:
+        for start in range(0, len(files), CHUNK):
+            part = files[start : start + CHUNK]
+            images = dict(decoded(part, listed, saved["environment"]))
+            if images:
+                yield from zip(images, agent(list(images.values())), strict=True)
+            bar.update(len(part))
+
+
+def drawn(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Path:
+    """Write the picture of one image and return its path; files of one name get numbers."""
+    name, number = file.stem, 1
+    while name in taken:
+        number += 1
+        name = f"{file.stem}-{number}"
+    taken.add(name)
+    buffer = io.BytesIO()
+    Image.fromarray(render.draw(prediction.view)).save(buffer, "png")
+    checkpoint.write_bytes(out / f"{name}.png", buffer.getvalue())
+    return out / f"{name}.png"
+
+
+def table(rows: Sequence[dict[str, Any]], rule: budget.Rule) -> None:
+    """Print the answers."""
+    width = max(len(row["file"]) for row in rows)
+    names = max(5, *(len(row["class"]) for row in rows))
+    print(f"{'file':<{width}}  {'class':<{names}}  probability  glimpses")
+    for row in rows:
+        print(f"{row['file']:<{width}}  {row['class']:<{names}}  {row['probability']:>11.3f}  {row['glimpses']:>8}")
+    mean = sum(row["glimpses"] for row in rows) / len(rows)
+    print(f"{len(rows)} image{'s' * (len(rows) > 1)}, {mean:.2f} glimpses on average; the agent {rule}")
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Return the table as a CSV file."""
+    text = io.StringIO()
+    columns: list[str] = ["file", "class", "probability", "glimpses"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def main(options: Predict) -> None:
+    """Look at every image, then print and write what was seen."""
+    checks.device(options.device)
+    if not options.images:
+        raise ValueError("no images: give image files, or folders of them, after the checkpoint")
+    saved = checkpoint.load(options.checkpoint)
+    rule = rule_of(options, saved)
+    out = options.out or options.checkpoint.parent / "predictions"
+    rows, taken = [], set()
+    for file, prediction in answers(options, saved, rule, out):
+        rows.append(predicting.row(file, prediction))
+        if options.pictures:
+            rows[-1]["picture"] = str(drawn(prediction, file, out, taken))
+    if not rows:
+        raise ValueError(f"{', '.join(map(str, options.images))}: no image among the files")
+    table(rows, rule)
+    if options.pictures:
+        print(f"pictures: {out}")
+    if options.json is not None:
+        told = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold, "expected_glimpses": rule.expected}
+        checkpoint.write_json(options.json, told | {"images": rows})
+    if options.csv is not None:
+        checkpoint.write_bytes(options.csv, as_csv(rows))
+
+
+if __name__ == "__main__":
+    options = tyro.cli(Predict, description=__doc__)
+    torch.set_num_threads(options.threads)
+    terminal.show_log()
+    with terminal.foreseen("predict.py"):
+        main(options)

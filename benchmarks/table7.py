@@ -1,0 +1,114 @@
+"""DT-RAM's Table 7 for any agent: stop when max softmax exceeds a threshold, beside rivals that spend as many glimpses blindly.
+
+    python benchmarks/table7.py runs/dtram_reinforce-cub-0/checkpoint.pt
+
+Every threshold, and the agent's own point if it learned to stop. Two rivals spend the same mean number of glimpses: a random stop (the
+rule's own numbers of glimpses, dealt out to the images at random; its exact mean over all draws) and a fixed number of glimpses (linear
+between two numbers). Differences in points are paired over images; their intervals are a bootstrap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from glimpse_env.learning import checkpoint, evaluation, intervals, results, terminal
+
+# Threshold -> (mean glimpses, accuracy in %) of the paper: CUB-200-2011, ResNet-34, 256 x 256 images, at most 6 glimpses.
+PAPER = {0.0: (1.0, 79.9), 0.4: (1.4, 80.7), 0.5: (1.6, 81.0), 0.6: (1.9, 81.2), 0.9: (3.6, 81.3), 1.0: (6.0, 81.8)}
+PAPER_LEARNED = (3.6, 81.8)
+
+
+@dataclass(frozen=True)
+class Table7:
+    """Options of `table7.py`."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """checkpoint.pt of an agent."""
+    thresholds: tuple[float, ...] = tuple(PAPER)
+    """Confidences above which to stop; the paper's numbers stand beside its own ones."""
+    split: str | None = None
+    """Split to evaluate on; default: the one that the run answers for. An evaluation that lies beside the checkpoint is read."""
+    root: str | None = None
+    """Folder of the data set."""
+    weights: str | None = None
+    """Where the backbone's weights file lies now; default: where it lay in training."""
+    device: str = "cpu"
+    """Where to run."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+    json: Path | None = None
+    """Also write the table here."""
+
+
+def compared(looks: evaluation.Looks, when: Int64[Tensor, " image"]) -> dict[str, Any]:
+    """Return accuracy and glimpses of answering at these steps, and what the two rivals make of as many glimpses."""
+    right = looks.correct.gather(0, when[None])[0].float()
+    accuracy, glimpses = looks.at(when)
+    return {
+        "mean_glimpses": glimpses,
+        "accuracy": 100 * accuracy,
+        "random_stop": rival(right, evaluation.random_stop(looks, when)),
+        "fixed_number": rival(right, evaluation.fixed_number(looks, glimpses)),
+    }
+
+
+def rival(right: Float[Tensor, " image"], other: Float[Tensor, " image"]) -> dict[str, Any]:
+    """Return a rival's accuracy, and the difference to it."""
+    mean, low, high = intervals.over_images(100 * (right - other), 2000)
+    return {"accuracy": 100 * other.mean().item(), "difference": mean, "interval": [low, high]}
+
+
+def rows_of(looks: evaluation.Looks, dynamic: bool, thresholds: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Return the table: a row for each threshold, then that of the learned stop."""
+    rows = [
+        {"stop": f"> {threshold:g}", "paper": PAPER.get(threshold)} | compared(looks, evaluation.threshold_stops(looks, threshold))
+        for threshold in thresholds
+    ]
+    if dynamic:
+        rows.append({"stop": "learned", "paper": PAPER_LEARNED} | compared(looks, evaluation.learned_stops(looks)))
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row as text."""
+    paper = "{1:.1f} at {0:.1f}".format(*row["paper"]) if row["paper"] else ""
+    cells = []
+    for name in ("random_stop", "fixed_number"):
+        low, high = row[name]["interval"]
+        cells.append(f"{row[name]['accuracy']:6.2f} {row[name]['difference']:+6.2f} [{low:+.2f}, {high:+.2f}]")
+    return f"{row['stop']:<8} {paper:>12} {row['mean_glimpses']:>9.2f} {row['accuracy']:>10.2f}  " + "  ".join(
+        f"{cell:>29}" for cell in cells
+    )
+
+
+def main(options: Table7) -> None:
+    """Evaluate if need be, print and write the table."""
+    torch.set_num_threads(options.threads)
+    saved = checkpoint.load(options.checkpoint)
+    split = options.split or results.result_split(saved)
+    looks = results.trajectories(options.checkpoint, (split,), options.root, options.device, options.weights)
+    rows = rows_of(looks, saved["dynamic"], options.thresholds)
+    print(
+        f"{saved['agent']} on {saved['environment']['dataset']}, {split}: {len(looks.labels)} images, at most {len(looks.answers)} glimpses"
+    )
+    print(
+        f"{'stop':<8} {'paper %':>12} {'glimpses':>9} {'accuracy %':>10}  {'random stop, difference':>29}  {'fixed number, difference':>29}"
+    )
+    for row in rows:
+        print(line(row))
+    if options.json is not None:
+        told = {"command": checkpoint.command(), "split": split, "images": len(looks.labels), "versions": results.versions()}
+        checkpoint.write_json(options.json, told | {"rows": rows})
+
+
+if __name__ == "__main__":
+    terminal.show_log()
+    with terminal.foreseen("table7.py"):
+        main(tyro.cli(Table7, description=__doc__))
