@@ -70,6 +70,7 @@ class GlimpseVectorEnv(VectorEnv):
         max_glimpses: int | None = None,
         grid: int | None = None,
         view_size: int | None = None,
+        show_map: bool | None = None,
         reward: str | rewards.Reward | None = None,
         order: str = "shuffle",
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -88,7 +89,7 @@ class GlimpseVectorEnv(VectorEnv):
             sensor: "pixel", "crop", "map", "bank", or an object that follows `sensors.Sensor`; None = the preset's.
             backbone: Network of a sensor that runs one: the name of a torchvision classifier, or a `Backbone`; None = the preset's.
             weights: The named backbone's: "DEFAULT" (torchvision's), a file, or None (random); see `Backbone`.
-            image_size: Side in pixels to which images are resized. Like the ten that follow, None = the data set's preset (`presets.py`).
+            image_size: Side in pixels to which images are resized. Like the eleven that follow, None = the data set's preset (`presets.py`).
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
@@ -98,6 +99,7 @@ class GlimpseVectorEnv(VectorEnv):
             max_glimpses: T, the horizon.
             grid: Places a side of the bank sensor.
             view_size: Side in pixels at which a network sees the whole image.
+            show_map: Whether the map sensor's observations hold the whole feature map too, as `map`.
             reward: A name of `rewards.NAMED` or a callable; None = `rewards.Delayed()`.
             order: "shuffle" (training) or "once" (evaluation).
             autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.
@@ -119,7 +121,7 @@ class GlimpseVectorEnv(VectorEnv):
         names = {"sensor": sensor if isinstance(sensor, str) else None, "backbone": backbone if isinstance(backbone, str) else None}
         sizes = {"image_size": image_size, "view_size": view_size, "glimpse_size": glimpse_size, "scales": scales, "grid": grid}
         views = {"first_view": first_view, "initial_location": initial_location, "location_range": location_range, "fill": fill}
-        self.preset = presets.resolve(dataset, **names, **sizes, **views, max_glimpses=max_glimpses)
+        self.preset = presets.resolve(dataset, **names, **sizes, **views, max_glimpses=max_glimpses, show_map=show_map)
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=self.preset.image_size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
         self._make_spaces()

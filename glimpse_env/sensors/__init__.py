@@ -42,7 +42,7 @@ def make_sensor(
     look |= {"view_size": preset.view_size}
     network = made(backbone or preset.backbone, weights, device, name)
     if name == "map":
-        return MapSensor(images, network, **look)
+        return MapSensor(images, network, **look, show_map=preset.show_map)
     look |= {"fill": preset.fill}
     return CropSensor(images, network, **look) if name == "crop" else BankSensor(images, network, **look, grid=preset.grid)
 

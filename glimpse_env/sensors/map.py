@@ -17,6 +17,7 @@ from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.pictures import Pictures
 
 CHUNK = 256  # maps in float32 at a time, unless told
+FINEST = 1024  # corners of a window lie on this share of a cell: a rounding error beyond a whole number of cells would cost a sample
 
 
 class MapSensor:
@@ -109,6 +110,7 @@ class MapSensor:
             first = (step == 1)[:, None, None]
             centre, half = centre.masked_fill(first, 0.0), half.masked_fill(first, 1.0)
         corners = torch.cat(((centre - half + 1) * self._cells, (centre + half + 1) * self._cells), 2)
+        corners = (corners * FINEST).round() / FINEST
         rows = torch.arange(len(index), device=corners.device).repeat_interleave(len(self.windows))
         pooled = roi_align(maps, torch.cat((rows[:, None], corners.flatten(0, 1)), 1), self.roi, aligned=True)
         return pooled.reshape(len(index), self.features), maps
