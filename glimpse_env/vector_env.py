@@ -89,7 +89,7 @@ class GlimpseVectorEnv(VectorEnv):
             sensor: "pixel", "crop", "map", "bank", or an object that follows `sensors.Sensor`; None = the preset's.
             backbone: Network of a sensor that runs one: the name of a torchvision classifier, or a `Backbone`; None = the preset's.
             weights: The named backbone's: "DEFAULT" (torchvision's), a file, or None (random); see `Backbone`.
-            image_size: Side in pixels to which images are resized. Like the eleven that follow, None = the data set's preset (`presets.py`).
+            image_size: Side in pixels to which images are resized. None here and in the eleven that follow = the data set's preset.
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).

@@ -7,10 +7,12 @@ from typing import Any
 
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.fcan.network import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.learning.networks import RecurrentAttention
 
 NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
+    "fcan": (FcanArchitecture, FullyConvolutionalAttention),
 }
 
 

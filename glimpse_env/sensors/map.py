@@ -93,6 +93,10 @@ class MapSensor:
         self._cached.mirror(which)
         self._pictures.release()
 
+    def maps(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env channel rows columns"]:
+        """Return the whole maps of images, as `show_map` shows them."""
+        return self._cached.at(index)
+
     def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
         """Return {"glimpse": ...} and, if wanted, "map"; with `whole_first`, rows at step 1 see all of the map instead."""
         parts = zip(index.split(self.chunk), location.split(self.chunk), step.split(self.chunk), strict=True)
@@ -104,7 +108,7 @@ class MapSensor:
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
     ) -> tuple[Float[Tensor, "env feature"], Float[Tensor, "env channel rows columns"]]:
         """Return the pooled windows of some rows, and their maps."""
-        maps = self._cached.at(index)
+        maps = self.maps(index)
         centre, half = (location * self.reach)[:, None], self._half[None]
         if self.whole_first:
             first = (step == 1)[:, None, None]
