@@ -44,7 +44,7 @@ def write_torch(target: Path, content: Mapping[str, Any]) -> None:
     write_bytes(target, buffer.getvalue())
 
 
-def write_numpy(target: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_numpy(target: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays as a compressed numpy archive atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
