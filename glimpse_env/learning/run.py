@@ -119,7 +119,7 @@ def make_setting(options: Options, env: GlimpseVectorEnv, network: Agent, identi
     )
 
 
-def resumable(path: Path, agent: str, options: object) -> dict[str, Any]:
+def resumable(path: Path, agent: str, options: Options) -> dict[str, Any]:
     """Return the checkpoint to go on from; it must be this agent's, with these options."""
     saved = checkpoint.load(path)
     if saved["agent"] != agent:

@@ -26,6 +26,12 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def chosen(stage: StageName, options: FcanOptions) -> dict[str, Any]:
+    """Return the options that a stage's files depend on."""
+    plain = checkpoint.plain(options)
+    return {name: plain[name] for name in OPTIONS[stage]}
+
+
 def described(stage: StageName, options: FcanOptions, inputs: Mapping[str, Path]) -> dict[str, Any]:
     """Return what a stage's files depend on, as JSON has it.
 
@@ -34,8 +40,7 @@ def described(stage: StageName, options: FcanOptions, inputs: Mapping[str, Path]
         options: All options of the run.
         inputs: The files of earlier stages that it reads, by what they are.
     """
-    plain = checkpoint.plain(options)
-    found = {"options": {name: plain[name] for name in OPTIONS[stage]}, "inputs": {name: digest(file) for name, file in inputs.items()}}
+    found = {"options": chosen(stage, options), "inputs": {name: digest(file) for name, file in inputs.items()}}
     return json.loads(json.dumps(found))
 
 

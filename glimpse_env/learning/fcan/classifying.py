@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glimpse_env import Backbone, GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, evaluation, fixations, results
-from glimpse_env.learning.fcan import cost, places, regions, table
+from glimpse_env.learning.fcan import cache, cost, places, regions, table
 from glimpse_env.learning.fcan.localise import AGENT, places_of
 from glimpse_env.learning.fcan.regions import Crops, Region
 from glimpse_env.learning.fcan.setup import Plan, map_sensor
@@ -69,7 +69,7 @@ def probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Flo
     options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
     if options.resume and file.is_file():
         saved = checkpoint.load(file, kind="region")
-        checkpoint.check_same(file, saved["options"], checkpoint.plain(options))
+        checkpoint.check_same(file, saved["options"], cache.chosen("classify", options))
         if torch.equal(saved["learn"], region.learn) and torch.equal(saved["measure"], region.measure):
             return saved["probabilities"]
     if options.final == "linear":

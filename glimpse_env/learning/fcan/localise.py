@@ -19,8 +19,9 @@ from glimpse_env.learning import checkpoint, evaluation, registry
 from glimpse_env.learning import setup as common
 from glimpse_env.learning.fcan import cache, localising, setup
 from glimpse_env.learning.fcan.network import FullyConvolutionalAttention
+from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.fcan.setup import Plan
-from glimpse_env.learning.run import resumable, validation
+from glimpse_env.learning.run import validation
 from glimpse_env.learning.training import Progress
 from glimpse_env.precision import named
 
@@ -31,7 +32,7 @@ def localise(plan: Plan, weights: str) -> None:
     """Learn where the parts are and write checkpoint.pt."""
     options, target = plan.options, plan.out / "checkpoint.pt"
     torch.manual_seed(options.seed)
-    saved = resumable(target, AGENT, options) if options.resume and target.is_file() else None
+    saved = resumable(target, options) if options.resume and target.is_file() else None
     look = setup.look(plan, weights)
     env = setup.environment(look, plan.learn, options.device)
     network = setup.network_for(env, options)
@@ -53,6 +54,15 @@ def localise(plan: Plan, weights: str) -> None:
         if saved is not None:
             training.optimizer.load_state_dict(saved["optimizer"])
         training.train()
+
+
+def resumable(target: Path, options: FcanOptions) -> dict[str, Any]:
+    """Return the checkpoint to go on from; the options of this stage must be its own."""
+    saved = checkpoint.load(target)
+    if saved["agent"] != AGENT:
+        raise ValueError(f"{target} is a checkpoint of {saved['agent']}: expected one of {AGENT}")
+    checkpoint.check_same(target, saved["options"], cache.chosen("localise", options))
+    return saved
 
 
 def describe(plan: Plan, env: GlimpseVectorEnv, network: FullyConvolutionalAttention, look: dict[str, Any]) -> dict[str, Any]:

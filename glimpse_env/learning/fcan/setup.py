@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,14 @@ from glimpse_env.learning import checkpoint, evaluation, results
 from glimpse_env.learning.fcan import places
 from glimpse_env.learning.fcan.network import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.learning.fcan.options import FcanOptions
-from glimpse_env.presets import Preset, resolve
+from glimpse_env.presets import resolve
 
 
 @dataclass(frozen=True)
 class Plan:
     """What all stages agree on."""
 
-    options: FcanOptions
-    preset: Preset
+    options: FcanOptions  # the data set's preset filled in
     out: Path
     backbone: str
     image_size: int
@@ -52,13 +51,15 @@ def planned(options: FcanOptions) -> Plan:
     if held_out(options.split) is None and options.split != "train":
         raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")
     preset = resolve(options.dataset, image_size=options.image_size)
-    backbone, crop_size = options.backbone or preset.backbone, options.crop_size or preset.glimpse_size
+    backbone = options.backbone or preset.backbone
+    crop_size = options.crop_size or (None if preset.backbone is None else preset.glimpse_size)
     if backbone is None or preset.image_size is None or crop_size is None:
         raise ValueError(f"--dataset {options.dataset}: give --backbone, --image-size and --crop-size, for which it has no presets")
     checks.count("--crop-size", crop_size)
     out = options.out or Path("runs") / checkpoint.run_name("fcan_greedy", options.dataset, options.split, options.seed)
     measure = options.measure or results.answers_for(options.split)
-    return Plan(options, preset, out, backbone, preset.image_size, crop_size, options.split, measure)
+    chosen = replace(options, backbone=backbone, image_size=preset.image_size, crop_size=crop_size, measure=measure)
+    return Plan(chosen, out, backbone, preset.image_size, crop_size, options.split, measure)
 
 
 def images_of(plan: Plan, split: str) -> datasets.ImageSet:
