@@ -15,7 +15,6 @@ from glimpse_env.learning import checkpoint, plots, results
 from glimpse_env.learning.fcan import classifying, figures, places, regions, stages, table
 from glimpse_env.learning.fcan.localise import places_file
 from glimpse_env.learning.fcan.options import FcanOptions
-from glimpse_env.learning.fcan.setup import planned
 from glimpse_env.learning.training import Progress
 
 SMALL = {
@@ -285,7 +284,7 @@ def test_random_and_central_regions_have_the_parts_sizes():
     crops = regions.Crops(None, None, None, side=4, size=32)  # only its side is asked for
     some = torch.zeros(50, 2, dtype=torch.int64)
     found = {region.name: region for region in classifying.wanted(crops, (1, 2), some, some[:7])}
-    assert list(found)[0] == "whole"
+    assert next(iter(found)) == "whole"
     assert [found[name].part for name in ("part1-1x1", "random2-2x2", "center1-1x1")] == [1, 2, 1]
     assert found["random1-1x1"].learn.unique().numel() > 10
     assert len(found["random1-1x1"].measure) == 7
