@@ -51,6 +51,7 @@ def localise(plan: Plan, weights: str) -> None:
         checking = validator(plan, identity["environment"], network)
         setting = localising.Setting(env, options, precision, checking, lambda row: record(writer, row), save)
         training = localising.Localising(setting, network, progress)
+        cache.begin(plan.out, "localise")
         if saved is not None:
             training.optimizer.load_state_dict(saved["optimizer"])
         training.train()

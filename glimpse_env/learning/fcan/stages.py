@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,13 +50,15 @@ def run(plan: Plan) -> None:
     inputs = {} if given is None else {"weights": given}  # none: torchvision's own
     made = cache.described("localise", options, inputs)
     if due(plan, "localise", made):
-        complete(plan, "localise", made, partial(localise, plan, weights))
+        localise(plan, weights)
+        cache.finish(plan.out, "localise", made)
     report(plan)
     if only == "localise" or options.final == "none":
         return
     made = cache.described("classify", options, inputs | {"checkpoint": plan.out / "checkpoint.pt"})
     if due(plan, "classify", made):
-        complete(plan, "classify", made, partial(classifying.classify, plan, weights))
+        classifying.classify(plan, weights)
+        cache.finish(plan.out, "classify", made)
     print(classifying.described(json.loads((plan.out / "classify" / "result.json").read_text())))
 
 
@@ -82,11 +82,13 @@ def newer(file: Path, target: Path) -> bool:
 
 def tuned(plan: Plan) -> str:
     """Return the file of the tuned network, tuning it if that stage is due."""
-    options, file = plan.options, plan.out / "tune" / "weights.pth"
-    made = cache.described("tune", options, {})
+    made = cache.described("tune", plan.options, {})
     if due(plan, "tune", made):
-        complete(plan, "tune", made, partial(tune, tuning_options(plan)))
-    return str(file)
+        options = tuning_options(plan)
+        cache.begin(plan.out, "tune")
+        tune(options)
+        cache.finish(plan.out, "tune", made)
+    return str(plan.out / "tune" / "weights.pth")
 
 
 def tuning_options(plan: Plan) -> Finetune:
@@ -124,10 +126,3 @@ def due(plan: Plan, stage: StageName, made: dict) -> bool:
     if only != "all":
         raise ValueError(f"--stage {only} needs the files of the stage {stage} in {plan.out}: run --stage all, or --stage {stage} first")
     return True
-
-
-def complete(plan: Plan, stage: StageName, made: dict, work: Callable[[], object]) -> None:
-    """Make a stage, and note its configuration when it is done."""
-    cache.begin(plan.out, stage)
-    work()
-    cache.finish(plan.out, stage, made)
