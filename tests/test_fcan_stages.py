@@ -12,7 +12,7 @@ from PIL import Image
 
 from glimpse_env import Backbone, ImageSet
 from glimpse_env.learning import checkpoint, plots, results
-from glimpse_env.learning.fcan import classifying, figures, places, regions, stages, table
+from glimpse_env.learning.fcan import classifying, figures, localising, places, regions, stages, table
 from glimpse_env.learning.fcan.localise import places_file
 from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.training import Progress
@@ -30,6 +30,7 @@ SMALL = {
     "threads": 1,
     "precision": "float32",
 }
+NOTES = ("tune.json", "localise.json", "classify.json")
 FILES = ("checkpoint.pt", "result.json", "looks.npz", "score_maps.png", "learning_curves.png", "classify/result.json", "tune/weights.pth")
 
 
@@ -66,16 +67,16 @@ def done(pictures, tmp_path_factory) -> FcanOptions:
 
 
 def times(out: Path) -> dict[str, int]:
-    return {name: (out / name).stat().st_mtime_ns for name in FILES}
+    return {name: (out / name).stat().st_mtime_ns for name in (*FILES, *NOTES)}
 
 
 def copied(done: FcanOptions, target: Path) -> FcanOptions:
-    """Return the options of a copy of the run."""
+    """Return the options of a copy of the run, whose files are replaced and never written into, so that links will do."""
     for file in done.out.rglob("*"):
         if file.is_file():
             place = target / file.relative_to(done.out)
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(file.read_bytes())
+            place.hardlink_to(file)
     return replace(done, out=target)
 
 
@@ -114,7 +115,7 @@ def test_one_stage_is_made_anew_and_later_ones_are_not_reused(done, tmp_path):
     before = times(other.out)
     stages.execute(replace(other, stage="classify", final_penalty=0.1))
     after = times(other.out)
-    assert [name for name in FILES if after[name] != before[name]] == ["classify/result.json"]
+    assert {name for name in after if after[name] != before[name]} == {"classify/result.json", "classify.json"}
     stages.execute(replace(other, stage="localise", epochs=1))
     assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
     with pytest.raises(SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"):
@@ -172,7 +173,7 @@ def test_localising_resumes_the_same_run(done, tmp_path):
         options = replace(other, stage="localise", resume=stop is not None)
         if stop is not None:
             with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-                patch.setattr(stages.localise.__globals__["localising"].Localising, "run_epoch", stopping_after(stop))
+                patch.setattr(localising.Localising, "run_epoch", stopping_after(stop))
                 stages.execute(replace(options, resume=False))
             assert ended.value.code == 130
             assert not (other.out / "localise.json").is_file()
@@ -186,8 +187,6 @@ def test_localising_resumes_the_same_run(done, tmp_path):
 
 def stopping_after(epochs: int):
     """Return a run_epoch that is interrupted after so many."""
-    from glimpse_env.learning.fcan import localising
-
     whole = localising.Localising.run_epoch
 
     def run_epoch(self):
@@ -200,7 +199,7 @@ def stopping_after(epochs: int):
 
 def test_a_network_of_its_own_for_every_region(done, tmp_path):
     other = copied(done, tmp_path)
-    stages.execute(replace(other, stage="classify", final="finetune", final_epochs=1, parts=other.parts))
+    stages.execute(replace(other, stage="classify", final="finetune", final_epochs=1))
     final = json.loads((tmp_path / "classify" / "result.json").read_text())
     assert final["options"]["final"] == "finetune"
     assert len(list((tmp_path / "classify").glob("*/weights.pth"))) == 7  # the whole, and three kinds of two parts
@@ -210,7 +209,10 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
     ("change", "message"),
     [
         ({"parts": ()}, "--parts: expected at least one side in cells"),
-        ({"parts": (1, 3)}, "--parts 1 3: the feature map of resnet18 at 64 pixels has 2 x 2 cells; expected sides of 1 to 2 cells"),
+        (
+            {"stage": "localise", "parts": (1, 3)},
+            "--parts 1 3: the feature map of resnet18 at 64 pixels has 2 x 2 cells; expected sides of 1 to 2 cells",
+        ),
         ({"parts": (0,)}, "--parts=0: expected a whole number of at least 1"),
         ({"samples": 0}, "--samples=0: expected a whole number of at least 1"),
         ({"samples": 1, "baseline": True}, "--samples 1: --baseline compares"),
@@ -220,20 +222,25 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
         ({"where": "random"}, "--where random: the final stage compares"),
         ({"stage": "classify", "final": "none"}, "there is nothing to do"),
         ({"stage": "tune", "weights": "a.pth"}, "--stage tune with --weights"),
-        ({"view_size": 96}, "--image-size 64: the feature map of resnet18 at 96 pixels has 3 x 3 cells; expected a multiple of 3"),
+        (
+            {"stage": "localise", "view_size": 96},
+            "--image-size 64: the feature map of resnet18 at 96 pixels has 3 x 3 cells; expected a multiple of 3",
+        ),
         ({"backbone": None}, "give --backbone"),
         ({"weights": "nowhere.pth"}, "nowhere.pth"),
     ],
 )
-def test_bad_options_are_refused_in_a_sentence(done, tmp_path, change, message):
-    other = copied(done, tmp_path)
+def test_bad_options_are_refused_in_a_sentence_before_anything_changes(done, change, message):
+    before = times(done.out)
     with pytest.raises(SystemExit, match=message) as refused:
-        stages.execute(replace(other, **change))
+        stages.execute(replace(done, **change))
     assert "\n" not in str(refused.value)
+    assert times(done.out) == before
 
 
 def test_a_damaged_note_is_named(done, tmp_path):
     other = copied(done, tmp_path)
+    (tmp_path / "tune.json").unlink()
     (tmp_path / "tune.json").write_text("{")
     with pytest.raises(SystemExit, match=r"tune.json is damaged: remove it"):
         stages.execute(other)

@@ -75,7 +75,7 @@ def spoken(value: object) -> str:
 
 
 def begin(out: Path, stage: StageName) -> None:
-    """Forget that a stage was done: its files are about to change."""
+    """Forget that a stage was done: its files are about to change, and nothing more is checked."""
     (out / f"{stage}.json").unlink(missing_ok=True)
 
 

@@ -25,6 +25,7 @@ def classify(plan: Plan, weights: str) -> None:
     env = measure[0]
     backbone = Backbone(plan.backbone, weights, options.device)
     crops = Crops(learn[0].images, env.images, backbone, map_sensor(env).shape[1], plan.crop_size)
+    cache.begin(plan.out, "classify")
     found = {region.name: probabilities(plan, weights, crops, region) for region in wanted(crops, options.parts, learn[1], measure[1])}
     seconds = time.monotonic() - start
     looks = as_looks(env, found, options.parts, measure[1])
