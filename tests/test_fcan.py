@@ -171,6 +171,11 @@ def test_greedy_pays_each_place_for_its_own_step_and_delayed_all_of_them():
     assert less.item() == pytest.approx(-(-1 * -1 + -2 * 1) / 2)  # part 2 was paid for both samples: no difference
 
 
+def test_places_that_are_not_learned_are_not_paid_for():
+    tried = fake(torch.zeros(2, 2), torch.ones(3, 2))
+    assert set(objective.losses(tried, Trial(2, Greedy(), learned=False), 1.0, False, 0.0)) == {"classification"}
+
+
 def test_lambda_weighs_the_cross_entropy():
     tried = fake(torch.zeros(2, 2), torch.zeros(3, 2))
     one, three = (objective.losses(tried, Trial(2, Greedy()), weight, False, 0.0)["classification"] for weight in (1.0, 3.0))

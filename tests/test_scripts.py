@@ -29,6 +29,7 @@ def script(*arguments):
     [
         "agents/dtram_reinforce.py",
         "agents/evaluate.py",
+        "agents/fcan_greedy.py",
         "agents/finetune_backbone.py",
         "benchmarks/photographs.py",
         "benchmarks/sensors.py",

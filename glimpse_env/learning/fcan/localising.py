@@ -72,7 +72,9 @@ class Localising:
         self.setting, self.network, self.progress = setting, network, progress
         self.optimizer = torch.optim.RMSprop(network.parameters(), setting.options.learning_rate)
         options = setting.options
-        self.trial = objective.Trial(options.samples, rewards.make(options.reward), options.dropout, setting.precision)
+        self.trial = objective.Trial(
+            options.samples, rewards.make(options.reward), options.dropout, options.where == "learned", setting.precision
+        )
 
     def train(self) -> None:
         """Run the epochs that are left, saving before the first and after each."""

@@ -22,6 +22,7 @@ class Trial:
     samples: int  # K, places drawn for each part of an image
     reward: Reward
     dropout: float = 0.0  # share of the features that the classifiers learn without
+    learned: bool = True  # places come from the score maps, which are paid for them
     precision: torch.dtype = torch.float32  # of the localisers' convolutions; losses are compared, so classifiers keep single precision
 
 
@@ -102,7 +103,7 @@ def payments(
 
 
 def losses(tried: Tried, trial: Trial, weight: float, baseline: bool, smoothing: float) -> dict[str, Tensor]:
-    """Return -R and lambda L.
+    """Return -R (if places are learned) and lambda L.
 
     Every place is paid the reward of its own step (FCAN's greedy strategy: no decay, no later rewards); a delayed reward, which is 0
     before the end, is paid to all of them. With `baseline`, less the mean of the image's other samples; the paper has none.
@@ -111,7 +112,7 @@ def losses(tried: Tried, trial: Trial, weight: float, baseline: bool, smoothing:
     advantage = (reinforce.leave_one_out(returns, trial.samples) if baseline else returns)[1:]
     steps = len(tried.logits)
     cross = F.cross_entropy(tried.logits.flatten(0, 1), tried.labels.repeat(steps), label_smoothing=smoothing)
-    return {
-        "policy": reinforce.policy_loss(tried.log_prob, advantage, torch.ones_like(advantage, dtype=torch.bool)),
-        "classification": weight * cross,
-    }
+    found = {"classification": weight * cross}
+    if trial.learned:
+        found["policy"] = reinforce.policy_loss(tried.log_prob, advantage, torch.ones_like(advantage, dtype=torch.bool))
+    return found

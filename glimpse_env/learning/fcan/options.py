@@ -77,10 +77,11 @@ class FcanOptions:
     """Share of the target of their cross-entropy that is spread over all classes."""
     epochs: int = 30
     """Passes over the training images' maps."""
-    batch: int = 512
-    """Images per update at most: the images of an epoch are shared out evenly."""
-    learning_rate: float = 0.01
-    """Peak learning rate of RMSProp, reached in a short warm-up; it falls linearly."""
+    batch: int = 32
+    """Images per update at most: the images of an epoch are shared out evenly. The paper's 512 is a few updates an epoch on a small set."""
+    learning_rate: float = 0.001
+    """Peak learning rate of RMSProp, reached in a short warm-up; it falls linearly. The paper's 0.01 makes score maps collapse to one place
+    within a few updates on a small set."""
 
     final: Final = "linear"
     """Stage classify: linear (a new linear classifier for every region on the frozen network's features), finetune (a network of its own
