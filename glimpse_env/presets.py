@@ -31,6 +31,7 @@ class Preset:
     grid: int = 5  # places a side of the bank sensor
     view_size: int | None = None  # pixels a side at which the network sees the whole image; None = glimpse_size (map sensor: image_size)
     context: bool = False  # the whole image, small, may be seen before the place of glimpse 1 is chosen; it costs pixels, not a glimpse
+    show_map: bool = False  # map sensor: observations hold the whole feature map too
 
 
 # DT-RAM, section 4.2: 512 x 512 images, 224 x 224 crops, ResNet-50, 3 steps. Its first view is a 448 x 448 crop (view_size=448 shows the
@@ -66,6 +67,8 @@ def resolve(dataset: object, **given: object) -> Preset:
     checks.count("max_glimpses", preset.max_glimpses)
     checks.count("grid", preset.grid)
     checks.choice("sensor", preset.sensor, get_args(SensorName))
+    if preset.show_map and preset.sensor != "map":
+        raise ValueError(f"show_map=True: sensor={preset.sensor!r} has no feature map to show; expected sensor='map'")
     checks.choice("first_view", preset.first_view, get_args(FirstView))
     checks.choice("initial_location", preset.initial_location, get_args(InitialLocation))
     checks.choice("fill", preset.fill, get_args(Fill))

@@ -29,9 +29,7 @@ class GlimpseVectorEnv(VectorEnv):
     `prediction` Box(0, 1, (num_classes,)): class scores, divided by their sum here, all zero = uniform).
 
     Observation space: Dict(`glimpse`: the sensor's view, PixelSensor: (scale * channel, height, width) in [0, 1], the others: (feature,);
-    `location` (2,): where it was taken; `step` (1,): t / max_glimpses; a sensor may add entries), float32.
-
-    Rewards: `reward`, a name of `rewards.NAMED` or a callable on `rewards.Transition`.
+    `location` (2,): where it was taken; `step` (1,): t / max_glimpses; a sensor may add entries), float32. Rewards: `rewards.NAMED`.
 
     Start: `reset` draws an image and shows glimpse 1. Episode e of row r shows entry e * num_envs + r of the seeded permutation (from its
     start again when it is used up), so rows never depend on when others stop; order="once" shows every image exactly once, and rows
@@ -71,6 +69,7 @@ class GlimpseVectorEnv(VectorEnv):
         grid: int | None = None,
         view_size: int | None = None,
         context: bool | None = None,
+        show_map: bool | None = None,
         reward: str | rewards.Reward | None = None,
         order: str = "shuffle",
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
@@ -89,7 +88,7 @@ class GlimpseVectorEnv(VectorEnv):
             sensor: "pixel", "crop", "map", "bank", or an object that follows `sensors.Sensor`; None = the preset's.
             backbone: Network of a sensor that runs one: the name of a torchvision classifier, or a `Backbone`; None = the preset's.
             weights: The named backbone's: "DEFAULT" (torchvision's), a file, or None (random); see `Backbone`.
-            image_size: Side in pixels to which images are resized. As for the eleven that follow, None = the preset's (`presets.py`).
+            image_size: Side in pixels to which images are resized. None here and in the twelve that follow = the data set's preset.
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
@@ -100,6 +99,7 @@ class GlimpseVectorEnv(VectorEnv):
             grid: Places a side of the bank sensor.
             view_size: Side in pixels at which a network sees the whole image.
             context: Observations hold the whole image, small, as `context`; it costs pixels, not a glimpse.
+            show_map: Those of the map sensor hold its whole map, as `map`.
             reward: A name of `rewards.NAMED` or a callable; None = `rewards.Delayed()`.
             order: "shuffle" (training) or "once" (evaluation).
             autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.
@@ -121,7 +121,7 @@ class GlimpseVectorEnv(VectorEnv):
         names = {"sensor": sensor if isinstance(sensor, str) else None, "backbone": backbone if isinstance(backbone, str) else None}
         sizes = {"image_size": image_size, "view_size": view_size, "glimpse_size": glimpse_size, "scales": scales, "grid": grid}
         views = {"first_view": first_view, "initial_location": initial_location, "location_range": location_range, "fill": fill}
-        self.preset = presets.resolve(dataset, **names, **sizes, **views, max_glimpses=max_glimpses, context=context)
+        self.preset = presets.resolve(dataset, **names, **sizes, **views, max_glimpses=max_glimpses, context=context, show_map=show_map)
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=self.preset.image_size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
         self._make_spaces()

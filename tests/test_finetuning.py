@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from agents import finetune_backbone
 from glimpse_env.backbone import Backbone
-from glimpse_env.learning import checkpoint, run
+from glimpse_env.learning import checkpoint, run, tuning
 from glimpse_env.learning.finetuning import Finetune, Finetuning, new_classifier, rate
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.stages import look_stage
@@ -70,7 +70,7 @@ def test_resume_continues_the_same_run(pictures, tmp_path):
     finetune_backbone.main(whole)
     halves = Finetune(dataset=pictures, out=tmp_path / "halves", epochs=2, **SMALL)
     torch.manual_seed(0)
-    begun = Finetuning(halves, finetune_backbone.load(halves, "train", 48), 32, torch.device("cpu"), tmp_path / "halves")
+    begun = Finetuning(halves, tuning.load(halves, "train", 48), 32, torch.device("cpu"), tmp_path / "halves")
     begun.run_epoch(tqdm(disable=True))
     begun.save()
     finetune_backbone.main(Finetune(**{**halves.__dict__, "resume": True}))

@@ -30,6 +30,7 @@ def script(*arguments):
         "agents/baselines.py",
         "agents/dtram_reinforce.py",
         "agents/evaluate.py",
+        "agents/fcan_greedy.py",
         "agents/finetune_backbone.py",
         "agents/predict.py",
         "agents/sermanet_rnn.py",

@@ -35,6 +35,7 @@ CONTRAST = 160  # grey levels between a fully inked pixel and the background; wi
 FINE, COARSE = 32, 32  # grey levels of the background noise, in every pixel and in every cell; powers of two
 CELL = 4  # pixels, the coarse noise: it outlasts the blur, and hides what the blur leaves of the glyphs' differences
 COUNTS = {"train": 20_000, "test": 4_000}
+KEY = "clutter-1"  # names the pixels, for what is computed from them and kept: to be changed with anything above
 SEEDS = {"glyphs": 0, "train": 1, "test": 2}
 
 
@@ -50,7 +51,7 @@ def load(split: str) -> ImageSet:
     for slot, kind in enumerate((labels, *kinds.unbind(1))):
         stamp(images, shapes[kind], corners[:, slot])
     places = (2 * corners[:, 0] + GLYPH) / SIDE - 1
-    return ImageSet(images, labels, tuple(f"glyph {name}" for name in range(CLASSES)), places)
+    return ImageSet(images, labels, tuple(f"glyph {name}" for name in range(CLASSES)), places, key=f"{KEY}-{split}")
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ def load(split: str) -> ImageSet:
     """Load "train" (60,000 images) or "test" (10,000)."""
     with as_file(files("glimpse_env.datasets") / "mnist.npz") as path, np.load(path) as packed:
         images, labels = packed[f"{split}_images"], packed[f"{split}_labels"]
-    return ImageSet(torch.from_numpy(images)[:, None], torch.from_numpy(labels).long(), DIGITS)
+    return ImageSet(torch.from_numpy(images)[:, None], torch.from_numpy(labels).long(), DIGITS, key=f"mnist-{split}")
 
 
 def pack(idx_folder: str | Path, target: str | Path) -> None:

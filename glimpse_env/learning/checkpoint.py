@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 FORMAT = "glimpse-checkpoint"
@@ -45,6 +46,13 @@ def write_torch(target: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain values as a torch file atomically."""
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
+    write_bytes(target, buffer.getvalue())
+
+
+def write_numpy(target: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed numpy archive atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
     write_bytes(target, buffer.getvalue())
 
 

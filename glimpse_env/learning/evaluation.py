@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,9 +77,7 @@ def look(
 
 def save(looks: Looks, path: Path) -> None:
     """Write every image's trajectory as a numpy archive (read it with numpy.load), whole or not at all."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__})
-    checkpoint.write_bytes(path, buffer.getvalue())
+    checkpoint.write_numpy(path, {name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__})
 
 
 def saved(path: Path) -> Looks:

@@ -81,9 +81,10 @@ def new_classifier(name: str, weights: str | None, classes: int) -> nn.Module:
     return network
 
 
-def normalised(images: UInt8[Tensor, "image 3 height width"]) -> Float[Tensor, "image 3 height width"]:
-    """Return colours as torchvision's weights expect them."""
-    return v2.functional.normalize(v2.functional.to_dtype(images, torch.float32, scale=True), list(MEAN), list(DEVIATION))
+def normalised(images: UInt8[Tensor, "image channel height width"]) -> Float[Tensor, "image 3 height width"]:
+    """Return colours (of grey images: three times their grey) as torchvision's weights expect them."""
+    colours = v2.functional.to_dtype(images, torch.float32, scale=True).expand(-1, 3, -1, -1)
+    return v2.functional.normalize(colours, list(MEAN), list(DEVIATION))
 
 
 class Finetuning:

@@ -1,6 +1,6 @@
 """The pictures a run leaves behind: learning curves, stopping steps, error against glimpses, and fixation paths, as PNG files.
 
-The only module that imports matplotlib. Figures are drawn on the Agg canvas directly, so no global plotting state is touched.
+Only this and FCAN's figure import matplotlib. Figures are drawn on the Agg canvas directly, so no global plotting state is touched.
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers and line styles say the same again.
 """
 

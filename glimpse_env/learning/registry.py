@@ -8,6 +8,7 @@ from typing import Any
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.double_decker import DeckSizes, DoubleDecker
+from glimpse_env.learning.fcan.network import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.views import AveragedViews, ViewsArchitecture
 
@@ -15,6 +16,7 @@ NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
     "double_decker": (DeckSizes, DoubleDecker),
     "views": (ViewsArchitecture, AveragedViews),
+    "fcan": (FcanArchitecture, FullyConvolutionalAttention),
 }
 
 

@@ -44,7 +44,7 @@ def make_sensor(
     if name == "map":
         if preset.context:
             raise ValueError("context=True: the map sensor has none to show; expected sensor 'pixel', 'crop' or 'bank'")
-        return MapSensor(images, network, **look)
+        return MapSensor(images, network, **look, show_map=preset.show_map)
     look |= {"fill": preset.fill, "context": preset.context}
     return CropSensor(images, network, **look) if name == "crop" else BankSensor(images, network, **look, grid=preset.grid)
 

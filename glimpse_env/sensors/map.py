@@ -17,6 +17,7 @@ from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.pictures import Pictures
 
 CHUNK = 256  # maps in float32 at a time, unless told
+FINEST = 1024  # corners of a window lie on this share of a cell: a rounding error beyond a whole number of cells would cost a sample
 
 
 class MapSensor:
@@ -92,6 +93,10 @@ class MapSensor:
         self._cached.mirror(which)
         self._pictures.release()
 
+    def maps(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env channel rows columns"]:
+        """Return the whole maps of images, as `show_map` shows them."""
+        return self._cached.at(index)
+
     def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
         """Return {"glimpse": ...} and, if wanted, "map"; with `whole_first`, rows at step 1 see all of the map instead."""
         parts = zip(index.split(self.chunk), location.split(self.chunk), step.split(self.chunk), strict=True)
@@ -103,12 +108,13 @@ class MapSensor:
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
     ) -> tuple[Float[Tensor, "env feature"], Float[Tensor, "env channel rows columns"]]:
         """Return the pooled windows of some rows, and their maps."""
-        maps = self._cached.at(index)
+        maps = self.maps(index)
         centre, half = (location * self.reach)[:, None], self._half[None]
         if self.whole_first:
             first = (step == 1)[:, None, None]
             centre, half = centre.masked_fill(first, 0.0), half.masked_fill(first, 1.0)
         corners = torch.cat(((centre - half + 1) * self._cells, (centre + half + 1) * self._cells), 2)
+        corners = (corners * FINEST).round() / FINEST
         rows = torch.arange(len(index), device=corners.device).repeat_interleave(len(self.windows))
         pooled = roi_align(maps, torch.cat((rows[:, None], corners.flatten(0, 1)), 1), self.roi, aligned=True)
         return pooled.reshape(len(index), self.features), maps

@@ -1,0 +1,107 @@
+"""The stage classify with its files: one classifier for every region at full resolution, FCAN's Table 2, and what an image costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from glimpse_env import Backbone, GlimpseVectorEnv
+from glimpse_env.learning import checkpoint, evaluation, fixations, results
+from glimpse_env.learning.fcan import cache, cost, places, regions, table
+from glimpse_env.learning.fcan.localise import AGENT, places_of
+from glimpse_env.learning.fcan.regions import Crops, Region
+from glimpse_env.learning.fcan.setup import Plan, map_sensor
+
+
+def classify(plan: Plan, weights: str) -> None:
+    """Train a classifier for every region, average their probabilities, and write the table."""
+    start, options = time.monotonic(), plan.options
+    learn, measure = places_of(plan, plan.learn), places_of(plan, plan.measure)
+    env = measure[0]
+    backbone = Backbone(plan.backbone, weights, options.device)
+    crops = Crops(learn[0].images, env.images, backbone, map_sensor(env).shape[1], plan.crop_size)
+    cache.begin(plan.out, "classify")
+    found = {region.name: probabilities(plan, weights, crops, region) for region in wanted(crops, options.parts, learn[1], measure[1])}
+    seconds = time.monotonic() - start
+    looks = as_looks(env, found, options.parts, measure[1])
+    row = {
+        "agent": f"{AGENT}, final",
+        "dataset": options.dataset,
+        "split": plan.measure,
+        **evaluation.summary(looks, dynamic=False),
+        "rows": table.rows(found, env.images.labels, options.parts),
+        "cost": cost.per_image(plan, env, crops),
+        "train_seconds": round(seconds, 1),
+        "device": str(env.device),
+        "seed": options.seed,
+        "command": checkpoint.command(),
+        "versions": results.versions(),
+        "options": checkpoint.plain(options),
+        **fixations.measures(env, looks, evaluation.answered(looks, dynamic=False), learned_start=False),
+    }
+    checkpoint.write_json(plan.out / "classify" / "result.json", row)
+    evaluation.save(looks, plan.out / "classify" / "looks.npz")
+    print(results.line(row))
+
+
+def wanted(crops: Crops, parts: Sequence[int], learn: Int64[Tensor, "image part"], measure: Int64[Tensor, "image part"]) -> list[Region]:
+    """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Table 2)."""
+    generator = torch.Generator().manual_seed(0)
+    images = (len(learn), len(measure))
+    found = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
+    for number, part in enumerate(parts):
+        total, middle = places.places(crops.side, part), places.middle(crops.side, part)
+        drawn = [torch.randint(total, (count,), generator=generator) for count in images]
+        found += [
+            Region(table.name_of("part", number, part), part, learn[:, number], measure[:, number]),
+            Region(table.name_of("random", number, part), part, *drawn),
+            Region(table.name_of("center", number, part), part, *(torch.full((count,), middle) for count in images)),
+        ]
+    return found
+
+
+def probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Float[Tensor, "image class"]:
+    """Return a region's class probabilities in the measured images; with --resume, those that an interrupted run has made."""
+    options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
+    if options.resume and file.is_file():
+        saved = checkpoint.load(file, kind="region")
+        checkpoint.check_same(file, saved["options"], cache.chosen("classify", options))
+        if torch.equal(saved["learn"], region.learn) and torch.equal(saved["measure"], region.measure):
+            return saved["probabilities"]
+    if options.final == "linear":
+        found = regions.by_linear(crops, region, options)
+    else:
+        found = regions.by_network(crops, region, options, weights, plan.out / "classify" / region.name)
+    content = {"kind": "region", "options": checkpoint.plain(options), "learn": region.learn, "measure": region.measure}
+    checkpoint.save(file, content | {"probabilities": found})
+    return found
+
+
+def as_looks(
+    env: GlimpseVectorEnv, found: dict[str, Tensor], parts: Sequence[int], chosen: Int64[Tensor, "image part"]
+) -> evaluation.Looks:
+    """Return the answers after the whole image and after each part as trajectories, so that the common metric applies."""
+    names = ["whole", *(table.name_of("part", number, part) for number, part in enumerate(parts))]
+    best = [table.mean(found, names[:step]).max(1) for step in range(1, len(names) + 1)]
+    side, far = map_sensor(env).shape[1], env.sensor.reach
+    steps = [places.locations(chosen[:, number], side, part, far) for number, part in enumerate(parts)]
+    return evaluation.Looks(
+        index=torch.arange(len(chosen)),
+        labels=env.images.labels,
+        answers=torch.stack([answer.indices for answer in best]),
+        confidence=torch.stack([answer.values for answer in best]),
+        stop=torch.zeros(len(names), len(chosen)),
+        locations=torch.stack([torch.zeros(len(chosen), 2), *steps]),
+    )
+
+
+def described(row: dict[str, Any]) -> str:
+    """Return the final stage's table and costs for the terminal."""
+    spent = row["cost"]
+    parts = ", ".join(f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP" for name, one in spent["stages"].items())
+    return f"{table.printed(row['rows'])}\ntest cost per image ({spent['device']}, batches of {spent['images']}): {parts}"
