@@ -16,6 +16,7 @@ from glimpse_env.datasets.decode import read
 from glimpse_env.datasets.files import found, read_like
 from glimpse_env.learning import budget, checkpoint, evaluation, predicting, run
 from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 from glimpse_env.sensors import BankSensor, OnGrid
@@ -231,6 +232,26 @@ def test_sensors_with_networks_see_unnamed_images_as_in_evaluation(pictures, tmp
     assert torch.allclose(torch.tensor([p.probability for p in found]), expected.confidence[-1], atol=1e-2)
     stopped = predicting.predictor(saved | {"classes": CORNERS}, tmp_path, budget.Rule("confidence", 0.0), None, None, "cpu")
     assert [prediction.glimpses for prediction in stopped([env.images.image(0)])] == [1]
+
+
+@pytest.mark.parametrize("sensor", ["pixel", "bank"])
+def test_an_agent_that_begins_with_a_context_sees_unnamed_images_as_in_evaluation(pictures, tmp_path, sensor):
+    look = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 16, "sensor": sensor, "grid": 3, "max_glimpses": 2}
+    look |= {"first_view": "glimpse", "context": True, "scales": (1.0, 2.0), "fill": "noise", "location_range": 0.5}
+    look |= {"backbone": None, "weights": "DEFAULT"} if sensor == "pixel" else {"backbone": "resnet18", "weights": None}
+    env = evaluation.environment(look, "test", "cpu", rows=18)
+    torch.manual_seed(0)
+    network = DoubleDecker(DeckSizes(glimpse=evaluation.glimpse_values(env), classes=2, scales=2, hidden=8))
+    torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
+    expected = evaluation.look(env, network, 2)
+    saved = {"environment": look, "architecture": asdict(network.architecture), "network": network.state_dict(), "options": {}}
+    saved |= {"network_name": "double_decker", "classes": CORNERS}
+    agent = predicting.predictor(saved, tmp_path, budget.usual(False), None, None, "cpu")
+    found = agent([env.images.image(number) for number in range(18)])
+    assert expected.locations[0].std() > 0.01  # chosen, image by image
+    path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in found], 1)
+    assert torch.allclose(path, expected.locations * env.sensor.reach, atol=1e-2)
+    assert torch.allclose(torch.tensor([p.probability for p in found]), expected.confidence[-1], atol=1e-2)
 
 
 def test_on_the_grid_the_crop_sensor_shows_what_the_bank_holds():

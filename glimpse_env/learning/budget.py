@@ -89,6 +89,10 @@ class Ruled(Agent):
         """Return the mean of glimpse 1's place, or None where the environment chooses it."""
         return self.agent.first_location(rows)
 
+    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env 2"] | None]:
+        """Return what is remembered before the first glimpse, and the mean of its place."""
+        return self.agent.start(rows, context)
+
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
         """Take in one glimpse."""
         heads, state = self.agent(observation, state)
