@@ -75,6 +75,7 @@ def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
         torch.testing.assert_close(seen.T, places.pooled(maps, part)[0], rtol=1e-5, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(side=st.integers(1, 9), part=st.integers(1, 9), data=st.data())
 def test_places_are_windows_of_whole_cells(side, part, data):
     part = min(part, side)
@@ -88,6 +89,7 @@ def test_places_are_windows_of_whole_cells(side, part, data):
     assert ((x + 1) * side / 2, (y + 1) * side / 2) == pytest.approx((int(left) + part / 2, int(top) + part / 2))
 
 
+@settings(deadline=None)
 @given(side=st.integers(1, 9), part=st.integers(1, 9))
 def test_an_attention_map_holds_each_place_at_the_cell_that_scored_it(side, part):
     part = min(part, side)
