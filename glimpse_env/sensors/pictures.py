@@ -25,8 +25,8 @@ def placed(
 ) -> tuple[Shaped[Tensor, "row ..."], Int64[Tensor, " image"] | None]:
     """Return a stack on the device if it fits there, else where it is; and where each image lies in it (None = in order).
 
-    `what` they are called in the log; empty = nothing is said. On the CPU nothing is copied, so a memory-mapped stack may be larger than memory. On a GPU without room for it the stack stays on the
-    host, and every look-up waits for the host.
+    On the CPU nothing is copied, so a memory-mapped stack may be larger than memory. On a GPU without room for it the stack stays on the
+    host, and every look-up waits for the host. `what` is its name in the log; empty = nothing is said.
     """
     if device.type == "cpu":
         return stored, rows
