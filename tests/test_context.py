@@ -101,11 +101,14 @@ def test_the_map_sensor_has_no_context(images: ImageSet, backbone: Backbone) -> 
 
 
 def test_sets_of_scales_share_the_tables_of_each_scale(
-    images: ImageSet, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: ImageSet, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
     named = replace(images, key="blocks/64")
-    three = built("bank", named, backbone, scales=(0.5, 1.0, 2.0))
+    with caplog.at_level("INFO", "glimpse_env"):
+        three = built("bank", named, backbone, scales=(0.5, 1.0, 2.0))
+    assert "16, 32, 64 pixels wide" in caplog.text
+    assert "with a margin" not in caplog.text  # it would be said for every few images
     assert len([file for file in cache_folder().iterdir() if file.suffix == ".npy"]) == 3
     monkeypatch.setattr(table, "build", None)
     index, location, step = torch.arange(COUNT), torch.rand(COUNT, 2) * 2 - 1, torch.ones(COUNT, dtype=torch.int64)

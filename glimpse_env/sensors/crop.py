@@ -98,7 +98,8 @@ class CropSensor:
     def of(self, images: ImageSet, windows: tuple[int, ...], mirrored: bool) -> CropSensor:
         """Return the same sensor of other images and windows: tables are computed a few images at a time, and need their pixels only."""
         other = copy.copy(self)
-        other.pictures = Pictures(images, self.pictures.look._replace(windows=windows), self.pictures.fill, self.backbone.device)
+        look = self.pictures.look._replace(windows=windows)
+        other.pictures = Pictures(images, look, self.pictures.fill, self.backbone.device, name="")
         other.pictures.mirror(torch.ones(len(images), dtype=torch.bool) if mirrored else None)
         return other
 

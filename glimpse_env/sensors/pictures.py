@@ -26,7 +26,7 @@ def placed(
     """Return a stack on the device if it fits there, else where it is; and where each image lies in it (None = in order).
 
     On the CPU nothing is copied, so a memory-mapped stack may be larger than memory. On a GPU without room for it the stack stays on the
-    host, and every look-up waits for the host.
+    host, and every look-up waits for the host. `what` is its name in the log; empty = nothing is said.
     """
     if device.type == "cpu":
         return stored, rows
@@ -35,7 +35,10 @@ def placed(
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
         fits = size <= free - RESERVE
-        log.info("%s: %.3g GB, %.3g GB free on %s: %s", what, size / 1e9, free / 1e9, device, "moved there" if fits else "left on the host")
+        if what:
+            log.info(
+                "%s: %.3g GB, %.3g GB free on %s: %s", what, size / 1e9, free / 1e9, device, "moved there" if fits else "left on the host"
+            )
         if not fits:
             return stored, rows
     moved = torch.empty(count, *stored.shape[1:], dtype=stored.dtype, device=device)
@@ -57,11 +60,11 @@ class Laid(NamedTuple):
 class Pictures:
     """The images of a set, and what a network is shown of them. `mirror` reverses chosen ones; places are those of the image as shown."""
 
-    def __init__(self, images: ImageSet, look: Sight, fill: retina.Fill, device: torch.device) -> None:
-        """Check the images; they are placed when the first is asked for."""
+    def __init__(self, images: ImageSet, look: Sight, fill: retina.Fill, device: torch.device, name: str = "images") -> None:
+        """Check the images; they are placed when the first is asked for. `name`: what the log calls them; empty = nothing is said."""
         if images.images.shape[1] not in (1, 3):
             raise ValueError(f"images of {images.images.shape[1]} channels: a backbone takes 1 (grey) or 3 (RGB)")
-        self.images, self.look, self.device = images, look, device
+        self.images, self.look, self.device, self.name = images, look, device, name
         self.fill: retina.Fill = fill
         self._which: Bool[Tensor, " image"] | None = None
 
@@ -69,10 +72,13 @@ class Pictures:
     def laid(self) -> Laid:
         """The images in their place, with a margin (a copy in memory) only if the windows reach beyond them."""
         margin = retina.margin_for(min(self.images.images.shape[-2:]), max(self.look.windows), self.look.reach)
-        stack, rows = placed(self.images.images, self.images.rows, self.device, "images")
+        stack, rows = placed(self.images.images, self.images.rows, self.device, self.name)
         if margin:
             stack, rows = stack if rows is None else stack[rows], None
-            log.info("glimpses reach %d pixels beyond the images: %.3g GB of them are copied with a margin", margin, stack.numel() / 1e9)
+            if self.name:
+                log.info(
+                    "glimpses reach %d pixels beyond the images: %.3g GB of them are copied with a margin", margin, stack.numel() / 1e9
+                )
         canvas = retina.paint(stack, margin, self.fill) if margin else retina.Canvas(stack.contiguous(), 0)
         return Laid(canvas, rows, torch.tensor(self.look.reach, device=stack.device), torch.tensor([-1.0, 1.0], device=stack.device))
 
