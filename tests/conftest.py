@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
+from PIL import Image
 from torch import Tensor
 
 typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for pyright
@@ -69,6 +71,42 @@ def make(noise: Noise) -> Callable[..., GlimpseVectorEnv]:
         return GlimpseVectorEnv(num_envs, noise, **(defaults | options))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Write a folder of class folders with noise, on which `paint(pixels, name, number)` leaves what tells the classes."""
+
+    def write(
+        classes: tuple[str, ...],
+        counts: tuple[int, int],
+        paint: Callable[[np.ndarray, str, int], None],
+        shape: tuple[int, int] = (32, 32),
+        level: int = 100,
+    ) -> str:
+        folder = tmp_path_factory.mktemp("pictures")
+        noise = np.random.default_rng(0)
+        for split, count in zip(("train", "test"), counts, strict=True):
+            for name in classes:
+                (folder / split / name).mkdir(parents=True)
+                for number in range(count):
+                    pixels = noise.integers(0, level, (*shape, 3), dtype=np.uint8)
+                    paint(pixels, name, number)
+                    Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+        return str(folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def halves(painted: Callable[..., str]) -> Callable[..., str]:
+    """Write two classes of pictures, left or right half bright."""
+
+    def brighten(pixels: np.ndarray, name: str, number: int) -> None:
+        middle = pixels.shape[1] // 2
+        pixels[:, slice(middle) if name == "left" else slice(middle, None)] += 100
+
+    return lambda counts, shape=(32, 32): painted(("left", "right"), counts, brighten, shape)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from glimpse_env import Backbone, ImageSet
 from glimpse_env.learning import checkpoint, plots, results
@@ -35,19 +34,14 @@ FILES = ("checkpoint.pt", "result.json", "looks.npz", "score_maps.png", "learnin
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> str:
+def pictures(painted) -> str:
     """Two classes of pictures: red and blue squares in one of four corners."""
-    folder = tmp_path_factory.mktemp("pictures")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 8), ("test", 2)):
-        for channel, name in ((0, "red"), (2, "blue")):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 60, (64, 64, 3), dtype=np.uint8)
-                x, y = 32 * (number % 2), 32 * (number // 2 % 2)
-                pixels[y : y + 32, x : x + 32, channel] += 180
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return str(folder)
+
+    def paint(pixels, name, number):
+        x, y = 32 * (number % 2), 32 * (number // 2 % 2)
+        pixels[y : y + 32, x : x + 32, 0 if name == "red" else 2] += 180
+
+    return painted(("red", "blue"), (8, 2), paint, (64, 64), 60)
 
 
 @pytest.fixture(autouse=True)

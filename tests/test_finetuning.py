@@ -4,10 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from agents import finetune_backbone
@@ -30,18 +28,13 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> str:
+def pictures(painted) -> str:
     """Two classes of pictures, red and blue."""
-    folder = tmp_path_factory.mktemp("pictures")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 3)):
-        for channel, name in ((0, "red"), (2, "blue")):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 60, (48, 48, 3), dtype=np.uint8)
-                pixels[..., channel] += 180
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return str(folder)
+
+    def paint(pixels, name, number):
+        pixels[..., 0 if name == "red" else 2] += 180
+
+    return painted(("red", "blue"), (6, 3), paint, (48, 48), 60)
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,19 +27,8 @@ CORNERS = ("left", "right")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two classes of pictures, left or right half bright."""
-    folder = tmp_path_factory.mktemp("pictures")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 9)):
-        for name in CORNERS:
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 200, (40, 32, 3), dtype=np.uint8)
-                half = slice(16) if name == "left" else slice(16, 32)
-                pixels[:, half] //= 2
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return folder
+def pictures(halves):
+    return Path(halves((16, 9), (40, 32)))
 
 
 @pytest.fixture(scope="module")

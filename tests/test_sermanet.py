@@ -3,7 +3,6 @@
 import json
 import sys
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,18 +17,8 @@ SMALL = {"image_size": 32, "epochs": 2, "batch": 16, "hidden": 16, "features": 8
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two classes of pictures, left or right half bright."""
-    folder = tmp_path_factory.mktemp("pictures")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 24), ("test", 10)):
-        for name in ("left", "right"):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 100, (32, 32, 3), dtype=np.uint8)
-                pixels[:, slice(16) if name == "left" else slice(16, 32)] += 100
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return str(folder)
+def pictures(halves):
+    return halves((24, 10))
 
 
 @pytest.fixture(autouse=True)

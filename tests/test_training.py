@@ -22,19 +22,8 @@ SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, 
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two classes of pictures, left or right half bright."""
-    folder = tmp_path_factory.mktemp("pictures")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 24), ("test", 10)):
-        for name in ("left", "right"):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 100, (224, 224, 3), dtype=np.uint8)
-                pixels[:, :112] += np.uint8(100 * (name == "left"))
-                pixels[:, 112:] += np.uint8(100 * (name == "right"))
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return str(folder)
+def pictures(halves):
+    return halves((24, 10), (224, 224))
 
 
 @pytest.fixture(autouse=True)

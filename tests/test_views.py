@@ -3,11 +3,9 @@
 import json
 import sys
 
-import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from PIL import Image
 
 from agents import baselines
 from glimpse_env.learning import evaluation, registry
@@ -84,18 +82,13 @@ def test_they_answer_on_the_common_environment_and_metric(make):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def pictures(painted):
     """Two classes of pictures: what tells them is the brightness of the centre."""
-    folder = tmp_path_factory.mktemp("pictures")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 6)):
-        for name in ("dark", "light"):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = noise.integers(0, 100, (32, 32, 3), dtype=np.uint8)
-                pixels[12:20, 12:20] = 250 * (name == "light")
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return str(folder)
+
+    def paint(pixels, name, number):
+        pixels[12:20, 12:20] = 250 * (name == "light")
+
+    return painted(("dark", "light"), (16, 6), paint)
 
 
 @pytest.fixture
