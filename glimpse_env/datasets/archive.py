@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -123,6 +124,25 @@ def fetch(archive: Archive, place: Path) -> Path:
                 file = Path(temporary, file.name)
                 download_url(url, temporary, file.name, md5)
             with tarfile.open(file) as tar:
-                tar.extractall(unpacked, filter="data")
+                unpack(tar, unpacked)
         (unpacked / archive.inside).rename(target)
     return target
+
+
+def unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """Unpack a tar file; nothing in it may lie outside the folder, or be anything but a file or a folder.
+
+    Raises:
+        tarfile.TarError: A member would.
+    """
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+        return
+    for member in tar:  # Python before 3.11.4 would unpack whatever it finds, wherever it says
+        place, source = folder / member.name, tar.extractfile(member) if member.isfile() else None
+        if not place.resolve().is_relative_to(folder.resolve()) or (source is None and not member.isdir()):
+            raise tarfile.ExtractError(f"{member.name!r} is no file or folder inside the archive")
+        (place if source is None else place.parent).mkdir(parents=True, exist_ok=True)
+        if source is not None:
+            with source, place.open("wb") as file:
+                shutil.copyfileobj(source, file)
