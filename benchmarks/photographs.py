@@ -7,9 +7,11 @@ Every row is trained anew for every seed on all training images and evaluated on
 Accuracies are means over seeds with the 95 % interval of that mean (Student's t); differences are paired over test images
 (the mean over seeds of each image's correctness; bootstrap over images); all seeds share one fine-tuned network. With
 `--split fit:1/5` the same is measured on a fold of the training images, which is how choices are made (the network must then be one that
-was fine-tuned without that fold). A network answers images that it was tuned on without fault, so they do not show what a glimpse is worth:
-tune it with `--split fit:1/4`, then train agents with `--split fit:1/8 --measure test --stop-split validation:1/8`, on those images and half
-of the fold that it has not seen (fold 1 of 8 lies in fold 1 of 4). The oracles are not agents: one knows the object's box, the other the label.
+was fine-tuned without that fold). The oracles are not agents: one knows the object's box, the other the label.
+
+A network answers the images that it was tuned on without fault, so they do not show what a glimpse is worth. Tune it with `--split fit:1/4`,
+and train agents with `--split fit:1/8 --measure test --stop-split validation:1/8`: on the same images and half of the fold that it has not
+seen (fold 1 of 8 lies in fold 1 of 4).
 """
 
 from __future__ import annotations
