@@ -9,9 +9,9 @@ Accuracies are means over seeds with the 95 % interval of that mean (Student's t
 `--split fit:1/5` the same is measured on a fold of the training images, which is how choices are made (the network must then be one that
 was fine-tuned without that fold). The oracles are not agents: one knows the object's box, the other the label.
 
-A network answers the images that it was tuned on without fault, so they do not show what a glimpse is worth. Tune it with `--split fit:1/4`,
-and train agents with `--split fit:1/8 --measure test --stop-split validation:1/8`: on the same images and half of the fold that it has not
-seen (fold 1 of 8 lies in fold 1 of 4).
+A network answers the images that it was tuned on without fault, so they do not show what a glimpse is worth. Tune it with
+`--split fit:1/4`, and train agents with `--split fit:1/8 --measure test --stop-split validation:1/8`: on the same images and half of
+the fold that it has not seen (fold 1 of 8 lies in fold 1 of 4).
 """
 
 from __future__ import annotations
