@@ -276,6 +276,8 @@ def test_rows_average_probabilities():
     assert rows["whole image"]["accuracy"] == rows["part1-4x4 alone"]["accuracy"] == 0.5
     assert rows["whole + part1-4x4"]["accuracy"] == rows["whole + all parts"]["accuracy"] == 1
     assert rows["whole + all parts"]["minus_whole"][0] == 50
+    right_at_center = rows["rigid: whole + central places"]["accuracy"]
+    assert rows["whole + all parts"]["minus_center"][0] == 100 * (1 - right_at_center)
     assert rows["multi-view: whole + random places"]["accuracy"] == 0.5
     assert "minus_whole" not in rows["whole image"]
     assert len(table.printed(list(rows.values())).splitlines()) == 1 + len(rows)

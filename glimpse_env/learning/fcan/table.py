@@ -37,10 +37,10 @@ def mean(probabilities: Mapping[str, Float[Tensor, "image class"]], names: Seque
 def rows(
     probabilities: Mapping[str, Float[Tensor, "image class"]], labels: Int64[Tensor, " image"], parts: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return accuracy, and difference to the whole image and to random places with its 95 % interval (points, paired over images)."""
+    """Return accuracy, and difference to the whole image, random and central places with its 95 % interval (points, paired over images)."""
     made = combinations(parts)
     right = {row: (mean(probabilities, names).argmax(1) == labels).float() for row, names in made.items()}
-    against = {"whole": "whole image", "random": KINDS["random"]}
+    against = {"whole": "whole image"} | KINDS
     return [
         {
             "row": row,
@@ -54,8 +54,9 @@ def rows(
 
 def printed(found: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a table for the terminal."""
-    lines = [f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}"]
+    keys = ("minus_whole", "minus_random", "minus_center")
+    lines = [f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}  {'- central places':>20}"]
     for row in found:
-        cells = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row[key]) if key in row else "" for key in ("minus_whole", "minus_random")]
-        lines.append(f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  {cells[0]:>20}  {cells[1]:>20}")
+        cells = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row[key]) if key in row else "" for key in keys]
+        lines.append(f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  " + "  ".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)
