@@ -32,6 +32,7 @@ from glimpse_env.learning.options import Options
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.rollout import Guide
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
+from glimpse_env.sensors import lattice
 
 AGAINST = ("one view", "centre, 3", "centre, 6", "random, 3", "RAM, 3")  # rows that the others are compared with
 
@@ -137,8 +138,7 @@ def box_centre(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tens
 
 def least_loss(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tensor, step: int) -> Tensor:
     """Look where the answer's loss will be least: every place is tried, with the label at hand."""
-    side = torch.linspace(-1, 1, env.preset.grid, device=env.device)
-    places = torch.stack(torch.meshgrid(side, side, indexing="xy"), -1).flatten(0, 1)
+    places = lattice(env.preset.grid, env.device)
     labels, count = env.images.labels.to(env.device)[index], len(index)
     losses = []
     for place in places:

@@ -13,7 +13,6 @@ The sets share the tables of each resolution, so that a bank is computed three t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from glimpse_env import Contextual, Sensor
-from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, sermanet, setup, terminal
+from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, sermanet, terminal
 from glimpse_env.learning.recipes import SERMANET
 from glimpse_env.learning.rollout import Guide, Policy
 from glimpse_env.learning.sermanet import Resolution, SermanetOptions
@@ -96,17 +95,12 @@ def options_of(options: Grid, name: str, glimpses: int, seed: int) -> SermanetOp
     return SermanetOptions(**SERMANET.get(options.dataset, {}) | given | own)
 
 
-def made(chosen: SermanetOptions) -> Path:
+def made(options: SermanetOptions) -> Path:
     """Return the folder of a finished run, training it if it is not there."""
-    out = chosen.out or Path()
-    if (out / "checkpoint.pt").is_file():
-        saved = checkpoint.load(out / "checkpoint.pt")
-        if names := checkpoint.different(saved["options"], checkpoint.plain(sermanet.seen(chosen))):
-            raise ValueError(f"{out} holds a run with another {', '.join(names)}: give another --out, or remove it")
-        setup.check_weights(saved, saved["environment"], out)
-        chosen = replace(chosen, resume=True)
-    if not (out / "result.json").is_file():
-        sermanet.train(chosen)
+    out = options.out or Path()
+    chosen, finished = run.again(sermanet.seen(options), out)
+    if not finished:
+        sermanet.train(replace(options, resume=chosen.resume))
     return out
 
 
@@ -151,7 +145,7 @@ def places_alone(out: Path) -> float:
 def cell(options: Grid, name: str, glimpses: int) -> dict[str, Any]:
     """Return the accuracies of a cell by seed, in %."""
     folders = [made(options_of(options, name, glimpses, seed)) for seed in range(options.seeds)]
-    accuracies = [100 * json.loads((out / "result.json").read_text())["accuracy"] for out in folders]
+    accuracies = [100 * checkpoint.read_json(out / "result.json")["accuracy"] for out in folders]
     paper = PAPER[name][glimpses - 1] if glimpses <= len(PAPER[name]) and options.dataset in PHOTOGRAPHS else None
     alone = [100 * places_alone(out) for out in folders]
     return {"set": name, "glimpses": glimpses, "accuracy": accuracies, "places_alone": alone, "paper": paper}

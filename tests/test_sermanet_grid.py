@@ -29,7 +29,7 @@ def test_a_run_with_other_options_is_not_taken_for_this_one(tmp_path):
     chosen = sermanet_grid.options_of(Grid(dataset="mnist", out=tmp_path), "high", 1, 0)
     other = sermanet.seen(replace(chosen, epochs=3))
     checkpoint.save(chosen.out / "checkpoint.pt", {"options": checkpoint.plain(other)})
-    with pytest.raises(ValueError, match="holds a run with another epochs: give another --out, or remove it"):
+    with pytest.raises(ValueError, match="holds a run with another --epochs: give another --out, or remove it"):
         sermanet_grid.made(chosen)
 
 

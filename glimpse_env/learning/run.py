@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -25,6 +25,7 @@ from glimpse_env.precision import named
 
 # From the network and the horizon to the stages of training, each made when it begins.
 Plan = Callable[[Any, int], list[Callable[[], Stage]]]
+Chosen = TypeVar("Chosen", bound=Training)
 
 
 def execute(
@@ -130,7 +131,7 @@ def resumable(path: Path, agent: str, options: Training) -> dict[str, Any]:
     return saved
 
 
-def again(options: Options, out: Path) -> tuple[Options, bool]:
+def again(options: Chosen, out: Path) -> tuple[Chosen, bool]:
     """Return the options with which a run is begun or gone on with, and whether it is finished already.
 
     Raises:

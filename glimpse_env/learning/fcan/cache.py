@@ -54,7 +54,7 @@ def finished(out: Path, stage: StageName, wanted: Mapping[str, Any]) -> bool:
     if not file.is_file():
         return False
     try:
-        found = json.loads(file.read_text())
+        found = checkpoint.read_json(file)
         known, made_from = found["options"], found["inputs"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged: remove it, and the stage {stage} is made anew") from error

@@ -34,7 +34,7 @@ def localise(plan: Plan, weights: str) -> None:
     torch.manual_seed(options.seed)
     saved = resumable(target, options) if options.resume and target.is_file() else None
     look = setup.look(plan, weights)
-    env = setup.environment(look, plan.learn, options.device)
+    env = evaluation.environment(look, plan.learn, options.device, rows=1)  # only its images and their maps are wanted
     network = setup.network_for(env, options)
     identity = describe(plan, env, network, look)
     progress = Progress()
@@ -100,7 +100,7 @@ def record(writer: SummaryWriter, row: dict[str, Any]) -> None:
 def reopened(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolutionalAttention]:
     """Return the trained network of checkpoint.pt and the environment over a split."""
     saved = checkpoint.load(plan.out / "checkpoint.pt")
-    env = setup.environment(saved["environment"], split, plan.options.device)
+    env = evaluation.environment(saved["environment"], split, plan.options.device, rows=1)
     network = registry.rebuilt(saved)
     assert isinstance(network, FullyConvolutionalAttention)
     return env, network.to(env.device)

@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
 from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks, datasets
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, results
@@ -97,11 +95,6 @@ def look(plan: Plan, weights: str) -> dict[str, Any]:
         "max_glimpses": len(options.parts) + 1,
         "show_map": True,
     }
-
-
-def environment(arguments: dict[str, Any], split: str, device: str, rows: int = 1) -> GlimpseVectorEnv:
-    """Return the environment over a split; one row is enough where only its images and their maps are wanted."""
-    return GlimpseVectorEnv(rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED)
 
 
 def rebuilding(env: GlimpseVectorEnv, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ another configuration. The paper repeats the stages until nothing changes; here 
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +58,7 @@ def run(plan: Plan) -> None:
     if due(plan, "classify", made):
         classifying.classify(plan, weights)
         cache.finish(plan.out, "classify", made)
-    print(classifying.described(json.loads((plan.out / "classify" / "result.json").read_text())))
+    print(classifying.described(checkpoint.read_json(plan.out / "classify" / "result.json")))
 
 
 def report(plan: Plan) -> None:
@@ -68,7 +67,7 @@ def report(plan: Plan) -> None:
     end = results.suffix(checkpoint.load(target), plan.measure)
     file, figure = plan.out / f"result{end}.json", plan.out / f"score_maps{end}.png"
     if newer(file, target):
-        print(results.line(json.loads(file.read_text())))
+        print(results.line(checkpoint.read_json(file)))
     else:
         results.write(target, plan.measure, device=plan.options.device)
     if not newer(figure, target):
