@@ -90,8 +90,7 @@ def caption(episode: render.Episode, right: bool) -> str:
 
 def tile(image: UInt8[Tensor, "channel height width"]) -> Image.Image:
     """Return the image as a square picture; small ones keep square pixels."""
-    channels = image.cpu() if image.shape[0] >= 3 else image[:1].cpu().expand(3, -1, -1)
-    pixels = Image.fromarray(np.ascontiguousarray(channels[:3].permute(1, 2, 0).numpy()))
+    pixels = Image.fromarray(render.coloured(image))
     small = max(image.shape[1:]) <= TILE // 2
     return pixels.resize((TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR)
 

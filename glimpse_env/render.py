@@ -102,8 +102,7 @@ def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[
     """Return the image at picture size on a surround in which boxes that reach beyond it show, the zoom, and the surround's pixels."""
     height, width = image.shape[1:]
     longest = max(height, width)
-    channels = image.cpu() if image.shape[0] >= 3 else image[:1].cpu().expand(3, -1, -1)
-    pixels = Image.fromarray(np.ascontiguousarray(channels[:3].permute(1, 2, 0).numpy()))
+    pixels = Image.fromarray(coloured(image))
     zoom = SIDE // longest if longest <= SIDE // 2 else SIDE / longest  # small images: whole factors, so that pixels stay squares
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     pixels = pixels.resize(size, Image.Resampling.NEAREST if longest <= SIDE // 2 else Image.Resampling.BILINEAR)
@@ -112,6 +111,12 @@ def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[
     picture = Image.new("RGB", sides, SURROUND)
     picture.paste(pixels, (margin, margin))
     return picture, zoom, margin
+
+
+def coloured(image: UInt8[Tensor, "channel height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Return an image's pixels as RGB: the first three channels, or the first one thrice."""
+    channels = image.cpu() if image.shape[0] >= 3 else image[:1].cpu().expand(3, -1, -1)
+    return np.ascontiguousarray(channels[:3].permute(1, 2, 0).numpy())
 
 
 def ramp(steps: int) -> list[Colour]:

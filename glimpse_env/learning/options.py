@@ -55,11 +55,9 @@ class View:
 
 
 @dataclass(frozen=True)
-class Training(View):
-    """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
+class Running:
+    """Where and how a script runs."""
 
-    paper: bool = False
-    """Start from the paper's own settings; options given beside it still count."""
     seed: int = 0
     """Seeds weights, image order, augmentation and actions."""
     device: str = "cpu"
@@ -73,6 +71,13 @@ class Training(View):
     resume: bool = False
     """Go on from the checkpoint in the output folder; the other options must be those it was started with."""
 
+
+@dataclass(frozen=True)
+class Training(Running, View):
+    """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
+
+    paper: bool = False
+    """Start from the paper's own settings; options given beside it still count."""
     epochs: int = 40
     """Passes over the training images."""
     batch: int = 256

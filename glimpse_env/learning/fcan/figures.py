@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from glimpse_env import render
 from glimpse_env.learning import evaluation, plots
 from glimpse_env.learning.fcan import localising
 from glimpse_env.learning.fcan.localise import reopened
@@ -80,8 +81,7 @@ def score_maps(found: Sequence[Found], parts: Sequence[int], side: int, target: 
 
 def picture(axes: Axes, one: Found, parts: Sequence[int], side: int) -> None:
     """Draw an image with the boxes of its parts; both axes count cells of the feature map."""
-    pixels = one.image.cpu().expand(3, -1, -1) if one.image.shape[0] == 1 else one.image[:3].cpu()
-    axes.imshow(pixels.permute(1, 2, 0).numpy(), extent=(0, side, side, 0), interpolation="antialiased")
+    axes.imshow(render.coloured(one.image), extent=(0, side, side, 0), interpolation="antialiased")
     for number, (place, part) in enumerate(zip(one.places, parts, strict=True)):
         box(axes, place, part, side, number)
     axes.set_title(one.title if len(one.title) <= 30 else one.title[:29] + "…", fontsize=8, color=plots.GREEN if one.right else plots.RED)

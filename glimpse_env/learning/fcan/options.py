@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from glimpse_env.learning.fcan.network import Where
-from glimpse_env.learning.options import RewardName
+from glimpse_env.learning.options import RewardName, Running
 
 StageName = Literal["tune", "localise", "classify"]
 Final = Literal["linear", "finetune", "none"]
 
 
 @dataclass(frozen=True)
-class FcanOptions:
+class FcanOptions(Running):
     """Options of `fcan_greedy.py`."""
 
     stage: Literal["all", "tune", "localise", "classify"] = "all"
@@ -41,18 +41,6 @@ class FcanOptions:
     crop_size: int | None = None
     """Pixels a side to which the final stage resizes its crops, and at which the network is tuned; default: the data set's preset, 224 for
     photographs (the paper: 448)."""
-    seed: int = 0
-    """Seeds weights, image order and places."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
-    threads: int = 2
-    """CPU threads that torch may use."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the localisers' convolutions; auto = whichever this device multiplies faster."""
-    out: Path | None = None
-    """Folder of all stages' files; default runs/fcan_greedy-DATASET-SEED."""
-    resume: bool = False
-    """Go on with a stage that was interrupted; the other options must be those it was started with."""
 
     tune_epochs: int = 30
     """Stage tune: passes over the training images (finetune_backbone.py has more options)."""
