@@ -59,7 +59,7 @@ def network_of(parts=PARTS, side=SIDE, channels=512, **options) -> FullyConvolut
 
 @pytest.mark.parametrize("side", [1, 3, 4, 7, 14, 16])
 def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
-    """avg_pool2d at every place = MapSensor's RoIAlign at the place's location, on maps of any side, for every pair of parts."""
+    """The mean of the cells at every place = MapSensor's RoIAlign at the place's location, on maps of any side, for every pair of parts."""
     maps = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     sizes = sorted({1, 2, side // 2, side - 1, side} & set(range(1, side + 1)))
     for part, smallest in ((part, least) for part in sizes for least in sizes):
@@ -72,7 +72,7 @@ def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
         sensor._cached = type("Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))})
         where = places.locations(every, side, part, sensor.reach)
         seen = sensor._look(every, where, torch.full_like(every, 2))[0][:, :3]
-        torch.testing.assert_close(seen.T, places.pooled(maps, part)[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(seen, places.pooled(maps, every[None], part)[0], rtol=1e-5, atol=1e-5)
 
 
 @settings(deadline=None)
@@ -84,7 +84,7 @@ def test_places_are_windows_of_whole_cells(side, part, data):
     assert 0 <= int(top) <= side - part >= int(left) >= 0
     maps = torch.rand(1, 2, side, side, generator=torch.Generator().manual_seed(side))
     window = maps[0, :, top : top + part, left : left + part]
-    torch.testing.assert_close(places.pooled(maps, part)[0, :, place], window.mean((1, 2)))
+    torch.testing.assert_close(places.pooled(maps, place.view(1, 1), part)[0, 0], window.mean((1, 2)))
     x, y = places.centres(place, side, part).tolist()
     assert ((x + 1) * side / 2, (y + 1) * side / 2) == pytest.approx((int(left) + part / 2, int(top) + part / 2))
 

@@ -257,6 +257,24 @@ def test_a_region_is_the_slice_of_the_image():
     torch.testing.assert_close(whole, crops.backbone(torch.nn.functional.avg_pool2d(pixels / 255, 2)), rtol=1e-3, atol=1e-3)
 
 
+def test_regions_of_one_place_are_kept_for_later_runs_and_other_splits(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
+    pixels = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels, torch.arange(6) % 2, ("a", "b"), key="squares")
+    crops = regions.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
+    middle, mixed = torch.full((6,), 4), torch.arange(6) % 2
+    expected = regions.seen(crops, images, 2, middle)
+    torch.testing.assert_close(regions.features(crops, images, 2, middle), expected, rtol=1e-3, atol=1e-3)
+    assert len(list(tmp_path.glob("squares-*.npy"))) == 1
+    regions.features(crops, images, 2, mixed)
+    assert len(list(tmp_path.glob("squares-*.npy"))) == 1
+    monkeypatch.setattr(regions, "seen", None)
+    part = images.subset(torch.tensor([5, 2]))
+    torch.testing.assert_close(regions.features(crops, part, 2, middle[:2]), expected[[5, 2]], rtol=1e-3, atol=1e-3)
+    with pytest.raises(TypeError):
+        regions.features(crops, images, 2, torch.zeros(6, dtype=torch.int64))  # another place has no table yet
+
+
 def test_the_linear_classifier_is_at_its_minimum():
     """At the solution the gradient of cross-entropy + penalty / 2 |W|^2 is 0."""
     features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
@@ -286,7 +304,7 @@ def test_rows_average_probabilities():
 def test_random_and_central_regions_have_the_parts_sizes():
     crops = regions.Crops(None, None, None, side=4, size=32)  # only its side is asked for
     some = torch.zeros(50, 2, dtype=torch.int64)
-    found = {region.name: region for region in classifying.wanted(crops, (1, 2), some, some[:7])}
+    found = {region.name: region for region in classifying.wanted(crops, FcanOptions(parts=(1, 2)), some, some[:7])}
     assert next(iter(found)) == "whole"
     assert [found[name].part for name in ("part1-1x1", "random2-2x2", "center1-1x1")] == [1, 2, 1]
     assert found["random1-1x1"].learn.unique().numel() > 10

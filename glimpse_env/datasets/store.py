@@ -2,7 +2,9 @@
 
 A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the (width, height) that every photograph had (int32),
 then the pixels (uint8, image by image, channel height width). It appears under its name only when it is whole: it is written beside it,
-flushed to disk and renamed. The header holds a fingerprint of the photographs' paths, lengths and times of change.
+flushed to disk and renamed. The header holds a fingerprint of the photographs' paths, lengths and times of change, which tells whether the
+store is stale, and a digest of the pixels, which names what is computed from them: copied photographs are decoded anew in seconds, and keep
+the features that took hours.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from tqdm import tqdm
 
 from glimpse_env.datasets.decode import Fit, read
 
-VERSION = 1  # of the decoding and of the file's layout: a store of another one is rebuilt
+VERSION = 2  # of the decoding and of the file's layout: a store of another one is rebuilt
 HEADER = 4096  # bytes
 SLICE = 64  # photographs in memory at a time while a store is built
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
@@ -49,7 +51,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a store is made from; its header."""
+    """What a store is made from."""
 
     name: str
     source: str  # folder
@@ -59,10 +61,10 @@ class Plan:
     fingerprint: str
     version: int = VERSION
 
-    @property
-    def header(self) -> bytes:
-        """The first bytes of the store's file."""
-        return json.dumps(asdict(self), ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
+    def header(self, pixels: str) -> bytes:
+        """Return the first bytes of the store's file; `pixels` is the digest of what follows them."""
+        content = asdict(self) | {"pixels": pixels}
+        return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
 
     @property
     def start(self) -> int:
@@ -128,9 +130,17 @@ def fault(file: Path, plan: Plan) -> str:
             length, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER)
     except FileNotFoundError:
         return "is not there"
-    if header != plan.header:
+    if header != plan.header(digest_in(header)):
         return "is stale or damaged: it was made from other photographs, or by another version"
     return "" if length == plan.length else f"is damaged: {length:,} bytes, expected {plan.length:,}"
+
+
+def digest_in(header: bytes) -> str:
+    """Return the digest of the pixels that a header holds; "" = none."""
+    try:
+        return str(json.loads(header)["pixels"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def build_alone(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
@@ -172,22 +182,28 @@ def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
 def write(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
     """Decode slice by slice, so that no more than a slice is in memory; the header comes last."""
     extents: list[tuple[int, int]] = []
+    digest = hashlib.sha256()
     stream.seek(plan.start)
     workers = os.cpu_count()  # threads: Pillow and torch let go of the interpreter while they work
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image") as progress:
         for first in range(0, len(paths), SLICE):
             for pixels, extent in pool.map(lambda path: read(path, plan.size, plan.fit), paths[first : first + SLICE]):
-                stream.write(pixels.contiguous().numpy().data)
+                content = pixels.contiguous().numpy().data
+                stream.write(content)
+                digest.update(content)
                 extents.append(extent)
                 progress.update()
+    sizes = torch.tensor(extents, dtype=torch.int32).numpy().data
+    digest.update(sizes)
     stream.seek(0)
-    stream.write(plan.header)
-    stream.write(torch.tensor(extents, dtype=torch.int32).numpy().data)
+    stream.write(plan.header(digest.hexdigest()))
+    stream.write(sizes)
 
 
 def mapped(file: Path, plan: Plan) -> Store:
     """Map a store into memory: pages are read when they are used, and given up when memory is short."""
     with file.open("rb") as stream:
+        digest = digest_in(stream.read(HEADER))
         if sys.platform == "linux":
             # Private, hence writable without reaching the file (torch warns of read-only memory, and writing to it would end the
             # process); unreserved, because Linux refuses a private mapping that is larger than memory and swap otherwise.
@@ -200,5 +216,5 @@ def mapped(file: Path, plan: Plan) -> Store:
     return Store(
         pixels.view(plan.images, 3, plan.size, plan.size),
         extents.view(plan.images, 2).long(),
-        f"{plan.name}-{plan.size}-{plan.fingerprint[:16]}",
+        f"{plan.name}-{plan.size}-{digest[:16]}",
     )

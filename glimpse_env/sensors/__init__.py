@@ -13,11 +13,24 @@ from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import Preset, SensorName
 from glimpse_env.sensors.bank import BankSensor, OnGrid, lattice
 from glimpse_env.sensors.base import Contextual, Sensor
+from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.crop import CropSensor
 from glimpse_env.sensors.map import MapSensor
 from glimpse_env.sensors.pixel import PixelSensor
 
-__all__ = ["BankSensor", "Contextual", "CropSensor", "MapSensor", "OnGrid", "PixelSensor", "Sensor", "lattice", "make_sensor"]
+__all__ = [
+    "BankSensor",
+    "Cached",
+    "Contextual",
+    "CropSensor",
+    "MapSensor",
+    "OnGrid",
+    "PixelSensor",
+    "Sensor",
+    "everything",
+    "lattice",
+    "make_sensor",
+]
 
 
 def make_sensor(

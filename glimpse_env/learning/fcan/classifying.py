@@ -14,6 +14,7 @@ from glimpse_env import Backbone, GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, evaluation, fixations, results
 from glimpse_env.learning.fcan import cache, cost, places, regions, table
 from glimpse_env.learning.fcan.localise import AGENT, places_of
+from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.fcan.regions import Crops, Region
 from glimpse_env.learning.fcan.setup import Plan, map_sensor
 
@@ -26,7 +27,7 @@ def classify(plan: Plan, weights: str) -> None:
     backbone = Backbone(plan.backbone, weights, options.device)
     crops = Crops(learn[0].images, env.images, backbone, map_sensor(env).shape[1], plan.crop_size)
     cache.begin(plan.out, "classify")
-    found = {region.name: probabilities(plan, weights, crops, region) for region in wanted(crops, options.parts, learn[1], measure[1])}
+    found = {region.name: probabilities(plan, weights, crops, region) for region in wanted(crops, options, learn[1], measure[1])}
     seconds = time.monotonic() - start
     looks = as_looks(env, found, options.parts, measure[1])
     row = {
@@ -49,12 +50,12 @@ def classify(plan: Plan, weights: str) -> None:
     print(results.line(row))
 
 
-def wanted(crops: Crops, parts: Sequence[int], learn: Int64[Tensor, "image part"], measure: Int64[Tensor, "image part"]) -> list[Region]:
+def wanted(crops: Crops, options: FcanOptions, learn: Int64[Tensor, "image part"], measure: Int64[Tensor, "image part"]) -> list[Region]:
     """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Table 2)."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(options.seed)
     images = (len(learn), len(measure))
     found = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
-    for number, part in enumerate(parts):
+    for number, part in enumerate(options.parts):
         total, middle = places.places(crops.side, part), places.middle(crops.side, part)
         drawn = [torch.randint(total, (count,), generator=generator) for count in images]
         found += [

@@ -76,7 +76,8 @@ class FullyConvolutionalAttention(Agent):
 
     def standardised(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image channel rows columns"]:
         """Return features of mean 0 and deviation 1 over the training images."""
-        return (maps - self.centre[:, None, None]) / self.deviation[:, None, None]
+        scale = 1 / self.deviation
+        return torch.addcmul(-(self.centre * scale)[:, None, None], maps, scale[:, None, None])  # one pass over the maps
 
     def attend(self, features: Float[Tensor, "image channel rows columns"]) -> list[Float[Tensor, "image place"]]:
         """Return the log-probabilities of every part's places, from a standardised map.
@@ -86,7 +87,7 @@ class FullyConvolutionalAttention(Agent):
         a = self.architecture
         found, earlier = [], []
         for part, head in zip(a.parts, self.localisers, strict=True):
-            scores = head(torch.cat((features, *earlier), 1)).squeeze(1)
+            scores = head(torch.cat((features, *earlier), 1) if earlier else features).squeeze(1)
             found.append(places.scored(scores.float(), part).log_softmax(1))
             if a.see_earlier_maps:
                 earlier.append(places.spread(found[-1].detach().exp(), a.side, part))

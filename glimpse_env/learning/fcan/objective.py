@@ -60,8 +60,7 @@ def attempt(
 ) -> Tried:
     """Draw places of every part in every image, classify there, and ask the reward what they were worth.
 
-    The features of all places are pooled at once, so that samples are look-ups. Dropout acts on what the classifiers learn from, not
-    on what is paid for.
+    Dropout acts on what the classifiers learn from, not on what is paid for.
     """
     a = network.architecture
     features = network.standardised(maps)
@@ -71,8 +70,7 @@ def attempt(
     drawn = draw(network, log_probs, samples, generator)
     regions = [features.mean((2, 3))[:, None].expand(-1, samples, -1)]
     for part, place in zip(a.parts, drawn, strict=True):
-        everywhere = places.pooled(features, part)
-        regions.append(everywhere.gather(2, place[:, None].expand(-1, a.channels, -1)).transpose(1, 2))
+        regions.append(places.pooled(features, place, part))
     seen = torch.stack(regions, 2)  # (image, sample, step, channel)
     dropped = F.dropout(seen, trial.dropout, network.training)
     rows = labels.repeat_interleave(samples)

@@ -17,6 +17,7 @@ from glimpse_env.learning import checkpoint, tuning
 from glimpse_env.learning.fcan import places
 from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.finetuning import Finetune, Finetuning, normalised
+from glimpse_env.sensors import Cached, everything
 
 CHUNK = 64  # crops that the network sees at a time
 ROUNDS = 200  # of L-BFGS at most
@@ -51,12 +52,27 @@ def sensor_of(crops: Crops, images: ImageSet, part: int) -> CropSensor:
 
 
 def features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
-    """Return the frozen network's features of a region of every image."""
+    """Return the frozen network's features of a region of every image; those of the same place in all of them are kept, as banks are."""
+    if images.key is None or bool((place != place[0]).any()):
+        return seen(crops, images, part, place)
+
+    def rows(index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
+        assert not mirrored  # nothing asks for mirrored images here
+        return seen(crops, everything(images).subset(index), part, place[:1].expand(len(index)))[:, None]
+
+    recipe = f"{crops.size} {part} of {crops.side} at {int(place[0])}"
+    table = Cached(images, (1, crops.backbone.features), rows, "window", crops.backbone, recipe)
+    return table.at(torch.arange(len(images)))
+
+
+def seen(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
+    """Pass a region of every image through the frozen network."""
     sensor = sensor_of(crops, images, part)
     where = places.locations(place, crops.side, part, sensor.reach).to(crops.backbone.device)
     index = torch.arange(len(images), device=crops.backbone.device)
     parts = list(zip(index.split(CHUNK), where.split(CHUNK), strict=True))
-    return torch.cat([sensor.glimpses(*one) for one in tqdm(parts, desc="crops", unit="batch", dynamic_ncols=True)])
+    shown = tqdm(parts, desc="crops", unit="batch", dynamic_ncols=True, disable=len(parts) == 1)
+    return torch.cat([sensor.glimpses(*one) for one in shown])
 
 
 def pixels(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> ImageSet:
