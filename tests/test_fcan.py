@@ -326,6 +326,16 @@ def test_standardised_maps_have_mean_0_and_deviation_1(env):
     assert ((spread - 1).abs() < 0.01).float().mean() > 0.95  # a channel that is nearly constant is left small
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_accuracy_is_that_of_episodes(env, seed):
+    network = network_of()
+    localising.standardise(network, env)
+    torch.manual_seed(seed)
+    for classifier in network.classifiers:
+        torch.nn.init.normal_(classifier.weight, std=0.05)
+    assert localising.accuracy(network, env) == evaluation.look(env, network, 3).correct[-1].float().mean().item()
+
+
 def test_leave_one_out_needs_two_samples():
     with pytest.raises(ValueError, match="samples=1"):
         reinforce.leave_one_out(torch.zeros(1, 2), 1)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from glimpse_env import GlimpseVectorEnv, rewards
 from glimpse_env.learning import training
-from glimpse_env.learning.fcan import objective
+from glimpse_env.learning.fcan import objective, places
 from glimpse_env.learning.fcan.network import FullyConvolutionalAttention
 from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.fcan.setup import map_sensor
@@ -50,6 +50,21 @@ def best_places(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> 
     network.eval()
     with torch.no_grad():
         return torch.cat([network.best(maps_of(env, index)) for index in tqdm(list(chunks(env)), desc="places", unit="batch")]).cpu()
+
+
+def accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> float:
+    """Return the share of an environment's images that are classified rightly: what episodes in it give, without copying maps about."""
+    network.eval()
+    right, a = 0, network.architecture
+    with torch.no_grad():
+        for index in chunks(env):
+            maps = maps_of(env, index)
+            features, chosen = network.standardised(maps), network.best(maps)
+            parts = [places.pooled(features, chosen[:, part : part + 1], side)[:, 0] for part, side in enumerate(a.parts)]
+            seen = torch.stack((features.mean((2, 3)), *parts), 1)
+            answers = torch.stack([network.scores(step, seen).softmax(1) for step in range(network.horizon)]).mean(0)
+            right += (answers.argmax(1) == env.images.labels.to(index.device)[index]).sum()
+    return float(right) / len(env.images)
 
 
 @dataclass(frozen=True)
