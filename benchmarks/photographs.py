@@ -28,7 +28,7 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, terminal
 from glimpse_env.learning.agent import Agent, Memory
-from glimpse_env.learning.options import Options
+from glimpse_env.learning.options import Options, Several
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.rollout import Guide
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
@@ -49,23 +49,11 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Photographs:
+class Photographs(Several):
     """Options of `photographs.py`."""
 
-    weights: str = "DEFAULT"
-    """Weights of the backbone: the file that finetune_backbone.py wrote."""
-    dataset: str = "cub"
-    """cub, cars or dogs; a part of it is called by its number of classes."""
-    root: Path | None = None
-    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
-    backbone: str | None = None
-    """Name of the torchvision classifier; default: the data set's preset."""
     sensor: str = "bank"
     """crop, map or bank."""
-    seeds: int = 5
-    """Runs per row."""
-    split: str = "train"
-    """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
     measure: str | None = None
     """Images to measure on instead, such as test after training on fit:1/4."""
     stop_split: str | None = None
@@ -74,12 +62,6 @@ class Photographs:
     """Rows to make."""
     out: Path = Path("runs/photographs")
     """Folder of the runs."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
-    threads: int = 2
-    """CPU threads that torch may use."""
-    json: Path | None = None
-    """Also write the table here."""
 
 
 def options_of(options: Photographs, row: str, seed: int) -> Options:
@@ -158,11 +140,6 @@ def guided(out: Path, oracle: Oracle, measure: str | None) -> Tensor:
     return evaluation.look(env, network, env.preset.max_glimpses, guide=guide).correct[-1].float()
 
 
-def paired(first: Tensor, second: Tensor) -> tuple[float, float, float]:
-    """Return the difference of two rows' accuracies (seed, image) in points, and its 95 % interval."""
-    return intervals.over_images(100 * (first.mean(0) - second.mean(0)))
-
-
 def measured(options: Photographs) -> dict[str, tuple[Tensor, list[float]]]:
     """Return every row's correctness (seed, image) and mean glimpses by seed."""
     found = {}
@@ -183,7 +160,7 @@ def table(found: Mapping[str, tuple[Tensor, list[float]]]) -> list[dict[str, Any
     print(f"{'':<20} {'accuracy %':>15} {'glimpses':>9}  " + "  ".join(f"{'- ' + name:>22}" for name in against))
     for name, (right, glimpses) in found.items():
         accuracies = (100 * right.mean(1)).tolist()
-        differences = {other: paired(right, found[other][0]) for other in against if other != name}
+        differences = {other: intervals.paired(right, found[other][0]) for other in against if other != name}
         cells = "  ".join(f"{'{:+.1f} [{:+.1f}, {:+.1f}]'.format(*differences[o]) if o in differences else '':>22}" for o in against)
         print(f"{name:<20} {intervals.over_runs(accuracies):>15} {sum(glimpses) / len(glimpses):>9.2f}  {cells}")
         rows.append({"row": name, "accuracy": accuracies, "mean_glimpses": glimpses, "differences": differences})

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from glimpse_env import Contextual, Sensor
 from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, sermanet, terminal
+from glimpse_env.learning.options import Several
 from glimpse_env.learning.recipes import SERMANET
 from glimpse_env.learning.rollout import Guide, Policy
 from glimpse_env.learning.sermanet import Resolution, SermanetOptions
@@ -47,25 +48,13 @@ PAPER = {  # by glimpses, 1 to 3
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Several):
     """Options of `sermanet_grid.py`."""
 
-    weights: str = "DEFAULT"
-    """Weights of the backbone: DEFAULT (torchvision's), or a file."""
-    dataset: str = "cub"
-    """cub, cars, dogs; mnist and clutter look at pixels."""
-    root: Path | None = None
-    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
-    backbone: str | None = None
-    """Name of the torchvision classifier; default: the data set's preset."""
-    split: str = "train"
-    """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
     sets: tuple[str, ...] = tuple(SETS)
     """Sets of resolutions: high, medium, low, high+medium, all."""
     glimpses: tuple[int, ...] = (1, 2, 3)
     """Numbers of glimpses."""
-    seeds: int = 5
-    """Runs per cell."""
     augment: bool = True
     """Left-right reversal (the paper's); a bank then needs a second table for each resolution."""
     grid: int | None = None
@@ -76,12 +65,6 @@ class Grid:
     """learned; or, to compare with, random or center."""
     out: Path = Path("runs/sermanet_grid")
     """Folder of the runs."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
-    threads: int = 2
-    """CPU threads that torch may use."""
-    json: Path | None = None
-    """Also write the table here."""
 
 
 def options_of(options: Grid, name: str, glimpses: int, seed: int) -> SermanetOptions:

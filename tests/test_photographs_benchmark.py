@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from benchmarks import photographs
 from glimpse_env import Backbone, BankSensor, GlimpseVectorEnv, ImageSet
+from glimpse_env.learning import intervals
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.recipes import DATASETS, LONG, PAPER, PAPER_STOP
@@ -15,10 +16,10 @@ from glimpse_env.learning.stages import StopOptions
 def test_paired_difference_by_hand():
     first = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])  # two seeds, four images
     second = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
-    mean, low, high = photographs.paired(first, second)
+    mean, low, high = intervals.paired(first, second)
     assert mean == pytest.approx(12.5)  # one image, right for one of two seeds more
     assert low == 0 < high
-    assert photographs.paired(first, first) == (0, 0, 0)
+    assert intervals.paired(first, first) == (0, 0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,30 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Several:
+    """Options of a benchmark that trains several runs on a set of photographs; finished ones are found again."""
+
+    weights: str | None = "DEFAULT"
+    """Weights of the backbone: DEFAULT (torchvision's), or a file, such as the one that finetune_backbone.py wrote."""
+    dataset: str = "cub"
+    """cub, cars, dogs (a part of one is called by its number of classes), or another that the agent takes."""
+    root: Path | None = None
+    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    backbone: str | None = None
+    """Name of the torchvision classifier; default: the data set's preset."""
+    split: str = "train"
+    """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
+    seeds: int = 5
+    """Runs of each kind."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+    json: Path | None = None
+    """Also write the table here."""
+
+
+@dataclass(frozen=True)
 class Training(Running, View):
     """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
 

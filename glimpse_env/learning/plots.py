@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from glimpse_env import render
 
 BLUE, GREEN, RED, GREY = "#0072b2", "#009e73", "#d55e00", "#5a5a60"
+COMPARED = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), ("#cc79a7", ":"), ("#e69f00", (0, (5, 1, 1, 1))), ("#56b4e9", (0, (1, 1))))
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps a number readable where a line crosses it
 
 
@@ -47,6 +48,31 @@ def learning_curves(history: Sequence[Mapping[str, float | None]], target: Path)
     for axes in panels[1]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    save(figure, target)
+
+
+def compared_curves(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float | None]]]], panels: Mapping[str, str], target: Path
+) -> None:
+    """Write curves of several settings side by side: the mean over seeds as a line, the range over seeds as a band.
+
+    Args:
+        histories: By setting, the rows of every seed's run; all have the same epochs.
+        panels: By the row's key that a panel shows, its title; accuracies are drawn in percent.
+        target: The PNG file.
+    """
+    figure = new_figure(4.6 * len(panels), 3.8)
+    for axes, (key, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for (name, runs), (colour, style) in zip(histories.items(), cycle(COMPARED)):
+            values = np.asarray([[row[key] for row in run] for run in runs], float) * (100 if key.endswith("accuracy") else 1)
+            epochs = [row["epoch"] for row in runs[0]]
+            axes.plot(epochs, values.mean(0), color=colour, linestyle=style, linewidth=1.6, label=name)
+            axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        tidy(axes)
+    figure.axes[0].legend(fontsize=8, frameon=False)
     save(figure, target)
 
 

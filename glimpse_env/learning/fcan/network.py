@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -92,6 +93,12 @@ class FullyConvolutionalAttention(Agent):
             if a.see_earlier_maps:
                 earlier.append(places.spread(found[-1].detach().exp(), a.side, part))
         return found
+
+    def flat(self, images: int) -> list[Float[Tensor, "image place"]]:
+        """Return the log-probabilities of places that are all alike, which cost no convolution."""
+        a = self.architecture
+        counts = [places.places(a.side, part) for part in a.parts]
+        return [self.centre.new_full((images, count), -math.log(count)) for count in counts]
 
     def best(self, maps: Float[Tensor, "image channel rows columns"]) -> Int64[Tensor, "image part"]:
         """Return the place of each part: the argmax of its score map, or one that was not learned.

@@ -66,7 +66,7 @@ def attempt(
     features = network.standardised(maps)
     samples = trial.samples
     with torch.autocast(features.device.type, trial.precision, enabled=trial.precision != torch.float32):
-        log_probs = network.attend(features)
+        log_probs = network.attend(features) if trial.learned else network.flat(len(maps))
     drawn = draw(network, log_probs, samples, generator)
     regions = [features.mean((2, 3))[:, None].expand(-1, samples, -1)]
     for part, place in zip(a.parts, drawn, strict=True):
