@@ -73,8 +73,8 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Several:
-    """Options of a benchmark that trains several runs on a set of photographs; finished ones are found again."""
+class Benchmark:
+    """Options of a benchmark on photographs."""
 
     weights: str | None = "DEFAULT"
     """Weights of the backbone: DEFAULT (torchvision's), or a file, such as the one that finetune_backbone.py wrote."""
@@ -86,14 +86,20 @@ class Several:
     """Name of the torchvision classifier; default: the data set's preset."""
     split: str = "train"
     """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
-    seeds: int = 5
-    """Runs of each kind."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     json: Path | None = None
     """Also write the table here."""
+
+
+@dataclass(frozen=True)
+class Several(Benchmark):
+    """Options of a benchmark that trains several runs of each kind; finished ones are found again."""
+
+    seeds: int = 5
+    """Runs of each kind."""
 
 
 @dataclass(frozen=True)

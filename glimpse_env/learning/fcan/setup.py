@@ -65,7 +65,7 @@ def images_of(plan: Plan, split: str) -> datasets.ImageSet:
     return datasets.load(plan.options.dataset, split, root=plan.options.root, image_size=plan.image_size)
 
 
-def look(plan: Plan, weights: str) -> dict[str, Any]:
+def look(plan: Plan, weights: str | None) -> dict[str, Any]:
     """Return the arguments of the environment in which parts are glimpses on the feature map of the tuned network.
 
     Raises:
