@@ -47,6 +47,8 @@ ROWS: dict[str, dict[str, Any]] = {
 class Baselines(View):
     """Options of `baselines.py`."""
 
+    measure: str | None = None
+    """Images to measure on instead, such as test after training on fit:1/4."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Rows to make."""
     seeds: int = 3
@@ -109,10 +111,10 @@ def made(options: Baselines, row: str, seed: int) -> dict[str, Any]:
     """Return the result of a run, training it if it is not there."""
     out = folder(options, row, seed)
     chosen, finished = run.again(options_of(options, row, seed), out)
-    if finished:
-        return checkpoint.read_json(out / "result.json")
-    plan: run.Plan = lambda network, horizon: [lambda: views.stage(chosen, network, horizon)]  # noqa: E731
-    return run.execute(f"baseline-{row}", chosen, plan, build=lambda env: views.build(env, options.dropout))
+    if not finished:
+        plan: run.Plan = lambda network, horizon: [lambda: views.stage(chosen, network, horizon)]  # noqa: E731
+        run.execute(f"baseline-{row}", chosen, plan, build=lambda env: views.build(env, options.dropout))
+    return results.of(out / "checkpoint.pt", options.measure)
 
 
 def main(options: Baselines) -> None:

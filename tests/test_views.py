@@ -8,7 +8,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from agents import baselines
-from glimpse_env.learning import evaluation, registry
+from glimpse_env.learning import checkpoint, evaluation, registry
 from glimpse_env.learning.rollout import Behaviour, collect
 from glimpse_env.learning.views import AveragedViews, ViewsArchitecture, build
 
@@ -97,6 +97,14 @@ def options(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["baselines.py"])
     small = {"epochs": 30, "batch": 8, "glimpses": 3, "grid": 2, "image_size": 32, "glimpse_size": 8, "split": "train"}
     return lambda **given: baselines.Baselines(dataset=pictures, seeds=1, threads=1, dropout=0.0, out=tmp_path, **small | given)
+
+
+def test_the_table_may_be_of_other_images(options, tmp_path):
+    small = options(rows=("one-view",), json=tmp_path / "table.json", measure="validation")
+    baselines.main(small)
+    (row,) = checkpoint.read_json(tmp_path / "table.json")["rows"]["one-view"]
+    assert row["split"] == "validation"
+    assert (baselines.folder(small, "one-view", 0) / "result-validation.json").is_file()
 
 
 def test_every_row_is_a_run_with_its_views_and_is_found_again(options, tmp_path, capsys):

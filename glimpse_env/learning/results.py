@@ -66,6 +66,12 @@ def write(
     return row
 
 
+def of(path: Path, split: str | None = None) -> dict[str, Any]:
+    """Return the row of a finished run on a split (None = the one that it answers for), evaluating its checkpoint if that is not done."""
+    file = path.parent / f"result{suffix(checkpoint.load(path), split)}.json"
+    return checkpoint.read_json(file) if file.is_file() else write(path, split)
+
+
 def suffix(saved: Mapping[str, Any], split: str | None, dataset: str | None = None) -> str:
     """Return how the names of an evaluation's files end: nothing for the split and data set that the run answers for, else their names."""
     parts = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(str(dataset)).name]
