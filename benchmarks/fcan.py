@@ -101,10 +101,10 @@ def main(options: Table2) -> None:
     by_seed = [correctness(found, labels, options.parts) for found, _ in runs]
     rows = rows_of({row: torch.stack([one[row] for one in by_seed]) for row in by_seed[0]})
     print(printed(rows))
-    print(
-        "centres of the parts inside the object's box, seed by seed: "
-        + ", ".join(f"{result['in_box']:.1%}" for _, result in runs if "in_box" in result)
-    )
+    if boxes := [result["in_box"] for _, result in runs if "in_box" in result]:
+        shares = [100 * box["fixation"] for box in boxes]
+        chance = sum(100 * box["fixation_chance"] for box in boxes) / len(boxes)
+        print(f"centres of the parts inside the object's box: {intervals.over_runs(shares)} % (chance {chance:.1f} %)")
     if options.json is not None:
         told = {"command": checkpoint.command(), "split": plan.learn, "measure": plan.measure, "seeds": options.seeds, "rows": rows}
         runs_told = [{name: value for name, value in result.items() if name != "rows"} for _, result in runs]
