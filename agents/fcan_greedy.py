@@ -9,8 +9,9 @@ once; a small fully convolutional head for each part learns where to look by REI
 (the parts cut out of the image at full resolution, a classifier for each, probabilities averaged with those of the whole image; beside
 random and central places).
 
-Deviations from the paper: the whole image is the first step, so part 1 too is paid for a fall in loss; features are standardised; RMSProp
-takes batches of 32 at rate 0.001, chosen on held-out training images (`--batch 512 --learning-rate 0.01`: the paper's); the stages run once
+Deviations from the paper: the whole image is the first step, so part 1 too is paid for a fall in loss; features are standardised; a place
+is paid what it earns more than the image's other samples (`--no-baseline`: the paper's); RMSProp takes batches of 32 at rate 0.001
+(`--batch 512 --learning-rate 0.01`: the paper's), chosen, like the order of the parts, on held-out training images; the stages run once
 instead of until nothing changes; the default final classifiers are linear on frozen features (`--final finetune`: the paper's); crops have
 the preset's 224 pixels (`--crop-size 448`: the paper's).
 """

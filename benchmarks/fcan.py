@@ -39,7 +39,7 @@ class Table2(Several):
     """Weights of the backbone: the file that finetune_backbone.py wrote, on the same --split; default: every seed tunes its own."""
     measure: str | None = None
     """Images to measure on instead, such as test after training on fit:1/4."""
-    parts: tuple[int, ...] = (4, 8)
+    parts: tuple[int, ...] = (8, 4)
     """Sides of the parts in cells of the feature map."""
     out: Path = Path("runs/fcan")
     """Folder of the runs."""

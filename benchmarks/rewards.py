@@ -46,11 +46,11 @@ class Rewards(Several):
     """Runs of each kind."""
     rewards: tuple[RewardName, ...] = ("greedy", "delayed")
     """Rewards to compare."""
-    baseline: bool = False
+    baseline: bool = True
     """Take off the mean reward of an image's other samples (leave-one-out); the paper has no baseline."""
-    parts: tuple[int, ...] = (4, 8)
+    parts: tuple[int, ...] = (8, 4)
     """Sides of the parts in cells of the feature map."""
-    epochs: int = 30
+    epochs: int = 15
     """Passes over the training images."""
     out: Path = Path("runs/rewards")
     """Folder of the runs and the figure."""

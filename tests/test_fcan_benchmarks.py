@@ -70,7 +70,7 @@ def test_each_reward_and_the_random_places_are_runs_of_their_own(tmp_path):
     assert len({one.out for one in chosen}) == 6
     assert [one.reward for one in chosen[:4]] == ["greedy", "greedy", "delayed", "delayed"]
     assert chosen[4].where == "random"
-    assert all(one.final == "none" and one.parts == (4, 8) for one in chosen)
+    assert all(one.final == "none" and one.parts == (8, 4) for one in chosen)
 
 
 def test_compared_curves_draw_every_setting_in_every_panel(tmp_path, monkeypatch):

@@ -45,16 +45,18 @@ class FcanOptions(Running):
     tune_epochs: int = 30
     """Stage tune: passes over the training images (finetune_backbone.py has more options)."""
 
-    parts: tuple[int, ...] = (4, 8)
-    """Stage localise: sides of the parts in cells of the feature map, in the order in which they are looked at."""
+    parts: tuple[int, ...] = (8, 4)
+    """Stage localise: sides of the parts in cells of the feature map, in the order in which they are looked at (the paper's on
+    Stanford Dogs: 4 8)."""
     where: Where = "learned"
     """Where parts are looked for; random or center, with --final none, trains the light classifiers on places that are not learned."""
     samples: int = 16
     """Places drawn for each part of an image and update (K)."""
     reward: RewardName = "greedy"
     """What a place is paid: the paper's greedy reward (Eq. 4), or another for comparison, such as delayed."""
-    baseline: bool = False
-    """Take off the mean reward of an image's other samples (leave-one-out); the paper has no baseline."""
+    baseline: bool = True
+    """Take off the mean reward of an image's other samples (leave-one-out). The paper has no baseline: every place that is paid is then
+    sought again, and where the tuned network knows all its training images all places are paid."""
     loss_weight: float = 1.0
     """Weight of the classifiers' cross-entropy beside the reward (lambda)."""
     see_earlier_maps: bool = False
@@ -63,7 +65,7 @@ class FcanOptions(Running):
     """Share of the features that is dropped while the light classifiers learn."""
     label_smoothing: float = 0.0
     """Share of the target of their cross-entropy that is spread over all classes."""
-    epochs: int = 30
+    epochs: int = 15
     """Passes over the training images' maps."""
     batch: int = 32
     """Images per update at most: the images of an epoch are shared out evenly. The paper's 512 is a few updates an epoch on a small set."""

@@ -17,7 +17,7 @@ def check(parts: tuple[int, ...], side: int, what: str) -> None:
         ValueError: There are none, or one of them is smaller than a cell or larger than the map.
     """
     if not parts:
-        raise ValueError("--parts: expected at least one side in cells, such as --parts 4 8")
+        raise ValueError("--parts: expected at least one side in cells, such as --parts 8 4")
     for part in parts:
         checks.count("--parts", part)
         if part > side:

@@ -38,7 +38,7 @@ def planned(options: FcanOptions) -> Plan:
     for name, value in (positive | {"final_epochs": options.final_epochs}).items():
         checks.count(f"--{name.replace('_', '-')}", value)
     if options.baseline and options.samples < 2:
-        raise ValueError(f"--samples {options.samples}: --baseline compares the samples of an image, so it needs at least 2")
+        raise ValueError(f"--samples {options.samples}: --baseline compares the samples of an image: give at least 2, or --no-baseline")
     places.check(options.parts, max(options.parts, default=1), "the map")
     if options.where != "learned" and options.final != "none":
         raise ValueError(f"--where {options.where}: the final stage compares learned places with random and central ones; add --final none")
