@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint
+from glimpse_env.learning import checkpoint, processes
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.rollout import Behaviour, Guide, Policy, collect
 
@@ -58,21 +58,24 @@ def look(
 ) -> Looks:
     """Show every image of an order="once" environment to the agent for `steps` glimpses.
 
-    The agent acts by its means; policy="random" draws its places from a fixed seed instead, a `guide` chooses them itself.
+    The agent acts by its means; policy="random" draws its places from a fixed seed instead, a `guide` chooses them itself. Processes that
+    train together share the images out, and each of them gets all trajectories.
     """
     network.eval()
-    generator = torch.Generator(env.device).manual_seed(0)  # a learned policy draws nothing from it: its actions are deterministic
+    generator = torch.Generator(env.device)  # a learned policy draws nothing from it: its actions are deterministic
     parts = []
-    with torch.no_grad():
-        for start in range(0, len(env.images), env.num_envs):
+    mine = range(0, len(env.images), env.num_envs)[processes.rank() :: processes.count()]
+    with torch.no_grad(), processes.apart():
+        for start in mine:
+            generator.manual_seed(start)
             kept = min(env.num_envs, len(env.images) - start)
             indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
             rollout = collect(env, network, Behaviour(steps, policy=policy, guide=guide), generator, indices, precision)
             best = rollout.logits.softmax(2).max(2)
             part = (indices, rollout.labels, best.indices, best.values, rollout.stop_logits.sigmoid(), rollout.locations)
-            parts.append([value[..., :kept, :] if value.ndim == 3 else value[..., :kept] for value in part])
-    columns = list(zip(*parts, strict=True))
-    return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1).cpu() for column in columns))
+            parts.append([(value[..., :kept, :] if value.ndim == 3 else value[..., :kept]).cpu() for value in part])
+    columns = list(zip(*processes.gathered(parts), strict=True))
+    return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1) for column in columns))
 
 
 def save(looks: Looks, path: Path) -> None:

@@ -1,5 +1,7 @@
 """REINFORCE for looking and stopping, as pure functions of (time, env) tensors. Means are over all unmasked entries.
 
+Counts that a mean divides by are those of all processes that train together, so that their averaged gradients are the batch's.
+
 References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (DT-RAM, Eq. 5-8); Kool et al. 2019 (leave-one-out baseline).
 """
 
@@ -11,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
+
+from glimpse_env.learning import processes
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -62,7 +66,7 @@ def supervision_loss(
     time, rows = active.shape
     counted = active if every_step else active & ~F.pad(active[1:], (0, 0, 0, 1))
     losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(time), reduction="none", label_smoothing=smoothing).view(time, rows)
-    return losses.masked_fill(~counted, 0.0).sum() / counted.sum()
+    return losses.masked_fill(~counted, 0.0).sum() / processes.average(counted.sum())
 
 
 def stopping_probabilities(stop_logits: Float[Tensor, "time env"]) -> Float[Tensor, "time env"]:
@@ -91,4 +95,4 @@ def baseline_loss(
     baseline: Float[Tensor, "time env"], returns: Float[Tensor, "time env"], active: Bool[Tensor, "time env"]
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of the learned baseline over active steps."""
-    return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / active.sum()
+    return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / processes.average(active.sum())

@@ -16,7 +16,7 @@ from PIL import Image
 
 from glimpse_env import GlimpseVectorEnv, __version__, foveal, render
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, fixations, plots, registry, setup
+from glimpse_env.learning import checkpoint, evaluation, fixations, plots, processes, registry, setup
 from glimpse_env.learning.agent import Agent
 
 PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
@@ -40,7 +40,7 @@ def write(
         device: Where to run; None = the device it was trained on.
         weights: Where the backbone's weights file lies now; None = where it lay in training.
 
-    The files of another split or data set carry its name: result-validation.json.
+    The files of another split or data set carry its name: result-validation.json. Of processes that train together the first one writes.
     """
     split = split or result_split(checkpoint.load(path))
     saved, env, looks = looked(path, split, dataset, root, device, weights)
@@ -58,6 +58,8 @@ def write(
         "precision": saved["precision"],
     }
     row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"].get("learned_start", False))
+    if not processes.first():
+        return row
     end = suffix(saved, split, dataset)
     checkpoint.write_json(path.parent / f"result{end}.json", row)
     evaluation.save(looks, path.parent / f"looks{end}.npz")

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
-from glimpse_env.learning import fixed
+from glimpse_env.learning import fixed, processes
 from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
@@ -137,7 +137,7 @@ def choose(
 ) -> tuple[Float[Tensor, "env 2"], Float[Tensor, " env"]]:
     """Return where to look next and the log-probability of that choice; 0 where nothing was drawn from the learned policy."""
     if behaviour.policy == "random":
-        return torch.rand(mean.shape, generator=generator, device=mean.device) * 2 - 1, torch.zeros_like(mean[:, 0])
+        return processes.drawn(torch.rand, mean.shape, generator) * 2 - 1, torch.zeros_like(mean[:, 0])
     if behaviour.policy != "learned":  # the centre; places of a grid are put in its stead
         return torch.zeros_like(mean), torch.zeros_like(mean[:, 0])
     place = draw(mean, behaviour.sigma, generator)
@@ -148,7 +148,7 @@ def draw(mean: Float[Tensor, "env 2"], sigma: float, generator: torch.Generator)
     """Return a sample of N(mean, sigma^2 I), unclamped (the environment clamps); sigma 0 = the mean."""
     if not sigma:
         return mean.detach()
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+    noise = processes.drawn(torch.randn, mean.shape, generator)
     return mean.detach() + sigma * noise
 
 
@@ -156,5 +156,5 @@ def decide(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Gener
     """Return who stops: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
     if rule in ("never", "always"):
         return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)
-    threshold = 0.5 if rule == "likely" else torch.rand(stop_logits.shape, generator=generator, device=stop_logits.device)
+    threshold = 0.5 if rule == "likely" else processes.drawn(torch.rand, stop_logits.shape, generator)
     return stop_logits.detach().sigmoid() >= threshold

@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, registry, results, setup, terminal
+from glimpse_env.learning import checkpoint, processes, registry, results, setup, terminal
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import StopInput
 from glimpse_env.learning.evaluation import environment, look
@@ -48,10 +48,32 @@ def execute(
         build: Makes the agent's network for an environment; None = the recurrent network that the options (of type `Options`) describe.
 
     Raises:
-        SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C.
+        SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C; 1 where another of several
+            processes ended.
     """
     out = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
     target = out / "checkpoint.pt"
+    options = replace(options, device=processes.device_of(options.device))
+    try:
+        with processes.joined(options.device):
+            return executed(agent, options, plan, target, stop_input, start, build)
+    except RuntimeError as error:
+        if not processes.lost(error):
+            raise
+        told = f"{agent}: another process ended ({str(error).splitlines()[0]}); {target} holds the last finished epoch: go on with --resume"
+        raise SystemExit(told) from error
+
+
+def executed(
+    agent: str,
+    options: Training,
+    plan: Plan,
+    target: Path,
+    stop_input: StopInput | None,
+    start: Path | None,
+    build: Callable[[GlimpseVectorEnv], Agent] | None,
+) -> dict[str, Any]:
+    """Train and evaluate, in one process or in one of several that have joined (see `execute`)."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     terminal.show_log()
@@ -78,7 +100,9 @@ def execute(
         print(f"\nstopped: {target} holds the last finished epoch; go on with --resume, or evaluate it as it is", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
-        setting.writer.close()
+        if setting.writer is not None:
+            setting.writer.close()
+    processes.wait()  # for the first to have written the last epoch
     with terminal.foreseen(f"{agent}: training is done, its evaluation is not; repeat it with agents/evaluate.py {target}"):
         return results.write(target)
 
@@ -101,13 +125,14 @@ def describe(agent: str, options: Training, env: GlimpseVectorEnv, network: Agen
 
 def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
-    precision = named(options.precision, env.device)
+    precision = processes.agreed(named(options.precision, env.device))  # "auto" is a measurement
     held = held_out(options.split)
     checking = None if held is None else environment(identity["environment"], held, env.device)
 
     def save(progress: Progress, optimizer: Optimizer) -> None:
         learned = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": asdict(progress)}
-        checkpoint.save(target, {**identity, **learned, "precision": str(precision)})
+        if processes.first():
+            checkpoint.save(target, {**identity, **learned, "precision": str(precision)})
 
     return Setting(
         env=env,
@@ -116,7 +141,7 @@ def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, ident
         seed=options.seed,
         augment=options.augment,
         precision=precision,
-        writer=SummaryWriter(str(target.parent)),
+        writer=SummaryWriter(str(target.parent)) if processes.first() else None,
         validate=lambda steps: {} if checking is None else validation(checking, network, steps, precision, options.policy),
         save=save,
     )
@@ -137,6 +162,7 @@ def again(options: Chosen, out: Path) -> tuple[Chosen, bool]:
     Raises:
         ValueError: The folder holds a run with other options, or one on other weights.
     """
+    processes.refuse("a table of several runs")
     target = out / "checkpoint.pt"
     if not target.is_file():
         return options, False

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
 from glimpse_env.backbone import find
-from glimpse_env.learning import fixed
+from glimpse_env.learning import fixed, processes
 from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import glimpse_values
@@ -35,7 +35,11 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     if options.glimpses is None:
         given["max_glimpses"] = horizon
     env = GlimpseVectorEnv(
-        options.batch * options.samples, **given, split=options.split, device=options.device, autoreset_mode=AutoresetMode.DISABLED
+        processes.share(options.batch, "--batch") * options.samples,
+        **given,
+        split=options.split,
+        device=options.device,
+        autoreset_mode=AutoresetMode.DISABLED,
     )
     if options.augment and not isinstance(env.sensor, PixelSensor | Mirrors):
         raise ValueError(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")

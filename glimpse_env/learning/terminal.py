@@ -6,11 +6,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from glimpse_env.learning import processes
+
 
 def show_log() -> None:
     """Show what the package logs: how much of a data set was found, where images and banks lie, what is being waited for."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("glimpse_env").setLevel(logging.INFO)
+    logging.getLogger("glimpse_env").setLevel(logging.INFO if processes.first() else logging.WARNING)
 
 
 @contextmanager
@@ -19,4 +21,4 @@ def foreseen(program: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"{program}: {error}") from error
+        raise SystemExit(f"{program}: {error}" if processes.first() else 1) from error

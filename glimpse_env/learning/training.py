@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from glimpse_env import GlimpseVectorEnv, Reward
+from glimpse_env.learning import processes
 from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.augment import vary
 from glimpse_env.learning.optimizers import Optimizer
@@ -61,7 +62,7 @@ class Setting:
     seed: int
     augment: bool
     precision: torch.dtype
-    writer: SummaryWriter
+    writer: SummaryWriter | None  # of the first process
     validate: Callable[[int], dict[str, float]]  # from the number of glimpses to measures on held-out images
     save: Callable[[Progress, Optimizer], None]
 
@@ -79,39 +80,42 @@ def train(setting: Setting, stages: list[Callable[[], Stage]], progress: Progres
         optimizer = None
         setting.save(progress, stage.optimizer)
         env = stage.env or setting.env
-        updates = len(env.images) // (env.num_envs // setting.samples)
-        with tqdm(
-            total=stage.epochs * updates, initial=progress.epoch * updates, desc=stage.name, unit="update", dynamic_ncols=True
-        ) as bar:
+        updates = len(env.images) // batch_of(setting, env)
+        known = {"total": stage.epochs * updates, "initial": progress.epoch * updates, "disable": not processes.first()}
+        with tqdm(**known, desc=stage.name, unit="update", dynamic_ncols=True) as bar:
             while progress.epoch < stage.epochs:
                 run_epoch(setting, stage, progress, bar)
                 setting.save(progress, stage.optimizer)
         progress.stage, progress.epoch = progress.stage + 1, 0
 
 
+def batch_of(setting: Setting, env: GlimpseVectorEnv) -> int:
+    """Return the images of an update, those of all processes together."""
+    return env.num_envs // setting.samples * processes.count()
+
+
 def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> None:
     """Pass once over the training images and add a row to the history."""
     start = time.monotonic()
     env = stage.env or setting.env
-    rows = env.num_envs
     generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
-    torch.manual_seed(epoch_seed(setting.seed, progress))  # dropout draws from the global generator
+    torch.manual_seed(epoch_seed(setting.seed, progress) + processes.rank() * 2**48)  # dropout draws from the global generator
     if setting.augment:
         vary(env, generator)
-    batches = list(shuffled(len(env.images), rows // setting.samples, setting.samples, generator))
+    batches = list(shuffled(len(env.images), batch_of(setting, env), setting.samples, generator))
     env.reward = stage.reward
     totals: dict[str, Tensor] = {}
     setting.network.train(not stage.frozen)
     for done, indices in enumerate(batches):
         share = (progress.epoch + done / len(batches)) / stage.epochs
         stage.optimizer.anneal(rate(share, stage.epochs * len(batches)))
-        rollout = collect(env, setting.network, stage.behaviour(share), generator, indices, setting.precision)
+        rollout = collect(env, setting.network, stage.behaviour(share), generator, processes.part(indices), setting.precision)
         totals = {name: totals.get(name, 0) + value for name, value in update(setting.network, stage, rollout).items()}
         if (done + 1) % LOG_EVERY == 0 or done + 1 == len(batches):
             show(bar, done + 1, totals)
     progress.epoch += 1
     progress.seconds += time.monotonic() - start
-    means = {name: value.item() / len(batches) for name, value in totals.items()}
+    means = {name: processes.average(value).item() / len(batches) for name, value in totals.items()}
     record(setting, stage, progress, means | setting.validate(stage.behaviour(progress.epoch / stage.epochs).steps))
 
 
@@ -121,6 +125,7 @@ def update(network: nn.Module, stage: Stage, rollout: Rollout) -> dict[str, Tens
     loss = torch.stack(list(losses.values())).sum()
     stage.optimizer.zero_grad()
     loss.backward()
+    processes.average_gradients(network.parameters())
     nn.utils.clip_grad_norm_(network.parameters(), CLIP)
     stage.optimizer.step()
     with torch.no_grad():
@@ -157,5 +162,7 @@ def record(setting: Setting, stage: Stage, progress: Progress, measures: dict[st
     """Add the epoch to the history and to TensorBoard."""
     row = {"epoch": len(progress.history) + 1, "stage": stage.name, "seconds": round(progress.seconds, 2), **measures}
     progress.history.append(row)
+    if setting.writer is None:
+        return
     for name, value in measures.items():
         setting.writer.add_scalar(name, value, row["epoch"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from glimpse_env.backbone import find
-from glimpse_env.learning import checkpoint, results, terminal
+from glimpse_env.learning import checkpoint, processes, results, terminal
 from glimpse_env.learning.fcan import cache, classifying, setup
 from glimpse_env.learning.fcan.figures import draw_score_maps
 from glimpse_env.learning.fcan.localise import localise
@@ -33,6 +33,7 @@ def execute(options: FcanOptions) -> None:
     terminal.show_log()
     try:
         with terminal.foreseen("fcan_greedy"):
+            processes.refuse("fcan_greedy")
             run(setup.planned(options))
     except KeyboardInterrupt:
         print("\nstopped: finished stages and epochs are kept; go on with --resume", file=sys.stderr)

@@ -1,0 +1,130 @@
+"""Several processes that train one agent: the same as one process, every image counted once, and an end that says what to do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from glimpse_env.learning import checkpoint, processes
+
+ROOT = Path(__file__).parents[1]
+COMMON = ["--threads", "1", "--precision", "float32", "--optimizer", "sgd", "--learning-rate", "0.05", "--dropout", "0", "--glimpses", "3"]
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+
+
+@pytest.fixture(scope="module")
+def pictures(painted) -> str:
+    """Two classes of pictures: what tells them is the brightness of a corner."""
+
+    def paint(pixels, name, number):
+        pixels[4:12, 4:12] = 250 * (name == "light")
+
+    return painted(("dark", "light"), (40, 13), paint)
+
+
+def started(pictures: str, out: Path, count: int, *options: str, agent: str = "ram_reinforce") -> subprocess.Popen:
+    """Start an agent in this many processes."""
+    launch = [] if count == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    size = ["--image-size", "32", "--glimpse-size", "8", "--batch", "12", "--out", str(out)]
+    command = [sys.executable, *launch, f"agents/{agent}.py", "--dataset", pictures, *size, *COMMON, *options]
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1", "GLIMPSE_CACHE": str(out / "cache"), "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=surroundings, start_new_session=True, **pipes)
+
+
+def finished(run: subprocess.Popen, wanted: int = 0) -> str:
+    """Wait for a run and return what it printed."""
+    output, _ = run.communicate(timeout=240)
+    assert run.returncode == wanted, output
+    return output
+
+
+def test_two_processes_train_as_one(pictures, tmp_path):
+    """The same batches, noise, means and therefore weights, up to the order of summation; every image is evaluated once, by one writer."""
+    outputs = [finished(started(pictures, tmp_path / str(count), count, "--epochs", "3")) for count in (1, 2)]
+    one, two = (checkpoint.load(tmp_path / str(count) / "checkpoint.pt") for count in (1, 2))
+    for name, value in one["network"].items():
+        torch.testing.assert_close(two["network"][name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    for first, second in zip(one["progress"]["history"], two["progress"]["history"], strict=True):
+        for key in ("loss", "reward", "train_accuracy", "validation_accuracy"):
+            assert second[key] == pytest.approx(first[key], abs=1e-4)
+    rows = [checkpoint.read_json(tmp_path / str(count) / "result.json") for count in (1, 2)]
+    assert rows[0]["images"] == rows[1]["images"] == 26
+    assert rows[0]["accuracy"] == rows[1]["accuracy"]
+    assert outputs[1].count("mean glimpses") == outputs[0].count("mean glimpses")
+    assert len(list((tmp_path / "2").glob("events.out.tfevents.*"))) == 1
+
+
+def test_learned_stopping_on_sampled_decisions_is_shared_too(pictures, tmp_path):
+    """Rows end at steps of their own, so that the processes have unlike numbers of active steps: means are those of the whole batch."""
+    options = ("--epochs", "1", "--stop-epochs", "2", "--stop-gradient", "sampled", "--finetune", "all", "--samples", "1")
+    for count in (1, 2):
+        finished(started(pictures, tmp_path / str(count), count, *options, agent="dtram_reinforce"))
+    one, two = (checkpoint.load(tmp_path / str(count) / "checkpoint.pt")["network"] for count in (1, 2))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_killed_process_ends_the_run_with_a_checkpoint_that_resumes(pictures, tmp_path):
+    options = ("--epochs", "60")
+    run = started(pictures, tmp_path, 2, *options)
+    deadline = time.monotonic() + 120
+    while not learned(tmp_path / "checkpoint.pt") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(worker(run.pid, 1), signal.SIGKILL)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode not in (0, None)
+    assert "another process ended" in output, output
+    assert "go on with --resume" in output
+    epoch = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["epoch"]
+    assert epoch < 60
+    again = started(pictures, tmp_path, 1, *options, "--resume")
+    finished(again)
+    assert len(checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]) == 60
+
+
+def learned(target: Path) -> bool:
+    """Tell whether a run has finished an epoch."""
+    return target.is_file() and checkpoint.load(target)["progress"]["epoch"] > 0
+
+
+def worker(parent: int, rank: int) -> int:
+    """Return the process of this rank among another one's children."""
+    for folder in Path("/proc").iterdir():
+        try:
+            above = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            surroundings = (folder / "environ").read_bytes().split(b"\0")
+        except (OSError, IndexError, ValueError):
+            continue
+        if above == parent and f"RANK={rank}".encode() in surroundings:
+            return int(folder.name)
+    raise AssertionError(f"{parent} has no child of rank {rank}")
+
+
+def test_a_batch_that_does_not_divide_is_refused(pictures, tmp_path):
+    output = finished(started(pictures, tmp_path, 2, "--batch", "13"), wanted=1)
+    assert "--batch 13 does not divide over 2 processes: choose a multiple of 2" in output
+
+
+def test_alone_nothing_is_cut_averaged_or_waited_for():
+    values = torch.arange(6.0)
+    generator, same = (torch.Generator().manual_seed(0) for _ in range(2))
+    assert torch.equal(processes.part(values), values)
+    assert torch.equal(processes.drawn(torch.rand, torch.Size((4, 2)), generator), torch.rand(4, 2, generator=same))
+    assert processes.average(values) is values
+    assert processes.gathered([1, 2]) == [1, 2]
+    assert (processes.count(), processes.rank(), processes.first(), processes.agreed("x")) == (1, 0, True, "x")
+    assert processes.share(7, "--batch") == 7
+    processes.wait()
+
+
+def test_programs_for_one_process_say_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="fcan_greedy runs in one process, and torchrun started 2: start it with python"):
+        processes.refuse("fcan_greedy")
