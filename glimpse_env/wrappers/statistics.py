@@ -65,7 +65,8 @@ class EpisodeStatistics(VectorWrapper):
         return observation, info
 
     def step(
-        self, actions: Any  # noqa: ANN401 - what the wrapped environment takes
+        self,
+        actions: Any,  # noqa: ANN401 - what the wrapped environment takes
     ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
         """Step, and count what happened."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
