@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv
+from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv, checks
 from glimpse_env.learning import checkpoint, results, run, setup, terminal
 from glimpse_env.learning.agent import Heads, Memory
 from glimpse_env.learning.architecture import Architecture
@@ -44,6 +44,7 @@ from glimpse_env.precision import named
 
 AGENT = "cleanrl_ppo"
 LOG_EVERY = 10  # updates
+MAX_NORM = 0.5  # of the gradient
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,6 @@ class Ppo(Basics, View):
     """Weight of the entropy of stopping."""
     value_weight: float = 0.5
     """Weight of the value loss."""
-    class_weight: float = 1.0
-    """Weight of the cross-entropy of the class head."""
-    max_grad_norm: float = 0.5
-    """Largest gradient norm."""
     hidden: int = 256
     """Units of the recurrent core."""
 
@@ -105,14 +102,12 @@ class Steps(NamedTuple):
     done: Bool[Tensor, "time env"]
 
 
-def look(
-    network: RecurrentAttention, observation: dict[str, Tensor], first: Tensor, memory: Memory, precision: torch.dtype
-) -> tuple[Heads, Memory]:
+def look(network: RecurrentAttention, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
     """Take in one glimpse; rows that begin an episode remember nothing."""
-    fresh = network.begin(len(first))
-    memory = type(memory)(*(torch.where(first[:, None], begun, kept) for begun, kept in zip(fresh, memory, strict=True)))
-    with torch.autocast(first.device.type, precision, enabled=precision != torch.float32):
-        return network(observation, memory)
+    fresh, begins = network.begin(len(now.first)), now.first[:, None]
+    memory = type(now.memory)(*(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True)))
+    with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):
+        return network(now.observation, memory)
 
 
 def log_prob(heads: Heads, step: Float[Tensor, "env 1"], place: Tensor, stop: Tensor, sigma: float) -> Float[Tensor, " env"]:
@@ -126,7 +121,7 @@ def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, optio
     """Act for `options.steps` steps in every row."""
     rows, precision = [], named(options.precision, now.label.device)
     for _ in range(options.steps):
-        heads, memory = look(network, now.observation, now.first, now.memory, precision)
+        heads, memory = look(network, now, precision)
         place = heads.mean + options.sigma * torch.randn_like(heads.mean)
         stop = torch.rand_like(heads.stop) < heads.stop.sigmoid()
         action = {"location": place, "stop": stop, "prediction": heads.logits.softmax(1)}
@@ -154,10 +149,10 @@ def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage:
     parts, precision = [], named(options.precision, advantage.device)
     for t in range(len(steps.label)):
         seen = {name: value[t] for name, value in steps.observation.items()}
-        heads, memory = look(network, seen, steps.first[t], memory, precision)
+        heads, memory = look(network, Now(seen, steps.label[t], steps.first[t], memory), precision)
         parts.append((*heads, log_prob(heads, seen["step"], steps.place[t], steps.stop[t], options.sigma)))
     logits, _, stop, value, chosen = (torch.stack(column) for column in zip(*parts, strict=True))
-    ratio, weight = (chosen - steps.log_prob).exp(), (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+    ratio, weight = (chosen - steps.log_prob).exp(), (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
     entropy = F.binary_cross_entropy_with_logits(stop, stop.sigmoid(), reduction="none")
     free = steps.observation["step"].squeeze(2) < 1  # at the last glimpse nothing is decided
@@ -165,7 +160,7 @@ def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage:
         "policy": -torch.minimum(ratio * weight, clipped * weight).mean(),
         "value": options.value_weight * 0.5 * (value - advantage - steps.value).square().mean(),
         "entropy": -options.entropy_weight * (entropy * free).mean(),
-        "class": options.class_weight * F.cross_entropy(logits.flatten(0, 1), steps.label.flatten()),
+        "class": F.cross_entropy(logits.flatten(0, 1), steps.label.flatten()),
     }
 
 
@@ -173,7 +168,7 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
     """Pass `epochs` times over what was collected between two moments; return the mean loss."""
     before, steps, after = collected
     with torch.no_grad():
-        last = look(network, after.observation, after.first, after.memory, named(options.precision, after.label.device))[0].baseline
+        last = look(network, after, named(options.precision, after.label.device))[0].baseline
     advantage, total = advantages(steps, last, options.gae_lambda), torch.zeros_like(last[0])
     for _ in range(options.epochs):
         for rows in torch.randperm(len(last), device=last.device).chunk(options.minibatches):
@@ -182,7 +177,7 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
             loss = torch.stack(list(losses(network, part, memory, advantage[:, rows], options).values())).sum()
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), options.max_grad_norm)
+            nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)
             optimizer.step()
             total += loss.detach()
     return total / (options.epochs * options.minibatches)
@@ -202,17 +197,13 @@ def train(env: EpisodeStatistics, network: RecurrentAttention, options: Ppo, sav
             bar.update(steps.label.numel())
             if (done + 1) % LOG_EVERY and done + 1 < rounds:
                 continue
-            reward, glimpses, right = env.mean_return.item(), env.mean_length.item(), accuracy(steps)
+            reward, glimpses = env.mean_return.item(), env.mean_length.item()
+            right = (steps.reward > 0).sum().item() / max(1, steps.done.sum().item())  # only a right answer is paid
             bar.set_postfix_str(f"reward {reward:.3f}, accuracy {right:.2%}, glimpses {glimpses:.2f}")
             row = {"epoch": done + 1, "stage": "ppo", "seconds": round(time.monotonic() - start, 2), "loss": loss.item()}
             progress.history.append(row | {"reward": reward, "train_accuracy": right, "mean_glimpses": glimpses})
             progress.epoch, progress.seconds = done + 1, time.monotonic() - start
             save(progress)
-
-
-def accuracy(steps: Steps) -> float:
-    """Return the share of right answers among the episodes that ended; a reward is paid for no other."""
-    return ((steps.reward > 0) & steps.done).sum().item() / max(1, steps.done.sum().item())
 
 
 def main(options: Ppo) -> dict[str, Any]:
@@ -222,10 +213,13 @@ def main(options: Ppo) -> dict[str, Any]:
     terminal.show_log()
     target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"
     with terminal.foreseen(AGENT):
+        setup.check_split(options.split)
+        for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
+            checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
         given = setup.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
-        sizes = {"glimpse": glimpse_values(env), "classes": len(env.images.classes), "horizon": env.preset.max_glimpses}
-        network = RecurrentAttention(Architecture(**sizes, hidden=options.hidden)).to(env.device)
+        architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
+        network = RecurrentAttention(architecture).to(env.device)
     identity = run.describe(AGENT, options, env, network, stop_input="confidence")
     identity |= {"precision": str(named(options.precision, env.device))}
 

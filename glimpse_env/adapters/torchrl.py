@@ -26,8 +26,8 @@ def make_torchrl_env(
 ) -> GymWrapper:
     """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
 
-    The rows are not started anew by the environment but by torchrl, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14 refuses
-    NEXT_STEP; SAME_STEP collects the same episodes, but the terminal observation of a Dict space is read as zeros.
+    Rows that ended are started by torchrl, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14 refuses NEXT_STEP; of SAME_STEP
+    it reads the terminal observation of a Dict space as zeros, and resets once more when all rows end at once.
 
     Args:
         num_envs: Rows.

@@ -29,8 +29,7 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     Raises:
         ValueError: Options that do not fit the data set or each other.
     """
-    if options.split == "test":
-        raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
+    check_split(options.split)
     given = view(options)
     if options.glimpses is None:
         given["max_glimpses"] = horizon
@@ -43,6 +42,12 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     if len(env.images) < options.batch:
         raise ValueError(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
     return env
+
+
+def check_split(split: str) -> None:
+    """Refuse to train on the test images."""
+    if split == "test":
+        raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
 
 
 def view(options: View) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from glimpse_env.vector_env import GlimpseVectorEnv
 class EpisodeStatistics(VectorWrapper):
     """Gymnasium's `RecordEpisodeStatistics` for the device door: a step adds `episode` to the info, and running means stay on the device.
 
-    `info["episode"]` is a dict of `r` (return) and `l` (steps), both (env,), 0 where no episode ended; `info["_episode"]` tells where one did.
+    `info["episode"]` is a dict of `r` (return) and `l` (steps), both (env,), 0 where no episode ended; `info["_episode"]` tells where one
+    did.
     `mean_return` and `mean_length` are the means over the last `window` episodes, 0-d tensors: read them with `.item()` once per log line.
 
     Deviations from Gymnasium's: the keys are there at every step, since whether an episode ended is not known without a host sync; no `t`
