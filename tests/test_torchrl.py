@@ -91,8 +91,10 @@ def images_of(plain, told):
 
 @needs_torchrl
 def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
-    """Why the adapter leaves the resets to torchrl: NEXT_STEP is refused; with SAME_STEP an end shows zeros, and an end of all rows at once
-    resets the environment a second time, which skips their images."""
+    """Why the adapter leaves the resets to torchrl: NEXT_STEP is refused; with SAME_STEP an end shows zeros.
+
+    And where all rows end at once the environment is reset a second time, which skips their images.
+    """
 
     def wrapped(mode):
         return torchrl.envs.GymWrapper(
