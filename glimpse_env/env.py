@@ -93,6 +93,7 @@ class NumpyVectorEnv(VectorEnv):
         """Build the core."""
         self.core = GlimpseVectorEnv(num_envs, dataset, **options)
         self.num_envs, self.metadata = self.core.num_envs, self.core.metadata
+        self.autoreset_mode = self.core.autoreset_mode
         self.single_observation_space, self.observation_space = self.core.single_observation_space, self.core.observation_space
         self.single_action_space, self.action_space = self.core.single_action_space, self.core.action_space
 

@@ -28,6 +28,7 @@ def script(*arguments):
     "name",
     [
         "agents/baselines.py",
+        "agents/cleanrl_ppo.py",
         "agents/dtram_reinforce.py",
         "agents/evaluate.py",
         "agents/fcan_greedy.py",

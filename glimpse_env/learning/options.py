@@ -55,7 +55,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Running:
+class Basics:
     """Where and how a script runs."""
 
     seed: int = 0
@@ -68,6 +68,12 @@ class Running:
     """Type of the network's matrix products; auto = whichever this device multiplies faster."""
     out: Path | None = None
     """Folder for checkpoint, result, plots and TensorBoard logs; default runs/AGENT-DATASET-SEED."""
+
+
+@dataclass(frozen=True)
+class Running(Basics):
+    """The same for a script that can be interrupted."""
+
     resume: bool = False
     """Go on from the checkpoint in the output folder; the other options must be those it was started with."""
 

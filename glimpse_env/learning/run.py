@@ -18,7 +18,7 @@ from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.architecture import StopInput
 from glimpse_env.learning.evaluation import environment, look
 from glimpse_env.learning.optimizers import Optimizer
-from glimpse_env.learning.options import Options, Training
+from glimpse_env.learning.options import Options, Training, View
 from glimpse_env.learning.rollout import Policy
 from glimpse_env.learning.training import Progress, Setting, Stage, train
 from glimpse_env.precision import named
@@ -107,7 +107,7 @@ def executed(
         return results.write(target)
 
 
-def describe(agent: str, options: Training, env: GlimpseVectorEnv, network: Agent, stop_input: StopInput | None) -> dict[str, Any]:
+def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, stop_input: StopInput | None) -> dict[str, Any]:
     """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
     look = setup.env_options(env, options)
     return {
@@ -147,7 +147,7 @@ def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, ident
     )
 
 
-def resumable(path: Path, agent: str, options: Training) -> dict[str, Any]:
+def resumable(path: Path, agent: str, options: View) -> dict[str, Any]:
     """Return the checkpoint to go on from; it must be this agent's, with these options."""
     saved = checkpoint.load(path)
     if saved["agent"] != agent:

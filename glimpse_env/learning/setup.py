@@ -16,7 +16,7 @@ from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.options import Options, Training
+from glimpse_env.learning.options import Options, Training, View
 
 
 def training_environment(options: Training, horizon: int | None = None) -> GlimpseVectorEnv:
@@ -29,8 +29,7 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     Raises:
         ValueError: Options that do not fit the data set or each other.
     """
-    if options.split == "test":
-        raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
+    check_split(options.split)
     given = view(options)
     if options.glimpses is None:
         given["max_glimpses"] = horizon
@@ -49,13 +48,19 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     return env
 
 
-def view(options: Training) -> dict[str, Any]:
+def check_split(split: str) -> None:
+    """Refuse to train on the test images."""
+    if split == "test":
+        raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
+
+
+def view(options: View) -> dict[str, Any]:
     """Return the options that say what is looked at, as arguments of the environment; the preset says the rest."""
     names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | {"max_glimpses": options.glimpses}
 
 
-def env_options(env: GlimpseVectorEnv, options: Training) -> dict[str, Any]:
+def env_options(env: GlimpseVectorEnv, options: View) -> dict[str, Any]:
     """Return the keyword arguments that rebuild the environment's look at its images."""
     root = None if options.root is None else str(options.root)
     return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}

@@ -1,0 +1,234 @@
+"""PPO in one file, in CleanRL's manner: an algorithm that knows nothing of glimpses, plugged into the device door.
+
+    python agents/cleanrl_ppo.py                      # MNIST on a CPU, minutes
+    python agents/cleanrl_ppo.py --discount 0.95      # stop sooner
+
+Read from top to bottom: options, collect, advantages, losses, update, train. After CleanRL's `ppo_atari_lstm.py` (Huang et al. 2022) and
+Schulman et al. 2017 (PPO, Eq. 7, 9 and 11); the network is DT-RAM's recurrent one, so that `evaluate.py` and `predict.py` serve it.
+
+Where to look (a Gaussian) and when to stop (a coin) are PPO's actions. The answer is not: as a continuous action paid by a 0/1 reward it is
+not learned (papers.md, APPLE), while its label is in `info`, so the class head has a supervised path, cross-entropy at every glimpse, and
+`prediction` is its softmax. The algorithm's own gamma is 1 (and no option): `Delayed` pays discount^t, so the price of a glimpse is in
+the reward, and another gamma would charge it twice.
+
+Deviations from CleanRL: fixed standard deviation of the location; choices that the environment ignores (where to look after stopping,
+both at the last glimpse) have no log-probability; no clipping of the value loss; everything stays on the device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import tyro
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv, checks
+from glimpse_env.learning import checkpoint, results, run, setup, terminal
+from glimpse_env.learning.agent import Heads, Memory
+from glimpse_env.learning.architecture import Architecture
+from glimpse_env.learning.evaluation import glimpse_values
+from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.options import Basics, View
+from glimpse_env.learning.reinforce import bernoulli_log_prob, gaussian_log_prob
+from glimpse_env.learning.training import Progress
+from glimpse_env.precision import named
+
+AGENT = "cleanrl_ppo"
+LOG_EVERY = 10  # updates
+MAX_NORM = 0.5  # of the gradient
+
+
+@dataclass(frozen=True)
+class Ppo(Basics, View):
+    """Options of `cleanrl_ppo.py`."""
+
+    total_steps: int = 2_000_000
+    """Environment steps."""
+    envs: int = 512
+    """Rows that are looked at side by side."""
+    steps: int = 14
+    """Steps of every row between two updates."""
+    epochs: int = 2
+    """Passes over what was collected."""
+    minibatches: int = 4
+    """Updates per pass; each takes whole rows, since the network is recurrent."""
+    learning_rate: float = 2e-3
+    """Of Adam; it falls linearly."""
+    discount: float = 0.99
+    """Of the delayed reward: discount^t for a right answer after t glimpses. Lower stops sooner."""
+    gae_lambda: float = 0.95
+    """Of the generalised advantage estimate."""
+    clip: float = 0.2
+    """How far the policy may move from the one that collected."""
+    sigma: float = 0.15
+    """Standard deviation of the location policy, in units of location (half the reachable image)."""
+    entropy_weight: float = 0.01
+    """Weight of the entropy of stopping."""
+    value_weight: float = 0.5
+    """Weight of the value loss."""
+    hidden: int = 256
+    """Units of the recurrent core."""
+
+
+class Now(NamedTuple):
+    """Where the rows stand between two rollouts."""
+
+    observation: dict[str, Tensor]
+    label: Int64[Tensor, " env"]
+    first: Bool[Tensor, " env"]  # the observation begins an episode
+    memory: Memory  # before the observation
+
+
+class Steps(NamedTuple):
+    """What was collected: one rectangle. Ends of episodes lie anywhere in it."""
+
+    observation: dict[str, Tensor]  # time env ...
+    label: Int64[Tensor, "time env"]
+    first: Bool[Tensor, "time env"]
+    place: Float[Tensor, "time env 2"]  # as drawn; the environment clamps
+    stop: Bool[Tensor, "time env"]
+    log_prob: Float[Tensor, "time env"]
+    value: Float[Tensor, "time env"]
+    reward: Float[Tensor, "time env"]
+    done: Bool[Tensor, "time env"]
+
+
+def look(network: RecurrentAttention, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
+    """Take in one glimpse; rows that begin an episode remember nothing."""
+    fresh, begins = network.begin(len(now.first)), now.first[:, None]
+    memory = type(now.memory)(*(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True)))
+    with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):
+        return network(now.observation, memory)
+
+
+def log_prob(heads: Heads, step: Float[Tensor, "env 1"], place: Tensor, stop: Tensor, sigma: float) -> Float[Tensor, " env"]:
+    """Return the log-probability of the choices that count: none at the last glimpse, no place after stopping."""
+    chosen = bernoulli_log_prob(heads.stop, stop) + gaussian_log_prob(place, heads.mean, sigma).masked_fill(stop, 0)
+    return chosen.masked_fill(step.squeeze(1) >= 1, 0)
+
+
+@torch.no_grad()
+def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, options: Ppo) -> tuple[Steps, Now]:
+    """Act for `options.steps` steps in every row."""
+    rows, precision = [], named(options.precision, now.label.device)
+    for _ in range(options.steps):
+        heads, memory = look(network, now, precision)
+        place = heads.mean + options.sigma * torch.randn_like(heads.mean)
+        stop = torch.rand_like(heads.stop) < heads.stop.sigmoid()
+        action = {"location": place, "stop": stop, "prediction": heads.logits.softmax(1)}
+        chosen = log_prob(heads, now.observation["step"], place, stop, options.sigma)
+        observation, reward, done, _, info = env.step(action)
+        rows.append((now.observation, now.label, now.first, place, stop, chosen, heads.baseline, reward, done))
+        now = Now(observation, info["label"], done, memory)
+    seen, *columns = zip(*rows, strict=True)
+    stacked = {name: torch.stack([row[name] for row in seen]) for name in seen[0]}
+    return Steps(stacked, *(torch.stack(column) for column in columns)), now
+
+
+def advantages(steps: Steps, last: Float[Tensor, " env"], decay: float) -> Float[Tensor, "time env"]:
+    """Return generalised advantages (PPO, Eq. 11) with gamma = 1; `last` is the value of what comes after the rectangle."""
+    found, carried, later = torch.empty_like(steps.value), torch.zeros_like(last), last
+    for t in reversed(range(len(found))):
+        error = steps.reward[t] + later.masked_fill(steps.done[t], 0) - steps.value[t]
+        carried = error + decay * carried.masked_fill(steps.done[t], 0)
+        found[t], later = carried, steps.value[t]
+    return found
+
+
+def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage: Tensor, options: Ppo) -> dict[str, Tensor]:
+    """Return PPO's clipped loss, the value loss, the entropy of stopping, and the cross-entropy of the class head."""
+    parts, precision = [], named(options.precision, advantage.device)
+    for t in range(len(steps.label)):
+        seen = {name: value[t] for name, value in steps.observation.items()}
+        heads, memory = look(network, Now(seen, steps.label[t], steps.first[t], memory), precision)
+        parts.append((*heads, log_prob(heads, seen["step"], steps.place[t], steps.stop[t], options.sigma)))
+    logits, _, stop, value, chosen = (torch.stack(column) for column in zip(*parts, strict=True))
+    ratio, weight = (chosen - steps.log_prob).exp(), (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+    clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
+    entropy = F.binary_cross_entropy_with_logits(stop, stop.sigmoid(), reduction="none")
+    free = steps.observation["step"].squeeze(2) < 1  # at the last glimpse nothing is decided
+    return {
+        "policy": -torch.minimum(ratio * weight, clipped * weight).mean(),
+        "value": options.value_weight * 0.5 * (value - advantage - steps.value).square().mean(),
+        "entropy": -options.entropy_weight * (entropy * free).mean(),
+        "class": F.cross_entropy(logits.flatten(0, 1), steps.label.flatten()),
+    }
+
+
+def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collected: tuple[Now, Steps, Now], options: Ppo) -> Tensor:
+    """Pass `epochs` times over what was collected between two moments; return the mean loss."""
+    before, steps, after = collected
+    with torch.no_grad():
+        last = look(network, after, named(options.precision, after.label.device))[0].baseline
+    advantage, total = advantages(steps, last, options.gae_lambda), torch.zeros_like(last[0])
+    for _ in range(options.epochs):
+        for rows in torch.randperm(len(last), device=last.device).chunk(options.minibatches):
+            part = Steps({name: value[:, rows] for name, value in steps.observation.items()}, *(value[:, rows] for value in steps[1:]))
+            memory = type(before.memory)(*(value[rows] for value in before.memory))
+            loss = torch.stack(list(losses(network, part, memory, advantage[:, rows], options).values())).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)
+            optimizer.step()
+            total += loss.detach()
+    return total / (options.epochs * options.minibatches)
+
+
+def train(env: EpisodeStatistics, network: RecurrentAttention, options: Ppo, save: Callable[[Progress], None]) -> None:
+    """Collect and update until `total_steps` were taken."""
+    optimizer, progress = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5), Progress()
+    observation, info = env.reset(seed=options.seed)
+    now = Now(observation, info["label"], torch.ones_like(info["valid"]), network.begin(env.num_envs))
+    rounds, start = max(1, options.total_steps // (options.envs * options.steps)), time.monotonic()
+    with tqdm(total=rounds * options.envs * options.steps, unit="step", unit_scale=True, dynamic_ncols=True) as bar:
+        for done in range(rounds):
+            optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds)
+            steps, after = collect(env, network, now, options)
+            loss, now = update(network, optimizer, (now, steps, after), options), after
+            bar.update(steps.label.numel())
+            if (done + 1) % LOG_EVERY and done + 1 < rounds:
+                continue
+            reward, glimpses = env.mean_return.item(), env.mean_length.item()
+            right = (steps.reward > 0).sum().item() / max(1, steps.done.sum().item())  # only a right answer is paid
+            bar.set_postfix_str(f"reward {reward:.3f}, accuracy {right:.2%}, glimpses {glimpses:.2f}")
+            row = {"epoch": done + 1, "stage": "ppo", "seconds": round(time.monotonic() - start, 2), "loss": loss.item()}
+            progress.history.append(row | {"reward": reward, "train_accuracy": right, "mean_glimpses": glimpses})
+            progress.epoch, progress.seconds = done + 1, time.monotonic() - start
+            save(progress)
+
+
+def main(options: Ppo) -> dict[str, Any]:
+    """Train, evaluate once by the common metric, write the result and return its row."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    terminal.show_log()
+    target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"
+    with terminal.foreseen(AGENT):
+        setup.check_split(options.split)
+        for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
+            checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+        given = setup.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
+        env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
+        architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
+        network = RecurrentAttention(architecture).to(env.device)
+    identity = run.describe(AGENT, options, env, network, stop_input="confidence")
+    identity |= {"precision": str(named(options.precision, env.device))}
+
+    def save(progress: Progress) -> None:
+        checkpoint.save(target, {**identity, "network": network.state_dict(), "progress": asdict(progress)})
+
+    train(EpisodeStatistics(env, window=1000), network, options, save)
+    return results.write(target)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Ppo, description=__doc__))

@@ -1,0 +1,50 @@
+"""torchrl: `make_torchrl_env` gives the batched numpy door as a torchrl environment, for its collectors, transforms and losses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gymnasium.vector import AutoresetMode
+
+from glimpse_env.env import NumpyVectorEnv
+from glimpse_env.wrappers.flat import FlatAction, Form
+
+if TYPE_CHECKING:
+    from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
+
+# What torchrl's TensorDicts hold of the info, beside the observation: what a loss may need (the label) and what is worth logging.
+INFO = {"label": torch.int64, "correct": torch.bool, "loss": torch.float32, "glimpses": torch.int64, "valid": torch.bool}
+
+
+def make_torchrl_env(
+    num_envs: int,
+    dataset: Any = "mnist",  # noqa: ANN401 - as GlimpseVectorEnv
+    *,
+    form: Form = "box",
+    **options: Any,  # noqa: ANN401
+) -> GymWrapper:
+    """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
+
+    Rows that ended are started by torchrl, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14 refuses NEXT_STEP; of SAME_STEP
+    it reads the terminal observation of a Dict space as zeros, and resets once more when all rows end at once.
+
+    Args:
+        num_envs: Rows.
+        dataset: As `GlimpseVectorEnv`.
+        form: Of the action, see `FlatAction`.
+        options: Other arguments of `GlimpseVectorEnv`, without autoreset_mode.
+
+    Raises:
+        ImportError: torchrl is not installed.
+    """
+    try:
+        from torchrl.data import Composite, Unbounded  # pyright: ignore[reportMissingImports]
+        from torchrl.envs import GymWrapper, default_info_dict_reader  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ImportError(
+            f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install 'glimpse-env[torchrl]'"
+        ) from error
+    env = GymWrapper(FlatAction(NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options), form))
+    spec = Composite({name: Unbounded((num_envs,), dtype=kind) for name, kind in INFO.items()}, shape=(num_envs,))
+    return env.set_info_dict_reader(default_info_dict_reader(list(INFO), spec=spec))

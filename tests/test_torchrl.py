@@ -1,0 +1,137 @@
+"""torchrl's own GymWrapper and collector on the batched door; without torchrl the error names the extra."""
+
+from __future__ import annotations
+
+import builtins
+import warnings
+
+import gymnasium
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+from glimpse_env import FlatAction
+from glimpse_env.adapters.torchrl import INFO, make_torchrl_env
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchrl warns of itself when it is imported
+        import torchrl.collectors
+        import torchrl.envs.utils
+except ImportError:
+    torchrl = None
+needs_torchrl = pytest.mark.skipif(torchrl is None, reason="torchrl is not installed: pip install 'glimpse-env[torchrl]'")
+pytestmark = [pytest.mark.filterwarnings("ignore:::torchrl"), pytest.mark.filterwarnings("ignore:::tensordict")]
+
+SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4}
+
+
+@needs_torchrl
+@pytest.mark.parametrize("form", ["box", "discrete"])
+def test_torchrls_own_check_finds_nothing(noise, form):
+    torchrl.envs.utils.check_env_specs(make_torchrl_env(3, noise, form=form, **SMALL))
+
+
+@needs_torchrl
+def test_a_collector_tells_what_the_door_tells(noise):
+    """The actions that torchrl's collector drew, sent to the numpy door by hand, give the same rewards, ends, glimpses and labels."""
+    env = make_torchrl_env(3, noise, reward="information_gain", **SMALL)
+    policy = torchrl.envs.utils.RandomPolicy(env.action_spec)
+    torch.manual_seed(0)
+    collector = torchrl.collectors.Collector(env, policy, frames_per_batch=24, total_frames=48)
+    batches = [batch.clone() for batch in collector]
+    collector.shutdown()
+    assert [batch.shape for batch in batches] == [(3, 8)] * 2
+    told = torch.cat(batches, 1)
+    assert told["next", "done"].sum() > 6
+    assert told["label"].dtype == torch.int64
+    plain = FlatAction(
+        gymnasium.make_vec(
+            "GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=AutoresetMode.DISABLED, reward="information_gain", **SMALL
+        )
+    )
+    follow(plain, told)
+
+
+def follow(plain, told):
+    """Send the collected actions to the numpy door, showing it the collected images, and compare all that it returns."""
+    index = images_of(plain, told)
+    options = {"indices": index[:, 0].numpy(), "locations": told["location"][:, 0].numpy()}
+    observation, info = plain.reset(seed=0, options=options)
+    for t in range(told.shape[1]):
+        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), told["glimpse"][:, t])
+        assert info["label"].tolist() == told["label"][:, t].tolist()
+        observation, reward, done, _, info = plain.step(told["action"][:, t].numpy())
+        torch.testing.assert_close(
+            torch.from_numpy(reward).float(),
+            told["next", "reward"][
+                :,
+                t,
+                :,
+            ].squeeze(1),
+        )
+        assert done.tolist() == told["next", "done"][:, t].squeeze(1).tolist()
+        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), told["next", "glimpse"][:, t])  # the last one too
+        assert info["correct"].tolist() == told["next", "correct"][:, t].tolist()
+        if done.any() and t + 1 < told.shape[1]:
+            observation, info = plain.reset(options={"reset_mask": done, "indices": index[:, t + 1].numpy()})
+
+
+def images_of(plain, told):
+    """Return which image each collected glimpse is a piece of, found by its pixels."""
+    sensor, everything = plain.unwrapped.core.sensor, torch.arange(23)
+    found = torch.zeros(told.shape, dtype=torch.int64)
+    for row in range(told.shape[0]):
+        for t in range(told.shape[1]):
+            place = told["location"][row, t].expand(23, 2)
+            views = sensor.observe(everything, place, torch.ones(23, dtype=torch.int64))["glimpse"]
+            found[row, t] = (views == told["glimpse"][row, t]).flatten(1).all(1).nonzero()[0, 0]
+    return found
+
+
+@needs_torchrl
+def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
+    """Why the adapter leaves the resets to torchrl: NEXT_STEP is refused; with SAME_STEP an end shows zeros.
+
+    And where all rows end at once the environment is reset a second time, which skips their images.
+    """
+
+    def wrapped(mode):
+        return torchrl.envs.GymWrapper(
+            FlatAction(gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL))
+        )
+
+    with pytest.raises(RuntimeError, match="must be one of SAME_STEP or DISABLED"):
+        wrapped(AutoresetMode.NEXT_STEP)
+    told = {}
+    for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+        env = wrapped(mode)
+        env.set_seed(3)
+        torch.manual_seed(0)
+        told[mode] = env.rollout(10, break_when_any_done=False)
+    same, disabled = told.values()
+    done = same["next", "done"].squeeze(2)
+    assert done.all(0)[3]
+    for key in ("glimpse", "location", "action", ("next", "reward"), ("next", "done")):  # the same episodes until then
+        torch.testing.assert_close(same[key][:, :4], disabled[key][:, :4])
+    assert not torch.equal(same["glimpse"][:, 4], disabled["glimpse"][:, 4])
+    assert not same["next", "glimpse"][done].any()
+    assert disabled["next", "glimpse"][done].any()
+
+
+def test_without_torchrl_the_error_names_the_extra(monkeypatch, noise):
+    imported = builtins.__import__
+
+    def absent(name, *rest):
+        if name.startswith("torchrl"):
+            raise ImportError(f"No module named {name!r}")
+        return imported(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ImportError, match=r"needs torchrl.*pip install 'glimpse-env\[torchrl\]'"):
+        make_torchrl_env(2, noise, **SMALL)
+
+
+def test_what_is_told_is_in_the_info(make):
+    _, info = make(2).reset(seed=0)
+    assert {name: info[name].dtype for name in INFO} == INFO

@@ -1,0 +1,249 @@
+"""Our own wrappers: flat actions are the Dict's in another form, and episode statistics are Gymnasium's without a host sync."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics, TransformReward
+from torch import Tensor
+
+from glimpse_env import EpisodeStatistics, FlatAction, GlimpseVectorEnv, NumpyVectorEnv
+
+Make = Callable[..., GlimpseVectorEnv]
+Act = Callable[..., dict[str, Tensor]]
+NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
+SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4}
+CLASSES, HORIZON = 5, 4
+
+
+@pytest.fixture
+def door(noise: torch.utils.data.Dataset) -> Callable[..., NumpyVectorEnv]:
+    """The numpy door over the small data set."""
+    return lambda num_envs=3, **options: NumpyVectorEnv(num_envs, noise, **(SMALL | options))
+
+
+def assert_equal(one: tuple, other: tuple) -> None:
+    """Two results of `step` agree exactly, of tensors or arrays."""
+    for a, b in zip(one, other, strict=True):
+        for name in a if isinstance(a, dict) else [None]:
+            left, right = (part if name is None else part[name] for part in (a, b))
+            np.testing.assert_array_equal(np.asarray(left), np.asarray(right))
+
+
+# FlatAction
+
+
+def box(action: dict[str, Tensor]) -> Tensor:
+    """Return an action as form="box" takes it."""
+    return torch.cat((action["location"], action["stop"][:, None] * 2.0 - 1, action["prediction"]), 1)
+
+
+@pytest.mark.parametrize("numpy_door", [False, True])
+def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, door: Callable, act: Act, numpy_door: bool) -> None:
+    plain, flat = (door(), FlatAction(door())) if numpy_door else (make(3), FlatAction(make(3)))
+    assert flat.single_action_space.shape == (3 + CLASSES,)
+    assert flat.single_action_space.low.tolist() == [-1, -1, -1] + [0] * CLASSES
+    plain.reset(seed=0)
+    flat.reset(seed=0)
+    for time in range(8):
+        action = act(3, seed=time)
+        if numpy_door:
+            assert_equal(plain.step({key: value.numpy() for key, value in action.items()}), flat.step(box(action).numpy()))
+        else:
+            assert_equal(plain.step(action), flat.step(box(action)))
+
+
+@pytest.mark.parametrize("numpy_door", [False, True])
+def test_a_discrete_action_is_a_cell_stop_and_class(make: Make, door: Callable, numpy_door: bool) -> None:
+    """A 3 x 3 lattice is read row by row: cell 2 is the upper right corner, cell 3 the middle of the left side."""
+    env = FlatAction(door() if numpy_door else make(3), "discrete", grid=3)
+    assert env.single_action_space.nvec.tolist() == [9, 2, CLASSES]
+    _, info = env.reset(seed=0)
+    label = [int(value) for value in info["label"]]
+    action = np.array([[2, 0, label[0]], [3, 0, (label[1] + 1) % CLASSES], [4, 1, label[2]]])
+    observation, reward, terminated, _, info = env.step(action if numpy_door else torch.from_numpy(action))
+    assert observation["location"].tolist() == [[1, -1], [-1, 0], [0, 0]]
+    assert info["correct"].tolist() == [True, False, True]
+    assert terminated.tolist() == [False, False, True]
+    assert reward.tolist() == [0, 0, 1]
+
+
+def test_the_grid_is_the_presets_unless_given(make: Make) -> None:
+    assert FlatAction(make(2), "discrete").single_action_space.nvec[0] == 25
+    assert FlatAction(make(2, grid=7), "discrete").single_action_space.nvec[0] == 49
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(make: Make, door: Callable, mode: AutoresetMode) -> None:
+    envs = door(autoreset_mode=mode)
+    assert envs.autoreset_mode is FlatAction(envs).autoreset_mode is mode
+    assert EpisodeStatistics(make(autoreset_mode=mode)).autoreset_mode is mode
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_forms_that_cannot_be_are_refused(make: Make, door: Callable) -> None:
+    with pytest.raises(ValueError, match=r"form='multi': expected one of box, discrete"):
+        FlatAction(make(), "multi")
+    with pytest.raises(ValueError, match=r"grid=3: form='box' takes any place"):
+        FlatAction(make(), grid=3)
+    with pytest.raises(ValueError, match="grid=0"):
+        FlatAction(make(), "discrete", grid=0)
+    with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
+        FlatAction(FlatAction(door()))
+    with pytest.raises(TypeError, match=r"a vector door of GlimpseEnv-v0, got SyncVectorEnv"):
+        FlatAction(gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")]))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("form", "action", "kind", "said"),
+    [
+        ("box", np.zeros((3, 7), np.float32), ValueError, r"action: expected shape \(3, 8\), got \(3, 7\)"),
+        ("box", np.zeros((3, 8), int), TypeError, "action: expected a floating dtype, got int64"),
+        ("box", np.full((3, 8), math.nan), ValueError, "action.*nan"),
+        ("box", np.full((3, 8), -0.5, np.float32), ValueError, r"action\['prediction'\].*\[0, 1\].*-0.5"),
+        ("discrete", np.zeros((3, 3), np.float32), TypeError, "action: expected a integer or bool dtype, got float32"),
+        ("discrete", np.full((3, 3), 25), ValueError, r"\(cell\): expected values in \[0, 24\], got 25"),
+        ("discrete", np.array([[0, 0, 5]] * 3), ValueError, r"\(class\): expected values in \[0, 4\], got 5"),
+    ],
+)
+def test_a_bad_flat_action_is_refused_and_changes_nothing(door: Callable, form: str, action: np.ndarray, kind: type, said: str) -> None:
+    env, twin = FlatAction(door(), form), FlatAction(door(), form)
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    with pytest.raises(kind, match=said):
+        env.step(action)
+    env.action_space.seed(0)
+    good = env.action_space.sample()
+    assert_equal(env.step(good), twin.step(good))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_torch_door_checks_shapes_always_and_values_on_request(make: Make) -> None:
+    env = FlatAction(make(3, validate=True), "discrete")
+    env.reset(seed=0)
+    with pytest.raises(TypeError, match="action: expected a integer or bool tensor"):
+        env.step(np.zeros((3, 3), int))
+    with pytest.raises(ValueError, match=r"\(stop\): expected values in \[0, 1\], got 2"):
+        env.step(torch.tensor([[0, 2, 0]] * 3))
+
+
+# EpisodeStatistics
+
+
+@pytest.mark.parametrize("window", [4, 100])
+@pytest.mark.parametrize("mode", [NEXT, SAME])
+def test_statistics_equal_gymnasiums(make: Make, door: Callable, act: Act, mode: AutoresetMode, window: int) -> None:
+    """The same seeds and actions at both doors; up to six episodes may end at once, more than the smaller window holds."""
+    if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
+        pytest.skip(f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not")
+    options = {"autoreset_mode": mode, "reward": "information_gain"}
+    ours = EpisodeStatistics(make(6, **options), window)
+    theirs = RecordEpisodeStatistics(door(6, **options), window)
+    ours.reset(seed=0)
+    theirs.reset(seed=0)
+    assert ours.mean_return.isnan()
+    for time in range(40):
+        action = act(6, seed=time)
+        told = ours.step(action)[4]
+        expected = theirs.step({key: value.numpy() for key, value in action.items()})[4]
+        np.testing.assert_array_equal(told["_episode"].numpy(), expected.get("_episode", np.zeros(6, bool)))
+        if "episode" in expected:
+            np.testing.assert_allclose(told["episode"]["r"].numpy(), expected["episode"]["r"], rtol=0, atol=1e-6)
+            np.testing.assert_array_equal(told["episode"]["l"].numpy(), expected["episode"]["l"])
+        assert ours.episode_count == theirs.episode_count
+        if theirs.episode_count:
+            assert ours.mean_return.item() == pytest.approx(np.mean(theirs.return_queue), abs=1e-6)
+            assert ours.mean_length.item() == pytest.approx(np.mean(theirs.length_queue), abs=1e-6)
+    assert ours.episode_count > 40
+
+
+def test_absorbing_rows_are_counted_once(make: Make, act: Act) -> None:
+    """Row 0 stops at step 1 and stays ended; its numbers stand until it is started again."""
+    env = EpisodeStatistics(make(2, autoreset_mode=DISABLED, reward="information_gain"))
+    env.reset(seed=0)
+    first = env.step(act(2, seed=0, stop=[1, 0]))
+    assert first[4]["_episode"].tolist() == [True, False]
+    for time in (1, 2):
+        told = env.step(act(2, seed=time, stop=0))[4]
+        assert told["_episode"].tolist() == [False, False]
+        assert told["episode"]["r"].tolist() == [0, 0]
+    assert env.episode_lengths.tolist() == [1, 3]
+    assert env.episode_returns[0] == first[1][0]
+    env.reset(options={"reset_mask": torch.tensor([True, False])})
+    assert env.episode_lengths.tolist() == [0, 3]
+    told = env.step(act(2, seed=3, stop=[1, 0]))[4]
+    assert told["_episode"].tolist() == [True, True]
+    assert told["episode"]["l"].tolist() == [1, HORIZON]
+    assert env.episode_count == 3
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_every_image_is_one_episode_in_an_evaluation(make: Make, act: Act, mode: AutoresetMode) -> None:
+    """23 images in 5 rows: rows past the end stay ended and are no episodes."""
+    env = EpisodeStatistics(make(5, autoreset_mode=mode, order="once"), window=23)
+    env.reset(seed=0)
+    for time in range(60):
+        terminated = env.step(act(5, seed=time))[2]
+        if mode == DISABLED and terminated.all():
+            env.reset()
+    assert env.episode_count == 23
+
+
+def test_statistics_see_what_inner_wrappers_make_of_the_reward(make: Make, act: Act) -> None:
+    env = EpisodeStatistics(TransformReward(make(3, autoreset_mode=SAME), lambda reward: reward + 1))
+    env.reset(seed=0)
+    for time in range(3):
+        env.step(act(3, seed=time, stop=0))
+    assert env.episode_returns.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("order", ["shuffle", "once"])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_counting_never_asks_the_device_for_a_value(make: Make, mode: AutoresetMode, order: str) -> None:
+    """Tensors on `meta` have no values: `.item()`, `bool()`, `nonzero` and boolean indexing raise on them."""
+    env = EpisodeStatistics(FlatAction(make(3, device="meta", autoreset_mode=mode, order=order)))
+    env.reset(seed=0)
+    info = env.step(torch.zeros(3, 3 + CLASSES, device="meta"))[4]
+    assert info["episode"]["r"].device.type == env.mean_return.device.type == env.mean_length.device.type == "meta"
+    if mode == DISABLED:
+        env.reset(options={"reset_mask": torch.ones(3, dtype=torch.bool, device="meta")})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_counting_makes_no_cuda_sync(make: Make, act: Act, mode: AutoresetMode) -> None:
+    env, reference = (EpisodeStatistics(make(64, device=device, autoreset_mode=mode)) for device in ("cuda", "cpu"))
+    env.reset(seed=0)
+    reference.reset(seed=0)
+    actions = [act(64, seed=time) for time in range(8)]
+    on_device = [{key: value.cuda() for key, value in action.items()} for action in actions]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for action in on_device:
+            env.step(action)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for action in actions:
+        reference.step(action)
+    torch.testing.assert_close(env.mean_return.cpu(), reference.mean_return)
+    torch.testing.assert_close(env.mean_length.cpu(), reference.mean_length)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_statistics_of_another_door_are_refused(make: Make, door: Callable, act: Act) -> None:
+    with pytest.raises(TypeError, match=r"expected a GlimpseVectorEnv, got NumpyVectorEnv; .*RecordEpisodeStatistics"):
+        EpisodeStatistics(FlattenObservation(door()))
+    with pytest.raises(ValueError, match="window=0"):
+        EpisodeStatistics(make(), window=0)
+    twice = EpisodeStatistics(EpisodeStatistics(make()))
+    twice.reset(seed=0)
+    with pytest.raises(ValueError, match="holds an `episode` already"):
+        twice.step(act(4, seed=0))
