@@ -6,6 +6,7 @@ import io
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,30 @@ def write(
     """
     split = split or result_split(checkpoint.load(path))
     saved, env, looks = looked(path, split, dataset, root, device, weights)
+    return record(path.parent, saved, env, looks, split=split, dataset=dataset)
+
+
+def record(
+    folder: Path,
+    saved: Mapping[str, Any],
+    env: GlimpseVectorEnv,
+    looks: evaluation.Looks,
+    *,
+    split: str,
+    dataset: str | None = None,
+    libraries: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write the result, the trajectories and the plots of an evaluation into a folder; print and return the row.
+
+    Args:
+        folder: Where the files belong.
+        saved: What was trained, as in a checkpoint: agent, dynamic, environment, architecture, options, progress, command, precision.
+        env: The environment of the evaluation.
+        looks: Every image's trajectory.
+        split: The split that was looked at.
+        dataset: Another data set than the one it was trained on.
+        libraries: Further distributions that the result depends on, whose versions are told.
+    """
     row = {
         "agent": saved["agent"],
         "dataset": str(dataset or saved["environment"]["dataset"]),
@@ -53,15 +78,15 @@ def write(
         "device": str(env.device),
         "seed": saved["options"]["seed"],
         "command": saved["command"],
-        "versions": versions(),
+        "versions": versions() | {name: version(name) for name in libraries},
         "options": saved["options"],
         "precision": saved["precision"],
     }
     row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"].get("learned_start", False))
     end = suffix(saved, split, dataset)
-    checkpoint.write_json(path.parent / f"result{end}.json", row)
-    evaluation.save(looks, path.parent / f"looks{end}.npz")
-    draw(path.parent, end, row, saved, env, looks)
+    checkpoint.write_json(folder / f"result{end}.json", row)
+    evaluation.save(looks, folder / f"looks{end}.npz")
+    draw(folder, end, row, saved, env, looks)
     print(line(row))
     return row
 
