@@ -57,7 +57,7 @@ class Sb3Options(View):
     """Steps of each row per update of the policy (A2C: 5 are usual)."""
     batch_size: int = 2048
     """Steps per minibatch (PPO)."""
-    n_epochs: int = 4
+    n_epochs: int = 2
     """Passes over the steps per update (PPO)."""
     learning_rate: float = 1e-3
     """Of the policy at the beginning; it falls linearly."""
@@ -127,7 +127,7 @@ def main(options: Sb3Options) -> dict[str, Any]:
         check(options)
         look = setup.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
         teaching = options.classifier if options.action == "steering" else None
-        venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, teaching=teaching, **look)
+        venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
         if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
             raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
         seen, fold = setup.env_options(venv.core, options), held_out(options.split)

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.actions import ActionForm, form_of
+from glimpse_env.adapters.flat import ActionForm, form_of, joined
 from glimpse_env.learning.steering import LearnedClassifier, Teaching
 
 try:
@@ -87,7 +87,7 @@ class GlimpseVecEnv(VecEnv):
         self.env, self.form = env, form
         space = env.single_observation_space
         assert isinstance(space, spaces.Dict)
-        self._names = tuple(space.spaces) if flat else ()
+        self._flat = flat
         super().__init__(env.num_envs, flatten_space(space) if flat else space, form.space)
         self._actions = np.zeros(0)
 
@@ -136,8 +136,8 @@ class GlimpseVecEnv(VecEnv):
 
     def _shown(self, observation: Mapping[str, Tensor]) -> Observation:
         """Return observations as numpy copies: a dict of arrays, or one array in the order of the space's entries."""
-        if self._names:
-            return torch.cat([observation[name].flatten(1) for name in self._names], 1).numpy(force=True)
+        if self._flat:
+            return joined(observation).numpy(force=True)
         return {name: value.numpy(force=True).copy() for name, value in observation.items()}
 
     def close(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.actions import form_of
+from glimpse_env.adapters.flat import form_of, joined
 from glimpse_env.learning.agent import Agent, Heads
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.glimpse_classifier import Evidence, GlimpseClassifier, certainty
@@ -39,7 +40,8 @@ class PolicyAgent(Agent):
         """Put the parts together.
 
         Args:
-            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on `make_sb3_env`'s Dict.
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on what `make_sb3_env` shows (as a
+                Dict or, with `flat`, as one Box; not stacked).
             env: The environment that it was trained on, or one with the same glimpses and classes.
             action: The action form that it was trained with.
             classifier: The network of the `LearnedClassifier` of "steering".
@@ -69,7 +71,8 @@ class PolicyAgent(Agent):
         """Take in one glimpse."""
         logits, evidence = self.answer(observation, state.evidence)
         seen = observation if logits is None else observation | certainty(logits)
-        distribution, memory = self.decide(seen, state.memory)
+        starts = (observation["step"].squeeze(1) * self.architecture.horizon < 1.5).float()
+        distribution, memory = self.decide(seen, state.memory, starts)
         choice = self.form.likely(distribution)
         said = choice.logits if logits is None else logits
         assert said is not None
@@ -83,11 +86,13 @@ class PolicyAgent(Agent):
             return None, None
         return self.classifier(observation, evidence)
 
-    def decide(self, seen: dict[str, Tensor], memory: tuple[Tensor, Tensor] | None) -> tuple[Any, tuple[Tensor, Tensor] | None]:
-        """Return the policy's distribution over flat actions, as torch has it."""
+    def decide(
+        self, seen: dict[str, Tensor], memory: tuple[Tensor, Tensor] | None, starts: Float[Tensor, " env"]
+    ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
+        """Return the policy's distribution over flat actions, as torch has it; `starts` is 1 where an episode begins."""
         policy: Any = self.policy
+        shown = seen if isinstance(policy.observation_space, spaces.Dict) else joined(seen)
         if memory is None:
-            return policy.get_distribution(seen).distribution, None
-        first = (seen["step"].squeeze(1) * self.architecture.horizon < 1.5).float()
-        distribution, memory = policy.get_distribution(seen, memory, first)
+            return policy.get_distribution(shown).distribution, None
+        distribution, memory = policy.get_distribution(shown, memory, starts)
         return distribution.distribution, memory

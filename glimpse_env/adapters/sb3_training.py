@@ -28,9 +28,9 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f'{error.name} is not installed: pip install "glimpse-env[sb3]"') from error
 
 ALGORITHMS: dict[str, tuple[Any, str]] = {
-    "ppo": (PPO, "MultiInputPolicy"),
-    "a2c": (A2C, "MultiInputPolicy"),
-    "recurrent_ppo": (RecurrentPPO, "MultiInputLstmPolicy"),
+    "ppo": (PPO, "MlpPolicy"),
+    "a2c": (A2C, "MlpPolicy"),
+    "recurrent_ppo": (RecurrentPPO, "MlpLstmPolicy"),
 }
 
 

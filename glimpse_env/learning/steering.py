@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -38,9 +39,14 @@ class Teaching:
     """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
     batch: int = 256
     """Finished episodes per update of the classifier."""
+    updates: int = 3
+    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
+    most of the time, so glimpses are dear and updates cheap."""
+    memory: int = 16
+    """Batches that are kept for this."""
     label_smoothing: float = 0.0
     """Share of the target of the cross-entropy that is spread over all classes."""
-    optimizer: Literal["muon", "adamw", "sgd"] = "adamw"
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
     """muon: Muon for the hidden matrices, AdamW for the rest."""
     learning_rate: float = 2e-3
     """Peak learning rate of AdamW or SGD."""
@@ -66,7 +72,7 @@ class LearnedClassifier(VectorWrapper):
     (class,): the classifier's probabilities, and `confidence` (3,): log-odds of the top class, margin over the second, log of the
     entropy, so that a policy without memory can learn when to stop. Rewards come from the classifier's answers.
 
-    Every glimpse of every finished episode is a lesson (intermediate supervision, DT-RAM Eq. 8); a full batch of episodes is one update.
+    Every glimpse of every finished episode is a lesson (intermediate supervision, DT-RAM Eq. 8), taught when a batch of episodes is full.
     The evidence of a row begins anew with each episode.
     """
 
@@ -82,16 +88,18 @@ class LearnedClassifier(VectorWrapper):
         Raises:
             ValueError: Another autoreset mode.
         """
+        chosen = self.teaching = teaching or Teaching()
+        for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
+            if getattr(chosen, name) < 1:
+                raise ValueError(f"{name}={getattr(chosen, name)} of the classifier: expected a whole number of at least 1")
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: expected AutoresetMode.SAME_STEP, whose final_info has labels"
             )
         super().__init__(env)
-        self.teaching = teaching or Teaching()
-        sizes = {name: getattr(self.teaching, name) for name in ("hidden", "features", "depth", "dropout")}
+        sizes = {name: getattr(chosen, name) for name in ("hidden", "features", "depth", "dropout")}
         values, classes, horizon = glimpse_values(env), len(env.images.classes), env.preset.max_glimpses
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
-        chosen = self.teaching
         self.optimizer = optimizers.make(self.network, chosen.optimizer, chosen.learning_rate, chosen.muon_rate, chosen.weight_decay)
         self._make_spaces(classes)
         rows = torch.arange(env.num_envs, device=env.device)
@@ -99,6 +107,7 @@ class LearnedClassifier(VectorWrapper):
         self._glimpses = torch.zeros(horizon, env.num_envs, values, device=env.device)
         self._locations = torch.zeros(horizon, env.num_envs, 2, device=env.device)
         self._waiting: list[Episodes] = []
+        self._kept: deque[Episodes] = deque(maxlen=self.teaching.memory)
         self.teaches = True  # False: the classifier stays as it is
         self.obeys_stop = True  # False: every episode runs to its last glimpse, so that the classifier sees late glimpses too
         self.updates = 0
@@ -148,8 +157,11 @@ class LearnedClassifier(VectorWrapper):
         self._waiting.append(Episodes(self._glimpses[:, rows], self._locations[:, rows], final["glimpses"][rows], final["label"][rows]))
         if sum(len(part.label) for part in self._waiting) >= self.teaching.batch:
             columns = zip(*self._waiting, strict=True)
+            self._kept.append(Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns)))
             self._waiting = []
-            self.learn(Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns)))
+            self.learn(self._kept[-1])
+            for place in torch.randint(len(self._kept), (self.teaching.updates - 1,)).tolist():
+                self.learn(self._kept[place])
 
     @torch.enable_grad()
     def learn(self, episodes: Episodes) -> None:

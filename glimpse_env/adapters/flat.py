@@ -1,7 +1,8 @@
-"""Action forms: the environment's Dict of location, stop and prediction as one flat space, for libraries that take nothing else."""
+"""Flat spaces for libraries that take no Dict: actions of location, stop and prediction in several forms, observations as one Box."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -122,6 +123,11 @@ def form_of(name: str, env: GlimpseVectorEnv) -> BoxForm | MultiDiscreteForm | S
     if name not in FORMS:
         raise ValueError(f"action={name!r}: expected one of {', '.join(FORMS)}")
     return FORMS[name](env)
+
+
+def joined(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
+    """Return a Dict observation as one row of numbers, entries in the order of their names (that of a Gymnasium Dict space)."""
+    return torch.cat([observation[name].flatten(1) for name in sorted(observation)], 1)
 
 
 class FlatAction(gymnasium.ActionWrapper):
