@@ -23,8 +23,10 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from jaxtyping import Float
+from torch import Tensor
 
-from glimpse_env import Delayed, PixelSensor, Reward, rewards
+from glimpse_env import Delayed, PixelSensor, Reward, Transition, rewards
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, setup, terminal
 from glimpse_env.learning.augment import Mirrors
@@ -46,7 +48,9 @@ class Sb3Options(View):
     total_steps: int = 4_000_000
     """Environment steps, of all rows together."""
     reward: Literal["delayed", "confidence", "confidence_gain", "information_gain", "greedy"] = "delayed"
-    """What the policy is paid; delayed alone makes a glimpse cost something."""
+    """What the policy is paid. confidence_gain, the rise of p(label), tells which glimpse helped; with a --price also when to stop."""
+    price: float = 0.0
+    """What going on for another glimpse costs, taken off any reward."""
     discount: float = 0.98
     """Of the delayed reward: discount^t for a right answer after t glimpses. Lower stops sooner."""
     look_first: float = 0.4
@@ -81,9 +85,22 @@ class Sb3Options(View):
     """Folder of the results; default runs/sb3_ALGO-DATASET-SEED."""
 
 
+@dataclass(frozen=True)
+class Priced:
+    """Another reward, less a price at every step that is not the last."""
+
+    earned: Reward
+    price: float
+
+    def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
+        """Return the reward of each row."""
+        return self.earned(transition) - self.price * ~transition.stop
+
+
 def chosen_reward(options: Sb3Options) -> Reward:
     """Return the reward that the options describe."""
-    return Delayed(options.discount) if options.reward == "delayed" else rewards.make(options.reward)
+    earned = Delayed(options.discount) if options.reward == "delayed" else rewards.make(options.reward)
+    return Priced(earned, options.price) if options.price else earned
 
 
 def algorithm(options: Sb3Options, venv: Any, out: Path) -> Any:  # noqa: ANN401 - the library's own types, and it is optional

@@ -40,8 +40,8 @@ class PolicyAgent(Agent):
         """Put the parts together.
 
         Args:
-            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on what `make_sb3_env` shows (as a
-                Dict or, with `flat`, as one Box; not stacked).
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on `make_sb3_env`'s Dict or
+                flat Box, not stacked.
             env: The environment that it was trained on, or one with the same glimpses and classes.
             action: The action form that it was trained with.
             classifier: The network of the `LearnedClassifier` of "steering".
