@@ -30,8 +30,8 @@ from glimpse_env import Delayed, PixelSensor, Reward, Transition, rewards
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, setup, terminal
 from glimpse_env.learning.augment import Mirrors
+from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.options import View
-from glimpse_env.learning.steering import Teaching
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def check(options: Sb3Options) -> None:
     """Refuse options that cannot be used together."""
     if options.split == "test":
         raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
+    if options.total_steps < 1:
+        raise ValueError(f"--total-steps {options.total_steps}: expected at least 1")
     if not 0 <= options.look_first < 1:
         raise ValueError(f"--look-first {options.look_first}: expected a share of the steps in [0, 1)")
 

@@ -21,14 +21,14 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents import sb3_ppo
 from benchmarks import sb3_collect, summary
-from glimpse_env import Delayed
+from glimpse_env import Delayed, Transition
 from glimpse_env.adapters import sb3
 from glimpse_env.adapters.flat import FORMS, FlatAction
 from glimpse_env.adapters.sb3_policy import PolicyAgent
+from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.run import execute
 from glimpse_env.learning.stages import look_stage
-from glimpse_env.learning.steering import Teaching
 from tests.conftest import CLASSES, HORIZON, SIDE
 
 ROWS = 6
@@ -298,6 +298,14 @@ def test_a_run_leaves_the_files_of_every_agent(halves, tmp_path, monkeypatch, ca
     assert f"sb3_{algo}" in capsys.readouterr().out
 
 
+def test_a_price_is_paid_for_going_on():
+    rows = {"glimpses": [1, 1], "stop": [False, True], "correct": [True, True], "loss": [0.5, 0.5], "previous_loss": [1.0, 1.0]}
+    transition = Transition(**{name: torch.tensor(value) for name, value in rows.items()})
+    plain, priced = (sb3_ppo.chosen_reward(sb3_ppo.Sb3Options(reward="information_gain", price=price)) for price in (0.0, 0.1))
+    assert plain(transition).tolist() == [0.5, 0.5]
+    assert priced(transition).tolist() == pytest.approx([0.4, 0.5])
+
+
 def test_the_script_refuses_what_it_cannot_do(halves, tmp_path):
     def refused(pattern, **options):
         with pytest.raises(SystemExit, match=pattern):
@@ -305,6 +313,7 @@ def test_the_script_refuses_what_it_cannot_do(halves, tmp_path):
 
     refused("sb3_ppo.py: --split test", split="test")
     refused("--look-first 1", look_first=1.0)
+    refused("--total-steps 0: expected at least 1", total_steps=0)
     refused("dataset='mnits'", dataset="mnits")
     refused("num_envs=0", num_envs=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
@@ -29,7 +29,10 @@ class Choice(NamedTuple):
 class ActionForm(Protocol):
     """A flat space, and what its members mean."""
 
-    space: spaces.Space  # of one row
+    @property
+    def space(self) -> spaces.Space:
+        """Return the space of one row."""
+        ...
 
     def decode(self, actions: Tensor) -> Any:  # noqa: ANN401 - whatever the environment behind it takes
         """Return the action of the environment that a batch of flat ones stands for."""
@@ -107,14 +110,14 @@ class SteeringForm:
         return Choice(distribution.mean[:, :2].clamp(-1, 1), gaussian_stop(distribution), None)
 
 
-FORMS: dict[str, type[BoxForm] | type[MultiDiscreteForm] | type[SteeringForm]] = {
+FORMS: dict[str, Callable[[GlimpseVectorEnv], ActionForm]] = {
     "box": BoxForm,
     "multidiscrete": MultiDiscreteForm,
     "steering": SteeringForm,
 }
 
 
-def form_of(name: str, env: GlimpseVectorEnv) -> BoxForm | MultiDiscreteForm | SteeringForm:
+def form_of(name: str, env: GlimpseVectorEnv) -> ActionForm:
     """Return the action form of this name for an environment.
 
     Raises:

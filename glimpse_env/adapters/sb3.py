@@ -20,7 +20,8 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.flat import ActionForm, form_of, joined
-from glimpse_env.learning.steering import LearnedClassifier, Teaching
+from glimpse_env.learning.glimpse_classifier import Teaching
+from glimpse_env.learning.steering import LearnedClassifier
 
 try:
     from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
@@ -94,7 +95,7 @@ class GlimpseVecEnv(VecEnv):
     @property
     def core(self) -> GlimpseVectorEnv:
         """Return the batched core."""
-        return self.env.env if isinstance(self.env, LearnedClassifier) else self.env
+        return self.env.core if isinstance(self.env, LearnedClassifier) else self.env
 
     def reset(self) -> Observation:
         """Start an episode in every row, with the first row's seed (one seed orders the images of all rows) and the rows' options."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,6 +25,37 @@ class ClassifierSizes:
     features: int = 256  # width of the glimpse network's two branches
     depth: int = 3  # layers of its branch for what is seen
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How the classifier is made and taught."""
+
+    hidden: int = 128
+    """Units of the classifier's recurrent core."""
+    features: int = 128
+    """Units of its glimpse network's branches for what and where."""
+    depth: int = 2
+    """ReLU layers of its branch for what."""
+    dropout: float = 0.0
+    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+    batch: int = 256
+    """Finished episodes per update of the classifier."""
+    updates: int = 3
+    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
+    most of the time, so glimpses are dear and updates cheap."""
+    memory: int = 16
+    """Batches that are kept for this."""
+    label_smoothing: float = 0.0
+    """Share of the target of the cross-entropy that is spread over all classes."""
+    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
+    """muon: Muon for the hidden matrices, AdamW for the rest."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW or SGD."""
+    muon_rate: float = 0.01
+    """Peak learning rate of Muon."""
+    weight_decay: float = 0.02
+    """Decoupled weight decay of the matrices (SGD: none)."""
 
 
 class Evidence(NamedTuple):

@@ -16,7 +16,7 @@ from glimpse_env.learning.architecture import Architecture, StopInput
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.options import Options, Training
+from glimpse_env.learning.options import Options, Training, View
 
 
 def training_environment(options: Training, horizon: int | None = None) -> GlimpseVectorEnv:
@@ -45,13 +45,13 @@ def training_environment(options: Training, horizon: int | None = None) -> Glimp
     return env
 
 
-def view(options: Training) -> dict[str, Any]:
+def view(options: View) -> dict[str, Any]:
     """Return the options that say what is looked at, as arguments of the environment; the preset says the rest."""
     names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | {"max_glimpses": options.glimpses}
 
 
-def env_options(env: GlimpseVectorEnv, options: Training) -> dict[str, Any]:
+def env_options(env: GlimpseVectorEnv, options: View) -> dict[str, Any]:
     """Return the keyword arguments that rebuild the environment's look at its images."""
     root = None if options.root is None else str(options.root)
     return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,41 +19,10 @@ from torch.nn import functional as F
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, optimizers
 from glimpse_env.learning.evaluation import glimpse_values
-from glimpse_env.learning.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrowed
+from glimpse_env.learning.glimpse_classifier import ClassifierSizes, GlimpseClassifier, Teaching, certainty, narrowed
 
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
-
-
-@dataclass(frozen=True)
-class Teaching:
-    """How the classifier is made and taught."""
-
-    hidden: int = 128
-    """Units of the classifier's recurrent core."""
-    features: int = 128
-    """Units of its glimpse network's branches for what and where."""
-    depth: int = 2
-    """ReLU layers of its branch for what."""
-    dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
-    batch: int = 256
-    """Finished episodes per update of the classifier."""
-    updates: int = 3
-    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
-    most of the time, so glimpses are dear and updates cheap."""
-    memory: int = 16
-    """Batches that are kept for this."""
-    label_smoothing: float = 0.0
-    """Share of the target of the cross-entropy that is spread over all classes."""
-    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
-    """muon: Muon for the hidden matrices, AdamW for the rest."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW or SGD."""
-    muon_rate: float = 0.01
-    """Peak learning rate of Muon."""
-    weight_decay: float = 0.02
-    """Decoupled weight decay of the matrices (SGD: none)."""
 
 
 class Episodes(NamedTuple):
@@ -76,8 +45,6 @@ class LearnedClassifier(VectorWrapper):
     The evidence of a row begins anew with each episode.
     """
 
-    env: GlimpseVectorEnv
-
     def __init__(self, env: GlimpseVectorEnv, teaching: Teaching | None = None) -> None:
         """Build the classifier for the environment's glimpses; torch's global seed draws its weights.
 
@@ -97,6 +64,7 @@ class LearnedClassifier(VectorWrapper):
                 f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: expected AutoresetMode.SAME_STEP, whose final_info has labels"
             )
         super().__init__(env)
+        self.core = env
         sizes = {name: getattr(chosen, name) for name in ("hidden", "features", "depth", "dropout")}
         values, classes, horizon = glimpse_values(env), len(env.images.classes), env.preset.max_glimpses
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
@@ -116,7 +84,7 @@ class LearnedClassifier(VectorWrapper):
     def _make_spaces(self, classes: int) -> None:
         """Describe the steering action, and the observation with what the classifier makes of it."""
         told = {"belief": spaces.Box(0.0, 1.0, (classes,), np.float32), "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32)}
-        seen = self.env.single_observation_space
+        seen = self.core.single_observation_space
         assert isinstance(seen, spaces.Dict)
         self.single_observation_space = spaces.Dict(seen.spaces | told)
         self.single_action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -125,7 +93,7 @@ class LearnedClassifier(VectorWrapper):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Start an episode in every row."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = self.core.reset(seed=seed, options=options)
         self._evidence = self.network.begin(self.num_envs)
         return self._look(observation), info
 
@@ -135,7 +103,7 @@ class LearnedClassifier(VectorWrapper):
         """Steer every row; rows whose episode ends teach the classifier. `final_obs` holds the classifier's entries too."""
         stop = (actions[:, 2] > 0) & self.obeys_stop
         answer, before = {"location": actions[:, :2], "stop": stop, "prediction": self._told["belief"]}, self._told
-        observation, reward, terminated, truncated, info = self.env.step(answer)
+        observation, reward, terminated, truncated, info = self.core.step(answer)
         if self.teaches:
             self._remember(info["_final_info"], info["final_info"])
         return self._look(observation), reward, terminated, truncated, info | {"final_obs": info["final_obs"] | before}
@@ -200,7 +168,7 @@ class LearnedClassifier(VectorWrapper):
         Raises:
             ValueError: It was made for other glimpses, classes or sizes.
         """
-        saved = checkpoint.load(source, self.env.device, KIND)
+        saved = checkpoint.load(source, self.core.device, KIND)
         if saved["architecture"] != asdict(self.network.sizes):
             raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {asdict(self.network.sizes)}")
         self.network.load_state_dict(saved["network"])
