@@ -7,7 +7,7 @@ Read from top to bottom: options, collect, advantages, losses, update, train. Af
 Schulman et al. 2017 (PPO, Eq. 7, 9 and 11); the network is DT-RAM's recurrent one, so that `evaluate.py` and `predict.py` serve it.
 
 Where to look (a Gaussian) and when to stop (a coin) are PPO's actions. The answer is not: as a continuous action paid by a 0/1 reward it is
-not learned (papers.md, APPLE), while its label is in `info`, so the class head has a supervised path, cross-entropy at every glimpse, and
+not learned (ap_gym, 2026), while its label is in `info`, so the class head has a supervised path, cross-entropy at every glimpse, and
 `prediction` is its softmax. The algorithm's own gamma is 1 (and no option): `Delayed` pays discount^t, so the price of a glimpse is in
 the reward, and another gamma would charge it twice.
 

@@ -1,1 +1,1 @@
-"""Doors for other libraries; each needs that library, which is an optional dependency."""
+"""Doors for other libraries' algorithms. Each module needs its library, which is optional; importing this package needs none."""

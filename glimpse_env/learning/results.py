@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import math
 import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from PIL import Image
 
-from glimpse_env import GlimpseVectorEnv, __version__, foveal, render
+from glimpse_env import GlimpseVectorEnv, __version__
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, fixations, plots, processes, registry, setup
+from glimpse_env.learning import checkpoint, evaluation, figures, fixations, processes, registry, setup
 from glimpse_env.learning.agent import Agent
-
-PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 
 
 def write(
@@ -44,6 +40,30 @@ def write(
     """
     split = split or result_split(checkpoint.load(path))
     saved, env, looks = looked(path, split, dataset, root, device, weights)
+    return record(path.parent, saved, env, looks, split=split, dataset=dataset)
+
+
+def record(
+    folder: Path,
+    saved: Mapping[str, Any],
+    env: GlimpseVectorEnv,
+    looks: evaluation.Looks,
+    *,
+    split: str,
+    dataset: str | None = None,
+    libraries: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write the result, the trajectories and the plots of an evaluation into a folder; print and return the row.
+
+    Args:
+        folder: Where the files belong.
+        saved: What was trained, as in a checkpoint: agent, dynamic, environment, architecture, options, progress, command, precision.
+        env: The environment of the evaluation.
+        looks: Every image's trajectory.
+        split: The split that was looked at.
+        dataset: Another data set than the one it was trained on.
+        libraries: Further distributions that the result depends on, whose versions are told.
+    """
     row = {
         "agent": saved["agent"],
         "dataset": str(dataset or saved["environment"]["dataset"]),
@@ -53,7 +73,7 @@ def write(
         "device": str(env.device),
         "seed": saved["options"]["seed"],
         "command": saved["command"],
-        "versions": versions(),
+        "versions": versions() | {name: version(name) for name in libraries},
         "options": saved["options"],
         "precision": saved["precision"],
     }
@@ -61,9 +81,9 @@ def write(
     if not processes.first():
         return row
     end = suffix(saved, split, dataset)
-    checkpoint.write_json(path.parent / f"result{end}.json", row)
-    evaluation.save(looks, path.parent / f"looks{end}.npz")
-    draw(path.parent, end, row, saved, env, looks)
+    checkpoint.write_json(folder / f"result{end}.json", row)
+    evaluation.save(looks, folder / f"looks{end}.npz")
+    figures.draw(folder, end, row, saved, env, looks)
     print(line(row))
     return row
 
@@ -155,45 +175,3 @@ def versions() -> dict[str, str]:
         "gymnasium": gymnasium.__version__,
         "numpy": np.__version__,
     }
-
-
-def draw(
-    folder: Path, suffix: str, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks
-) -> None:
-    """Write the run's plots; `suffix` ends their names."""
-    plots.learning_curves(saved["progress"]["history"], folder / f"learning_curves{suffix}.png")
-    plots.stopping_histogram(
-        row["glimpse_histogram"], folder / f"stopping_histogram{suffix}.png", f"{row['agent']} on {row['dataset']}, {row['split']} split"
-    )
-    plots.accuracy_against_glimpses(row, folder / f"accuracy_against_glimpses{suffix}.png")
-    shown = episodes(env, looks, saved["dynamic"])
-    plots.fixation_paths(shown, folder / f"fixation_paths{suffix}.png", PER_GROUP)
-    if not env.sensor.whole_first and env.sensor.pixels[1] and (len(env.sensor.windows) > 1 or env.preset.context):
-        size = math.isqrt(env.sensor.pixels[1] // len(env.sensor.windows))  # to which the windows are resized
-        sheet = Image.fromarray(foveal.sheet([(right, view) for _, right, view in shown], size))
-        buffer = io.BytesIO()
-        sheet.save(buffer, "png")
-        checkpoint.write_bytes(folder / f"foveal_composites{suffix}.png", buffer.getvalue())
-
-
-def episodes(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> list[tuple[int, bool, render.Episode]]:
-    """Return (glimpses, right, episode) of the first images that stopped at each step."""
-    time = len(looks.answers)
-    when = evaluation.answered(looks, dynamic)
-    found = []
-    for step in range(time):
-        for image in (when == step).nonzero().flatten()[:PER_GROUP].tolist():
-            answer = looks.answers[step, image]
-            sure = np.zeros(len(env.images.classes), np.float32)
-            sure[answer] = looks.confidence[step, image]
-            view = render.Episode(
-                image=env.images.image(int(looks.index[image].item())),
-                path=looks.locations[: step + 1, image].numpy() * env.sensor.reach,
-                windows=env.sensor.windows,
-                whole_first=env.sensor.whole_first,
-                prediction=sure,
-                classes=env.images.classes,
-                label=int(looks.labels[image]),
-            )
-            found.append((step + 1, bool(answer == looks.labels[image]), view))
-    return found

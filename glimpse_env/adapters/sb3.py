@@ -1,0 +1,188 @@
+"""Stable-Baselines3: the batched core as a `VecEnv`, without subprocesses and without a loop over running rows.
+
+    venv = make_sb3_env(256, dataset="mnist", action="steering", reward=Delayed(0.98))
+    PPO("MultiInputPolicy", VecMonitor(venv), gamma=1.0).learn(1_000_000)
+
+The discount of `Delayed` is inside the reward, so the algorithm's own gamma is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.spaces.utils import flatten_space
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.adapters.flat import ActionForm, form_of, joined
+from glimpse_env.learning.glimpse_classifier import Teaching
+from glimpse_env.learning.steering import LearnedClassifier
+
+try:
+    from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f'{error.name} is not installed: pip install "glimpse-env[sb3]"') from error
+
+TOLD = ("label", "correct", "loss", "glimpses", "pixels", "flops")  # of a finished episode, as Python numbers
+Observation = np.ndarray | dict[str, np.ndarray]
+Rows = int | Iterable[int] | None  # None = all
+
+
+def make_sb3_env(
+    num_envs: int,
+    dataset: Any = "mnist",  # noqa: ANN401 - as the core takes it
+    *,
+    action: str = "box",
+    flat: bool = False,
+    frame_stack: int = 1,
+    teaching: Teaching | None = None,
+    **options: Any,  # noqa: ANN401
+) -> VecEnv:
+    """Return the batched environment as Stable-Baselines3 takes it.
+
+    Args:
+        num_envs: Rows.
+        dataset: As for `GlimpseVectorEnv`.
+        action: "box": x, y, stop, a score for each class; "multidiscrete": a cell of the `grid`, stop, a class; "steering": x, y, stop,
+            and a `LearnedClassifier` answers.
+        flat: Observations are one Box instead of a Dict.
+        frame_stack: Observations at a time, 1 or all `max_glimpses` (which gives a policy without recurrence a memory).
+        teaching: How the classifier of "steering" is made and taught; None = the defaults.
+        **options: Further arguments of `GlimpseVectorEnv`.
+
+    Raises:
+        ValueError: An unknown action form, a stack that forgets glimpses, or what the core refuses.
+    """
+    if "autoreset_mode" in options:
+        raise ValueError(
+            f"autoreset_mode={options['autoreset_mode']}: Stable-Baselines3 expects SAME_STEP, which is set here; leave it out"
+        )
+    if teaching is not None and action != "steering":
+        raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier to teach")
+    core = GlimpseVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.SAME_STEP, **options)
+    form, horizon = form_of(action, core), core.preset.max_glimpses
+    if frame_stack not in (1, horizon):
+        raise ValueError(
+            f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; a shorter stack forgets the first glimpses and is not "
+            "Markov (RecurrentPPO remembers without a stack)"
+        )
+    venv = GlimpseVecEnv(LearnedClassifier(core, teaching) if action == "steering" else core, form, flat)
+    return VecFrameStack(venv, frame_stack) if frame_stack > 1 else venv
+
+
+class GlimpseVecEnv(VecEnv):
+    """Rows of a torch environment, numpy outside. An ended episode's row shows the next one at once (SAME_STEP).
+
+    `infos` of a finished row: `terminal_observation`, `TimeLimit.truncated` (never), `is_success` (the answer was right, from which
+    Stable-Baselines3 logs the success rate), `label`, `correct`, `loss`, `glimpses`, `pixels`, `flops`. Those of the other rows say
+    nothing: the label is for who learns from it at the end, not for the policy.
+    """
+
+    def __init__(self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool = False) -> None:
+        """Wrap an environment in autoreset mode SAME_STEP whose action `form` decodes."""
+        self.env, self.form = env, form
+        space = env.single_observation_space
+        assert isinstance(space, spaces.Dict)
+        self._flat = flat
+        super().__init__(env.num_envs, flatten_space(space) if flat else space, form.space)
+        self._actions = np.zeros(0)
+
+    @property
+    def core(self) -> GlimpseVectorEnv:
+        """Return the batched core."""
+        return self.env.core if isinstance(self.env, LearnedClassifier) else self.env
+
+    def reset(self) -> Observation:
+        """Start an episode in every row, with the first row's seed (one seed orders the images of all rows) and the rows' options."""
+        options = {name: stacked(name, self._options).to(self.core.device) for name in self._options[0]}
+        observation, info = self.env.reset(seed=self._seeds[0], options=options)
+        columns = {name: info[name].tolist() for name in TOLD}
+        self.reset_infos = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        self._reset_seeds()
+        self._reset_options()
+        return self._shown(observation)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take the actions of all rows."""
+        if np.shape(actions) != (self.num_envs, *(self.action_space.shape or ())):
+            raise ValueError(f"actions: expected shape {(self.num_envs, *(self.action_space.shape or ()))}, got {np.shape(actions)}")
+        self._actions = actions
+
+    def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Step all rows."""
+        actions = torch.from_numpy(np.asarray(self._actions, self.action_space.dtype)).to(self.core.device)
+        observation, reward, _, _, info = self.env.step(self.form.decode(actions))
+        ended = info["_final_obs"].numpy(force=True).copy()
+        return self._shown(observation), reward.numpy(force=True).copy(), ended, self._told(ended, info)
+
+    def _told(self, ended: np.ndarray, info: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what each row is told: finished rows about their episode, the others nothing."""
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        rows = np.flatnonzero(ended)
+        if not len(rows):
+            return infos
+        kept = torch.from_numpy(rows).to(self.core.device)
+        last = self._shown({name: value[kept] for name, value in info["final_obs"].items()})
+        columns = [info["final_info"][name][kept].tolist() for name in TOLD]
+        for place, (row, *values) in enumerate(zip(rows.tolist(), *columns, strict=True)):
+            infos[row].update(zip(TOLD, values, strict=True))
+            infos[row]["is_success"] = infos[row]["correct"]
+            infos[row]["terminal_observation"] = last[place] if isinstance(last, np.ndarray) else {k: v[place] for k, v in last.items()}
+        return infos
+
+    def _shown(self, observation: Mapping[str, Tensor]) -> Observation:
+        """Return observations as numpy copies: a dict of arrays, or one array in the order of the space's entries."""
+        if self._flat:
+            return joined(observation).numpy(force=True)
+        return {name: value.numpy(force=True).copy() for name, value in observation.items()}
+
+    def close(self) -> None:
+        """Close the core: a later step or reset raises."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Rows = None) -> list[Any]:
+        """Return an attribute of the environment, which all rows share, once for each row."""
+        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Rows = None) -> None:  # noqa: ANN401
+        """Set an attribute of the environment, which all rows share.
+
+        Raises:
+            ValueError: Only some rows were asked for.
+        """
+        self._refuse_some("set_attr", indices)
+        setattr(self.env, attr_name, value)
+
+    def env_method(self, method_name: str, *method_args: Any, indices: Rows = None, **method_kwargs: Any) -> list[Any]:  # noqa: ANN401
+        """Call a method of the environment, which all rows share, once; return its answer for each row.
+
+        Raises:
+            ValueError: Only some rows were asked for.
+        """
+        self._refuse_some("env_method", indices)
+        return [getattr(self.env, method_name)(*method_args, **method_kwargs)] * self.num_envs
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Rows = None) -> list[bool]:
+        """Say for each row whether it is wrapped: rows are not environments of their own, so never."""
+        return [False] * len(list(self._get_indices(indices)))
+
+    def _refuse_some(self, what: str, indices: Rows) -> None:
+        """Refuse to change some rows of what all rows share."""
+        if len(set(self._get_indices(indices))) != self.num_envs:
+            raise ValueError(f"{what} with indices={indices}: all {self.num_envs} rows are one environment; expected None")
+
+
+def stacked(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Return one reset option of all rows as a tensor.
+
+    Raises:
+        ValueError: A row does not have it.
+    """
+    if not all(name in row for row in rows):
+        raise ValueError(f"reset option {name!r}: expected it for every row or for none")
+    return torch.as_tensor(np.stack([np.asarray(row[name]) for row in rows]))

@@ -1,0 +1,98 @@
+"""A Stable-Baselines3 policy as an `Agent`, so that it is measured like every other: each image once, nothing drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gymnasium import spaces
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.adapters.flat import form_of, joined
+from glimpse_env.learning.agent import Agent, Heads
+from glimpse_env.learning.evaluation import glimpse_values
+from glimpse_env.learning.glimpse_classifier import Evidence, GlimpseClassifier, certainty
+
+
+@dataclass(frozen=True)
+class PolicySizes:
+    """What the policy was made for."""
+
+    glimpse: int  # values of one glimpse
+    classes: int
+    horizon: int
+    learned_start: bool = False
+
+
+class Remembered(NamedTuple):
+    """What is carried from glimpse to glimpse."""
+
+    evidence: Evidence | None  # of the classifier of steering
+    memory: tuple[Tensor, Tensor] | None  # of a recurrent policy's LSTM
+
+
+class PolicyAgent(Agent):
+    """Where a policy looks and whether it stops, without exploration; what is answered, by itself or by the classifier it steered."""
+
+    def __init__(self, policy: nn.Module, env: GlimpseVectorEnv, action: str, classifier: GlimpseClassifier | None = None) -> None:
+        """Put the parts together.
+
+        Args:
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on `make_sb3_env`'s Dict or
+                flat Box, not stacked.
+            env: The environment that it was trained on, or one with the same glimpses and classes.
+            action: The action form that it was trained with.
+            classifier: The network of the `LearnedClassifier` of "steering".
+
+        Raises:
+            ValueError: A classifier that does not fit the action form.
+        """
+        super().__init__()
+        if (classifier is None) == (action == "steering"):
+            raise ValueError(f"action={action!r} {'without' if classifier is None else 'with'} a classifier: steering alone has one")
+        self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
+        self.architecture = PolicySizes(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
+
+    def begin(self, rows: int) -> Remembered:
+        """Return what is remembered before the first glimpse."""
+        memory = None
+        if lstm := getattr(self.policy, "lstm_actor", None):
+            nothing = lstm.weight_hh_l0.new_zeros(lstm.num_layers, rows, lstm.hidden_size)
+            memory = (nothing, nothing)
+        return Remembered(self.classifier.begin(rows) if self.classifier else None, memory)
+
+    def first_location(self, rows: int) -> None:
+        """Leave the first place to the environment."""
+        return None
+
+    def forward(self, observation: dict[str, Tensor], state: Remembered) -> tuple[Heads, Remembered]:
+        """Take in one glimpse."""
+        logits, evidence = self.answer(observation, state.evidence)
+        seen = observation if logits is None else observation | certainty(logits)
+        starts = (observation["step"].squeeze(1) * self.architecture.horizon < 1.5).float()
+        distribution, memory = self.decide(seen, state.memory, starts)
+        choice = self.form.likely(distribution)
+        said = choice.logits if logits is None else logits
+        assert said is not None
+        return Heads(said, choice.location, choice.stop, choice.stop.new_zeros(len(said))), Remembered(evidence, memory)
+
+    def answer(
+        self, observation: dict[str, Tensor], evidence: Evidence | None
+    ) -> tuple[Float[Tensor, "env class"] | None, Evidence | None]:
+        """Return the classifier's scores, where there is one."""
+        if self.classifier is None or evidence is None:
+            return None, None
+        return self.classifier(observation, evidence)
+
+    def decide(
+        self, seen: dict[str, Tensor], memory: tuple[Tensor, Tensor] | None, starts: Float[Tensor, " env"]
+    ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
+        """Return the policy's distribution over flat actions, as torch has it; `starts` is 1 where an episode begins."""
+        policy: Any = self.policy
+        shown = seen if isinstance(policy.observation_space, spaces.Dict) else joined(seen)
+        if memory is None:
+            return policy.get_distribution(shown).distribution, None
+        distribution, memory = policy.get_distribution(shown, memory, starts)
+        return distribution.distribution, memory
