@@ -14,6 +14,7 @@ and its classifier never sees a second one. Writes model.zip, classifier.pt, res
 once, nothing drawn), looks.npz, TensorBoard logs and plots.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import sys

@@ -10,6 +10,7 @@ two take turns in one process, so whatever disturbs the machine disturbs them al
 share one sensor, since every one of them would otherwise hold all digits.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import time

@@ -6,6 +6,7 @@
 The discount of `Delayed` is inside the reward, so the algorithm's own gamma is 1.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,5 +1,6 @@
 """What a training run with Stable-Baselines3 needs beside the library: schedules, a progress bar, a history, and the result row."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import time
