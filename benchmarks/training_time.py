@@ -73,6 +73,7 @@ def shared(options: TrainingTime) -> dict[str, Any]:
 def ram(options: TrainingTime, samples: int | None) -> dict[str, Any]:
     """Time updates of RAM on the crop sensor; `samples` None = the recipe's."""
     given: dict[str, Any] = DATASETS.get(options.dataset, {}) | shared(options) | {"sensor": "crop"}
+    given = {name: value for name, value in given.items() if hasattr(Options, name)}  # recipes serve DT-RAM too
     chosen = Options(**given) if samples is None else replace(Options(**given), samples=samples)
     env = common.training_environment(chosen)
     network = common.build_network(env, chosen, None, None).to(env.device)
@@ -93,7 +94,8 @@ def ram(options: TrainingTime, samples: int | None) -> dict[str, Any]:
 
 def tested(env: GlimpseVectorEnv, network: Agent) -> float:
     """Return the seconds that looking at an image takes RAM at test time."""
-    given = [(env.images.image(number), 0) for number in range(TESTED)]
+    label = len(env.images.classes) - 1  # the largest says how many classes there are
+    given = [(env.images.image(number), label) for number in range(TESTED)]
     mode = AutoresetMode.DISABLED
     small = GlimpseVectorEnv(TESTED, given, sensor=env.sensor, order="once", max_glimpses=env.preset.max_glimpses, autoreset_mode=mode)
     return seconds_of(lambda: evaluation.look(small, network, small.preset.max_glimpses), TURNS, env.device) / TESTED
