@@ -78,7 +78,7 @@ def joined(device: str) -> Iterator[None]:
     """Join the other processes that torchrun started, if there are any, and leave them at the end.
 
     Raises:
-        SystemExit: Another process ended (see `lost`).
+        RuntimeError: Another process ended (see `lost`); SIGTERM is then ignored, so that there is time to say so.
     """
     if wanted() == 1:
         yield
@@ -88,15 +88,17 @@ def joined(device: str) -> Iterator[None]:
         torch.cuda.set_device(torch.device(device))
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
     previous = signal.signal(signal.SIGTERM, ended)  # torchrun sends it to the others when one of them dies
+    broken = False
     try:
         yield
         wait()
     except RuntimeError as error:
-        if lost(error):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # there is something to be said first
+        broken = lost(error)
         raise
-    signal.signal(signal.SIGTERM, previous)
-    distributed.destroy_process_group()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if broken else previous)
+        if not broken:
+            distributed.destroy_process_group()
 
 
 class EndedError(RuntimeError):
