@@ -3,6 +3,7 @@
     python agents/fcan_greedy.py --dataset cub                               # tune a ResNet-50, find parts, classify them
     python agents/fcan_greedy.py --dataset cub --weights weights.pth         # with a network that finetune_backbone.py has tuned
     python agents/fcan_greedy.py --dataset cub --stage classify --final finetune      # one stage anew: a network for each region
+    python agents/fcan_greedy.py --dataset clutter --weights resnet18.pth --final none    # find the glyph, on a network of ImageNet
 
 Three stages (section 3.4), each kept in the output folder: tune (as finetune_backbone.py), localise (the maps of all images are computed
 once; a small fully convolutional head for each part learns where to look by REINFORCE, from light classifiers on the same map), classify
@@ -18,10 +19,10 @@ the preset's 224 pixels (`--crop-size 448`: the paper's).
 
 from __future__ import annotations
 
-import tyro
-
 from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.fcan.stages import execute
+from glimpse_env.learning.options import parse
+from glimpse_env.learning.recipes import FCAN
 
 if __name__ == "__main__":
-    execute(tyro.cli(FcanOptions, description=__doc__))
+    execute(parse(FcanOptions, {}, FCAN, __doc__ or ""))

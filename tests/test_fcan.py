@@ -13,6 +13,9 @@ from glimpse_env.learning import evaluation, registry, reinforce
 from glimpse_env.learning.fcan import localising, objective, places
 from glimpse_env.learning.fcan.network import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.learning.fcan.objective import Trial, Tried
+from glimpse_env.learning.fcan.options import FcanOptions
+from glimpse_env.learning.options import parse
+from glimpse_env.learning.recipes import FCAN
 
 SIDE, PARTS = 4, (1, 2)  # cells of the map of 128 pixels, of the parts
 
@@ -339,3 +342,10 @@ def test_accuracy_is_that_of_episodes(env, seed):
 def test_leave_one_out_needs_two_samples():
     with pytest.raises(ValueError, match="samples=1"):
         reinforce.leave_one_out(torch.zeros(1, 2), 1)
+
+
+def test_recipes_name_options_and_count_for_their_data_set_alone():
+    for dataset, recipe in FCAN.items():
+        chosen = parse(FcanOptions, {}, FCAN, "", ["--dataset", dataset, "--epochs", "3"])
+        assert chosen == FcanOptions(**recipe | {"dataset": dataset, "epochs": 3})
+    assert parse(FcanOptions, {}, FCAN, "", []) == FcanOptions()

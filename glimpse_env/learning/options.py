@@ -207,7 +207,7 @@ def parse(
     flags = [name for name in named if f"--{name}" in given]
     if len(flags) > 1:
         raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: choose one of them")
-    dataset = chosen_dataset(given) or "mnist"
+    dataset = chosen_dataset(given) or getattr(kind, "dataset", View.dataset)
     recipe = dict(datasets.get(dataset, {}))
     for flag in flags:
         if dataset not in named[flag]:

@@ -121,3 +121,8 @@ SERMANET: dict[str, dict[str, Any]] = {
 # The sizes that the paper states: GoogLeNet, decks of 4,096 units, three resolutions, three glimpses, left-right reversal.
 PAPER_SIZES: dict[str, Any] = {"backbone": "googlenet", "hidden": 4096, "augment": True, "glimpses": 3}
 PAPER_SERMANET: dict[str, dict[str, Any]] = dict.fromkeys(("cub", "cars", "dogs"), PAPER_SIZES)
+
+# FCAN on generated images: a glyph fills one of 8 x 8 cells of the map.
+FCAN: dict[str, dict[str, Any]] = {
+    "clutter": {"backbone": "resnet18", "image_size": 96, "view_size": 256, "crop_size": 96, "parts": (2, 1), "epochs": 8},
+}
