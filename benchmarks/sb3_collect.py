@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import tyro
 
-from glimpse_env import PRESETS, GlimpseVectorEnv
+from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, results, terminal
 
 DOORS = ("ours", "dummy")
@@ -54,7 +54,6 @@ def doors(rows: int, look: dict[str, Any]) -> dict[str, Any]:
     """Return the same number of rows as our adapter and as single environments in a `DummyVecEnv`."""
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from glimpse_env.adapters.flat import FlatSingleAction
     from glimpse_env.adapters.sb3 import make_sb3_env
 
     def single() -> gymnasium.Env:

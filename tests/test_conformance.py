@@ -45,7 +45,7 @@ def test_the_numpy_door_is_accepted_in_all_modes(noise: torch.utils.data.Dataset
     )
 
 
-@pytest.mark.parametrize("form", ["box", "discrete"])
+@pytest.mark.parametrize("form", ["box", "multidiscrete"])
 def test_the_numpy_door_is_accepted_with_flat_actions(door: Callable, form: str) -> None:
     check_modes(lambda mode: FlatAction(door(autoreset_mode=mode), form), STEPS)
 

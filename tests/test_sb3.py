@@ -21,17 +21,18 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents import sb3_ppo
 from benchmarks import sb3_collect, summary
-from glimpse_env import Delayed, Transition
+from glimpse_env import Delayed, FlatSingleAction, Transition
 from glimpse_env.adapters import sb3
-from glimpse_env.adapters.flat import FORMS, FlatSingleAction
 from glimpse_env.adapters.sb3_policy import PolicyAgent
 from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.run import execute
 from glimpse_env.learning.stages import look_stage
+from glimpse_env.wrappers.forms import SteeringForm
 from tests.conftest import CLASSES, HORIZON, SIDE
 
 ROWS = 6
+FORMS = ("box", "multidiscrete", "steering")
 LOOK = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
 TINY = Teaching(hidden=8, features=8, depth=1, batch=16)
 
@@ -70,7 +71,7 @@ def test_rows_are_those_of_the_core(venv_of, make, action):
 
 
 @pytest.mark.parametrize("flat", [False, True])
-@pytest.mark.parametrize("action", list(FORMS))
+@pytest.mark.parametrize("action", FORMS)
 def test_terminal_observation_is_the_last_of_the_finished_episode(venv_of, action, flat):
     venv = venv_of(action, flat=flat)
     last = venv.reset()
@@ -197,7 +198,7 @@ def test_single_and_batched_forms_agree(noise, venv_of):
 
 
 @pytest.mark.parametrize("kind", [PPO, RecurrentPPO])
-@pytest.mark.parametrize("action", list(FORMS))
+@pytest.mark.parametrize("action", FORMS)
 def test_the_agent_does_what_the_policy_predicts(venv_of, kind, action):
     torch.manual_seed(0)
     venv = venv_of(action)
@@ -228,7 +229,7 @@ def test_the_agent_does_what_the_policy_predicts(venv_of, kind, action):
 
 def test_log_odds_of_stopping_are_the_gaussians():
     normal = torch.distributions.Normal(torch.tensor([[0.0, 0.0, 0.4]]), torch.tensor([0.2, 0.2, 0.5]))
-    form = FORMS["steering"](None)
+    form = SteeringForm()
     drawn = normal.sample((20_000,))[:, 0, 2] > 0
     assert form.likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
 
@@ -242,13 +243,12 @@ def test_bad_input_says_what_is_allowed(noise, venv_of, unchecked):
         venv_of(autoreset_mode="NextStep")
     with pytest.raises(ValueError, match="only action='steering' has a classifier"):
         sb3.make_sb3_env(2, noise, action="box", teaching=TINY, **LOOK)
-    with pytest.raises(ValueError, match="action='steering' on a single environment"):
-        FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **LOOK), "steering")
-    with pytest.raises(ValueError, match="expected a GlimpseEnv"):
-        FlatSingleAction(gymnasium.make("CartPole-v1"))
     venv = venv_of()
     with pytest.raises(ValueError, match="action='steering' without a classifier"):
         PolicyAgent(torch.nn.Linear(1, 1), venv.core, "steering")
+    stack = PPO("MlpPolicy", venv_of(flat=True, frame_stack=HORIZON), n_steps=8, batch_size=16).policy
+    with pytest.raises(ValueError, match=r"the policy reads 76 values at a step: expected 19, those of one observation"):
+        PolicyAgent(stack, venv.core, "box")
     venv.reset()
     with pytest.raises(ValueError, match=r"actions: expected shape \(6, 8\), got \(6, 3\)"):
         venv.step(np.zeros((ROWS, 3), np.float32))

@@ -27,7 +27,7 @@ SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glim
 
 
 @needs_torchrl
-@pytest.mark.parametrize("form", ["box", "discrete"])
+@pytest.mark.parametrize("form", ["box", "multidiscrete"])
 def test_torchrls_own_check_finds_nothing(noise, form):
     torchrl.envs.utils.check_env_specs(make_torchrl_env(3, noise, form=form, **SMALL))
 

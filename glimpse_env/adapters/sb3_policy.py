@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.flat import form_of, joined
 from glimpse_env.learning.agent import Agent, Heads
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.glimpse_classifier import Evidence, GlimpseClassifier, certainty
+from glimpse_env.wrappers.forms import form_of
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ class PolicyAgent(Agent):
             classifier: The network of the `LearnedClassifier` of "steering".
 
         Raises:
-            ValueError: A classifier that does not fit the action form.
+            ValueError: A classifier that does not fit the action form, or a policy on stacked observations.
         """
         super().__init__()
         if (classifier is None) == (action == "steering"):
             raise ValueError(f"action={action!r} {'without' if classifier is None else 'with'} a classifier: steering alone has one")
+        check_shown(policy, env, classifier is not None)
         self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
         self.architecture = PolicySizes(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
 
@@ -96,3 +99,19 @@ class PolicyAgent(Agent):
             return policy.get_distribution(shown).distribution, None
         distribution, memory = policy.get_distribution(shown, memory, starts)
         return distribution.distribution, memory
+
+
+def check_shown(policy: Any, env: GlimpseVectorEnv, steering: bool) -> None:  # noqa: ANN401 - the library is optional
+    """Refuse a policy that reads something else than the present observation, such as a stack of them."""
+    belief = len(env.images.classes) + 3  # and the three numbers of `confidence`
+    values, read = spaces.flatdim(env.single_observation_space) + belief * steering, spaces.flatdim(policy.observation_space)
+    if read != values:
+        raise ValueError(
+            f"the policy reads {read} values at a step: expected {values}, those of one observation; a policy on stacked observations "
+            "cannot be measured so"
+        )
+
+
+def joined(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
+    """Return a Dict observation as one row of numbers, entries in the order of their names (that of a Gymnasium Dict space)."""
+    return torch.cat([observation[name].flatten(1) for name in sorted(observation)], 1)

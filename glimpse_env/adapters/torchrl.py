@@ -8,7 +8,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env.env import NumpyVectorEnv
-from glimpse_env.wrappers.flat import FlatAction, Form
+from glimpse_env.wrappers.flat import FlatAction
+from glimpse_env.wrappers.forms import AnsweringForm
 
 if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
@@ -21,7 +22,7 @@ def make_torchrl_env(
     num_envs: int,
     dataset: Any = "mnist",  # noqa: ANN401 - as GlimpseVectorEnv
     *,
-    form: Form = "box",
+    form: AnsweringForm = "box",
     **options: Any,  # noqa: ANN401
 ) -> GymWrapper:
     """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
