@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,16 @@ def show_log() -> None:
     """Show what the package logs: how much of a data set was found, where images and banks lie, what is being waited for."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if processes.first() else logging.WARNING)
+
+
+@contextmanager
+def interruptible(kept: str) -> Iterator[None]:
+    """End the program after Ctrl-C with a sentence that says what was kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped: {kept}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 @contextmanager
