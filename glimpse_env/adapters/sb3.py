@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.sb3_policy import joined
+from glimpse_env.adapters.policy import joined
 from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.steering import LearnedClassifier
 from glimpse_env.wrappers.forms import ActionForm, form_of

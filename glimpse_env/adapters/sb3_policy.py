@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env import GlimpseVectorEnv
+from glimpse_env.adapters.policy import joined, sizes_of
 from glimpse_env.learning.agent import Agent, Heads
-from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.glimpse_classifier import Evidence, GlimpseClassifier, certainty
 from glimpse_env.wrappers.forms import form_of
-
-
-@dataclass(frozen=True)
-class PolicySizes:
-    """What the policy was made for."""
-
-    glimpse: int  # values of one glimpse
-    classes: int
-    horizon: int
-    learned_start: bool = False
 
 
 class Remembered(NamedTuple):
@@ -56,7 +43,7 @@ class PolicyAgent(Agent):
             raise ValueError(f"action={action!r} {'without' if classifier is None else 'with'} a classifier: steering alone has one")
         check_shown(policy, env, classifier is not None)
         self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
-        self.architecture = PolicySizes(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
+        self.architecture = sizes_of(env)
 
     def begin(self, rows: int) -> Remembered:
         """Return what is remembered before the first glimpse."""
@@ -110,8 +97,3 @@ def check_shown(policy: Any, env: GlimpseVectorEnv, steering: bool) -> None:  # 
             f"the policy reads {read} values at a step: expected {values}, those of one observation; a policy on stacked observations "
             "cannot be measured so"
         )
-
-
-def joined(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
-    """Return a Dict observation as one row of numbers, entries in the order of their names (that of a Gymnasium Dict space)."""
-    return torch.cat([observation[name].flatten(1) for name in sorted(observation)], 1)
