@@ -8,7 +8,7 @@ RLlib steps single environments (`gymnasium.make`), some in each process, so it 
 does: this is for what RLlib is good at, processes on many machines. Its policy here is its default network, without memory, and answers by
 itself: it knows one glimpse at a time, and its class scores learn from rewards alone. gamma is 1: the discount is in the reward `Delayed`.
 
-Writes RLlib's own checkpoint (the folder rllib), result.json by the common measure (each test image once, nothing drawn), looks.npz and plots.
+Writes RLlib's own checkpoint (the folder rllib), result.json by the common measure (each test image once, nothing drawn), looks.npz, plots.
 """
 
 # pyright: reportMissingImports=false
@@ -29,6 +29,7 @@ from glimpse_env.learning.options import Place, View
 from glimpse_env.learning.training import Progress
 
 AGENT = "rllib_ppo"
+MEANS = {"reward": "episode_return_mean", "train_accuracy": "correct", "mean_glimpses": "episode_len_mean"}  # RLlib's names
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class RllibOptions(Place, View):
     envs: int = 16
     """Environments in each of them."""
     action: Literal["multidiscrete", "dict"] = "multidiscrete"
-    """multidiscrete: a cell of a grid (--grid a side), stop, a class; dict: the environment's own, location and class scores as Gaussians."""
+    """multidiscrete: a cell of a grid (--grid a side), stop, a class; dict: the environment's own, place and class scores as Gaussians."""
     total_steps: int = 400_000
     """Environment steps, of all workers together."""
     batch: int = 4096
@@ -64,16 +65,8 @@ def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  #
         while taken < options.total_steps:
             found = algorithm.train()["env_runners"]
             taken = int(found["num_env_steps_sampled_lifetime"])
-            measures = {
-                "reward": found["episode_return_mean"],
-                "train_accuracy": found["correct"],
-                "mean_glimpses": found["episode_len_mean"],
-            }
-            means = {name: float(value) for name, value in measures.items()}
-            bar.set_postfix_str(
-                f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}",
-                refresh=False,
-            )
+            means = {name: float(found[theirs]) for name, theirs in MEANS.items()}
+            bar.set_postfix_str(terminal.live(means), refresh=False)
             bar.update(taken - bar.n)
             progress.epoch, progress.seconds = progress.epoch + 1, time.monotonic() - started
             progress.history.append({"epoch": progress.epoch, "steps": taken, "seconds": round(progress.seconds, 2), **means})

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.sb3 import GlimpseVecEnv
 from glimpse_env.adapters.sb3_policy import PolicyAgent
-from glimpse_env.learning import checkpoint, evaluation, results
+from glimpse_env.learning import checkpoint, evaluation, results, terminal
 from glimpse_env.learning.augment import vary
 from glimpse_env.learning.steering import LearnedClassifier
 from glimpse_env.learning.training import Progress, rate
@@ -92,8 +92,7 @@ class Watch(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Show how it goes; from time to time measure, record and save."""
         found = self.happened()
-        live = f"reward {found['reward']:.3f}, accuracy {found['train_accuracy']:.2%}, glimpses {found['mean_glimpses']:.2f}"
-        self.bar.set_postfix_str(live, refresh=False)
+        self.bar.set_postfix_str(terminal.live(found), refresh=False)
         self.bar.update(self.num_timesteps - self.bar.n)
         due = len(self.plan.progress.history) + 1
         if self.num_timesteps * self.plan.records >= due * self.plan.total_steps:

@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from glimpse_env import EpisodeStatistics
-from glimpse_env.learning import checkpoint
+from glimpse_env.learning import checkpoint, terminal
 from glimpse_env.learning.training import Progress
 
 
@@ -53,9 +53,7 @@ class Rounds:
             standing: Where the algorithm stands in the environment, as tensors and plain values.
         """
         found = {"reward": self.env.mean_return.item(), "mean_glimpses": self.env.mean_length.item(), **measures}
-        self.bar.set_postfix_str(
-            f"reward {found['reward']:.3f}, accuracy {found['train_accuracy']:.2%}, glimpses {found['mean_glimpses']:.2f}"
-        )
+        self.bar.set_postfix_str(terminal.live(found))
         self.progress.epoch, self.progress.seconds = done + 1, time.monotonic() - self.started
         self.progress.history.append({"epoch": done + 1, "seconds": round(self.progress.seconds, 2), **found})
         self.save(standing)
