@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -22,8 +23,9 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from agents import sb3_ppo
 from benchmarks import sb3_collect, summary
 from glimpse_env import Delayed, FlatSingleAction, Transition
-from glimpse_env.adapters import sb3
+from glimpse_env.adapters import sb3, sb3_run, sb3_training
 from glimpse_env.adapters.sb3_policy import PolicyAgent
+from glimpse_env.learning import checkpoint
 from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.run import execute
@@ -262,7 +264,9 @@ def test_bad_input_says_what_is_allowed(noise, venv_of, unchecked):
         venv.step(np.zeros((ROWS, 8), np.float32))
 
 
-@pytest.mark.parametrize(("library", "module"), [("stable_baselines3", "sb3"), ("sb3_contrib", "sb3_training")])
+@pytest.mark.parametrize(
+    ("library", "module"), [("stable_baselines3", "sb3"), ("sb3_contrib", "sb3_run"), ("stable_baselines3", "sb3_training")]
+)
 def test_an_absent_library_names_the_extra(monkeypatch, library, module):
     name = f"glimpse_env.adapters.{module}"
     importlib.import_module(name)
@@ -290,12 +294,61 @@ def test_a_run_leaves_the_files_of_every_agent(halves, tmp_path, monkeypatch, ca
     assert set(row) == set(other)
     assert json.loads((tmp_path / "sb3" / "result.json").read_text()) == json.loads(json.dumps(row))
     left, usual = ({path.name for path in (tmp_path / name).iterdir() if "tfevents" not in path.name} for name in ("sb3", "ram"))
-    assert left == usual - {"checkpoint.pt"} | {"model.zip"} | ({"classifier.pt"} if action == "steering" else set())
+    assert left == usual - {"checkpoint.pt"} | {"model.zip", "run.pt"} | ({"classifier.pt"} if action == "steering" else set())
     assert row["images"] == 20
     assert 1 <= row["mean_glimpses"] <= 3
     assert {"stable-baselines3", "sb3-contrib"} <= set(row["versions"])
     summary.main(summary.Summary((tmp_path / "sb3" / "result.json", tmp_path / "ram" / "result.json")))
     assert f"sb3_{algo}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("algo", "action"), [("ppo", "steering"), ("recurrent_ppo", "box")])
+def test_an_interrupted_run_goes_on(halves, tmp_path, monkeypatch, capsys, algo, action):
+    """Steps, history, policy, classifier and the order of the images go on; what does not belong together is refused."""
+    sizes = {"num_envs": 8, "n_steps": 8, "batch_size": 32, "n_epochs": 1, "total_steps": 1280, "lstm": 8, "classifier": TINY}
+    given = {"algo": algo, "action": action, "dataset": halves((24, 10)), "glimpses": 3, "image_size": 32, "threads": 1, "out": tmp_path}
+    options, record = sb3_ppo.Sb3Options(**given, **sizes), sb3_training.Watch.record
+
+    def stopped(self, found):
+        record(self, found)
+        if len(self.plan.progress.history) == 5:  # run.pt holds the fourth record
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sb3_training.Watch, "record", stopped)
+    with pytest.raises(SystemExit) as end:
+        sb3_ppo.main(options)
+    assert end.value.code == 130
+    assert "as last recorded; go on with --resume" in capsys.readouterr().err
+    before = sb3_run.saved_run(tmp_path, {"agent": f"sb3_{algo}", "options": {"seed": 0}})
+    assert before["moment"][0] == before["progress"]["history"][-1]["steps"] == 256
+    with pytest.raises(SystemExit, match=r"--resume: .*run.pt was made with --n-steps 8; give the same options"):
+        sb3_ppo.main(replace(options, n_steps=16, resume=True))
+    begun = []
+    start = sb3_training.Watch._on_training_start
+    monkeypatch.setattr(sb3_training.Watch, "record", record)
+    monkeypatch.setattr(sb3_training.Watch, "_on_training_start", lambda self: (seen_at_start(self, begun), start(self)))
+    row = sb3_ppo.main(replace(options, resume=True))
+    after = sb3_run.saved_run(tmp_path, {"agent": f"sb3_{algo}", "options": {"seed": 0}})
+    assert [row["steps"] for row in after["progress"]["history"]] == [64 * number for number in range(1, 21)]
+    assert after["progress"]["history"][:4] == before["progress"]["history"]
+    assert after["moment"][0] == 1280
+    steps, core, classifier = begun[0]
+    assert steps == 256
+    assert core["seed"] == before["core"]["seed"]
+    assert torch.equal(core["state"]["place"], before["core"]["state"]["place"] + 8)  # every row's next image
+    if action == "steering":
+        assert classifier == before["moment"][1] > 0
+        assert after["moment"][1] > classifier
+    assert sb3_ppo.main(replace(options, resume=True))["accuracy"] == row["accuracy"]  # nothing was left to do
+    checkpoint.save(tmp_path / "run.pt", {**after, "moment": [64, 0]})
+    with pytest.raises(SystemExit, match=r"at \[1280, .*run.pt is at \[64, 0\]: they were not written together; train anew"):
+        sb3_ppo.main(replace(options, resume=True))
+
+
+def seen_at_start(watch, begun):
+    """Note where a run is when it begins to train."""
+    updates = None if watch.plan.classifier is None else watch.plan.classifier.updates
+    begun.append((watch.num_timesteps, watch.plan.venv.core.state_dict(), updates))
 
 
 def test_a_price_is_paid_for_going_on():
@@ -306,16 +359,19 @@ def test_a_price_is_paid_for_going_on():
     assert priced(transition).tolist() == pytest.approx([0.4, 0.5])
 
 
-def test_the_script_refuses_what_it_cannot_do(halves, tmp_path):
+def test_the_script_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     def refused(pattern, **options):
         with pytest.raises(SystemExit, match=pattern):
             sb3_ppo.main(sb3_ppo.Sb3Options(**{"out": tmp_path, "threads": 1, **options}))
 
     refused("sb3_ppo.py: --split test", split="test")
+    refused(r"no checkpoint at .*run.pt", resume=True)
     refused("--look-first 1", look_first=1.0)
     refused("--total-steps 0: expected at least 1", total_steps=0)
     refused("dataset='mnits'", dataset="mnits")
     refused("num_envs=0", num_envs=0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused("sb3_ppo.py runs in one process, and torchrun started 2: start it with python")
 
 
 def test_the_race_steps_the_same_rows_through_both_doors(noise, capsys):

@@ -143,6 +143,11 @@ class GlimpseVecEnv(VecEnv):
             return joined(observation).numpy(force=True)
         return {name: value.numpy(force=True).copy() for name, value in observation.items()}
 
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on with the image order of a core's `state_dict`: the next reset shows every row's next image, whatever was seeded."""
+        self.core.load_state_dict(saved)
+        self._reset_seeds()
+
     def close(self) -> None:
         """Close the core: a later step or reset raises."""
         self.env.close()
