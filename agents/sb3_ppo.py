@@ -10,8 +10,8 @@ again would charge it twice, and the return it learns would no longer be the one
 
 With `--action steering` episodes have all their glimpses during the first part of the run (`--look-first`), as DT-RAM is trained after
 RAM: a policy that may stop at once finds that a classifier that knows nothing is no better after seven glimpses than after one, stops,
-and its classifier never sees a second one. Writes model.zip, classifier.pt, run.pt (for --resume), result.json (the same measure as every agent's: each test image
-once, nothing drawn), looks.npz, TensorBoard logs and plots.
+and its classifier never sees a second one. Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same measure as every
+agent's: each test image once, nothing drawn), looks.npz, TensorBoard logs and plots.
 """
 
 # pyright: reportMissingImports=false
