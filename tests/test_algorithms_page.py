@@ -20,6 +20,11 @@ def test_the_wrappers_example_runs(capsys):
     assert re.match(r"torch.Size\(\[2048\]\) tensor\(\d+\)", capsys.readouterr().out)
 
 
+def test_the_steering_example_runs(capsys):
+    exec(compile(example("What to do about `prediction`"), "algorithms.md", "exec"), {})
+    assert capsys.readouterr().out == "['location', 'step', 'glimpse', 'belief', 'confidence']\n"
+
+
 @pytest.mark.filterwarnings("ignore:::torchrl", "ignore:::tensordict")
 def test_the_torchrl_example_runs(capsys):
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
 """Ray RLlib: its PPO with two collecting processes on our environment, its policy as an agent, and what is said without it.
 
-It wants a Gymnasium of its own, so these tests run where it is installed (README, "The tests") and are skipped elsewhere.
+It wants a Gymnasium of its own, so these tests run where it is installed (CONTRIBUTING.md) and are skipped elsewhere.
 """
 
 from __future__ import annotations
