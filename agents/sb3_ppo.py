@@ -1,4 +1,4 @@
-"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO (`pip install "glimpse-env[sb3]"`).
+"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO (`pip install -e ".[sb3]"`).
 
     python agents/sb3_ppo.py                              # PPO steers on MNIST; a recurrent classifier learns beside it and answers
     python agents/sb3_ppo.py --algo recurrent_ppo         # the policy remembers too

@@ -2,7 +2,7 @@
 
     python benchmarks/sb3_collect.py                    # the table
     python benchmarks/sb3_collect.py --rows 64 128 256  # other numbers of rows
-    pip install "glimpse-env[sb3]"
+    pip install -e ".[sb3]"
 
 Both show the same digits to the same number of rows, with the same flat action (Box: x, y, stop, scores) and the same observations. "step":
 the environment alone, random actions made beforehand. "collect_rollouts": PPO's own loop with its default policy, which both pay for. The

@@ -22,9 +22,7 @@ from tests.conftest import CLASSES, HORIZON, SIDE
 
 ROOT = Path(__file__).parents[1]
 LOOK = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="Ray RLlib is not installed: pip install 'glimpse-env[rllib]'"
-)
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray RLlib is not installed: pip install -e '.[rllib]'")
 
 
 @pytest.fixture
@@ -93,7 +91,7 @@ def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delattr("glimpse_env.adapters.rllib", raising=False)
-    with pytest.raises(SystemExit, match=r"rllib_ppo.py: Ray RLlib could not be imported .*pip install 'glimpse-env\[rllib\]'"):
+    with pytest.raises(SystemExit, match=r"rllib_ppo.py: Ray RLlib could not be imported .*pip install -e '.\[rllib\]'"):
         rllib_ppo.main(rllib_ppo.RllibOptions(out=tmp_path, threads=1))
 
 

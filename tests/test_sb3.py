@@ -12,8 +12,8 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-pytest.importorskip("stable_baselines3", reason='Stable-Baselines3 is not installed: pip install "glimpse-env[sb3]"')
-pytest.importorskip("sb3_contrib", reason='sb3-contrib is not installed: pip install "glimpse-env[sb3]"')
+pytest.importorskip("stable_baselines3", reason='Stable-Baselines3 is not installed: pip install -e ".[sb3]"')
+pytest.importorskip("sb3_contrib", reason='sb3-contrib is not installed: pip install -e ".[sb3]"')
 
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
@@ -274,7 +274,7 @@ def test_an_absent_library_names_the_extra(monkeypatch, library, module):
     for loaded in [loaded for loaded in sys.modules if loaded == library or loaded.startswith(f"{library}.")]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=rf'{library}[a-z.]* is not installed: pip install "glimpse-env\[sb3\]"'):
+    with pytest.raises(ImportError, match=rf'{library}[a-z.]* is not installed: pip install -e ".\[sb3\]"'):
         importlib.import_module(name)
 
 

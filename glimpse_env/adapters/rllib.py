@@ -29,7 +29,7 @@ try:
     from ray.rllib.connectors.env_to_module import FlattenObservations
     from ray.tune.registry import register_env
 except ImportError as error:
-    raise ImportError(f"Ray RLlib could not be imported ({error}): pip install 'glimpse-env[rllib]'") from error
+    raise ImportError(f"Ray RLlib could not be imported ({error}): pip install -e '.[rllib]'") from error
 
 NAME = "GlimpseEnv-v0"
 ActionName = Literal["dict", "multidiscrete"]

@@ -28,7 +28,7 @@ from glimpse_env.wrappers.forms import ActionForm, form_of
 try:
     from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f'{error.name} is not installed: pip install "glimpse-env[sb3]"') from error
+    raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
 TOLD = ("label", "correct", "loss", "glimpses", "pixels", "flops")  # of a finished episode, as Python numbers
 Observation = np.ndarray | dict[str, np.ndarray]

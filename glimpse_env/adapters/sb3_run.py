@@ -21,7 +21,7 @@ try:
     from stable_baselines3.common.utils import set_random_seed
     from stable_baselines3.common.vec_env import VecEnv
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f'{error.name} is not installed: pip install "glimpse-env[sb3]"') from error
+    raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
 KIND = "Stable-Baselines3 run"  # of its checkpoints
 ALGORITHMS: dict[str, tuple[Any, str]] = {

@@ -20,7 +20,7 @@ from glimpse_env.learning.training import rate
 try:
     from stable_baselines3.common.callbacks import BaseCallback
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f'{error.name} is not installed: pip install "glimpse-env[sb3]"') from error
+    raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
 
 class Watch(BaseCallback):

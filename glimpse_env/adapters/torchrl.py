@@ -43,9 +43,7 @@ def make_torchrl_env(
         from torchrl.data import Composite, Unbounded  # pyright: ignore[reportMissingImports]
         from torchrl.envs import GymWrapper, default_info_dict_reader  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ImportError(
-            f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install 'glimpse-env[torchrl]'"
-        ) from error
+        raise ImportError(f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install -e '.[torchrl]'") from error
     env = GymWrapper(FlatAction(NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options), form))
     spec = Composite({name: Unbounded((num_envs,), dtype=kind) for name, kind in INFO.items()}, shape=(num_envs,))
     return env.set_info_dict_reader(default_info_dict_reader(list(INFO), spec=spec))
