@@ -42,7 +42,7 @@ class RllibOptions(Place, View):
     """Environments in each of them."""
     action: Literal["multidiscrete", "dict"] = "multidiscrete"
     """multidiscrete: a cell of a grid (--grid a side), stop, a class; dict: the environment's own, place and class scores as Gaussians."""
-    total_steps: int = 400_000
+    total_steps: int = 200_000
     """Environment steps, of all workers together."""
     batch: int = 4096
     """Steps per update."""
@@ -78,6 +78,8 @@ def check(options: RllibOptions) -> None:
     setup.check_split(options.split)
     for name in ("workers", "envs", "total_steps", "batch", "minibatch", "epochs"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+    if options.minibatch > options.batch:
+        raise ValueError(f"--minibatch {options.minibatch}: expected at most --batch {options.batch}")
 
 
 def main(options: RllibOptions) -> dict[str, Any]:

@@ -96,7 +96,11 @@ def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_options_that_cannot_be_end_with_one_sentence(monkeypatch):
-    for options, said in (({"split": "test"}, "--split test"), ({"workers": 0}, "--workers=0: expected a whole number of at least 1")):
+    for options, said in (
+        ({"split": "test"}, "--split test"),
+        ({"workers": 0}, "--workers=0: expected a whole number of at least 1"),
+        ({"batch": 64}, "--minibatch 512: expected at most --batch 64"),
+    ):
         with pytest.raises(ValueError, match=said):
             rllib_ppo.check(rllib_ppo.RllibOptions(**options))
     monkeypatch.setenv("WORLD_SIZE", "2")
