@@ -17,29 +17,28 @@ both at the last glimpse) have no log-probability; no clipping of the value loss
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import tyro
 from gymnasium.vector import AutoresetMode
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv, checks
-from glimpse_env.learning import checkpoint, results, run, setup, terminal
+from glimpse_env.learning import checkpoint, processes, results, run, setup, terminal
 from glimpse_env.learning.agent import Heads, Memory
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.options import Basics, View
+from glimpse_env.learning.options import Running, View
+from glimpse_env.learning.rectangle import Now, Steps, look, stand
 from glimpse_env.learning.reinforce import bernoulli_log_prob, gaussian_log_prob
-from glimpse_env.learning.training import Progress
+from glimpse_env.learning.rounds import Rounds
 from glimpse_env.precision import named
 
 AGENT = "cleanrl_ppo"
@@ -48,7 +47,7 @@ MAX_NORM = 0.5  # of the gradient
 
 
 @dataclass(frozen=True)
-class Ppo(Basics, View):
+class Ppo(Running, View):
     """Options of `cleanrl_ppo.py`."""
 
     total_steps: int = 2_000_000
@@ -77,37 +76,6 @@ class Ppo(Basics, View):
     """Weight of the value loss."""
     hidden: int = 256
     """Units of the recurrent core."""
-
-
-class Now(NamedTuple):
-    """Where the rows stand between two rollouts."""
-
-    observation: dict[str, Tensor]
-    label: Int64[Tensor, " env"]
-    first: Bool[Tensor, " env"]  # the observation begins an episode
-    memory: Memory  # before the observation
-
-
-class Steps(NamedTuple):
-    """What was collected: one rectangle. Ends of episodes lie anywhere in it."""
-
-    observation: dict[str, Tensor]  # time env ...
-    label: Int64[Tensor, "time env"]
-    first: Bool[Tensor, "time env"]
-    place: Float[Tensor, "time env 2"]  # as drawn; the environment clamps
-    stop: Bool[Tensor, "time env"]
-    log_prob: Float[Tensor, "time env"]
-    value: Float[Tensor, "time env"]
-    reward: Float[Tensor, "time env"]
-    done: Bool[Tensor, "time env"]
-
-
-def look(network: RecurrentAttention, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
-    """Take in one glimpse; rows that begin an episode remember nothing."""
-    fresh, begins = network.begin(len(now.first)), now.first[:, None]
-    memory = type(now.memory)(*(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True)))
-    with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):
-        return network(now.observation, memory)
 
 
 def log_prob(heads: Heads, step: Float[Tensor, "env 1"], place: Tensor, stop: Tensor, sigma: float) -> Float[Tensor, " env"]:
@@ -172,9 +140,8 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
     advantage, total = advantages(steps, last, options.gae_lambda), torch.zeros_like(last[0])
     for _ in range(options.epochs):
         for rows in torch.randperm(len(last), device=last.device).chunk(options.minibatches):
-            part = Steps({name: value[:, rows] for name, value in steps.observation.items()}, *(value[:, rows] for value in steps[1:]))
             memory = type(before.memory)(*(value[rows] for value in before.memory))
-            loss = torch.stack(list(losses(network, part, memory, advantage[:, rows], options).values())).sum()
+            loss = torch.stack(list(losses(network, steps.part(rows), memory, advantage[:, rows], options).values())).sum()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)
@@ -183,27 +150,21 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
     return total / (options.epochs * options.minibatches)
 
 
-def train(env: EpisodeStatistics, network: RecurrentAttention, options: Ppo, save: Callable[[Progress], None]) -> None:
-    """Collect and update until `total_steps` were taken."""
-    optimizer, progress = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5), Progress()
-    observation, info = env.reset(seed=options.seed)
-    now = Now(observation, info["label"], torch.ones_like(info["valid"]), network.begin(env.num_envs))
-    rounds, start = max(1, options.total_steps // (options.envs * options.steps)), time.monotonic()
-    with tqdm(total=rounds * options.envs * options.steps, unit="step", unit_scale=True, dynamic_ncols=True) as bar:
-        for done in range(rounds):
-            optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds)
-            steps, after = collect(env, network, now, options)
-            loss, now = update(network, optimizer, (now, steps, after), options), after
-            bar.update(steps.label.numel())
-            if (done + 1) % LOG_EVERY and done + 1 < rounds:
-                continue
-            reward, glimpses = env.mean_return.item(), env.mean_length.item()
+def train(rounds: Rounds, network: RecurrentAttention, options: Ppo, saved: Mapping[str, Any] | None = None) -> None:
+    """Collect and update until `total_steps` were taken, from the beginning or from where a checkpoint was saved."""
+    if saved is None:
+        observation, info = rounds.env.reset(seed=options.seed)
+        now = Now(observation, info["label"], torch.ones_like(info["valid"]), network.begin(options.envs))
+        rounds.save(now.plain())
+    else:
+        now = stand(rounds.restore(saved), network)
+    for done in rounds:
+        rounds.optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds.total)
+        steps, after = collect(rounds.env, network, now, options)
+        loss, now = update(network, rounds.optimizer, (now, steps, after), options), after
+        if rounds.due(done):
             right = (steps.reward > 0).sum().item() / max(1, steps.done.sum().item())  # only a right answer is paid
-            bar.set_postfix_str(f"reward {reward:.3f}, accuracy {right:.2%}, glimpses {glimpses:.2f}")
-            row = {"epoch": done + 1, "stage": "ppo", "seconds": round(time.monotonic() - start, 2), "loss": loss.item()}
-            progress.history.append(row | {"reward": reward, "train_accuracy": right, "mean_glimpses": glimpses})
-            progress.epoch, progress.seconds = done + 1, time.monotonic() - start
-            save(progress)
+            rounds.record(done, {"loss": loss.item(), "train_accuracy": right}, now.plain())
 
 
 def main(options: Ppo) -> dict[str, Any]:
@@ -213,20 +174,24 @@ def main(options: Ppo) -> dict[str, Any]:
     terminal.show_log()
     target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"
     with terminal.foreseen(AGENT):
+        processes.refuse(AGENT)
         setup.check_split(options.split)
         for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
             checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+        saved = run.resumable(target, AGENT, options) if options.resume else None
         given = setup.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
         architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
         network = RecurrentAttention(architecture).to(env.device)
-    identity = run.describe(AGENT, options, env, network, stop_input="confidence")
+        identity = run.describe(AGENT, options, env, network, stop_input="confidence")
+        if saved is not None:
+            setup.check_weights(saved, identity["environment"], target)
     identity |= {"precision": str(named(options.precision, env.device))}
-
-    def save(progress: Progress) -> None:
-        checkpoint.save(target, {**identity, "network": network.state_dict(), "progress": asdict(progress)})
-
-    train(EpisodeStatistics(env, window=1000), network, options, save)
+    optimizer, steps = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5), options.envs * options.steps
+    total = max(1, options.total_steps // steps)
+    rounds = Rounds(EpisodeStatistics(env, window=1000), network, optimizer, target, identity, total, steps, LOG_EVERY)
+    with terminal.interruptible(f"{target} holds the last recorded update; go on with --resume, or evaluate it as it is"):
+        train(rounds, network, options, saved)
     return results.write(target)
 
 

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO (`pip install "glimpse-env[sb3]"`).
+"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO (`pip install -e ".[sb3]"`).
 
     python agents/sb3_ppo.py                              # PPO steers on MNIST; a recurrent classifier learns beside it and answers
     python agents/sb3_ppo.py --algo recurrent_ppo         # the policy remembers too
@@ -10,15 +10,14 @@ again would charge it twice, and the return it learns would no longer be the one
 
 With `--action steering` episodes have all their glimpses during the first part of the run (`--look-first`), as DT-RAM is trained after
 RAM: a policy that may stop at once finds that a classifier that knows nothing is no better after seven glimpses than after one, stops,
-and its classifier never sees a second one. Writes model.zip, classifier.pt, result.json (the same measure as every agent's: each test image
-once, nothing drawn), looks.npz, TensorBoard logs and plots.
+and its classifier never sees a second one. Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same measure as every
+agent's: each test image once, nothing drawn), looks.npz, TensorBoard logs and plots.
 """
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,14 +28,14 @@ from torch import Tensor
 
 from glimpse_env import Delayed, PixelSensor, Reward, Transition, rewards
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, setup, terminal
+from glimpse_env.learning import checkpoint, evaluation, processes, setup, terminal
 from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.glimpse_classifier import Teaching
-from glimpse_env.learning.options import View
+from glimpse_env.learning.options import Lasting, View
 
 
 @dataclass(frozen=True)
-class Sb3Options(View):
+class Sb3Options(Lasting, View):
     """Options of `sb3_ppo.py`."""
 
     algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
@@ -76,14 +75,6 @@ class Sb3Options(View):
     """Units of the recurrent policy's LSTM."""
     classifier: Teaching = field(default_factory=Teaching)
     """Steering: the classifier."""
-    seed: int = 0
-    """Seeds weights, image order, augmentation and actions."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
-    threads: int = 2
-    """CPU threads that torch may use."""
-    out: Path | None = None
-    """Folder of the results; default runs/sb3_ALGO-DATASET-SEED."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +95,44 @@ def chosen_reward(options: Sb3Options) -> Reward:
     return Priced(earned, options.price) if options.price else earned
 
 
-def algorithm(options: Sb3Options, venv: Any, out: Path) -> Any:  # noqa: ANN401 - the library's own types, and it is optional
-    """Return the library's algorithm with a fresh policy, logging to TensorBoard."""
+def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the library is optional, and so are its own types
+    """Return the run that the options describe, with its environments."""
+    from glimpse_env.adapters import sb3, sb3_run
+
+    look = setup.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
+    teaching = options.classifier if options.action == "steering" else None
+    venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
+    if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
+        raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
+    seen, fold = setup.env_options(venv.core, options), held_out(options.split)
+    told = checkpoint.plain(options) | {"classifier": asdict(options.classifier)}
+    identity = {"agent": f"sb3_{options.algo}", "environment": seen, "options": told}
+    checking = None if fold is None else evaluation.environment(seen, fold, options.device)
+    parts = (options.action, options.total_steps, options.look_first, options.augment)
+    return sb3_run.Plan(venv, identity, *parts, out, checking, options.seed)
+
+
+def algorithm(options: Sb3Options, plan: Any) -> Any:  # noqa: ANN401
+    """Return the library's algorithm, with a fresh policy or as it was saved, logging to TensorBoard."""
     from stable_baselines3.common.logger import configure
     from stable_baselines3.common.vec_env import VecMonitor
 
-    from glimpse_env.adapters import sb3_training
+    from glimpse_env.adapters import sb3_run
 
-    kind, policy = sb3_training.ALGORITHMS[options.algo]
+    venv = VecMonitor(plan.venv)
+    if options.resume:
+        model = sb3_run.go_on(plan, sb3_run.saved_run(plan.out, plan.identity), options.algo, venv, options.device)
+    else:
+        model = fresh(options, venv)
+    model.set_logger(configure(str(plan.out), ["tensorboard"]))
+    return model
+
+
+def fresh(options: Sb3Options, venv: Any) -> Any:  # noqa: ANN401
+    """Return the library's algorithm with a fresh policy."""
+    from glimpse_env.adapters import sb3_run, sb3_training
+
+    kind, policy = sb3_run.ALGORITHMS[options.algo]
     shape: dict[str, Any] = {"log_std_init": options.log_std}
     if options.algo == "recurrent_ppo":  # one LSTM, which the critic reads too: half the work
         shape |= {"lstm_hidden_size": options.lstm, "enable_critic_lstm": False, "shared_lstm": True}
@@ -119,15 +140,13 @@ def algorithm(options: Sb3Options, venv: Any, out: Path) -> Any:  # noqa: ANN401
     if options.algo != "a2c":
         given |= {"batch_size": options.batch_size, "n_epochs": options.n_epochs}
     given |= {"ent_coef": options.entropy, "learning_rate": sb3_training.falling(options.learning_rate), "policy_kwargs": shape}
-    model = kind(policy, VecMonitor(venv), gamma=1.0, stats_window_size=20 * options.num_envs, **given)
-    model.set_logger(configure(str(out), ["tensorboard"]))
-    return model
+    return kind(policy, venv, gamma=1.0, stats_window_size=20 * options.num_envs, **given)
 
 
 def check(options: Sb3Options) -> None:
     """Refuse options that cannot be used together."""
-    if options.split == "test":
-        raise ValueError("--split test: the test images are not for training; expected train, fit or fit:K/N")
+    processes.refuse("sb3_ppo.py")
+    setup.check_split(options.split)
     if options.total_steps < 1:
         raise ValueError(f"--total-steps {options.total_steps}: expected at least 1")
     if not 0 <= options.look_first < 1:
@@ -136,32 +155,21 @@ def check(options: Sb3Options) -> None:
 
 def main(options: Sb3Options) -> dict[str, Any]:
     """Train, evaluate once, write the results; return their row."""
-    agent = f"sb3_{options.algo}"
-    out = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
+    out = options.out or Path("runs") / checkpoint.run_name(f"sb3_{options.algo}", options.dataset, options.split, options.seed)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     terminal.show_log()
     with terminal.foreseen("sb3_ppo.py"):
-        from glimpse_env.adapters import sb3, sb3_training  # says which extra to install
+        from glimpse_env.adapters import policy, sb3_training  # says which extra to install
 
         check(options)
-        look = setup.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
-        teaching = options.classifier if options.action == "steering" else None
-        venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
-        if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
-            raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
-        seen, fold = setup.env_options(venv.core, options), held_out(options.split)
-        checking = None if fold is None else evaluation.environment(seen, fold, options.device)
-        plan = sb3_training.Plan(
-            venv, options.action, options.total_steps, options.look_first, options.augment, out, checking, options.seed
-        )
-        model = algorithm(options, venv, out)
-    try:
-        model.learn(options.total_steps, callback=sb3_training.Watch(plan))
-    except KeyboardInterrupt:
-        print(f"\nstopped: {out} holds model.zip, and classifier.pt where one learns, as last recorded", file=sys.stderr)
-        raise SystemExit(130) from None
-    return sb3_training.report(plan, model, {"agent": agent, "environment": seen}, options)
+        plan = planned(options, out)
+        model = algorithm(options, plan)
+    with terminal.interruptible(f"{out} holds model.zip, and classifier.pt where one learns, as last recorded; go on with --resume"):
+        left = max(0, options.total_steps - model.num_timesteps)
+        model.learn(left, callback=sb3_training.Watch(plan), reset_num_timesteps=False)
+    libraries = ("stable-baselines3", "sb3-contrib")
+    return policy.report(out, plan.identity, sb3_training.agent_of(plan, model), plan.progress, plan.venv.core.device, libraries)
 
 
 if __name__ == "__main__":

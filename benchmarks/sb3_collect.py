@@ -2,7 +2,7 @@
 
     python benchmarks/sb3_collect.py                    # the table
     python benchmarks/sb3_collect.py --rows 64 128 256  # other numbers of rows
-    pip install "glimpse-env[sb3]"
+    pip install -e ".[sb3]"
 
 Both show the same digits to the same number of rows, with the same flat action (Box: x, y, stop, scores) and the same observations. "step":
 the environment alone, random actions made beforehand. "collect_rollouts": PPO's own loop with its default policy, which both pay for. The
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import tyro
 
-from glimpse_env import PRESETS, GlimpseVectorEnv
+from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, results, terminal
 
 DOORS = ("ours", "dummy")
@@ -54,7 +54,6 @@ def doors(rows: int, look: dict[str, Any]) -> dict[str, Any]:
     """Return the same number of rows as our adapter and as single environments in a `DummyVecEnv`."""
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from glimpse_env.adapters.flat import FlatSingleAction
     from glimpse_env.adapters.sb3 import make_sb3_env
 
     def single() -> gymnasium.Env:

@@ -9,7 +9,7 @@ from glimpse_env.presets import PRESETS, Preset
 from glimpse_env.rewards import Confidence, ConfidenceGain, Delayed, Greedy, InformationGain, Reward, Transition
 from glimpse_env.sensors import BankSensor, Contextual, CropSensor, MapSensor, PixelSensor, Sensor
 from glimpse_env.vector_env import GlimpseVectorEnv
-from glimpse_env.wrappers.flat import FlatAction
+from glimpse_env.wrappers.flat import FlatAction, FlatSingleAction
 from glimpse_env.wrappers.statistics import EpisodeStatistics
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __all__ = [
     "Delayed",
     "EpisodeStatistics",
     "FlatAction",
+    "FlatSingleAction",
     "GlimpseEnv",
     "GlimpseVectorEnv",
     "Greedy",

@@ -20,10 +20,15 @@ def test_the_wrappers_example_runs(capsys):
     assert re.match(r"torch.Size\(\[2048\]\) tensor\(\d+\)", capsys.readouterr().out)
 
 
+def test_the_steering_example_runs(capsys):
+    exec(compile(example("What to do about `prediction`"), "algorithms.md", "exec"), {})
+    assert capsys.readouterr().out == "['location', 'step', 'glimpse', 'belief', 'confidence']\n"
+
+
 @pytest.mark.filterwarnings("ignore:::torchrl", "ignore:::tensordict")
 def test_the_torchrl_example_runs(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchrl warns of itself when it is imported
-        pytest.importorskip("torchrl", reason="torchrl is not installed: pip install 'glimpse-env[torchrl]'", exc_type=ImportError)
+        pytest.importorskip("torchrl", reason="torchrl is not installed: pip install -e '.[torchrl]'", exc_type=ImportError)
         exec(compile(example("torchrl"), "algorithms.md", "exec"), {})
     assert capsys.readouterr().out.count("torch.Size([64, 16, 1, 8, 8]) torch.Size([64, 16])") == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from agents import cleanrl_ppo
-from agents.cleanrl_ppo import Now, Ppo, Steps
+from agents.cleanrl_ppo import Ppo
 from benchmarks import summary
 from glimpse_env import Delayed, EpisodeStatistics
-from glimpse_env.learning import results
+from glimpse_env.learning import checkpoint, results
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.networks import RecurrentAttention
+from glimpse_env.learning.rectangle import Now, Steps
+from glimpse_env.learning.rounds import Rounds
 from tests.conftest import CLASSES, HORIZON
 
 
@@ -109,6 +112,42 @@ def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
     capsys.readouterr()
     summary.main(summary.Summary((tmp_path / "result.json",)))
     assert "cleanrl_ppo" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, monkeypatch, capsys):
+    """Weights, history and result are those of the run that nobody stopped: episodes, counts and random numbers go on too."""
+    folder, record = halves((24, 12), shape=(16, 16)), Rounds.record
+    given = {"dataset": folder, "image_size": 16, "glimpse_size": 8, "glimpses": 3, "split": "train", "envs": 8, "steps": 4, "threads": 1}
+    given |= {"total_steps": 32 * 25, "hidden": 16, "precision": "float32"}
+    whole = cleanrl_ppo.main(Ppo(**given, out=tmp_path / "whole"))
+
+    def stopped(self, done, *rest):
+        if done + 1 == 20:  # the checkpoint holds round 10
+            raise KeyboardInterrupt
+        record(self, done, *rest)
+
+    options = Ppo(**given, out=tmp_path / "parts")
+    monkeypatch.setattr(Rounds, "record", stopped)
+    with pytest.raises(SystemExit) as end:
+        cleanrl_ppo.main(options)
+    assert end.value.code == 130
+    assert "checkpoint.pt holds the last recorded update; go on with --resume" in capsys.readouterr().err
+    monkeypatch.setattr(Rounds, "record", record)
+    with pytest.raises(SystemExit, match=r"cleanrl_ppo: --resume: .*checkpoint.pt was made with --steps 4; give the same options"):
+        cleanrl_ppo.main(replace(options, steps=5, resume=True))
+    again = cleanrl_ppo.main(replace(options, resume=True))
+    one, two = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
+    assert all(torch.equal(value, two["network"][name]) for name, value in one["network"].items())
+    for row, other in zip(one["progress"]["history"], two["progress"]["history"], strict=True):
+        assert row | {"seconds": 0} == other | {"seconds": 0}
+    assert [row["epoch"] for row in one["progress"]["history"]] == [10, 20, 25]
+    assert again["accuracy"] == whole["accuracy"]
+
+
+def test_several_processes_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit, match="cleanrl_ppo runs in one process, and torchrun started 2: start it with python"):
+        cleanrl_ppo.main(Ppo(out=tmp_path, threads=1))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from glimpse_env import FlatAction
-from tests import broken_doors
-from tests.vector_checker import ContractError, check_modes, check_vector_env
+from tests import broken_doors, broken_ends
+from tests.vector_checker import check_modes, check_vector_env
+from tests.vector_driving import ContractError
 
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4}
@@ -45,7 +46,7 @@ def test_the_numpy_door_is_accepted_in_all_modes(noise: torch.utils.data.Dataset
     )
 
 
-@pytest.mark.parametrize("form", ["box", "discrete"])
+@pytest.mark.parametrize("form", ["box", "multidiscrete"])
 def test_the_numpy_door_is_accepted_with_flat_actions(door: Callable, form: str) -> None:
     check_modes(lambda mode: FlatAction(door(autoreset_mode=mode), form), STEPS)
 
@@ -72,15 +73,15 @@ REJECTED = [
     (broken_doors.EqualRows, NEXT, "all rows begin alike"),
     (broken_doors.IgnoredSeed, NEXT, "two environments with the same seed"),
     (broken_doors.ConstantSeed, NEXT, "another seed must give another trajectory"),
-    (broken_doors.NoFinalObservation, SAME, "an episode ended and info has no final_obs"),
-    (broken_doors.NoFinalInfo, SAME, "an episode ended and info has no final_info"),
-    (broken_doors.FinalOfAll, SAME, "_final_obs must tell which rows ended"),
-    (broken_doors.BatchedFinal, SAME, "final_obs must be an object array|must hold 3 rows"),
-    (broken_doors.StaleFinal, SAME, "must be the next episode's"),
-    (broken_doors.PaidReset, NEXT, "reward of the step after an end must be 0"),
-    (broken_doors.HeardReset, NEXT, "action of the step after an end must be ignored"),
-    (broken_doors.WholeReset, DISABLED, "outside of the reset_mask must be left alone"),
-    (broken_doors.NoReset, DISABLED, "must begin anew"),
+    (broken_ends.NoFinalObservation, SAME, "an episode ended and info has no final_obs"),
+    (broken_ends.NoFinalInfo, SAME, "an episode ended and info has no final_info"),
+    (broken_ends.FinalOfAll, SAME, "_final_obs must tell which rows ended"),
+    (broken_ends.BatchedFinal, SAME, "final_obs must be an object array|must hold 3 rows"),
+    (broken_ends.StaleFinal, SAME, "must be the next episode's"),
+    (broken_ends.PaidReset, NEXT, "reward of the step after an end must be 0"),
+    (broken_ends.HeardReset, NEXT, "action of the step after an end must be ignored"),
+    (broken_ends.WholeReset, DISABLED, "outside of the reset_mask must be left alone"),
+    (broken_ends.NoReset, DISABLED, "must begin anew"),
     (broken_doors.WrongMode, NEXT, "an episode ended and info has no final_obs"),
     (broken_doors.WrongMode, SAME, "final_obs belongs to"),
     (broken_doors.NamedMode, NEXT, "must be an AutoresetMode, got 'NextStep'"),
@@ -103,6 +104,6 @@ def test_what_breaks_nothing_passes_where_the_broken_ones_fail(noise: torch.util
 
 def test_a_final_observation_that_nobody_saw_is_rejected_across_modes(noise: torch.utils.data.Dataset) -> None:
     """One mode alone cannot tell; the same first episode under another mode can."""
-    check_vector_env(lambda: broken_doors.ForeignFinal(3, noise, autoreset_mode=SAME, **SMALL), STEPS)
+    check_vector_env(lambda: broken_ends.ForeignFinal(3, noise, autoreset_mode=SAME, **SMALL), STEPS)
     with pytest.raises(ContractError, match="its first episode is another under"):
-        check_modes(lambda mode: broken_doors.ForeignFinal(3, noise, autoreset_mode=mode, **SMALL), STEPS)
+        check_modes(lambda mode: broken_ends.ForeignFinal(3, noise, autoreset_mode=mode, **SMALL), STEPS)

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-pytest.importorskip("stable_baselines3", reason='Stable-Baselines3 is not installed: pip install "glimpse-env[sb3]"')
-pytest.importorskip("sb3_contrib", reason='sb3-contrib is not installed: pip install "glimpse-env[sb3]"')
+pytest.importorskip("stable_baselines3", reason='Stable-Baselines3 is not installed: pip install -e ".[sb3]"')
+pytest.importorskip("sb3_contrib", reason='sb3-contrib is not installed: pip install -e ".[sb3]"')
 
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
@@ -21,17 +22,19 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from agents import sb3_ppo
 from benchmarks import sb3_collect, summary
-from glimpse_env import Delayed, Transition
-from glimpse_env.adapters import sb3
-from glimpse_env.adapters.flat import FORMS, FlatSingleAction
+from glimpse_env import Delayed, FlatSingleAction, Transition
+from glimpse_env.adapters import sb3, sb3_run, sb3_training
 from glimpse_env.adapters.sb3_policy import PolicyAgent
+from glimpse_env.learning import checkpoint
 from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.run import execute
 from glimpse_env.learning.stages import look_stage
+from glimpse_env.wrappers.forms import SteeringForm
 from tests.conftest import CLASSES, HORIZON, SIDE
 
 ROWS = 6
+FORMS = ("box", "multidiscrete", "steering")
 LOOK = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
 TINY = Teaching(hidden=8, features=8, depth=1, batch=16)
 
@@ -70,7 +73,7 @@ def test_rows_are_those_of_the_core(venv_of, make, action):
 
 
 @pytest.mark.parametrize("flat", [False, True])
-@pytest.mark.parametrize("action", list(FORMS))
+@pytest.mark.parametrize("action", FORMS)
 def test_terminal_observation_is_the_last_of_the_finished_episode(venv_of, action, flat):
     venv = venv_of(action, flat=flat)
     last = venv.reset()
@@ -197,7 +200,7 @@ def test_single_and_batched_forms_agree(noise, venv_of):
 
 
 @pytest.mark.parametrize("kind", [PPO, RecurrentPPO])
-@pytest.mark.parametrize("action", list(FORMS))
+@pytest.mark.parametrize("action", FORMS)
 def test_the_agent_does_what_the_policy_predicts(venv_of, kind, action):
     torch.manual_seed(0)
     venv = venv_of(action)
@@ -228,7 +231,7 @@ def test_the_agent_does_what_the_policy_predicts(venv_of, kind, action):
 
 def test_log_odds_of_stopping_are_the_gaussians():
     normal = torch.distributions.Normal(torch.tensor([[0.0, 0.0, 0.4]]), torch.tensor([0.2, 0.2, 0.5]))
-    form = FORMS["steering"](None)
+    form = SteeringForm()
     drawn = normal.sample((20_000,))[:, 0, 2] > 0
     assert form.likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
 
@@ -242,13 +245,12 @@ def test_bad_input_says_what_is_allowed(noise, venv_of, unchecked):
         venv_of(autoreset_mode="NextStep")
     with pytest.raises(ValueError, match="only action='steering' has a classifier"):
         sb3.make_sb3_env(2, noise, action="box", teaching=TINY, **LOOK)
-    with pytest.raises(ValueError, match="action='steering' on a single environment"):
-        FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **LOOK), "steering")
-    with pytest.raises(ValueError, match="expected a GlimpseEnv"):
-        FlatSingleAction(gymnasium.make("CartPole-v1"))
     venv = venv_of()
     with pytest.raises(ValueError, match="action='steering' without a classifier"):
         PolicyAgent(torch.nn.Linear(1, 1), venv.core, "steering")
+    stack = PPO("MlpPolicy", venv_of(flat=True, frame_stack=HORIZON), n_steps=8, batch_size=16).policy
+    with pytest.raises(ValueError, match=r"the policy reads 76 values at a step: expected 19, those of one observation"):
+        PolicyAgent(stack, venv.core, "box")
     venv.reset()
     with pytest.raises(ValueError, match=r"actions: expected shape \(6, 8\), got \(6, 3\)"):
         venv.step(np.zeros((ROWS, 3), np.float32))
@@ -262,7 +264,9 @@ def test_bad_input_says_what_is_allowed(noise, venv_of, unchecked):
         venv.step(np.zeros((ROWS, 8), np.float32))
 
 
-@pytest.mark.parametrize(("library", "module"), [("stable_baselines3", "sb3"), ("sb3_contrib", "sb3_training")])
+@pytest.mark.parametrize(
+    ("library", "module"), [("stable_baselines3", "sb3"), ("sb3_contrib", "sb3_run"), ("stable_baselines3", "sb3_training")]
+)
 def test_an_absent_library_names_the_extra(monkeypatch, library, module):
     name = f"glimpse_env.adapters.{module}"
     importlib.import_module(name)
@@ -270,7 +274,7 @@ def test_an_absent_library_names_the_extra(monkeypatch, library, module):
     for loaded in [loaded for loaded in sys.modules if loaded == library or loaded.startswith(f"{library}.")]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ImportError, match=rf'{library}[a-z.]* is not installed: pip install "glimpse-env\[sb3\]"'):
+    with pytest.raises(ImportError, match=rf'{library}[a-z.]* is not installed: pip install -e ".\[sb3\]"'):
         importlib.import_module(name)
 
 
@@ -290,12 +294,61 @@ def test_a_run_leaves_the_files_of_every_agent(halves, tmp_path, monkeypatch, ca
     assert set(row) == set(other)
     assert json.loads((tmp_path / "sb3" / "result.json").read_text()) == json.loads(json.dumps(row))
     left, usual = ({path.name for path in (tmp_path / name).iterdir() if "tfevents" not in path.name} for name in ("sb3", "ram"))
-    assert left == usual - {"checkpoint.pt"} | {"model.zip"} | ({"classifier.pt"} if action == "steering" else set())
+    assert left == usual - {"checkpoint.pt"} | {"model.zip", "run.pt"} | ({"classifier.pt"} if action == "steering" else set())
     assert row["images"] == 20
     assert 1 <= row["mean_glimpses"] <= 3
     assert {"stable-baselines3", "sb3-contrib"} <= set(row["versions"])
     summary.main(summary.Summary((tmp_path / "sb3" / "result.json", tmp_path / "ram" / "result.json")))
     assert f"sb3_{algo}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("algo", "action"), [("ppo", "steering"), ("recurrent_ppo", "box")])
+def test_an_interrupted_run_goes_on(halves, tmp_path, monkeypatch, capsys, algo, action):
+    """Steps, history, policy, classifier and the order of the images go on; what does not belong together is refused."""
+    sizes = {"num_envs": 8, "n_steps": 8, "batch_size": 32, "n_epochs": 1, "total_steps": 1280, "lstm": 8, "classifier": TINY}
+    given = {"algo": algo, "action": action, "dataset": halves((24, 10)), "glimpses": 3, "image_size": 32, "threads": 1, "out": tmp_path}
+    options, record = sb3_ppo.Sb3Options(**given, **sizes), sb3_training.Watch.record
+
+    def stopped(self, found):
+        record(self, found)
+        if len(self.plan.progress.history) == 5:  # run.pt holds the fourth record
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sb3_training.Watch, "record", stopped)
+    with pytest.raises(SystemExit) as end:
+        sb3_ppo.main(options)
+    assert end.value.code == 130
+    assert "as last recorded; go on with --resume" in capsys.readouterr().err
+    before = sb3_run.saved_run(tmp_path, {"agent": f"sb3_{algo}", "options": {"seed": 0}})
+    assert before["moment"][0] == before["progress"]["history"][-1]["steps"] == 256
+    with pytest.raises(SystemExit, match=r"--resume: .*run.pt was made with --n-steps 8; give the same options"):
+        sb3_ppo.main(replace(options, n_steps=16, resume=True))
+    begun = []
+    start = sb3_training.Watch._on_training_start
+    monkeypatch.setattr(sb3_training.Watch, "record", record)
+    monkeypatch.setattr(sb3_training.Watch, "_on_training_start", lambda self: (seen_at_start(self, begun), start(self)))
+    row = sb3_ppo.main(replace(options, resume=True))
+    after = sb3_run.saved_run(tmp_path, {"agent": f"sb3_{algo}", "options": {"seed": 0}})
+    assert [row["steps"] for row in after["progress"]["history"]] == [64 * number for number in range(1, 21)]
+    assert after["progress"]["history"][:4] == before["progress"]["history"]
+    assert after["moment"][0] == 1280
+    steps, core, classifier = begun[0]
+    assert steps == 256
+    assert core["seed"] == before["core"]["seed"]
+    assert torch.equal(core["state"]["place"], before["core"]["state"]["place"] + 8)  # every row's next image
+    if action == "steering":
+        assert classifier == before["moment"][1] > 0
+        assert after["moment"][1] > classifier
+    assert sb3_ppo.main(replace(options, resume=True))["accuracy"] == row["accuracy"]  # nothing was left to do
+    checkpoint.save(tmp_path / "run.pt", {**after, "moment": [64, 0]})
+    with pytest.raises(SystemExit, match=r"at \[1280, .*run.pt is at \[64, 0\]: they were not written together; train anew"):
+        sb3_ppo.main(replace(options, resume=True))
+
+
+def seen_at_start(watch, begun):
+    """Note where a run is when it begins to train."""
+    updates = None if watch.plan.classifier is None else watch.plan.classifier.updates
+    begun.append((watch.num_timesteps, watch.plan.venv.core.state_dict(), updates))
 
 
 def test_a_price_is_paid_for_going_on():
@@ -306,16 +359,19 @@ def test_a_price_is_paid_for_going_on():
     assert priced(transition).tolist() == pytest.approx([0.4, 0.5])
 
 
-def test_the_script_refuses_what_it_cannot_do(halves, tmp_path):
+def test_the_script_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     def refused(pattern, **options):
         with pytest.raises(SystemExit, match=pattern):
             sb3_ppo.main(sb3_ppo.Sb3Options(**{"out": tmp_path, "threads": 1, **options}))
 
     refused("sb3_ppo.py: --split test", split="test")
+    refused(r"no checkpoint at .*run.pt", resume=True)
     refused("--look-first 1", look_first=1.0)
     refused("--total-steps 0: expected at least 1", total_steps=0)
     refused("dataset='mnits'", dataset="mnits")
     refused("num_envs=0", num_envs=0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused("sb3_ppo.py runs in one process, and torchrun started 2: start it with python")
 
 
 def test_the_race_steps_the_same_rows_through_both_doors(noise, capsys):

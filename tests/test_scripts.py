@@ -34,6 +34,7 @@ def script(*arguments):
         "agents/fcan_greedy.py",
         "agents/finetune_backbone.py",
         "agents/predict.py",
+        "agents/rllib_ppo.py",
         "agents/sb3_ppo.py",
         "agents/sermanet_rnn.py",
         "benchmarks/photographs.py",

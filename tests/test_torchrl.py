@@ -20,14 +20,14 @@ try:
         import torchrl.envs.utils
 except ImportError:
     torchrl = None
-needs_torchrl = pytest.mark.skipif(torchrl is None, reason="torchrl is not installed: pip install 'glimpse-env[torchrl]'")
+needs_torchrl = pytest.mark.skipif(torchrl is None, reason="torchrl is not installed: pip install -e '.[torchrl]'")
 pytestmark = [pytest.mark.filterwarnings("ignore:::torchrl"), pytest.mark.filterwarnings("ignore:::tensordict")]
 
 SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4}
 
 
 @needs_torchrl
-@pytest.mark.parametrize("form", ["box", "discrete"])
+@pytest.mark.parametrize("form", ["box", "multidiscrete"])
 def test_torchrls_own_check_finds_nothing(noise, form):
     torchrl.envs.utils.check_env_specs(make_torchrl_env(3, noise, form=form, **SMALL))
 
@@ -128,7 +128,7 @@ def test_without_torchrl_the_error_names_the_extra(monkeypatch, noise):
         return imported(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ImportError, match=r"needs torchrl.*pip install 'glimpse-env\[torchrl\]'"):
+    with pytest.raises(ImportError, match=r"needs torchrl.*pip install -e '.\[torchrl\]'"):
         make_torchrl_env(2, noise, **SMALL)
 
 

@@ -12,7 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TransformAction, TransformObservation, TransformReward, vector
 
 from glimpse_env import FlatAction
-from tests.vector_checker import check_arrays, check_spaces, check_vector_env, run, same
+from tests.vector_checker import check_vector_env
+from tests.vector_clauses import check_arrays, check_spaces
+from tests.vector_driving import run, same
 
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4, "reward": "information_gain"}

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import FrameStackObservation
 from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics, TransformReward
 from torch import Tensor
 
-from glimpse_env import EpisodeStatistics, FlatAction, GlimpseVectorEnv, NumpyVectorEnv
+from glimpse_env import EpisodeStatistics, FlatAction, FlatSingleAction, GlimpseVectorEnv, NumpyVectorEnv
 
 Make = Callable[..., GlimpseVectorEnv]
 Act = Callable[..., dict[str, Tensor]]
@@ -40,29 +41,31 @@ def assert_equal(one: tuple, other: tuple) -> None:
 
 
 def box(action: dict[str, Tensor]) -> Tensor:
-    """Return an action as form="box" takes it."""
-    return torch.cat((action["location"], action["stop"][:, None] * 2.0 - 1, action["prediction"]), 1)
+    """Return an action as form="box" takes it; its scores become multiples of 1/256, so that moving them loses nothing."""
+    action["prediction"] = (action["prediction"] * 256).round() / 256
+    return torch.cat((action["location"], action["stop"][:, None] * 2.0 - 1, action["prediction"] * 2 - 1), 1)
 
 
 @pytest.mark.parametrize("numpy_door", [False, True])
 def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, door: Callable, act: Act, numpy_door: bool) -> None:
     plain, flat = (door(), FlatAction(door())) if numpy_door else (make(3), FlatAction(make(3)))
     assert flat.single_action_space.shape == (3 + CLASSES,)
-    assert flat.single_action_space.low.tolist() == [-1, -1, -1] + [0] * CLASSES
+    assert flat.single_action_space == gymnasium.spaces.Box(-1.0, 1.0, (3 + CLASSES,), np.float32)
     plain.reset(seed=0)
     flat.reset(seed=0)
     for time in range(8):
         action = act(3, seed=time)
+        row = box(action)
         if numpy_door:
-            assert_equal(plain.step({key: value.numpy() for key, value in action.items()}), flat.step(box(action).numpy()))
+            assert_equal(plain.step({key: value.numpy() for key, value in action.items()}), flat.step(row.numpy()))
         else:
-            assert_equal(plain.step(action), flat.step(box(action)))
+            assert_equal(plain.step(action), flat.step(row))
 
 
 @pytest.mark.parametrize("numpy_door", [False, True])
 def test_a_discrete_action_is_a_cell_stop_and_class(make: Make, door: Callable, numpy_door: bool) -> None:
     """A 3 x 3 lattice is read row by row: cell 2 is the upper right corner, cell 3 the middle of the left side."""
-    env = FlatAction(door() if numpy_door else make(3), "discrete", grid=3)
+    env = FlatAction(door() if numpy_door else make(3), "multidiscrete", grid=3)
     assert env.single_action_space.nvec.tolist() == [9, 2, CLASSES]
     _, info = env.reset(seed=0)
     label = [int(value) for value in info["label"]]
@@ -75,8 +78,8 @@ def test_a_discrete_action_is_a_cell_stop_and_class(make: Make, door: Callable, 
 
 
 def test_the_grid_is_the_presets_unless_given(make: Make) -> None:
-    assert FlatAction(make(2), "discrete").single_action_space.nvec[0] == 25
-    assert FlatAction(make(2, grid=7), "discrete").single_action_space.nvec[0] == 49
+    assert FlatAction(make(2), "multidiscrete").single_action_space.nvec[0] == 25
+    assert FlatAction(make(2, grid=7), "multidiscrete").single_action_space.nvec[0] == 49
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
@@ -88,12 +91,14 @@ def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(make: Mak
 
 @pytest.mark.usefixtures("unchecked")
 def test_forms_that_cannot_be_are_refused(make: Make, door: Callable) -> None:
-    with pytest.raises(ValueError, match=r"form='multi': expected one of box, discrete"):
+    with pytest.raises(ValueError, match=r"form='multi': expected one of box, multidiscrete"):
         FlatAction(make(), "multi")
     with pytest.raises(ValueError, match=r"grid=3: form='box' takes any place"):
         FlatAction(make(), grid=3)
     with pytest.raises(ValueError, match="grid=0"):
-        FlatAction(make(), "discrete", grid=0)
+        FlatAction(make(), "multidiscrete", grid=0)
+    with pytest.raises(ValueError, match=r"form='steering' says no class: expected 'box' or 'multidiscrete', or .*LearnedClassifier"):
+        FlatAction(make(), "steering")
     with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
         FlatAction(FlatAction(door()))
     with pytest.raises(TypeError, match=r"a vector door of GlimpseEnv-v0, got SyncVectorEnv"):
@@ -107,10 +112,10 @@ def test_forms_that_cannot_be_are_refused(make: Make, door: Callable) -> None:
         ("box", np.zeros((3, 7), np.float32), ValueError, r"action: expected shape \(3, 8\), got \(3, 7\)"),
         ("box", np.zeros((3, 8), int), TypeError, "action: expected a floating dtype, got int64"),
         ("box", np.full((3, 8), math.nan), ValueError, "action.*nan"),
-        ("box", np.full((3, 8), -0.5, np.float32), ValueError, r"action\['prediction'\].*\[0, 1\].*-0.5"),
-        ("discrete", np.zeros((3, 3), np.float32), TypeError, "action: expected a integer or bool dtype, got float32"),
-        ("discrete", np.full((3, 3), 25), ValueError, r"\(cell\): expected values in \[0, 24\], got 25"),
-        ("discrete", np.array([[0, 0, 5]] * 3), ValueError, r"\(class\): expected values in \[0, 4\], got 5"),
+        ("box", np.full((3, 8), -1.5, np.float32), ValueError, r"action: expected values in \[-1, 1\], got values from -1.5"),
+        ("multidiscrete", np.zeros((3, 3), np.float32), TypeError, "action: expected a integer or bool dtype, got float32"),
+        ("multidiscrete", np.full((3, 3), 25), ValueError, r"\(cell\): expected values in \[0, 24\], got 25"),
+        ("multidiscrete", np.array([[0, 0, 5]] * 3), ValueError, r"\(class\): expected values in \[0, 4\], got 5"),
     ],
 )
 def test_a_bad_flat_action_is_refused_and_changes_nothing(door: Callable, form: str, action: np.ndarray, kind: type, said: str) -> None:
@@ -126,12 +131,61 @@ def test_a_bad_flat_action_is_refused_and_changes_nothing(door: Callable, form: 
 
 @pytest.mark.usefixtures("unchecked")
 def test_the_torch_door_checks_shapes_always_and_values_on_request(make: Make) -> None:
-    env = FlatAction(make(3, validate=True), "discrete")
+    env = FlatAction(make(3, validate=True), "multidiscrete")
     env.reset(seed=0)
     with pytest.raises(TypeError, match="action: expected a integer or bool tensor"):
         env.step(np.zeros((3, 3), int))
     with pytest.raises(ValueError, match=r"\(stop\): expected values in \[0, 1\], got 2"):
         env.step(torch.tensor([[0, 2, 0]] * 3))
+    env = FlatAction(make(3, validate=True))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action: expected values in \[-1, 1\], got 2"):
+        env.step(torch.full((3, 8), 2.0))
+
+
+# FlatSingleAction
+
+
+@pytest.mark.parametrize("form", ["box", "multidiscrete"])
+def test_one_image_takes_what_a_row_takes(noise: torch.utils.data.Dataset, door: Callable, form: str) -> None:
+    grid = 3 if form == "multidiscrete" else None
+    row = FlatAction(door(1, autoreset_mode=DISABLED), form, grid)
+    alone = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL), form, grid)
+    assert alone.action_space == row.single_action_space
+    row.action_space.seed(0)
+    row.reset(seed=0)
+    alone.reset(seed=0)
+    for _ in range(HORIZON):
+        action = row.action_space.sample()
+        batched, single = row.step(action), alone.step(action[0])
+        for name, value in single[0].items():
+            np.testing.assert_array_equal(value, batched[0][name][0])
+        assert (single[1], single[2]) == (batched[1][0], batched[2][0])
+
+
+def test_a_stack_that_forgets_glimpses_is_refused(noise: torch.utils.data.Dataset) -> None:
+    def stacked(size: int) -> FlatSingleAction:
+        return FlatSingleAction(FrameStackObservation(gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL), size))
+
+    with pytest.raises(ValueError, match=r"FrameStackObservation of 2: expected max_glimpses=4; a shorter stack .* is not Markov"):
+        stacked(2)
+    seen, _ = stacked(HORIZON).reset(seed=0)
+    assert seen["glimpse"].shape == (HORIZON, 1, 4, 4)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_single_forms_that_cannot_be_are_refused(noise: torch.utils.data.Dataset) -> None:
+    with pytest.raises(TypeError, match="FlatSingleAction: expected a GlimpseEnv, got CartPoleEnv"):
+        FlatSingleAction(gymnasium.make("CartPole-v1"))
+    single = gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL)
+    with pytest.raises(ValueError, match="form='steering' says no class"):
+        FlatSingleAction(single, "steering")
+    with pytest.raises(ValueError, match=r"FlatSingleAction: expected actions of type Dict .*, got Box"):
+        FlatSingleAction(FlatSingleAction(single))
+    flat = FlatSingleAction(single, "multidiscrete")
+    flat.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action\[..., 0\] \(cell\): expected values in \[0, 24\], got 25"):
+        flat.step(np.array([25, 0, 0]))
 
 
 # EpisodeStatistics

@@ -20,14 +20,15 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.flat import ActionForm, form_of, joined
+from glimpse_env.adapters.policy import joined
 from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.steering import LearnedClassifier
+from glimpse_env.wrappers.forms import ActionForm, form_of
 
 try:
     from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f'{error.name} is not installed: pip install "glimpse-env[sb3]"') from error
+    raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
 TOLD = ("label", "correct", "loss", "glimpses", "pixels", "flops")  # of a finished episode, as Python numbers
 Observation = np.ndarray | dict[str, np.ndarray]
@@ -141,6 +142,11 @@ class GlimpseVecEnv(VecEnv):
         if self._flat:
             return joined(observation).numpy(force=True)
         return {name: value.numpy(force=True).copy() for name, value in observation.items()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on with the image order of a core's `state_dict`: the next reset shows every row's next image, whatever was seeded."""
+        self.core.load_state_dict(saved)
+        self._reset_seeds()
 
     def close(self) -> None:
         """Close the core: a later step or reset raises."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gymnasium import spaces
@@ -10,20 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.flat import form_of, joined
+from glimpse_env.adapters.policy import joined, sizes_of
 from glimpse_env.learning.agent import Agent, Heads
-from glimpse_env.learning.evaluation import glimpse_values
 from glimpse_env.learning.glimpse_classifier import Evidence, GlimpseClassifier, certainty
-
-
-@dataclass(frozen=True)
-class PolicySizes:
-    """What the policy was made for."""
-
-    glimpse: int  # values of one glimpse
-    classes: int
-    horizon: int
-    learned_start: bool = False
+from glimpse_env.wrappers.forms import form_of
 
 
 class Remembered(NamedTuple):
@@ -47,13 +36,14 @@ class PolicyAgent(Agent):
             classifier: The network of the `LearnedClassifier` of "steering".
 
         Raises:
-            ValueError: A classifier that does not fit the action form.
+            ValueError: A classifier that does not fit the action form, or a policy on stacked observations.
         """
         super().__init__()
         if (classifier is None) == (action == "steering"):
             raise ValueError(f"action={action!r} {'without' if classifier is None else 'with'} a classifier: steering alone has one")
+        check_shown(policy, env, classifier is not None)
         self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
-        self.architecture = PolicySizes(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
+        self.architecture = sizes_of(env)
 
     def begin(self, rows: int) -> Remembered:
         """Return what is remembered before the first glimpse."""
@@ -96,3 +86,14 @@ class PolicyAgent(Agent):
             return policy.get_distribution(shown).distribution, None
         distribution, memory = policy.get_distribution(shown, memory, starts)
         return distribution.distribution, memory
+
+
+def check_shown(policy: Any, env: GlimpseVectorEnv, steering: bool) -> None:  # noqa: ANN401 - the library is optional
+    """Refuse a policy that reads something else than the present observation, such as a stack of them."""
+    belief = len(env.images.classes) + 3  # and the three numbers of `confidence`
+    values, read = spaces.flatdim(env.single_observation_space) + belief * steering, spaces.flatdim(policy.observation_space)
+    if read != values:
+        raise ValueError(
+            f"the policy reads {read} values at a step: expected {values}, those of one observation; a policy on stacked observations "
+            "cannot be measured so"
+        )

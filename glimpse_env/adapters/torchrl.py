@@ -8,7 +8,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env.env import NumpyVectorEnv
-from glimpse_env.wrappers.flat import FlatAction, Form
+from glimpse_env.wrappers.flat import FlatAction
+from glimpse_env.wrappers.forms import AnsweringForm
 
 if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
@@ -21,7 +22,7 @@ def make_torchrl_env(
     num_envs: int,
     dataset: Any = "mnist",  # noqa: ANN401 - as GlimpseVectorEnv
     *,
-    form: Form = "box",
+    form: AnsweringForm = "box",
     **options: Any,  # noqa: ANN401
 ) -> GymWrapper:
     """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
@@ -42,9 +43,7 @@ def make_torchrl_env(
         from torchrl.data import Composite, Unbounded  # pyright: ignore[reportMissingImports]
         from torchrl.envs import GymWrapper, default_info_dict_reader  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ImportError(
-            f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install 'glimpse-env[torchrl]'"
-        ) from error
+        raise ImportError(f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install -e '.[torchrl]'") from error
     env = GymWrapper(FlatAction(NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options), form))
     spec = Composite({name: Unbounded((num_envs,), dtype=kind) for name, kind in INFO.items()}, shape=(num_envs,))
     return env.set_info_dict_reader(default_info_dict_reader(list(INFO), spec=spec))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from glimpse_env.learning import networks
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.glimpse_network import GlimpseNetwork
+from glimpse_env.learning.optimizers import Descent
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ClassifierSizes:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class Teaching(Descent):
     """How the classifier is made and taught."""
 
     hidden: int = 128
@@ -48,14 +49,6 @@ class Teaching:
     """Batches that are kept for this."""
     label_smoothing: float = 0.0
     """Share of the target of the cross-entropy that is spread over all classes."""
-    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
-    """muon: Muon for the hidden matrices, AdamW for the rest."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW or SGD."""
-    muon_rate: float = 0.01
-    """Peak learning rate of Muon."""
-    weight_decay: float = 0.02
-    """Decoupled weight decay of the matrices (SGD: none)."""
 
 
 class Evidence(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,20 @@ from torch import nn
 
 Name = Literal["muon", "adamw", "sgd"]
 MUON_ROOMS = ("glimpse", "core")  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Options of an optimiser."""
+
+    optimizer: Name = "muon"
+    """muon: Muon for the hidden matrices, AdamW for the rest."""
+    learning_rate: float = 2e-3
+    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
+    muon_rate: float = 0.01
+    """Peak learning rate of Muon."""
+    weight_decay: float = 0.02
+    """Decoupled weight decay of the matrices (SGD: none)."""
 
 
 class Optimizer:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from glimpse_env.learning.architecture import Core, LocatorName, Scores, What, Where
+from glimpse_env.learning.optimizers import Descent
 from glimpse_env.learning.rollout import Policy
 from glimpse_env.presets import FirstView, SensorName
 
@@ -55,8 +56,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Basics:
-    """Where and how a script runs."""
+class Place:
+    """Where a script runs, and where it writes."""
 
     seed: int = 0
     """Seeds weights, image order, augmentation and actions."""
@@ -64,18 +65,24 @@ class Basics:
     """cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the network's matrix products; auto = whichever this device multiplies faster."""
     out: Path | None = None
     """Folder for checkpoint, result, plots and TensorBoard logs; default runs/AGENT-DATASET-SEED."""
 
 
 @dataclass(frozen=True)
-class Running(Basics):
+class Lasting(Place):
     """The same for a script that can be interrupted."""
 
     resume: bool = False
     """Go on from the checkpoint in the output folder; the other options must be those it was started with."""
+
+
+@dataclass(frozen=True)
+class Running(Lasting):
+    """The same for a script whose networks are the package's own."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the network's matrix products; auto = whichever this device multiplies faster."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class Several(Benchmark):
 
 
 @dataclass(frozen=True)
-class Training(Running, View):
+class Training(Running, View, Descent):
     """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
 
     paper: bool = False
@@ -147,15 +154,6 @@ class Training(Running, View):
     """Units of the recurrent core."""
     dropout: float = 0.0
     """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
-
-    optimizer: Literal["muon", "adamw", "sgd"] = "muon"
-    """muon: Muon for the hidden matrices, AdamW for the rest."""
-    learning_rate: float = 2e-3
-    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
-    muon_rate: float = 0.01
-    """Peak learning rate of Muon."""
-    weight_decay: float = 0.02
-    """Decoupled weight decay of the matrices (SGD: none)."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,10 +94,8 @@ def executed(
         network.load_state_dict(saved["network"])
         progress = Progress(**saved["progress"])
     try:
-        train(setting, plan(network, env.preset.max_glimpses), progress, saved["optimizer"] if saved else None)
-    except KeyboardInterrupt:
-        print(f"\nstopped: {target} holds the last finished epoch; go on with --resume, or evaluate it as it is", file=sys.stderr)
-        raise SystemExit(130) from None
+        with terminal.interruptible(f"{target} holds the last finished epoch; go on with --resume, or evaluate it as it is"):
+            train(setting, plan(network, env.preset.max_glimpses), progress, saved["optimizer"] if saved else None)
     finally:
         if setting.writer is not None:
             setting.writer.close()

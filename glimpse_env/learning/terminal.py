@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from glimpse_env.learning import processes
@@ -13,6 +14,21 @@ def show_log() -> None:
     """Show what the package logs: how much of a data set was found, where images and banks lie, what is being waited for."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if processes.first() else logging.WARNING)
+
+
+def live(means: Mapping[str, float]) -> str:
+    """Return what stands behind a progress bar: means over the last episodes."""
+    return f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}"
+
+
+@contextmanager
+def interruptible(kept: str) -> Iterator[None]:
+    """End the program after Ctrl-C with a sentence that says what was kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped: {kept}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 @contextmanager

@@ -1,90 +1,145 @@
-"""`FlatAction`: the action as one array, for algorithms and libraries that take no Dict."""
+"""The action as one array, for algorithms and libraries that take no Dict: `FlatAction` (batched doors), `FlatSingleAction` (one image)."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from collections.abc import Iterator
+from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import FrameStackObservation
 from torch import Tensor
 
 from glimpse_env import checks
-from glimpse_env.env import NumpyVectorEnv
-from glimpse_env.sensors import lattice
+from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.vector_env import GlimpseVectorEnv
+from glimpse_env.wrappers.forms import AnsweringForm, answering_form
 
-Form = Literal["box", "discrete"]
 Array = np.ndarray | Tensor
 PARTS = ("location", "stop", "prediction")
+COLUMNS = ("cell", "stop", "class")  # of a "multidiscrete" action
 
 
 class FlatAction(VectorActionWrapper):
-    """Take the action as one array a row, at both vector doors (numpy arrays or torch tensors, as the door's own).
+    """Take the action as one array a row, at both vector doors (numpy arrays or torch tensors, as the door's own); see `forms`.
 
-    form="box": Box of x, y in [-1, 1], stop in [-1, 1] (1 = answer now, if above 0) and class scores in [0, 1]: (3 + class,).
-    form="discrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and the class that is answered.
+    form="box": Box(-1, 1) of x, y, stop (1 = answer now, if above 0) and a score for each class, -1 = none: (3 + class,).
+    form="multidiscrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and the class that is answered.
     """
 
-    def __init__(self, env: VectorEnv, form: Form = "box", grid: int | None = None) -> None:
+    def __init__(self, env: VectorEnv, form: AnsweringForm = "box", grid: int | None = None) -> None:
         """Wrap a vector door.
 
         Args:
             env: `GlimpseVectorEnv` or what `gymnasium.make_vec` returns, which may have been wrapped before.
-            form: "box" or "discrete".
-            grid: Places a side for form="discrete"; None = the preset's.
+            form: "box" or "multidiscrete".
+            grid: Places a side for form="multidiscrete"; None = the environment's.
 
         Raises:
             TypeError: An environment that is not Glimpse's.
             ValueError: An unknown form, a grid beside form="box", or an environment whose action is not the Dict any more.
         """
-        checks.choice("form", form, get_args(Form))
+        self._numpy = isinstance(env.unwrapped, NumpyVectorEnv)
         core = env.unwrapped.core if isinstance(env.unwrapped, NumpyVectorEnv) else env.unwrapped
         if not isinstance(core, GlimpseVectorEnv):
             raise TypeError(f"FlatAction: expected a vector door of GlimpseEnv-v0, got {type(core).__name__}")
-        if not isinstance(env.single_action_space, spaces.Dict) or set(env.single_action_space) != set(PARTS):
-            raise ValueError(f"FlatAction: expected actions of type Dict with {', '.join(PARTS)}, got {env.single_action_space}")
-        if grid is not None and form == "box":
-            raise ValueError(f"grid={grid}: form='box' takes any place; give a grid with form='discrete' only")
+        check_dict("FlatAction", env.single_action_space)
         super().__init__(env)
-        self.form, self.validate, self.classes = form, core.validate, len(core.images.classes)
+        self.form = answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
+        self.validate = core.validate
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]  # where torchrl looks for it
-        self.grid = core.preset.grid if grid is None else grid
-        checks.count("grid", self.grid)
-        self.single_action_space = self._space()
+        self.single_action_space = self.form.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        places, answers = lattice(self.grid, core.device), torch.eye(self.classes, device=core.device)
-        self._numpy = isinstance(env.unwrapped, NumpyVectorEnv)
-        self._places, self._answers = (table.numpy(force=True) if self._numpy else table for table in (places, answers))
 
-    def actions(self, actions: Array) -> dict[str, Array]:
-        """Return the environment's own action."""
-        actions = self._checked(actions)
-        if self.form == "box":
-            return {"location": actions[:, :2], "stop": actions[:, 2] > 0, "prediction": actions[:, 3:]}
-        cell, stop, label = actions[:, 0], actions[:, 1], actions[:, 2]
-        return {"location": self._places[cell], "stop": stop, "prediction": self._answers[label]}
+    def actions(self, actions: Any) -> dict[str, Array]:  # noqa: ANN401 - what a user sends; an array of the door's own kind
+        """Return the environment's own action.
 
-    def _space(self) -> spaces.Space:
-        """Return the space of one row's action."""
-        if self.form == "discrete":
-            return spaces.MultiDiscrete([self.grid**2, 2, self.classes])
-        low = np.concatenate((np.full(3, -1), np.zeros(self.classes))).astype(np.float32)
-        return spaces.Box(low, np.ones_like(low))
-
-    def _checked(self, actions: Any) -> Any:  # noqa: ANN401 - what a user sends; an array of the door's own kind
-        """Refuse a wrong shape or dtype, and a cell or class that does not exist; the door looks at the other values.
-
-        At the torch door values are looked at with `validate` alone (a host sync).
+        A wrong shape or dtype is refused, and values outside of the space; at the torch door values are looked at with `validate` alone
+        (a host sync).
         """
-        columns, floating = (self.num_envs, *(self.single_action_space.shape or ())), self.form == "box"
+        columns = (self.num_envs, *(self.single_action_space.shape or ()))
         if self._numpy:
-            actions = checks.array("action", actions, columns, "f" if floating else "iu", -np.inf, np.inf)
-        else:
-            checks.shape("action", actions, columns, floating)
-        if not floating and (self._numpy or self.validate):
-            for column, (name, count) in enumerate((("cell", self.grid**2), ("stop", 2), ("class", self.classes))):
-                checks.within(f"action[:, {column}] ({name})", torch.as_tensor(actions[:, column]), 0, count - 1)
-        return actions
+            flat = from_numpy(self.single_action_space, actions, columns)
+            return {name: value.numpy() for name, value in self.form.decode(flat).items()}
+        checks.shape("action", actions, columns, isinstance(self.single_action_space, spaces.Box))
+        if self.validate:
+            check_values(self.single_action_space, actions)
+        return self.form.decode(actions)
+
+
+class FlatSingleAction(gymnasium.ActionWrapper):
+    """`GlimpseEnv-v0`, one image at a time, with the action form "box" or "multidiscrete" of `FlatAction`."""
+
+    def __init__(self, env: gymnasium.Env, form: AnsweringForm = "box", grid: int | None = None) -> None:
+        """Flatten the action space of a `GlimpseEnv`, which may have been wrapped before.
+
+        Args:
+            env: What `gymnasium.make` returns.
+            form: "box" or "multidiscrete".
+            grid: Places a side for form="multidiscrete"; None = the environment's.
+
+        Raises:
+            TypeError: An environment that is not Glimpse's.
+            ValueError: An unknown form, a grid beside form="box", an action that is not the Dict any more, or below this wrapper a stack of
+                observations that forgets glimpses.
+        """
+        if not isinstance(env.unwrapped, GlimpseEnv):
+            raise TypeError(f"FlatSingleAction: expected a GlimpseEnv, got {type(env.unwrapped).__name__}")
+        check_dict("FlatSingleAction", env.action_space)
+        check_stack(env, env.unwrapped.core.preset.max_glimpses)
+        super().__init__(env)
+        self.form = answering_form(form, env.unwrapped.core, grid, torch.device("cpu"))
+        self.action_space = self.form.space
+
+    def action(self, action: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - what a user sends
+        """Return the environment's action; values outside of the space are refused."""
+        flat = from_numpy(self.action_space, action, self.action_space.shape or ())
+        return {name: value.numpy()[0] for name, value in self.form.decode(flat[None]).items()}
+
+
+def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401
+    """Return flat actions as a tensor, after all checks."""
+    floating = isinstance(space, spaces.Box)
+    limits = (-1, 1) if floating else (-np.inf, np.inf)
+    array = checks.array("action", action, shape, "f" if floating else "iu", *limits)
+    flat = torch.from_numpy(array.astype(np.float32 if floating else np.int64))
+    if not floating:
+        check_values(space, flat)
+    return flat
+
+
+def check_values(space: spaces.Space, actions: Tensor) -> None:
+    """Refuse values outside of the space, and a cell or class that does not exist. Looks at the values: a host sync."""
+    if isinstance(space, spaces.MultiDiscrete):
+        for column, (name, count) in enumerate(zip(COLUMNS, space.nvec.tolist(), strict=True)):
+            checks.within(f"action[..., {column}] ({name})", actions[..., column], 0, count - 1)
+    else:
+        checks.within("action", actions, -1, 1)
+
+
+def check_dict(wrapper: str, space: spaces.Space) -> None:
+    """Refuse an action that is not the environment's own."""
+    if not isinstance(space, spaces.Dict) or set(space) != set(PARTS):
+        raise ValueError(f"{wrapper}: expected actions of type Dict with {', '.join(PARTS)}, got {space}")
+
+
+def check_stack(env: gymnasium.Env, horizon: int) -> None:
+    """Refuse a stack of observations that forgets the first glimpses of an episode: it is not Markov."""
+    for layer in layers(env):
+        if isinstance(layer, FrameStackObservation) and 1 < layer.stack_size < horizon:
+            raise ValueError(
+                f"FrameStackObservation of {layer.stack_size}: expected max_glimpses={horizon}; a shorter stack forgets the first glimpses "
+                "and is not Markov"
+            )
+
+
+def layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
+    """Yield an environment's wrappers from the outermost to the innermost, and last the environment."""
+    while isinstance(env, gymnasium.Wrapper):
+        yield env
+        env = env.env
+    yield env

@@ -12,6 +12,8 @@ from torch import Tensor
 from glimpse_env import checks
 from glimpse_env.vector_env import GlimpseVectorEnv
 
+KEPT = ("episode_returns", "episode_lengths", "episode_count", "_finished", "_last_returns", "_last_lengths")
+
 
 class EpisodeStatistics(VectorWrapper):
     """Gymnasium's `RecordEpisodeStatistics` for the device door: a step adds `episode` to the info, and running means stay on the device.
@@ -46,9 +48,10 @@ class EpisodeStatistics(VectorWrapper):
             )
         super().__init__(env)
         checks.count("window", window)
+        self._core = env.unwrapped
         self.window = window
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]
-        device = env.unwrapped.device
+        device = self._core.device
         self.episode_returns = torch.zeros(self.num_envs, device=device)
         self.episode_lengths = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
         self.episode_count = torch.zeros((), dtype=torch.int64, device=device)
@@ -86,6 +89,16 @@ class EpisodeStatistics(VectorWrapper):
             done = ~info["valid"]  # order="once": no image was left to start with
         self._finished = done
         return observation, reward, terminated, truncated, info | {"episode": episode, "_episode": ended}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counts, and of the core what it needs to go on with the same episodes."""
+        return {"core": self._core.state_dict(), **{name: getattr(self, name) for name in KEPT}}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, around an environment made with the same arguments."""
+        self._core.load_state_dict(saved["core"])
+        for name in KEPT:
+            setattr(self, name, saved[name].to(self._core.device))
 
     @property
     def mean_return(self) -> Float[Tensor, ""]:

@@ -1,0 +1,122 @@
+"""Ray RLlib: PPO on `GlimpseEnv-v0` with environments in processes of their own, and its policy as an `Agent`.
+
+RLlib takes Gymnasium environments as they are; what is here names the settings that ours needs: observations flattened by RLlib's own
+connector, actions that it moves from [-1, 1] to their ranges (its default), and gamma = 1, since `Delayed` holds the discount.
+"""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import gymnasium
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from glimpse_env import FlatSingleAction, GlimpseVectorEnv
+from glimpse_env.adapters.policy import joined, sizes_of
+from glimpse_env.learning.agent import Agent, Heads
+from glimpse_env.wrappers.forms import LEAST, Choice, form_of
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+try:
+    import ray
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.connectors.env_to_module import FlattenObservations
+    from ray.tune.registry import register_env
+except ImportError as error:
+    raise ImportError(f"Ray RLlib could not be imported ({error}): pip install -e '.[rllib]'") from error
+
+NAME = "GlimpseEnv-v0"
+ActionName = Literal["dict", "multidiscrete"]
+
+
+def single(config: Mapping[str, Any]) -> gymnasium.Env:
+    """Return one environment: `action` of the configuration says how it takes actions, the rest goes to `gymnasium.make`."""
+    env = gymnasium.make(NAME, **{name: value for name, value in config.items() if name != "action"})
+    return env if config["action"] == "dict" else FlatSingleAction(env, config["action"])
+
+
+def right(*, episode: Any, metrics_logger: Any, **_: Any) -> None:  # noqa: ANN401 - RLlib's own types, and it is optional
+    """Count at an episode's end whether its answer was right."""
+    metrics_logger.log_value("correct", float(episode.get_infos(-1)["correct"]), reduce="mean", window=1000)
+
+
+def ppo_config(look: Mapping[str, Any], action: ActionName, workers: int, envs: int, seed: int, gpu: bool = False) -> PPOConfig:
+    """Return RLlib's configuration of PPO on our environment; its own methods set the rest.
+
+    Args:
+        look: Arguments of `gymnasium.make`.
+        action: "dict": the environment's own; "multidiscrete": a cell of the grid, stop, a class.
+        workers: Processes that collect.
+        envs: Environments in each of them.
+        seed: Of weights, images and actions.
+        gpu: Whether the learner has one.
+    """
+    register_env(NAME, single)
+    config = PPOConfig().environment(NAME, env_config={**look, "action": action}).debugging(seed=seed)
+    config = config.env_runners(
+        num_env_runners=workers,
+        num_envs_per_env_runner=envs,
+        env_to_module_connector=lambda *_, **__: FlattenObservations(),
+        sample_timeout_s=600.0,
+    )
+    config = config.learners(num_gpus_per_learner=int(gpu)).callbacks(on_episode_end=right)
+    return config.fault_tolerance(restart_failed_env_runners=False).training(gamma=1.0)
+
+
+def start(workers: int) -> None:
+    """Start Ray on this machine for a learner and its workers, with little to say."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(num_cpus=workers + 1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def stop(algorithm: Any) -> None:  # noqa: ANN401
+    """End an algorithm, and Ray."""
+    algorithm.stop()
+    ray.shutdown()
+
+
+class ModuleAgent(Agent):
+    """Where a policy of RLlib's looks, what it answers and whether it stops, nothing drawn."""
+
+    def __init__(self, module: nn.Module, env: GlimpseVectorEnv, action: ActionName) -> None:
+        """Wrap a policy.
+
+        Args:
+            module: RLlib's default PPO module, without memory, trained on the environment of `single`.
+            env: The core with the same glimpses and classes.
+            action: As it was trained.
+        """
+        super().__init__()
+        self.module, self.architecture = module, sizes_of(env)
+        self.form = None if action == "dict" else form_of(action, env)
+        self.parts = [env.preset.grid**2, 2, len(env.images.classes)]
+
+    def begin(self, rows: int) -> tuple[()]:
+        """Remember nothing."""
+        return ()
+
+    def first_location(self, rows: int) -> None:
+        """Leave the first place to the environment."""
+        return None
+
+    def forward(self, observation: dict[str, Tensor], state: tuple[()]) -> tuple[Heads, tuple[()]]:
+        """Take in one glimpse."""
+        module: Any = self.module
+        choice = self.likely(module.forward_inference({"obs": joined(observation)})["action_dist_inputs"])
+        assert choice.logits is not None
+        return Heads(choice.logits, choice.location, choice.stop, torch.zeros_like(choice.stop)), state
+
+    def likely(self, inputs: Tensor) -> Choice:
+        """Return what a distribution most probably does. Of a Dict: Gaussians of location and prediction, then the logits of stop."""
+        if self.form is not None:
+            return self.form.likely([Categorical(logits=part) for part in inputs.split(self.parts, 1)])
+        classes = self.parts[2]
+        place, _, scores, _, stop = inputs.split([2, 2, classes, classes, 2], 1)
+        logits = ((scores + 1) / 2).clamp(LEAST, 1).log()
+        return Choice(place.clamp(-1, 1), stop[:, 1] - stop[:, 0], logits)
