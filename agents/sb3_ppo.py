@@ -4,9 +4,10 @@
     python agents/sb3_ppo.py --algo recurrent_ppo         # the policy remembers too
     python agents/sb3_ppo.py --action multidiscrete       # the policy answers itself: a cell of a grid, stop, a class
 
-The library sees the batched core as one of its own vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the reward `delayed` pays
-discount^t for a right answer after t glimpses, so the price of a glimpse is inside it (DT-RAM, section 3.3); an algorithm that discounts
-again would charge it twice, and the return it learns would no longer be the one that is measured.
+The library sees the batched core as one of its own vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the price of a glimpse is
+in the reward. By default that is the rise of p(label) less a price for every further glimpse (Glance-and-Focus' reward), so the return is
+the p(label) that is reached less what it cost; `--reward delayed --price 0` pays discount^t for a right answer after t glimpses (DT-RAM,
+section 3.3). An algorithm that discounts again would charge it twice, and the return it learns would no longer be the one that is measured.
 
 With `--action steering` episodes have all their glimpses during the first part of the run (`--look-first`), as DT-RAM is trained after
 RAM: a policy that may stop at once finds that a classifier that knows nothing is no better after seven glimpses than after one, stops,
@@ -33,6 +34,8 @@ from glimpse_env.learning.augment import Mirrors
 from glimpse_env.learning.glimpse_classifier import Teaching
 from glimpse_env.learning.options import Lasting, View
 
+STOP = 2  # place of the number that stops in Gaussian actions: x, y, stop, ...
+
 
 @dataclass(frozen=True)
 class Sb3Options(Lasting, View):
@@ -47,13 +50,14 @@ class Sb3Options(Lasting, View):
     """Images looked at side by side."""
     total_steps: int = 4_000_000
     """Environment steps, of all rows together."""
-    reward: Literal["delayed", "confidence", "confidence_gain", "information_gain", "greedy"] = "delayed"
-    """What the policy is paid. confidence_gain, the rise of p(label), tells which glimpse helped; with a --price also when to stop."""
-    price: float = 0.0
+    reward: Literal["delayed", "confidence", "confidence_gain", "information_gain", "greedy"] = "confidence_gain"
+    """What the policy is paid. confidence_gain, the rise of p(label), tells which glimpse helped, and with a --price also when to stop;
+    delayed is the papers' (without a --price: its discount is one)."""
+    price: float = 0.01
     """What going on for another glimpse costs, taken off any reward."""
     discount: float = 0.98
     """Of the delayed reward: discount^t for a right answer after t glimpses. Lower stops sooner."""
-    look_first: float = 0.4
+    look_first: float = 0.35
     """Steering: share of the steps in which stopping is not obeyed, so that the classifier learns from all glimpses."""
     augment: bool = True
     """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
@@ -65,12 +69,14 @@ class Sb3Options(Lasting, View):
     """Passes over the steps per update (PPO)."""
     learning_rate: float = 1e-3
     """Of the policy at the beginning; it falls linearly."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = 0.8
     """Of the generalised advantage estimate."""
     entropy: float = 0.0
     """Weight of the policy's entropy."""
-    log_std: float = -1.0
+    log_std: float = -1.6
     """Logarithm of the Gaussian policy's standard deviation at the beginning."""
+    stop_bias: float = -0.3
+    """Mean of the Gaussian whose sign stops, at the beginning: below 0 episodes are long until it is learned which ones may end."""
     lstm: int = 64
     """Units of the recurrent policy's LSTM."""
     classifier: Teaching = field(default_factory=Teaching)
@@ -140,7 +146,11 @@ def fresh(options: Sb3Options, venv: Any) -> Any:  # noqa: ANN401
     if options.algo != "a2c":
         given |= {"batch_size": options.batch_size, "n_epochs": options.n_epochs}
     given |= {"ent_coef": options.entropy, "learning_rate": sb3_training.falling(options.learning_rate), "policy_kwargs": shape}
-    return kind(policy, venv, gamma=1.0, stats_window_size=20 * options.num_envs, **given)
+    model = kind(policy, venv, gamma=1.0, stats_window_size=20 * options.num_envs, **given)
+    if options.action != "multidiscrete":
+        with torch.no_grad():
+            model.policy.action_net.bias[STOP] = options.stop_bias
+    return model
 
 
 def check(options: Sb3Options) -> None:
