@@ -52,7 +52,7 @@ def round_step(rough: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
-def plot(title: str, across: str, series: Sequence[Series], log: bool = False, marks: Sequence[tuple[float, str]] = ()) -> str:
+def plot(title: str, across: str, series: Sequence[Series], log: bool = False, marks: Sequence[tuple[float, str, str]] = ()) -> str:
     """Return a figure of curves over one horizontal axis.
 
     Args:
@@ -60,7 +60,7 @@ def plot(title: str, across: str, series: Sequence[Series], log: bool = False, m
         across: What the horizontal axis says.
         series: The curves; values that are no numbers are left out.
         log: The vertical axis is logarithmic, unless a value is not positive.
-        marks: Vertical lines with their labels.
+        marks: Vertical lines with what is left and right of them.
     """
     kept = [curve._replace(points=[point for point in curve.points if all(map(math.isfinite, point))]) for curve in series]
     kept = [curve for curve in kept if curve.points]
@@ -73,10 +73,11 @@ def plot(title: str, across: str, series: Sequence[Series], log: bool = False, m
     low, high = (min(ys) / 1.15, max(ys) * 1.15) if log else spread(min(ys), max(ys), 0.06)
     vertical = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
     parts = [grid(horizontal, vertical, across)]
-    for x, label in marks:
+    for x, before, after in marks:
         at = horizontal.place(x)
         parts.append(f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="small" x="{at - 4:.1f}" y="{TOP + 9}" text-anchor="end">{text(label)}</text>')
+        parts.append(f'<text class="small" x="{at - 4:.1f}" y="{TOP - 2}" text-anchor="end">{text(before)}</text>')
+        parts.append(f'<text class="small" x="{at + 4:.1f}" y="{TOP - 2}">{text(after)}</text>')
     parts += [drawn(curve, horizontal, vertical) for curve in kept]
     return figure(title, "".join(parts), legend(kept) if len(kept) > 1 else "", summary(title, kept))
 
@@ -93,7 +94,7 @@ def grid(horizontal: Axis, vertical: Axis, across: str) -> str:
     for value in vertical.ticks():
         y = vertical.place(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.10g}</text>')
     for value in horizontal.ticks(6):
         if value == int(value):
             parts.append(f'<text x="{horizontal.place(value):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{value:g}</text>')

@@ -45,15 +45,25 @@ async function show() {
   for (const [other, button] of thumbs) {
     button.setAttribute("aria-current", String(other === place));
     button.tabIndex = other === place ? 0 : -1;
+    if (other === place) reveal(button);
   }
   const picture = await decoded(place);
   if (state.image === place && state.step === step) drawCrops(image, picture, step);
 }
 
+/** Scroll a thumbnail into its list, without moving the page. */
+function reveal(button) {
+  for (const box of [byId("thumbs"), button.parentElement]) {
+    const [inner, outer] = [button.getBoundingClientRect(), box.getBoundingClientRect()];
+    if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += inner.top - outer.top - outer.height / 2;
+    if (inner.left < outer.left || inner.right > outer.right) box.scrollLeft += inner.left - outer.left - outer.width / 2;
+  }
+}
+
 /** Draw the glimpses as buttons, those that were saved as empty places. */
 function drawChips(image) {
   const taken = image.path.map((_, step) => {
-    const chip = element("button", { type: "button", "aria-label": `Glimpse ${step + 1}`, style: `--hue:${data.colours[step]}` }, String(step + 1));
+    const chip = element("button", { type: "button", "aria-label": `Glimpse ${step + 1}`, style: `--hue:${coloursOf(image)[step]}` }, String(step + 1));
     if (step === state.step) chip.setAttribute("aria-current", "step");
     chip.addEventListener("click", () => goTo(step));
     return chip;

@@ -71,7 +71,7 @@ def sight(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> dict
         "whole": env.sensor.whole_first,
         "fill": env.preset.fill,
         "context": env.preset.context,
-        "colours": ["#%02x%02x%02x" % colour for colour in render.ramp(max(2, len(looks.answers)))],  # noqa: UP031 - hexadecimal digits
+        "ramps": [["#%02x%02x%02x" % colour for colour in render.ramp(steps + 1)] for steps in range(len(looks.answers))],  # noqa: UP031 - hex
     }
 
 

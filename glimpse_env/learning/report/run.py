@@ -31,8 +31,9 @@ def write_run(target: Path, row: Mapping[str, Any], saved: Mapping[str, Any], en
     name = paper.AGENTS.get(row["agent"], row["agent"])
     title = f"{name} on {paper.dataset_name(row['dataset'], len(env.images.classes))}"
     told = "".join(gallery.described(shown["images"], row["images"]))
-    body = head(title, row) + compared(row, name, len(env.images.classes)) + figures(row, saved["progress"]["history"], shown["groups"])
-    body += page.resource("gallery.html").replace("$told", text(told)) + details(row)
+    seen = page.resource("gallery.html").replace("$told", text(told))
+    curves = figures(row, saved["progress"]["history"], shown["groups"])
+    body = head(title, row) + compared(row, name, len(env.images.classes)) + seen + curves + details(row)
     page.write(target, title, body, ("viewer.js", "gallery.js"), shown)
 
 
@@ -79,7 +80,7 @@ def compared(row: Mapping[str, Any], name: str, classes: int) -> str:
 def figures(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, int]]) -> str:
     """Return the charts."""
     stages = [str(past.get("stage", "")) for past in history]
-    changes = [(place + 1.0, stages[place]) for place in range(len(history) - 1) if stages[place] != stages[place + 1]]
+    changes = [(place + 1.5, stages[place], stages[place + 1]) for place in range(len(history) - 1) if stages[place] != stages[place + 1]]
 
     def curve(key: str, name: str, colour: str = "a", mark: str = "line") -> Series:
         known = [(place + 1, past[key]) for place, past in enumerate(history) if past.get(key) is not None]

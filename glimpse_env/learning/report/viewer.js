@@ -21,6 +21,7 @@ function shape(name, attributes = {}, ...children) {
   return made;
 }
 
+const coloursOf = (image) => data.ramps[image.path.length - 1];
 const nameOf = (index) => data.names[index];
 const percent = (share) => (share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
 
@@ -36,6 +37,7 @@ function boxesOf(image, step) {
 /** Draw the image with what was seen up to this step. */
 function drawStage(image, step, dimmed) {
   const [width, height] = data.size;
+  const colours = coloursOf(image);
   const longest = Math.max(width, height);
   const beyond = Math.min(Math.max(...data.windows) / 2, longest / 8) * 0.9;
   const sharp = longest <= 128 ? "sharp" : "";
@@ -51,18 +53,18 @@ function drawStage(image, step, dimmed) {
     const age = past === step ? "" : " past";
     for (const [x, y, w, h] of boxesOf(image, past)) {
       svg.append(shape("rect", { x, y, width: w, height: h, class: `under${age}` }));
-      svg.append(shape("rect", { x, y, width: w, height: h, class: `box${age}`, stroke: data.colours[past], "data-step": past + 1 }));
+      svg.append(shape("rect", { x, y, width: w, height: h, class: `box${age}`, stroke: colours[past], "data-step": past + 1 }));
     }
   }
   const centres = paths.map((past) => (data.whole && past === 0 ? null : image.path[past].map((at, axis) => ((at + 1) / 2) * data.size[axis])));
   for (const past of paths) if (past && centres[past] && centres[past - 1]) {
     const line = { x1: centres[past - 1][0], y1: centres[past - 1][1], x2: centres[past][0], y2: centres[past][1] };
-    svg.append(shape("line", { ...line, class: "under past" }), shape("line", { ...line, class: "walk", stroke: data.colours[past] }));
+    svg.append(shape("line", { ...line, class: "under past" }), shape("line", { ...line, class: "walk", stroke: colours[past] }));
   }
   const radius = longest * 0.03;
   for (const past of paths) {
     const [cx, cy] = centres[past] || [radius * 1.4, radius * 1.4];
-    svg.append(shape("circle", { cx, cy, r: radius, fill: data.colours[past] }));
+    svg.append(shape("circle", { cx, cy, r: radius, fill: colours[past] }));
     svg.append(shape("text", { x: cx, y: cy, style: `font-size:${radius * 1.35}px` }, String(past + 1)));
   }
   byId("stage").replaceChildren(svg);
@@ -85,7 +87,7 @@ function drawCrops(image, picture, step) {
     return canvas;
   });
   const place = byId("crops");
-  place.style.setProperty("--now", data.colours[step]);
+  place.style.setProperty("--now", coloursOf(image)[step]);
   place.replaceChildren(...canvases);
   place.closest(".side").classList.toggle("many", canvases.length > 1);
 }
@@ -96,7 +98,7 @@ function drawBars(image, step) {
   if (list.dataset.image !== String(image.number)) {
     list.dataset.image = image.number;
     const longest = Math.max(...image.bars.map((index) => nameOf(index).length));
-    list.style.setProperty("--wide", longest > 3 ? "42%" : "1.6em");
+    list.style.setProperty("--wide", longest > 3 ? "42%" : "2.4em");
     list.replaceChildren(...image.bars.map((index) => {
       const name = element("span", { class: "name", title: nameOf(index) }, (index === image.label ? "✓ " : "") + nameOf(index));
       const row = element("li", index === image.label ? { class: "true" } : {}, name);
