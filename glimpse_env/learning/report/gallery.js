@@ -214,8 +214,8 @@ function begin() {
   document.addEventListener("keydown", key);
   touch();
   for (const hidden of gallery.querySelectorAll("[hidden]")) hidden.hidden = false;
-  const first = data.images.findIndex((image) => image.right && image.path.length > 1);
-  state.image = Math.max(0, first);
+  const telling = [3, 2, 1].map((steps) => data.images.findIndex((image) => image.right && image.path.length >= steps)); // a path to follow
+  state.image = telling.find((place) => place >= 0) ?? 0;
   filter("answer", "all");
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -52,7 +53,7 @@ def content(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool, most:
     return {
         **sight(env, looks, dynamic),
         "mean": (when + 1).float().mean().item(),
-        "names": {str(index): render.clean(env.images.classes[index]) for index in used},
+        "names": {str(index): spoken(env.images.classes[index]) for index in used},
         "groups": groups(looks, when),
         "images": shown,
     }
@@ -73,6 +74,12 @@ def sight(env: GlimpseVectorEnv, looks: evaluation.Looks, dynamic: bool) -> dict
         "context": env.preset.context,
         "ramps": [["#%02x%02x%02x" % colour for colour in render.ramp(steps + 1)] for steps in range(len(looks.answers))],  # noqa: UP031 - hex
     }
+
+
+def spoken(name: str) -> str:
+    """Return a class name as people write it: 004.Groove_billed_Ani and n02085620-Chihuahua without their numbers and underscores."""
+    plain = render.clean(name.replace("_", " "))
+    return re.sub(r"^n?\d+[.-](?=\S)", "", plain)
 
 
 def groups(looks: evaluation.Looks, when: Int64[Tensor, " image"]) -> list[dict[str, int]]:
@@ -147,9 +154,15 @@ def encoded(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def described(images: Sequence[dict[str, Any]], total: int) -> Iterator[str]:
-    """Yield the sentences that say which images are shown."""
-    if len(images) == total:
-        yield f"All {total:,} images of the evaluation."
-    else:
-        yield f"{len(images)} of {total:,} images, taken evenly from every stopping step and from right and wrong answers, so wrong ones are more frequent here than in the evaluation."
+def described(shown: dict[str, Any], total: int) -> str:
+    """Return the sentences that say which images are shown, and what is not drawn as the agent sees it."""
+    count = len(shown["images"])
+    told = f"All {total:,} images of the evaluation."
+    if count < total:
+        told = f"{count} of {total:,} images, taken evenly from every number of glimpses and from right and wrong answers: errors are more "
+        told += "frequent here than in the evaluation."
+    if shown["context"]:
+        told += " Before its first glimpse the agent saw the whole image, small."
+    if shown["fill"] != "zero":
+        told += f" What lies beyond the image is drawn grey; the agent sees {'noise' if shown['fill'] == 'noise' else 'its mirror image'} there."
+    return told

@@ -53,6 +53,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], name: str = "") -
     return f'<div class="scroll"><table class="{name}"><thead><tr>{top}</tr></thead><tbody>{inside}</tbody></table></div>'
 
 
+def signed(points: float) -> str:
+    """Return a difference in points with its sign."""
+    return f"{points:+.2f}".replace("-", "−")  # noqa: RUF001 - as wide as the plus
+
+
 def told(seconds: float) -> str:
     """Return a duration as people say it."""
     if seconds < 100:

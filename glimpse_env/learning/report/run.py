@@ -11,7 +11,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import evaluation
 from glimpse_env.learning.report import charts, gallery, page, paper
 from glimpse_env.learning.report.charts import Series
-from glimpse_env.learning.report.page import text
+from glimpse_env.learning.report.page import signed, text
 
 HIDDEN = ("root", "out", "weights", "ram", "dataset", "resume", "device", "threads")  # options that name places of the machine, or nothing new
 
@@ -30,7 +30,7 @@ def write_run(target: Path, row: Mapping[str, Any], saved: Mapping[str, Any], en
     shown = gallery.content(env, looks, saved["dynamic"])
     name = paper.AGENTS.get(row["agent"], row["agent"])
     title = f"{name} on {paper.dataset_name(row['dataset'], len(env.images.classes))}"
-    told = "".join(gallery.described(shown["images"], row["images"]))
+    told = gallery.described(shown, row["images"])
     seen = page.resource("gallery.html").replace("$told", text(told))
     curves = figures(row, saved["progress"]["history"], shown["groups"])
     body = head(title, row) + compared(row, name, len(env.images.classes)) + seen + curves + details(row)
@@ -63,16 +63,16 @@ def compared(row: Mapping[str, Any], name: str, classes: int) -> str:
     lines = [[f"<strong>{text(name)}, this run</strong>", f"{error:.2f}", f"{row['mean_glimpses']:.2f}", "", "this report"]]
     caveat = paper.caveat(row, classes)
     for figure in paper.figures(row):
-        difference = "" if caveat else f"{error - (100 - figure.accuracy):+.2f}"
+        difference = "" if caveat else signed(error - (100 - figure.accuracy))
         glimpses = "" if figure.glimpses is None else f"{figure.glimpses:g}"
         lines.append([f"{text(figure.what)}, paper", f"{100 - figure.accuracy:.2f}", glimpses, difference, figure.source])
     note = f"This run was measured {caveat}, so the papers' figures stand here for orientation only." if caveat and len(lines) > 1 else ""
     note = note or ("" if len(lines) > 1 else "No paper reports this agent on this data set.")
     if row["mean_glimpses"] < len(row["per_step_accuracy"]):
         random = 100 * (1 - row["random_stop_accuracy"])
-        lines.append(["same number of glimpses, stopped at random", f"{random:.2f}", f"{row['mean_glimpses']:.2f}", f"{error - random:+.2f}", "this run"])
+        lines.append(["same number of glimpses, stopped at random", f"{random:.2f}", f"{row['mean_glimpses']:.2f}", signed(error - random), "this run"])
         last = 100 * (1 - row["per_step_accuracy"][-1])
-        lines.append(["always to the last glimpse", f"{last:.2f}", str(len(row["per_step_accuracy"])), f"{error - last:+.2f}", "this run"])
+        lines.append(["always to the last glimpse", f"{last:.2f}", str(len(row["per_step_accuracy"])), signed(error - last), "this run"])
     heads = ["", "error, %", "mean glimpses", "this run − it", "source"]
     return f"<section><h2>Result</h2>{page.table(heads, lines, 'result')}" + (f'<p class="note">{text(note)}</p>' if note else "") + "</section>"
 

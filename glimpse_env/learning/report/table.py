@@ -11,7 +11,7 @@ from typing import Any
 from glimpse_env.learning import intervals
 from glimpse_env.learning.report import page
 from glimpse_env.learning.report.charts import RIGHT, WIDTH, Axis, figure, spread
-from glimpse_env.learning.report.page import text
+from glimpse_env.learning.report.page import signed, text
 
 LINE, TOP = 30, 14  # pixels: height of a row of the dots, space above them
 
@@ -73,7 +73,7 @@ def cells(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{statistics.fmean(run['mean_glimpses'] for run in runs):.2f}",
         "" if published is None else f"{error(published):.2f}",
         "" if paper.get("mean_glimpses") is None else f"{paper['mean_glimpses']:g}",
-        "" if published is None else f"{statistics.fmean(errors) - error(published):+.2f}",
+        "" if published is None else signed(statistics.fmean(errors) - error(published)),
     ]
 
 

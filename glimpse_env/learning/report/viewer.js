@@ -46,8 +46,9 @@ function drawStage(image, step, dimmed) {
   const paths = [...Array(step + 1).keys()];
   if (dimmed) {
     const mask = shape("mask", { id: "unseen" }, shape("rect", { width, height, fill: "#fff" }));
-    for (const past of paths) for (const [x, y, w, h] of boxesOf(image, past)) mask.append(shape("rect", { x, y, width: w, height: h, fill: "#000" }));
-    svg.append(mask, shape("rect", { width, height, class: "veil", mask: "url(#unseen)" }));
+    const closer = data.whole && step > 0; // all was seen, but not closely
+    for (const past of paths.slice(closer ? 1 : 0)) for (const [x, y, w, h] of boxesOf(image, past)) mask.append(shape("rect", { x, y, width: w, height: h, fill: "#000" }));
+    svg.append(mask, shape("rect", { width, height, class: closer ? "veil thin" : "veil", mask: "url(#unseen)" }));
   }
   for (const past of paths) {
     const age = past === step ? "" : " past";
