@@ -85,6 +85,7 @@ def record(
     evaluation.save(looks, folder / f"looks{end}.npz")
     figures.draw(folder, end, row, saved, env, looks)
     report.write_run(folder / f"report{end}.html", row, saved, env, looks)
+    print(f"report: {folder / f'report{end}.html'}")
     print(line(row))
     return row
 
