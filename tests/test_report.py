@@ -3,9 +3,7 @@
 import base64
 import io
 import json
-import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,8 @@ from PIL import Image
 
 from glimpse_env.learning import evaluation, report
 from glimpse_env.learning.report import charts, gallery, page, paper
-from tests.conftest import HORIZON, IMAGES, SIDE
+from tests.conftest import HORIZON, IMAGES
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 HISTORY = [
     {"epoch": 1, "stage": "look", "train_accuracy": 0.3, "validation_accuracy": None, "loss": 2.0, "mean_glimpses": 4.0, "reward": float("nan")},
     {"epoch": 2, "stage": "look", "train_accuracy": 0.6, "validation_accuracy": 0.5, "loss": 1.0, "mean_glimpses": 4.0, "reward": 0.5},
@@ -41,7 +38,7 @@ def looks_of(env, seed=0):
 
 @pytest.fixture
 def env(make):
-    return make(4, split="test", order="once")
+    return make(4, order="once")
 
 
 def row_of(looks, dynamic=True):
@@ -185,7 +182,8 @@ def test_the_papers_figure_is_the_one_of_the_settings():
 
 
 def test_commands_lose_the_folders_of_the_machine():
-    assert page.portable("python agents/a.py --out /a/b/c --root ~/d C:\\e --gamma 0.9") == "python agents/a.py --out …/c --root …/d …/C:\\e --gamma 0.9"
+    given = "python agents/a.py --out=/a/b/c --root ~/d C:\\e\\f runs/g --split fit:1/4 --gamma 0.9 ('/h/i', 2)"
+    assert page.portable(given) == "python agents/a.py --out=…/c --root …/d …/f runs/g --split fit:1/4 --gamma 0.9 ('…/i', 2)"
 
 
 def test_table_groups_runs_beside_the_paper(tmp_path):

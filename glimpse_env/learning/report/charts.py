@@ -59,7 +59,7 @@ def plot(title: str, across: str, series: Sequence[Series], log: bool = False, m
         title: What the vertical axis says.
         across: What the horizontal axis says.
         series: The curves; values that are no numbers are left out.
-        log: The vertical axis is logarithmic, unless a value is not positive.
+        log: The vertical axis is logarithmic, if the values are positive and range far enough.
         marks: Vertical lines with what is left and right of them.
     """
     kept = [curve._replace(points=[point for point in curve.points if all(map(math.isfinite, point))]) for curve in series]
@@ -69,7 +69,7 @@ def plot(title: str, across: str, series: Sequence[Series], log: bool = False, m
     xs = [x for curve in kept for x, _ in curve.points]
     ys = [y for curve in kept for _, y in curve.points]
     horizontal = Axis(*spread(min(xs), max(xs), 0), LEFT, WIDTH - RIGHT)
-    log = log and min(ys) > 0
+    log = log and max(ys) > 5 * min(ys) > 0  # a short range has no round powers to mark
     low, high = (min(ys) / 1.15, max(ys) * 1.15) if log else spread(min(ys), max(ys), 0.06)
     vertical = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
     parts = [grid(horizontal, vertical, across)]

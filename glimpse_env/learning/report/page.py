@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,9 @@ from string import Template
 from typing import Any
 
 from glimpse_env.learning import checkpoint
+
+
+ABSOLUTE = re.compile(r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])")  # what stands before a path, its last part
 
 
 def resource(name: str) -> str:
@@ -67,4 +71,4 @@ def told(seconds: float) -> str:
 
 def portable(command: str) -> str:
     """Return a command line without the folders of the machine that ran it: of an absolute path its last part stays."""
-    return " ".join(f"…/{Path(word).name}" if word.startswith(("/", "~")) or word[1:3] == ":\\" else word for word in command.split(" "))
+    return ABSOLUTE.sub(r"\1…/\2", command)

@@ -73,7 +73,7 @@ def compared(row: Mapping[str, Any], name: str, classes: int) -> str:
         lines.append(["same number of glimpses, stopped at random", f"{random:.2f}", f"{row['mean_glimpses']:.2f}", signed(error - random), "this run"])
         last = 100 * (1 - row["per_step_accuracy"][-1])
         lines.append(["always to the last glimpse", f"{last:.2f}", str(len(row["per_step_accuracy"])), signed(error - last), "this run"])
-    heads = ["", "error, %", "mean glimpses", "this run − it", "source"]
+    heads = ["", "error, %", "mean glimpses", "difference", "source"]
     return f"<section><h2>Result</h2>{page.table(heads, lines, 'result')}" + (f'<p class="note">{text(note)}</p>' if note else "") + "</section>"
 
 
