@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, report.html, the plots and the row.
+"""Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, report.html and the plots.
 
 python agents/evaluate.py mnist-dtram
 python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt

@@ -5,7 +5,6 @@ import io
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,15 @@ from glimpse_env.learning.report import charts, gallery, page, paper
 from tests.conftest import HORIZON, IMAGES
 
 HISTORY = [
-    {"epoch": 1, "stage": "look", "train_accuracy": 0.3, "validation_accuracy": None, "loss": 2.0, "mean_glimpses": 4.0, "reward": float("nan")},
+    {
+        "epoch": 1,
+        "stage": "look",
+        "train_accuracy": 0.3,
+        "validation_accuracy": None,
+        "loss": 2.0,
+        "mean_glimpses": 4.0,
+        "reward": float("nan"),
+    },
     {"epoch": 2, "stage": "look", "train_accuracy": 0.6, "validation_accuracy": 0.5, "loss": 1.0, "mean_glimpses": 4.0, "reward": 0.5},
     {"epoch": 1, "stage": "stop", "train_accuracy": 0.7, "validation_accuracy": 0.6, "loss": -0.5, "mean_glimpses": 2.0, "reward": 0.6},
 ]
@@ -63,7 +70,9 @@ def written(env, tmp_path):
 
     def write(dynamic=True, **changes):
         looks = replace(looks_of(env), **changes)
-        report.write_run(tmp_path / "report.html", row_of(looks, dynamic), {"dynamic": dynamic, "progress": {"history": HISTORY}}, env, looks)
+        report.write_run(
+            tmp_path / "report.html", row_of(looks, dynamic), {"dynamic": dynamic, "progress": {"history": HISTORY}}, env, looks
+        )
         return tmp_path / "report.html", data_in(tmp_path / "report.html")
 
     return write
@@ -94,7 +103,9 @@ def test_gallery_tells_what_happened_on_every_image(env):
 def test_gallery_is_bounded_and_takes_every_step_right_and_wrong(env):
     looks = looks_of(env)
     told = gallery.content(env, looks, dynamic=True, most=8)
-    assert sorted((len(image["path"]), image["right"]) for image in told["images"]) == [(step, good) for step in (1, 2, 3, 4) for good in (False, True)]
+    assert sorted((len(image["path"]), image["right"]) for image in told["images"]) == [
+        (step, good) for step in (1, 2, 3, 4) for good in (False, True)
+    ]
     uri = len(told["images"][0]["src"])
     assert 1 <= len(gallery.content(env, looks, dynamic=True, space=3 * uri)["images"]) <= 4
     assert len(gallery.content(env, looks, dynamic=True, space=1)["images"]) == 1
@@ -176,7 +187,10 @@ def test_the_papers_figure_is_the_one_of_the_settings():
     assert paper.figures(dogs)[0].accuracy == 72.6
     assert paper.figures({**dogs, "options": {"resolutions": ["low", "high"]}}) == []
     assert paper.figures({**dogs, "agent": "baseline-rigid", "dataset": "cub"})[0].accuracy == 79.0
-    assert paper.caveat({"dataset": "cub", "split": "validation"}, 50) == "on 50 of the 200 classes and on the validation split, not the test images"
+    assert (
+        paper.caveat({"dataset": "cub", "split": "validation"}, 50)
+        == "on 50 of the 200 classes and on the validation split, not the test images"
+    )
     assert paper.caveat({"dataset": "cub", "split": "test"}, 200) == ""
     assert (paper.dataset_name("cub", 50), paper.dataset_name("cub", 200)) == ("CUB-50", "CUB-200-2011")
 
@@ -188,7 +202,10 @@ def test_commands_lose_the_folders_of_the_machine():
 
 def test_table_groups_runs_beside_the_paper(tmp_path):
     published = {"accuracy": 0.9888, "mean_glimpses": 5.2}
-    rows = [{"row": "DT-RAM", "seed": seed, "accuracy": value, "mean_glimpses": 2.0 + seed, "paper": published} for seed, value in ((0, 0.98), (1, 0.99))]
+    rows = [
+        {"row": "DT-RAM", "seed": seed, "accuracy": value, "mean_glimpses": 2.0 + seed, "paper": published}
+        for seed, value in ((0, 0.98), (1, 0.99))
+    ]
     rows.append({"row": "<ours>", "seed": 0, "accuracy": 0.9, "mean_glimpses": 1.0, "paper": None})
     Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
     report.write_table(tmp_path / "table.html", "Table 2", rows, {"a figure": tmp_path / "a.png"}, note="half of it")

@@ -1,4 +1,4 @@
-"""The report in a real browser, at the widths of a desk and of a telephone: nothing loaded, nothing wider than the page, and it does what it says."""
+"""The report in a real browser, as wide as a desk's and a telephone's: it loads nothing, fits the page, and does what it says."""
 
 import os
 import shutil
@@ -61,7 +61,9 @@ def step_of(shown):
 
 
 def boxes(shown):
-    return shown.eval_on_selector_all("#stage .box", "boxes => boxes.map(box => [box.dataset.step, box.getAttribute('x'), box.getAttribute('y')])")
+    return shown.eval_on_selector_all(
+        "#stage .box", "boxes => boxes.map(box => [box.dataset.step, box.getAttribute('x'), box.getAttribute('y')])"
+    )
 
 
 def bars(shown):
@@ -191,9 +193,13 @@ def test_every_control_is_reached_by_tab_and_named(opened):
     shown = opened()
     shown.focus("[data-value=all] >> nth=0")
     names = []
-    for _ in range(30):
-        names.append(shown.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent || document.activeElement.id"))
+    for _ in range(20):
+        names.append(
+            shown.evaluate(
+                "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent || document.activeElement.id"
+            )
+        )
         shown.keyboard.press("Tab")
     assert any(name.startswith("One image, glimpse by glimpse") for name in names)
     assert {"Next glimpse", "Previous image", "Next image", "Play"} <= set(names)
-    assert sum("glimpses" in name and "," in name for name in names) <= 2  # of the thumbnails only the current one
+    assert shown.locator(".thumb[tabindex='0']").count() == 1  # arrows reach the others

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from agents import predict
-from benchmarks import animation
+from benchmarks.animation import chosen
 from glimpse_env.datasets import mnist
-from glimpse_env.learning import checkpoint, evaluation, registry, trained
+from glimpse_env.learning import animation, checkpoint, evaluation, registry, trained
 from glimpse_env.learning.run import resumable
 
 NAME = Path("mnist-dtram")
@@ -53,7 +53,9 @@ def test_it_holds_nothing_of_the_machine_and_cannot_be_resumed():
     saved = checkpoint.load(path)
     assert set(saved) >= {"classes", "command", "progress", "network", "options", "environment"}
     assert not {"optimizer"} & set(saved)
-    assert not re.search(r"/(?:home|root|work|tmp|Users)\b", json.dumps({name: value for name, value in saved.items() if name != "network"}))
+    assert not re.search(
+        r"/(?:home|root|work|tmp|Users)\b", json.dumps({name: value for name, value in saved.items() if name != "network"})
+    )
     with pytest.raises(ValueError, match="without the optimizer's state"):
         resumable(path, "dtram_reinforce", None)
 
@@ -88,7 +90,7 @@ def test_it_is_as_good_as_it_is_said_to_be(looked):
 def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
     env, looks = looked
     when = evaluation.learned_stops(looks)
-    images = animation.chosen(looks, True, 6)
+    images = chosen(looks, True, 6)
     assert [int(when[image]) + 1 for image in images] == sorted(int(when[image]) + 1 for image in images)
     assert len({int(looks.labels[image]) for image in images}) == 6
     assert images[0] == int((when == 0).nonzero()[0])
@@ -111,9 +113,15 @@ def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
 
 def test_the_animation_of_many_images_takes_classes_twice_before_it_gives_up(looked):
     _, looks = looked
-    few = evaluation.Looks(*(value[..., :30, :] if value.ndim == 3 else value[..., :30] for value in vars(replace(looks, shares=None)).values() if value is not None))
-    assert len(set(animation.chosen(few, False, 12))) == 12
-    assert len(animation.chosen(few, False, 100)) == 30
+    few = evaluation.Looks(
+        *(
+            value[..., :30, :] if value.ndim == 3 else value[..., :30]
+            for value in vars(replace(looks, shares=None)).values()
+            if value is not None
+        )
+    )
+    assert len(set(chosen(few, False, 12))) == 12
+    assert len(chosen(few, False, 100)) == 30
 
 
 def test_the_committed_animation_is_small():
@@ -126,5 +134,8 @@ def test_the_committed_animation_is_small():
 def test_the_wheel_takes_along_what_is_no_python():
     wheel = pytest.importorskip("hatchling.builders.wheel", reason='hatchling is not installed: pip install "glimpse-env[test]"')
     taken = {file.distribution_path for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
-    assert taken >= {f"glimpse_env/learning/report/{name}" for name in ("page.html", "page.css", "gallery.html", "viewer.js", "gallery.js")}
+    assert taken >= {
+        f"glimpse_env/learning/report/{name}"
+        for name in ("page.html", "page.css", "gallery.html", "viewer.js", "gallery.js", "controls.js")
+    }
     assert "glimpse_env/learning/trained/mnist_dtram.pt" in taken

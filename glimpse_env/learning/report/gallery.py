@@ -92,7 +92,7 @@ def groups(looks: evaluation.Looks, when: Int64[Tensor, " image"]) -> list[dict[
 
 
 def candidates(looks: evaluation.Looks, when: Int64[Tensor, " image"], most: int) -> list[int]:
-    """Return images in the order in which they are taken: turn by turn one of every step, right and wrong; which ones, a fixed draw says."""
+    """Return images in the order in which they are taken: turn by turn one of every step, right and wrong, from a fixed draw."""
     right = looks.correct.gather(0, when[None])[0]
     order = torch.randperm(len(when), generator=torch.Generator().manual_seed(0))
     cells = [order[(when[order] == step) & (right[order] == good)].tolist() for step in range(len(looks.answers)) for good in (False, True)]
@@ -164,5 +164,6 @@ def described(shown: dict[str, Any], total: int) -> str:
     if shown["context"]:
         told += " Before its first glimpse the agent saw the whole image, small."
     if shown["fill"] != "zero":
-        told += f" What lies beyond the image is drawn grey; the agent sees {'noise' if shown['fill'] == 'noise' else 'its mirror image'} there."
+        filled = "noise" if shown["fill"] == "noise" else "its mirror image"
+        told += f" What lies beyond the image is drawn grey; the agent sees {filled} there."
     return told

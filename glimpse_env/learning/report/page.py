@@ -13,8 +13,9 @@ from typing import Any
 
 from glimpse_env.learning import checkpoint
 
-
-ABSOLUTE = re.compile(r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])")  # what stands before a path, its last part
+ABSOLUTE = re.compile(
+    r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])"
+)  # what stands before a path, its last part
 
 
 def resource(name: str) -> str:

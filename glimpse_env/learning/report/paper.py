@@ -22,14 +22,16 @@ class Figure(NamedTuple):
 
 # Agent and data set -> glimpses (RAM) or gamma (DT-RAM; None = not stated) -> figure.
 RAM: dict[str, dict[int, Figure]] = {
-    "mnist": {n: Figure(f"RAM, {n} glimpses", 100 - error, n, "DT-RAM, Table 2") for n, error in ((2, 3.79), (4, 1.54), (5, 1.34), (7, 1.07))},
+    "mnist": {
+        n: Figure(f"RAM, {n} glimpses", 100 - error, n, "DT-RAM, Table 2") for n, error in ((2, 3.79), (4, 1.54), (5, 1.34), (7, 1.07))
+    },
     "cub": {1: Figure("ResNet-50", 84.5, 1, "DT-RAM, Table 3"), 3: Figure("RAM, 3 glimpses", 86.0, 3, "DT-RAM, Table 3")},
     "cars": {1: Figure("ResNet-50", 92.3, 1, "DT-RAM, Table 4"), 3: Figure("RAM, 3 glimpses", 93.1, 3, "DT-RAM, Table 4")},
 }
 DTRAM: dict[str, dict[float | None, Figure]] = {
     "mnist": {
-        0.98: Figure("DT-RAM, γ = 0.98", 98.54, 3.6, "DT-RAM, Table 2"),
-        0.99: Figure("DT-RAM, γ = 0.99", 98.88, 5.2, "DT-RAM, Table 2"),
+        0.98: Figure("DT-RAM, gamma 0.98", 98.54, 3.6, "DT-RAM, Table 2"),
+        0.99: Figure("DT-RAM, gamma 0.99", 98.88, 5.2, "DT-RAM, Table 2"),
     },
     "cub": {None: Figure("DT-RAM", 86.0, 1.9, "DT-RAM, Table 3")},
     "cars": {None: Figure("DT-RAM", 93.1, 1.9, "DT-RAM, Table 4")},
@@ -50,7 +52,7 @@ BASELINES = {
 
 
 def figures(row: Mapping[str, Any]) -> list[Figure]:
-    """Return what a paper reports of a result row's agent, data set and settings: the one figure that fits, else all that may be compared."""
+    """Return what a paper reports of a result row's agent, data set and settings: the one figure that fits, else all there are."""
     agent, data, options = row["agent"], row["dataset"], row["options"]
     if agent == "ram_reinforce" and options.get("policy", "learned") == "learned":
         return chosen(RAM.get(data, {}), len(row["per_step_accuracy"]))

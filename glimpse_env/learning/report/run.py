@@ -13,28 +13,37 @@ from glimpse_env.learning.report import charts, gallery, page, paper
 from glimpse_env.learning.report.charts import Series
 from glimpse_env.learning.report.page import signed, text
 
-HIDDEN = ("root", "out", "weights", "ram", "dataset", "resume", "device", "threads")  # options that name places of the machine, or nothing new
+HIDDEN = (
+    "root",
+    "out",
+    "weights",
+    "ram",
+    "dataset",
+    "resume",
+    "device",
+    "threads",
+)  # options that name places of the machine, or nothing new
 
 
-def write_run(target: Path, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks) -> None:
+def write_run(target: Path, result: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, looks: evaluation.Looks) -> None:
     """Write the report of an evaluation.
 
     Args:
         target: The HTML file.
-        row: The result row.
+        result: The result row.
         saved: What was trained, as in a checkpoint: dynamic, progress, options.
         env: The environment of the evaluation.
         looks: Every image's trajectory, with the probabilities of the classes.
     """
-    row = {**row, "dataset": Path(row["dataset"]).name}
+    row: dict[str, Any] = {**result, "dataset": Path(result["dataset"]).name}
     shown = gallery.content(env, looks, saved["dynamic"])
-    name = paper.AGENTS.get(row["agent"], row["agent"])
+    name: str = paper.AGENTS.get(row["agent"], str(row["agent"]))
     title = f"{name} on {paper.dataset_name(row['dataset'], len(env.images.classes))}"
     told = gallery.described(shown, row["images"])
     seen = page.resource("gallery.html").replace("$told", text(told))
     curves = figures(row, saved["progress"]["history"], shown["groups"])
     body = head(title, row) + compared(row, name, len(env.images.classes)) + seen + curves + details(row)
-    page.write(target, title, body, ("viewer.js", "gallery.js"), shown)
+    page.write(target, title, body, ("viewer.js", "gallery.js", "controls.js"), shown)
 
 
 def head(title: str, row: Mapping[str, Any]) -> str:
@@ -70,11 +79,23 @@ def compared(row: Mapping[str, Any], name: str, classes: int) -> str:
     note = note or ("" if len(lines) > 1 else "No paper reports this agent on this data set.")
     if row["mean_glimpses"] < len(row["per_step_accuracy"]):
         random = 100 * (1 - row["random_stop_accuracy"])
-        lines.append(["same number of glimpses, stopped at random", f"{random:.2f}", f"{row['mean_glimpses']:.2f}", signed(error - random), "this run"])
+        lines.append(
+            [
+                "same number of glimpses, stopped at random",
+                f"{random:.2f}",
+                f"{row['mean_glimpses']:.2f}",
+                signed(error - random),
+                "this run",
+            ]
+        )
         last = 100 * (1 - row["per_step_accuracy"][-1])
         lines.append(["always to the last glimpse", f"{last:.2f}", str(len(row["per_step_accuracy"])), signed(error - last), "this run"])
     heads = ["", "error, %", "mean glimpses", "difference", "source"]
-    return f"<section><h2>Result</h2>{page.table(heads, lines, 'result')}" + (f'<p class="note">{text(note)}</p>' if note else "") + "</section>"
+    return (
+        f"<section><h2>Result</h2>{page.table(heads, lines, 'result')}"
+        + (f'<p class="note">{text(note)}</p>' if note else "")
+        + "</section>"
+    )
 
 
 def figures(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, int]]) -> str:
@@ -88,7 +109,9 @@ def figures(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]], groups
 
     right = [group["right"] for group in groups]
     drawn = [
-        charts.histogram("Images by number of glimpses", right, [group["images"] - good for group, good in zip(groups, right, strict=True)]),
+        charts.histogram(
+            "Images by number of glimpses", right, [group["images"] - good for group, good in zip(groups, right, strict=True)]
+        ),
         against_glimpses(row),
         charts.plot(
             "Error while training, %",
@@ -109,7 +132,11 @@ def against_glimpses(row: Mapping[str, Any]) -> str:
     fixed = [(step + 1.0, 100 * (1 - accuracy)) for step, accuracy in enumerate(row["per_step_accuracy"])]
     rule = sorted({(point["mean_glimpses"], 100 * (1 - point["accuracy"])) for point in row["threshold_curve"]})
     mine = [(row["mean_glimpses"], 100 * (1 - row["accuracy"]))]
-    series = [Series("fixed number", fixed, "grey", "dots"), Series("confidence threshold", rule, "a"), Series("this run", mine, "b", "star")]
+    series = [
+        Series("fixed number", fixed, "grey", "dots"),
+        Series("confidence threshold", rule, "a"),
+        Series("this run", mine, "b", "star"),
+    ]
     return charts.plot("Error by mean glimpses, %", "mean glimpses", series, log=True)
 
 
@@ -121,7 +148,9 @@ def details(row: Mapping[str, Any]) -> str:
         "device": row["device"],
         "precision": str(row["precision"]).removeprefix("torch."),
         "versions": ", ".join(f"{name} {number}" for name, number in row["versions"].items()),
-        "settings": ", ".join(f"{name} {page.portable(str(value))}" for name, value in row["options"].items() if name not in HIDDEN and value is not None),
+        "settings": ", ".join(
+            f"{name} {page.portable(str(value))}" for name, value in row["options"].items() if name not in HIDDEN and value is not None
+        ),
     }
     lines = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in facts.items())
     command = f"<pre><code>{text(page.portable(row['command']))}</code></pre>"

@@ -24,8 +24,8 @@ def write_table(
     Args:
         target: The HTML file.
         title: What the table is: "DT-RAM, Table 2: MNIST".
-        rows: One mapping a run: `row` (its line of the table), `seed`, `accuracy` (a fraction), `mean_glimpses`, and `paper`: None, or what the
-            paper reports, a mapping with `accuracy` (a fraction too) and perhaps `mean_glimpses`. Lines stand in the order of their first run.
+        rows: One mapping a run: `row` (its line of the table), `seed`, `accuracy` (a fraction), `mean_glimpses`, and `paper`: None, or what
+            the paper reports, a mapping with `accuracy` (a fraction too) and perhaps `mean_glimpses`. Lines keep the order of their first run.
         figures: PNG files that are put into the page, by what they show.
         note: A remark of the reader's concern, such as which part of a data set was there.
 
@@ -33,7 +33,7 @@ def write_table(
         ValueError: There is no run, or one lacks an entry.
     """
     lines = grouped(rows)
-    heads = ["", "runs", "error, %", "mean glimpses", "paper: error, %", "paper: glimpses", "ours − paper"]
+    heads = ["", "runs", "error, %", "mean glimpses", "paper: error, %", "paper: glimpses", "difference"]
     body = f'<header><p class="kicker">Glimpse beside the paper</p><h1>{text(title)}</h1></header>'
     body += f'<p class="note">{text(note)}</p>' if note else ""
     explained = "Means over runs with the 95 % interval of the mean (Student's t) where there are several."
