@@ -24,8 +24,9 @@ def write_table(
     Args:
         target: The HTML file.
         title: What the table is: "DT-RAM, Table 2: MNIST".
-        rows: One mapping a run: `row` (its line of the table), `seed`, `accuracy` (a fraction), `mean_glimpses`, and `paper`: None, or what
-            the paper reports, a mapping with `accuracy` (a fraction too) and perhaps `mean_glimpses`. Lines keep the order of their first run.
+        rows: One mapping a run: `row` (its line of the table), `seed`, `accuracy` (a fraction), `mean_glimpses`, and `paper`: None, or
+            what the paper reports, a mapping with `accuracy` (a fraction too) and perhaps `mean_glimpses`. Lines keep the order of their
+            first run.
         figures: PNG files that are put into the page, by what they show.
         note: A remark of the reader's concern, such as which part of a data set was there.
 
@@ -99,7 +100,7 @@ def dots(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             x = axis.place(error(run["accuracy"]))
             parts.append(f'<circle class="dot a" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{told}</title></circle>')
     keys = '<span><i class="a dots"></i>one run</span><span><i class="b"></i>the paper</span>'
-    return figure("Error, %", "".join(parts), keys, "The errors of the table above, run by run", bottom + 26)
+    return figure("Error, %", "".join(parts), keys, "The errors of the table above, run by run", bottom + 26, "chart mid")
 
 
 def embedded(name: str, path: Path) -> str:
