@@ -5,6 +5,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,13 @@ def test_gallery_is_bounded_and_takes_every_step_right_and_wrong(env):
         gallery.content(env, replace(looks, shares=None), dynamic=True)
 
 
+def test_a_run_that_diverged_is_told_too(written, env):
+    looks = looks_of(env)
+    _, told = written(shares=torch.full_like(looks.shares, float("nan")), stop=torch.full_like(looks.stop, float("nan")))
+    assert {len(image["path"]) for image in told["images"]} == {HORIZON}  # nothing says stop
+    assert {share for image in told["images"] for step in image["shares"] for share in step} == {None}
+
+
 def test_many_classes_show_the_probable_ones_with_answer_and_truth():
     shares = torch.zeros(2, 40)
     shares[0, 5], shares[0, 6:12] = 0.9, 0.01
@@ -198,6 +206,13 @@ def test_the_papers_figure_is_the_one_of_the_settings():
 def test_commands_lose_the_folders_of_the_machine():
     given = "python agents/a.py --out=/a/b/c --root ~/d C:\\e\\f runs/g --split fit:1/4 --gamma 0.9 ('/h/i', 2)"
     assert page.portable(given) == "python agents/a.py --out=…/c --root …/d …/f runs/g --split fit:1/4 --gamma 0.9 ('…/i', 2)"
+
+
+def test_the_example_of_its_page_runs(tmp_path, monkeypatch):
+    text = (Path(__file__).parent.parent / "docs" / "report.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(compile(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], "report.md", "exec"), {})
+    assert "0.90 ± 0.76" in Path("table.html").read_text()
 
 
 def test_table_groups_runs_beside_the_paper(tmp_path):

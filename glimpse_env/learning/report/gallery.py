@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -131,8 +132,10 @@ def chosen_bars(shares: Tensor, answer: int, label: int) -> list[int]:
 
 
 def rounded(values: Sequence[Any], digits: int) -> list[Any]:
-    """Return nested lists of numbers with so many digits after the point."""
-    return [rounded(value, digits) if isinstance(value, list) else round(value, digits) for value in values]
+    """Return nested lists of numbers with so many digits after the point; None for what is no number, as a run that diverged leaves."""
+    return [
+        rounded(value, digits) if isinstance(value, list) else round(value, digits) if math.isfinite(value) else None for value in values
+    ]
 
 
 def data_uri(image: UInt8[Tensor, "channel height width"]) -> str:

@@ -23,7 +23,7 @@ function shape(name, attributes = {}, ...children) {
 
 const coloursOf = (image) => data.ramps[image.path.length - 1];
 const nameOf = (index) => data.names[index];
-const percent = (share) => (share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
+const percent = (share) => (share === null ? "no number" : share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
 
 /** Return the windows of a glimpse as [left, top, width, height] in pixels of the image, the widest first. */
 function boxesOf(image, step) {
