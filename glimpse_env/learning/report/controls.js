@@ -19,7 +19,7 @@ function pause() {
 
 /** Left and right step, up and down change the image, Home and End go to the first and last glimpse. */
 function key(event) {
-  if (event.altKey || event.ctrlKey || event.metaKey || byId("viewer").hidden) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || byId("viewer").hidden || event.target.closest(".scroll")) return;
   const end = data.images[state.image].path.length - 1;
   const actions = { ArrowLeft: () => goTo(state.step - 1), ArrowRight: () => goTo(state.step + 1) };
   if (gallery.contains(event.target)) Object.assign(actions, { ArrowUp: () => move(-1), ArrowDown: () => move(1), Home: () => goTo(0), End: () => goTo(end) });
@@ -33,9 +33,10 @@ function key(event) {
 /** A swipe steps, a click goes on and from the last glimpse back to the first. */
 function touch() {
   let start = null;
-  byId("stage").addEventListener("pointerdown", (event) => { start = event.clientX; });
+  byId("stage").addEventListener("pointerdown", (event) => { start = event.button === 0 ? event.clientX : null; });
   byId("stage").addEventListener("pointerup", (event) => {
-    const moved = start === null ? 0 : event.clientX - start;
+    if (start === null) return;
+    const moved = event.clientX - start;
     start = null;
     pause();
     if (Math.abs(moved) > 30) goTo(state.step + (moved < 0 ? 1 : -1));

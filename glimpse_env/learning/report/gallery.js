@@ -150,7 +150,7 @@ function thumb(image, at) {
   const button = element("button", { type: "button", class: `thumb${image.right ? "" : " off"}`, "aria-label": told, title: told }, picture);
   button.addEventListener("click", () => {
     choose(at);
-    byId("viewer").scrollIntoView({ block: "nearest", behavior: "smooth" });
+    byId("viewer").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
   });
   thumbs.push([at, button]);
   return button;
