@@ -1,7 +1,10 @@
-"""Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, the plots and the row.
+"""Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, report.html and the plots.
 
+python agents/evaluate.py mnist-dtram
 python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
 python agents/evaluate.py CHECKPOINT --split validation --device cuda
+
+mnist-dtram is a trained DT-RAM that comes with the package; it is copied to runs/mnist-dtram first.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from glimpse_env.learning import results, terminal
+from glimpse_env.learning import results, terminal, trained
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Evaluate:
     """Options of `evaluate.py`."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """The checkpoint.pt of a run; results are written beside it."""
+    """The checkpoint.pt of a run, or mnist-dtram; results are written beside it."""
     dataset: str | None = None
     """Another data set with the same classes and glimpses; default: the one it was trained on."""
     split: str | None = None
@@ -42,4 +45,4 @@ if __name__ == "__main__":
     torch.set_num_threads(options.threads)
     terminal.show_log()
     with terminal.foreseen("evaluate.py"):
-        results.write(options.checkpoint, options.split, options.dataset, options.root, options.device, options.weights)
+        results.write(trained.found(options.checkpoint), options.split, options.dataset, options.root, options.device, options.weights)

@@ -1,7 +1,10 @@
 """What a trained agent says of your own images: class, probability, glimpses taken, and a picture of where it looked.
 
+    python agents/predict.py mnist-dtram digit.png
     python agents/predict.py runs/dtram_reinforce-cub-0/checkpoint.pt bird.jpg holidays/
     python agents/predict.py runs/ram_reinforce-mnist-0/checkpoint.pt digits/ --budget 1.8 --json answers.json
+
+mnist-dtram is a trained DT-RAM that comes with the package; it is copied to runs/mnist-dtram first.
 
 Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, turned by EXIF); folders are searched at any depth,
 and what is no image in them is named and passed over. Images are resized as the agent's data set resizes its own: cub, cars and dogs are
@@ -21,7 +24,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +35,7 @@ from tqdm import tqdm
 
 from glimpse_env import checks, datasets, render
 from glimpse_env.datasets.files import found, read_like
-from glimpse_env.learning import budget, checkpoint, predicting, results, terminal
+from glimpse_env.learning import budget, checkpoint, predicting, results, terminal, trained
 from glimpse_env.learning.predicting import Prediction
 
 CHUNK = 64  # images looked at together
@@ -43,7 +46,7 @@ class Predict:
     """Options of `predict.py`."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """The checkpoint.pt of a run, of any agent."""
+    """The checkpoint.pt of a run, of any agent; or mnist-dtram."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files, and folders of them."""
     budget: float | None = None
@@ -139,6 +142,7 @@ def main(options: Predict) -> None:
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")
+    options = replace(options, checkpoint=trained.found(options.checkpoint))
     saved = checkpoint.load(options.checkpoint)
     rule = rule_of(options, saved)
     out = options.out or options.checkpoint.parent / "predictions"

@@ -37,6 +37,7 @@ def script(*arguments):
         "agents/rllib_ppo.py",
         "agents/sb3_ppo.py",
         "agents/sermanet_rnn.py",
+        "benchmarks/animation.py",
         "benchmarks/photographs.py",
         "benchmarks/sensors.py",
         "benchmarks/sermanet_grid.py",

@@ -82,6 +82,9 @@ def test_result_and_files(pictures, tmp_path, capsys):
     for picture in ("learning_curves", "stopping_histogram", "fixation_paths", "accuracy_against_glimpses"):
         with Image.open(tmp_path / "run" / f"{picture}.png") as drawn:
             assert drawn.size[0] > 100
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert f"{100 * row['accuracy']:.2f}<small> %</small>" in report
+    assert str(tmp_path) not in report
     assert capsys.readouterr().out.strip().splitlines()[-1].startswith("dtram")
     validation = results.write(tmp_path / "run" / "checkpoint.pt", split="validation")
     assert validation["images"] == 4

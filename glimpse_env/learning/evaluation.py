@@ -36,6 +36,7 @@ class Looks:
     confidence: Float[Tensor, "time image"]  # its probability
     stop: Float[Tensor, "time image"]  # probability of stopping, by the stop head
     locations: Float[Tensor, "time image 2"]
+    shares: Float[Tensor, "time image class"] | None = None  # every class's probability, in half precision; files leave it out (None)
 
     @property
     def correct(self) -> Bool[Tensor, "time image"]:
@@ -71,16 +72,18 @@ def look(
             kept = min(env.num_envs, len(env.images) - start)
             indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
             rollout = collect(env, network, Behaviour(steps, policy=policy, guide=guide), generator, indices, precision)
-            best = rollout.logits.softmax(2).max(2)
-            part = (indices, rollout.labels, best.indices, best.values, rollout.stop_logits.sigmoid(), rollout.locations)
+            shares = rollout.logits.softmax(2)
+            best = shares.max(2)
+            stops = rollout.stop_logits.sigmoid()
+            part = (indices, rollout.labels, best.indices, best.values, stops, rollout.locations, shares.half())
             parts.append([(value[..., :kept, :] if value.ndim == 3 else value[..., :kept]).cpu() for value in part])
     columns = list(zip(*processes.gathered(parts), strict=True))
     return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1) for column in columns))
 
 
 def save(looks: Looks, path: Path) -> None:
-    """Write every image's trajectory as a numpy archive (read it with numpy.load), whole or not at all."""
-    checkpoint.write_numpy(path, {name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__})
+    """Write every image's trajectory as a numpy archive (read it with numpy.load), whole or not at all; `shares` would be most of it."""
+    checkpoint.write_numpy(path, {name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__ if name != "shares"})
 
 
 def saved(path: Path) -> Looks:

@@ -14,7 +14,7 @@ import torch
 
 from glimpse_env import GlimpseVectorEnv, __version__
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, figures, fixations, processes, registry, setup
+from glimpse_env.learning import checkpoint, evaluation, figures, fixations, processes, registry, report, setup
 from glimpse_env.learning.agent import Agent
 
 
@@ -26,7 +26,7 @@ def write(
     device: str | None = None,
     weights: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint and write result.json, looks.npz (every image's trajectory) and the plots beside it; print and return the row.
+    """Evaluate a checkpoint; write result.json, looks.npz (every image's trajectory), report.html and the plots beside it; return the row.
 
     Args:
         path: The checkpoint.
@@ -53,7 +53,7 @@ def record(
     dataset: str | None = None,
     libraries: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write the result, the trajectories and the plots of an evaluation into a folder; print and return the row.
+    """Write the result, the trajectories, the report and the plots of an evaluation into a folder; print and return the row.
 
     Args:
         folder: Where the files belong.
@@ -84,6 +84,8 @@ def record(
     checkpoint.write_json(folder / f"result{end}.json", row)
     evaluation.save(looks, folder / f"looks{end}.npz")
     figures.draw(folder, end, row, saved, env, looks)
+    report.write_run(folder / f"report{end}.html", row, saved, env, looks)
+    print(f"report: {folder / f'report{end}.html'}")
     print(line(row))
     return row
 

@@ -149,6 +149,8 @@ def resumable(path: Path, agent: str, options: View) -> dict[str, Any]:
     saved = checkpoint.load(path)
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
+    if "optimizer" not in saved:
+        raise ValueError(f"--resume: {path} comes without the optimizer's state, so its run cannot go on; start another from it with --ram")
     checkpoint.check_same(path, saved["options"], checkpoint.plain(options))
     return saved
 

@@ -1,0 +1,71 @@
+"""An animation of an agent looking at images: where it looks, what it has seen by then, what it thinks, and when it answers.
+
+    python benchmarks/animation.py                                             # the MNIST agent of the package: README's picture
+    python benchmarks/animation.py --checkpoint runs/ram_reinforce-clutter-0/checkpoint.pt --out clutter.gif
+
+Shown is the first image of the split for each number of glimpses, from one on, whose class was not shown yet: nothing is picked by hand,
+and an answer may be wrong. Where there are fewer numbers of glimpses than --images, it goes round again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from glimpse_env.learning import animation, checkpoint, evaluation, results, terminal, trained
+
+
+@dataclass(frozen=True)
+class Animation:
+    """Options of `animation.py`."""
+
+    checkpoint: Path = Path("mnist-dtram")
+    """The checkpoint.pt of a run, or mnist-dtram."""
+    images: int = 6
+    """Images side by side, three in a row."""
+    split: str | None = None
+    """Images to show; default: those that the run answers for."""
+    out: Path = Path("benchmarks/results/fixations.gif")
+    """The GIF file."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+
+
+def chosen(looks: evaluation.Looks, dynamic: bool, count: int) -> list[int]:
+    """Return the images to show (see the top of this file)."""
+    when, labels = evaluation.answered(looks, dynamic).tolist(), looks.labels.tolist()
+    groups = [[image for image, at in enumerate(when) if at == step] for step in range(len(looks.answers))]
+    found: list[int] = []
+    while len(found) < min(count, len(labels)):
+        for group in groups:
+            shown = {labels[image] for image in found}
+            if group and len(found) < count:
+                found.append(next((image for image in group if labels[image] not in shown), group[0]))
+                group.remove(found[-1])
+    return sorted(found, key=lambda image: when[image])
+
+
+def main(options: Animation) -> None:
+    """Let the agent look, and write what it did."""
+    torch.set_num_threads(options.threads)
+    if options.images < 1:
+        raise ValueError(f"--images {options.images}: expected at least 1")
+    path = trained.found(options.checkpoint)
+    split = options.split or results.result_split(checkpoint.load(path))
+    saved, env, looks = results.looked(path, split, device=options.device)
+    when = evaluation.answered(looks, saved["dynamic"])
+    shown = [animation.look_of(env, looks, image, int(when[image])) for image in chosen(looks, saved["dynamic"], options.images)]
+    drawn, stays = zip(*animation.frames(shown), strict=True)
+    content = animation.animated(drawn, stays)
+    checkpoint.write_bytes(options.out, content)
+    print(f"{options.out}: {len(shown)} images, {len(drawn)} frames, {len(content) / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    with terminal.foreseen("animation.py"):
+        main(tyro.cli(Animation, description=__doc__))
