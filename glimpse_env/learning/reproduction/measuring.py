@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,6 @@ def wanted(settings: Settings, part: Part, name: str, run: Run, seed: int) -> di
     """Return what tells a row from others: what it is about, its options, and the hash of its weights."""
     options = making.options_of(settings, run, seed)
     backbone = options.backbone or resolve(settings.dataset).backbone
-    looked = {"backbone": backbone, "weights": options.weights, "sensor": getattr(options, "sensor", None)}
     return {
         "row": name,
         "part": part.name,
@@ -57,8 +57,14 @@ def wanted(settings: Settings, part: Part, name: str, run: Run, seed: int) -> di
         "measured": measured_on(settings),
         "seed": seed,
         "options": {name: value for name, value in checkpoint.plain(options).items() if name not in rows.MACHINE},
-        "weights_sha256": setup.weights_hash(looked),
+        "weights_sha256": weights_hash(backbone, options.weights, getattr(options, "sensor", None)),
     }
+
+
+@cache
+def weights_hash(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
+    """Return the hash of a file of weights, which is read once: a table asks for every row."""
+    return setup.weights_hash({"backbone": backbone, "weights": weights, "sensor": sensor})
 
 
 def rows_of(settings: Settings, part: Part, chosen: Mapping[str, Row], seed: int, out: Path) -> list[dict[str, Any]]:
