@@ -34,6 +34,7 @@ from glimpse_env.learning.reproduction.tables import TABLES
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
 OPENING, CLOSING = re.compile(r"^<!-- results:", re.MULTILINE), re.compile(r"^<!-- end -->$", re.MULTILINE)
 LOCAL = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds")  # said otherwise, or only where a run was made
+PARTS = ("--rows",)  # takes several values
 
 
 @dataclass(frozen=True)
@@ -152,15 +153,18 @@ def made(found: printing.Rows, link: str) -> str:
 
 
 def spoken(command: str) -> str:
-    """Return a row's command without what only says where it was run; weights are a file of the reader's."""
-    kept, words = [], iter(shlex.split(command))
-    for word in words:
-        name, given, _ = word.partition("=")
-        if name in LOCAL or name == "--weights":
-            kept += ["--weights WEIGHTS"] if name == "--weights" else []
-            if not given:
-                next(words, None)
-        else:
+    """Return a row's command without what only says where it was run, or which part of it; weights are a file of the reader's."""
+    kept, option, full = [], "", False
+    for word in shlex.split(command):
+        if word.startswith("--"):
+            option, given, _ = word.partition("=")
+            full = bool(given)
+        elif option in (*LOCAL, *PARTS, "--weights") and (not full or option in PARTS):
+            full = True
+            continue
+        if option == "--weights" and word.startswith("--"):
+            kept.append("--weights WEIGHTS")
+        elif option not in (*LOCAL, *PARTS) or not word.startswith("--"):
             kept.append(shlex.quote(word))
     return " ".join(kept)
 

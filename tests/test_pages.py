@@ -99,6 +99,21 @@ def test_the_source_names_no_place_of_the_machine_and_links_from_where_the_page_
     assert "](../../benchmarks/results/dtram-3-cub.jsonl)" in page
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("reproduce.py dtram-6 --weights=/home/w.pth --split fit:1/8", "reproduce.py dtram-6 --weights WEIGHTS --split fit:1/8"),
+        ("reproduce.py --threads 1 dtram-8 --seeds=5 --measure test", "reproduce.py dtram-8 --measure test"),
+        (
+            "reproduce.py dtram-7 --rows '> 0' '> 0.4' --root /home --stop-split validation:1/8",
+            "reproduce.py dtram-7 --stop-split validation:1/8",
+        ),
+    ],
+)
+def test_a_command_is_told_as_a_reader_would_type_it(given, told):
+    assert pages.spoken(given) == told
+
+
 def test_without_rows_the_block_says_which_command_makes_them(root):
     pages.main(pages.Pages(root))
     assert "no rows yet; `python benchmarks/reproduce.py dtram-3 --weights WEIGHTS` makes them" in (root / "README.md").read_text()
