@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import statistics
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ from glimpse_env.learning.reproduction.tables import TABLES
 
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
 OPENING, CLOSING = re.compile(r"^<!-- results:", re.MULTILINE), re.compile(r"^<!-- end -->$", re.MULTILINE)
-LOCAL = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds")  # said otherwise, or only where a run was made
-PARTS = ("--rows",)  # takes several values
+LEFT_OUT = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds", "--rows")  # said otherwise, or of one machine
+WIDTH = 140  # characters of a line of text
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def filled(block: Wanted, results: Path, place: Path) -> str:
     table, file = TABLES[block.table], rows.path_of(results, block.table, block.dataset)
     groups = printing.grouped(table, rows.read(file))
     texts = [group(block, about, found, os.path.relpath(file, place)) for about, found in groups.items() if found]
-    return "\n\n".join(texts) or f"{table.title}: no rows yet; `{block.command}` makes them."
+    return "\n\n".join(texts) or f"**{table.title}**: no rows yet; `{block.command}` makes them."
 
 
 def group(block: Wanted, about: tuple[str, str, str], found: printing.Rows, link: str) -> str:
@@ -111,7 +112,9 @@ def group(block: Wanted, about: tuple[str, str, str], found: printing.Rows, link
     title, *more = printing.heading(table, about, found)
     lines = list(body(table, found, block.paired))
     aligned = "|".join(["---", *["---:"] * (lines[0].count("|") - 2)])
-    return "\n".join([f"{title}; {'; '.join(more)}.", "", lines[0], f"|{aligned}|", *lines[1:], "", made(found, link)])
+    about_it = " ".join([f"**{title}.**", *(f"{one[0].upper()}{one[1:]}." for one in more)])
+    text = textwrap.fill(about_it, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([text, "", lines[0], f"|{aligned}|", *lines[1:], "", made(found, link)])
 
 
 def body(table: Table, found: printing.Rows, paired: bool) -> Iterator[str]:
@@ -159,12 +162,10 @@ def spoken(command: str) -> str:
         if word.startswith("--"):
             option, given, _ = word.partition("=")
             full = bool(given)
-        elif option in (*LOCAL, *PARTS, "--weights") and (not full or option in PARTS):
-            full = True
-            continue
-        if option == "--weights" and word.startswith("--"):
-            kept.append("--weights WEIGHTS")
-        elif option not in (*LOCAL, *PARTS) or not word.startswith("--"):
+            kept += ["--weights WEIGHTS"] if option == "--weights" else [] if option in LEFT_OUT else [shlex.quote(word)]
+        elif option in (*LEFT_OUT, "--weights") and (not full or option == "--rows"):
+            full = True  # of its value; rows are several
+        else:
             kept.append(shlex.quote(word))
     return " ".join(kept)
 

@@ -69,7 +69,7 @@ def test_a_table_has_the_papers_number_ours_and_the_difference(root):
     assert cells(readme, "RAM 3") == ["RAM 3", "86 at 3", "80.00 +- 25.42", "-6.00", "3.00", "2"]
     assert readme.startswith("before\n\n<!-- results: dtram-3 cub -->\n")
     assert readme.endswith("\n<!-- end -->\n\nafter\n")
-    assert "here: CUB-50 (50 of 200 classes), trained on fit:1/8, 100 images of test" in readme
+    assert "Here: CUB-50 (50 of 200 classes), trained on fit:1/8, 100 images of test." in readme.replace("\n", " ")
 
 
 def test_rows_that_are_not_there_are_left_out_and_so_are_comparisons_with_them(root):
