@@ -86,8 +86,8 @@ class Running(Lasting):
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """Options of a benchmark on photographs."""
+class Common:
+    """What the runs of a benchmark share."""
 
     weights: str | None = "DEFAULT"
     """Weights of the backbone: DEFAULT (torchvision's), or a file, such as the one that finetune_backbone.py wrote."""
@@ -103,6 +103,12 @@ class Benchmark:
     """cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
+
+
+@dataclass(frozen=True)
+class Benchmark(Common):
+    """Options of a benchmark on photographs."""
+
     json: Path | None = None
     """Also write the table here."""
 

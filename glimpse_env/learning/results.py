@@ -76,6 +76,8 @@ def record(
         "versions": versions() | {name: version(name) for name in libraries},
         "options": saved["options"],
         "precision": saved["precision"],
+        "pixels": list(env.sensor.pixels),  # that the network is fed by the first view, by a later glimpse
+        "flops": list(env.sensor.flops),
     }
     row |= fixations.measures(env, looks, evaluation.answered(looks, saved["dynamic"]), saved["architecture"].get("learned_start", False))
     if not processes.first():

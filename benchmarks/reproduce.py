@@ -1,0 +1,122 @@
+"""A table of a paper, from training to the printed comparison: the paper's number, ours with its interval, the difference.
+
+    python benchmarks/reproduce.py dtram-2                                   # MNIST, DT-RAM's Table 2
+    python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3       # CUB, Table 6; on whatever part of the set is there
+    python benchmarks/reproduce.py dtram-6 --only-print                      # from the rows, without data or training
+
+A table is a list of runs (glimpse_env/learning/reproduction/tables.py). Every run has a folder named by what it is, so tables share runs;
+finished runs are found and not repeated, an interrupted one goes on from its checkpoint. The same command, started twice, shares the work.
+Every run leaves one line of JSON in --results. Our numbers are means over seeds with the 95 % interval of that mean (Student's t);
+differences between our rows are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from glimpse_env.learning import terminal
+from glimpse_env.learning.reproduction import making, measuring, printing, rows
+from glimpse_env.learning.reproduction.making import Settings, Work
+from glimpse_env.learning.reproduction.table import Row, Table
+from glimpse_env.learning.reproduction.tables import TABLES
+
+
+@dataclass(frozen=True)
+class Reproduce(Settings):
+    """Options of `reproduce.py`."""
+
+    table: Annotated[str, tyro.conf.Positional] = ""
+    """Which table or figure; without one, all are listed."""
+    dataset: str = ""
+    """mnist, cub, cars, dogs, ...; default: the paper's."""
+    split: str = ""
+    """Images to train on: train, fit (a twelfth is held out) or fit:K/N; default: fit for mnist, else train."""
+    rows: tuple[str, ...] = ()
+    """Rows to make; default: all."""
+    seeds: int = 3
+    """Runs of each kind."""
+    seed: int = 0
+    """The first seed."""
+    results: Path = Path("benchmarks/results")
+    """Folder of the rows."""
+    only_print: bool = False
+    """Print the table from the rows that are there."""
+
+
+def chosen(options: Reproduce) -> tuple[Reproduce, Table]:
+    """Return the options with the table's data set filled in, and the table.
+
+    Raises:
+        ValueError: An unknown table, data set or row; the message names what there is.
+    """
+    if options.table not in TABLES:
+        raise ValueError(f"TABLE {options.table or '(none)'}: expected one of {', '.join(TABLES)}")
+    table = TABLES[options.table]
+    dataset = options.dataset or table.datasets[0]
+    if unknown := [row for row in options.rows if row not in table.rows]:
+        raise ValueError(f"--rows {unknown[0]!r}: {options.table} has {', '.join(map(repr, table.rows))}")
+    if options.seeds < 1 or options.seed < 0:
+        raise ValueError(f"--seeds {options.seeds} --seed {options.seed}: expected at least one seed, from 0 on")
+    return replace(options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")), table
+
+
+def works(options: Reproduce, table: Table, file: Path) -> list[Work]:
+    """Return what is to be done: every run whose rows are not all there, after the RAM that it starts from."""
+    part, known = measuring.part_of(options), rows.read(file)
+    runs: dict[Path, dict[str, Row]] = {}
+    found: dict[Path, Work] = {}
+
+    def record(out: Path, seed: int) -> Callable[[], None]:
+        return lambda: rows.add(file, measuring.rows_of(options, part, runs[out], seed, out))
+
+    for seed in range(options.seed, options.seed + options.seeds):
+        for name in options.rows or table.rows:
+            run = table.rows[name].run
+            if rows.there(file, known, measuring.wanted(options, part, name, run, seed)):
+                continue
+            out = making.folder(options, run, seed)
+            if run.start is not None:
+                start = making.work(options, run.start, seed)
+                found.setdefault(start.out, start)
+            runs.setdefault(out, {})[name] = table.rows[name]
+            found[out] = making.work(options, run, seed, record(out, seed))
+    return list(found.values())
+
+
+def show(options: Reproduce, table: Table, file: Path) -> None:
+    """Print the table of every part of the data set and every split that there are rows of."""
+    kept = [row for row in rows.read(file) if not options.rows or row["row"] in options.rows]
+    if not kept:
+        raise ValueError(f"{file} has no rows of {options.table}: leave --only-print out to make them")
+    for about, group in printing.grouped(table, kept).items():
+        print("\n" + printing.printed(table, about, group))
+
+
+def listed(tables: Mapping[str, Table]) -> str:
+    """Return the names and titles of all tables."""
+    return "\n".join(f"{name:<16} {table.title}" for name, table in tables.items())
+
+
+def main(options: Reproduce) -> None:
+    """Make the runs that are not there, write their rows, and print the table."""
+    if not options.table:
+        print(listed(TABLES))
+        return
+    options, table = chosen(options)
+    file = rows.path_of(options.results, options.table, options.dataset)
+    if not options.only_print:
+        torch.set_num_threads(options.threads)
+        terminal.show_log()
+        making.share(works(options, table, file))
+    show(options, table, file)
+
+
+if __name__ == "__main__":
+    with terminal.foreseen("reproduce.py"):
+        main(tyro.cli(Reproduce, description=__doc__))

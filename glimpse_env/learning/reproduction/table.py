@@ -1,0 +1,50 @@
+"""What a table of a paper is made of: runs (an agent and its options), and how each row answers from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+AgentName = Literal["ram", "dtram", "sermanet", "fcan"]
+Measure = Literal["error", "accuracy", "mean_class_accuracy"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An agent and its options beside the data set's recipe; the seed comes later."""
+
+    agent: AgentName
+    own: Mapping[str, Any] = field(default_factory=dict)
+    start: Run | None = None  # the RAM that a DT-RAM is taught from
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options beside the recipe, those of the RAM that it starts from included."""
+        return {**(self.start.options if self.start else {}), **self.own}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: whose answers, when, and what the paper says."""
+
+    run: Run
+    paper: float | None = None  # error or accuracy in %, as the table measures
+    paper_glimpses: float | None = None  # the paper's mean glimpses
+    threshold: float | None = None  # answer where the confidence exceeds this, instead of when the agent does
+    regions: str | None = None  # FCAN: which combination of regions answers
+    margin: str = ""  # the row's place in a wider table, such as Sermanet's
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or figure of a paper."""
+
+    title: str
+    datasets: tuple[str, ...]  # the first is the paper's
+    rows: Mapping[str, Row]
+    measure: Measure = "accuracy"
+    against: tuple[str, ...] = ()  # rows that all others are compared with, paired over images
+    pairs: Mapping[str, str] = field(default_factory=dict)  # row -> the row that it alone is compared with
+    quoted: Mapping[str, float] = field(default_factory=dict)  # rows of the paper that no run here stands for
+    note: str = ""  # what differs from the paper
