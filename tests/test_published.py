@@ -73,14 +73,43 @@ def test_ram_and_dtram_in_the_table_of_agents():
     assert_quoted(ours("DT-RAM"), *dtram, *over(cub["DT-RAM"]["accuracy"]), statistics.fmean(cub["DT-RAM"]["mean_glimpses"]))
 
 
+def sermanet_places():
+    """Return Sermanet's accuracies on CUB-50 by seed: high resolution at learned and random places, then all three."""
+    saved = results("sermanet_cub50.json")["three_seeds"]
+    return [by("set", saved[kind]["rows"])[name]["accuracy"] for name in ("high", "all") for kind in ("learned", "random")]
+
+
+def test_sermanet_beside_random_places():
+    page = (ROOT / "docs" / "agents" / "sermanet.md").read_text(encoding="utf-8").replace("\n", " ")
+    alone, everything = re.search(
+        r"alone (\S+ \S+ \S+ against \S+ \S+ \S+), .*?all three (\S+ \S+ \S+ +against +\S+ \S+ \S+),", page
+    ).groups()
+    high, random_high, whole, random_whole = map(over, sermanet_places())
+    assert_quoted(alone, *high, *random_high)
+    assert_quoted(everything, *whole, *random_whole)
+    mnist = re.search(r"3 seeds: (\S+ \S+ \S+) % with learned places, (\S+ \S+ \S+) % +with random", page).groups()
+    found = [value for one in results("sermanet_mnist.json") for value in over(one["rows"][0]["accuracy"])]
+    assert_quoted(" ".join(mnist), *found)
+
+
+def test_fcan_on_clutter_and_its_rewards():
+    page = (ROOT / "docs" / "agents" / "fcan.md").read_text(encoding="utf-8").replace("\n", " ")
+    told = re.search(r"3 seeds: (\S+ \S+ \S+) % with learned parts, (\S+ \S+ \S+) % with random", page).groups()
+    runs = results("fcan_clutter.json")
+    kinds = [[100 * run["accuracy"] for run in runs if ("random" in run["command"]) is random] for random in (False, True)]
+    assert_quoted(" ".join(told), *(value for kind in kinds for value in over(kind)))
+    told = re.search(r"greedy (\S+ \S+ \S+) %, delayed (\S+ \S+ \S+) %, random places (\S+ \S+ \S+) %", page).groups()
+    rewards = by("row", results("rewards_cub50.json")["rows"])
+    assert_quoted(" ".join(told), *(value for name in ("greedy", "delayed", "random places") for value in over(rewards[name]["accuracy"])))
+
+
 def test_fcan_sermanet_and_baselines_in_the_table_of_agents():
     fcan = by("row", results("fcan_cub50.json")["rows"])
     names = ("whole + all parts", "whole image", "multi-view: whole + random places", "rigid: whole + central places")
     assert_quoted(ours("FCAN"), *(value for name in names for value in over(fcan[name]["accuracy"])))
-    saved = results("sermanet_cub50.json")
-    learned, random = ({(row["set"], row["glimpses"]): row["accuracy"] for row in one["rows"]} for one in (saved, saved["random_places"]))
-    found = [statistics.fmean(kind[name, 3]) for name in ("all", "high") for kind in (learned, random)]
-    assert_quoted(ours("Sermanet"), *found)
+    assert_quoted(
+        ours("Sermanet"), *[value for row in sermanet_places()[:2] for value in over(row)], *map(statistics.fmean, sermanet_places()[2:])
+    )
     rows = results("baselines_cub50.json")["rows"]
     found = [
         value
