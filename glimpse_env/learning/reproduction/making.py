@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from glimpse_env.datasets import PHOTOGRAPHS
-from glimpse_env.learning import checkpoint, found
+from glimpse_env.learning import checkpoint, trained
 from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.options import Common, Options
 from glimpse_env.learning.recipes import DATASETS, SERMANET
@@ -71,9 +71,9 @@ def options_of(settings: Settings, run: Run, seed: int) -> Any:  # noqa: ANN401 
 
 
 def folder(settings: Settings, run: Run, seed: int) -> Path:
-    """Return where a run lies: its name says what it is, but for what is as in the recipe."""
+    """Return where a run lies: its name says what it is, but for what is as in the recipe, or the agent's default."""
     usual = recipe(settings, run)
-    own = {name: value for name, value in run.options.items() if name not in usual or usual[name] != value}
+    own = {name: value for name, value in run.options.items() if usual.get(name, getattr(KINDS[run.agent], name)) != value}
     words = ["-".join((name, spoken(value))) for name, value in sorted(own.items())]
     return settings.out / "-".join([run.agent, Path(settings.dataset).name, checkpoint.file_name(settings.split), *words, str(seed)])
 
@@ -87,10 +87,10 @@ def make(settings: Settings, run: Run, seed: int) -> Path:
     """Return the folder of a finished run, training it if it is not there; the RAM that it starts from must be."""
     options, out = options_of(settings, run, seed), folder(settings, run, seed)
     makers: dict[str, Callable[[Any, Path], Path]] = {
-        "ram": found.ram,
-        "dtram": found.dtram,
-        "sermanet": found.sermanet_rnn,
-        "fcan": found.fcan,
+        "ram": trained.ram,
+        "dtram": trained.dtram,
+        "sermanet": trained.sermanet_rnn,
+        "fcan": trained.fcan,
     }
     if not finished(run, out):
         origin.write(out, settings.threads, settings.device)

@@ -76,7 +76,7 @@ def difference(table: Table, first: Sequence[Mapping[str, Any]], second: Sequenc
         return ""
     mean, low, high = intervals.paired(rights(first, seeds), rights(second, seeds))
     if table.measure == "error":
-        mean, low, high = -mean, -high, -low
+        mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low  # no -0.00
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
