@@ -20,8 +20,8 @@ from typing import Annotated
 import torch
 import tyro
 
-from glimpse_env.learning import terminal
-from glimpse_env.learning.reproduction import comparing, making, measuring, printing, rows
+from glimpse_env.learning import checkpoint, results, terminal
+from glimpse_env.learning.reproduction import comparing, drawing, making, measuring, printing, rows
 from glimpse_env.learning.reproduction.making import Settings, Work
 from glimpse_env.learning.reproduction.measuring import Job
 from glimpse_env.learning.reproduction.table import Table
@@ -99,6 +99,22 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
         print("\n" + printing.printed(table, about, group))
         if points := comparing.points(table, group):
             print("\n" + comparing.printed(table, points))
+        if table.figure is not None:
+            print(f"figure: {figure(options, table, about, group)}")
+
+
+def figure(options: Reproduce, table: Table, about: printing.About, group: printing.Rows) -> Path:
+    """Write the figure that a table stands for, and return its file."""
+    part, _, measured = about
+    target = options.results / f"{options.table}-{part}.png"
+    if table.figure == "histogram":
+        drawing.histogram(group, f"{part}, {measured}", target)
+        return target
+    first = next(iter(group.values()))[0]
+    source = options.out / first["run"] / "checkpoint.pt"
+    end = results.suffix(checkpoint.load(source), measured)
+    checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
+    return target
 
 
 def listed(tables: Mapping[str, Table]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glimpse_env.learning import intervals
 from glimpse_env.learning.reproduction import rows
-from glimpse_env.learning.reproduction.printing import Rows, rights
+from glimpse_env.learning.reproduction.printing import RESAMPLES, Rows, rights
 from glimpse_env.learning.reproduction.table import Table
 
 MARGIN = 0.1  # points that count as no difference
@@ -56,7 +56,7 @@ def points(table: Table, group: Rows) -> list[Point]:
         others = {rival: torch.stack([mixed(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
         if (trained := of_rams(table, group, runs)) is not None:
             others["trained"] = trained
-        ahead = {rival: intervals.paired(ours, other) for rival, other in others.items()}
+        ahead = {rival: intervals.paired(ours, other, RESAMPLES) for rival, other in others.items()}
         found.append(Point(name, statistics.fmean(run["mean_glimpses"] for run in runs), ahead))
     return sorted(found, key=lambda point: point.glimpses)
 
