@@ -26,7 +26,7 @@ from typing import Annotated
 import tyro
 
 from glimpse_env.learning import checkpoint, plots, terminal
-from glimpse_env.learning.reproduction import drawing, printing, rows
+from glimpse_env.learning.reproduction import drawing, printing, rows, steps
 from glimpse_env.learning.reproduction.printing import About, Rows
 from glimpse_env.learning.reproduction.tables import TABLES
 
@@ -107,7 +107,7 @@ def histogram(about: About, found: Found, target: Path) -> bool:
     group = {row: found[name][row] for name, names in chosen.items() for row in names if row in found.get(name, {})}
     if not group:
         return False
-    drawing.histogram(group, titled(about, group), target)
+    steps.histogram(group, titled(about, group), target)
     return True
 
 
@@ -128,10 +128,10 @@ def ablations(about: About, found: Found, target: Path) -> bool:
         if base is None or len(group) < 2:
             continue
         gains = {int(row.paper_glimpses or 0): printing.paired(group[name], base) for name, row in lines.items() if name in group}
-        curves[key] = ({steps: gain for steps, gain in gains.items() if gain is not None}, quoted)
+        curves[key] = ({number: gain for number, gain in gains.items() if gain is not None}, quoted)
     if not curves:
         return False
-    drawing.ablations(curves, titled(about, next(found[name] for name in ("dtram-6", "dtram-8", "dtram-9") if name in found)), target)
+    steps.ablations(curves, titled(about, next(found[name] for name in ("dtram-6", "dtram-8", "dtram-9") if name in found)), target)
     return True
 
 

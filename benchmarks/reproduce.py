@@ -21,7 +21,7 @@ import torch
 import tyro
 
 from glimpse_env.learning import checkpoint, results, terminal
-from glimpse_env.learning.reproduction import comparing, drawing, making, measuring, printing, rows
+from glimpse_env.learning.reproduction import comparing, making, measuring, printing, rows, steps
 from glimpse_env.learning.reproduction.making import Settings, Work
 from glimpse_env.learning.reproduction.measuring import Job
 from glimpse_env.learning.reproduction.table import Table
@@ -108,7 +108,7 @@ def figure(options: Reproduce, table: Table, about: printing.About, group: print
     part, _, measured = about
     target = options.results / f"{options.table}-{part}.png"
     if table.figure == "histogram":
-        drawing.histogram(group, f"{part}, {measured}", target)
+        steps.histogram(group, f"{part}, {measured}", target)
         return target
     first = next(iter(group.values()))[0]
     source = options.out / first["run"] / "checkpoint.pt"

@@ -1,4 +1,4 @@
-"""The figures of the papers, drawn from rows: what stopping by oneself is worth, what an image costs, stopping steps, and ablations."""
+"""What stopping by oneself is worth, and what accuracy costs, drawn from rows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from glimpse_env.learning import intervals, plots
-from glimpse_env.learning.plots import BLUE, COMPARED, GREEN, GREY, RED
+from glimpse_env.learning.plots import BLUE, COMPARED, GREY, RED
 from glimpse_env.learning.reproduction import printing
 from glimpse_env.learning.reproduction.printing import Rows
 from glimpse_env.learning.reproduction.table import Table
 
-PURPLE, ORANGE = "#cc79a7", "#e69f00"
+PURPLE, ORANGE, LIGHT = "#cc79a7", "#e69f00", "#9a9aa2"
 Runs = Sequence[Mapping[str, Any]]
 Series = tuple[str, str, str, str, Sequence[tuple[float, Sequence[float]]]]  # label, marker, line, colour; glimpses or cost, values by seed
 
@@ -50,12 +48,14 @@ def stopping(table: Table, group: Rows, title: str, target: Path) -> None:
     blind = [(glimpses(runs), [shown(table, run["random_stop_accuracy"]) for run in runs]) for runs in ordered]
     draw(axes, ("random stop, as many as DT-RAM", "x", "--", PURPLE, blind))
     draw(axes, ("DT-RAM, several discounts", "*", "-", RED, [point(table, runs) for runs in ordered]))
-    for runs in learned.values():
-        said = f"gamma {runs[0]['options']['gamma']:g}"
-        place = (glimpses(runs), statistics.fmean(printing.value(table, run) for run in runs))
-        axes.annotate(said, place, (4, -14 if table.measure == "error" else 8), textcoords="offset points", fontsize=8, color=RED)
-    quoted = [(row.paper_glimpses, [row.paper]) for name, row in table.rows.items() if name in group and row.paper and row.paper_glimpses]
-    draw(axes, ("the paper's RAM and DT-RAM", "o", "", "#9a9aa2", quoted))
+    for position, runs in enumerate(ordered):
+        said = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
+        aside = (5, 9) if position % 2 else (-8, -15)
+        axes.annotate(said, point_of(table, runs), aside, textcoords="offset points", fontsize=8.5, color=RED, bbox=plots.LABEL, zorder=4)
+    for agent, marker in (("ram", "D"), ("dtram", "o")):
+        rows = [row for name, row in table.rows.items() if name in group and row.run.agent == agent]
+        quoted = [(row.paper_glimpses, [row.paper]) for row in rows if row.paper and row.paper_glimpses]
+        draw(axes, (f"the paper's {'RAM' if agent == 'ram' else 'DT-RAM'}", marker, "", LIGHT, quoted))
     finish(axes, table, "mean glimpses per image", title)
     plots.save(figure, target)
 
@@ -76,7 +76,7 @@ def draw(axes: Axes, series: Series) -> None:
         linestyle=line or "none",
         color=colour,
         markersize=wide,
-        markerfacecolor="white" if marker == "o" else colour,
+        markerfacecolor="white" if colour == LIGHT else colour,
         markeredgecolor="white" if marker == "*" else colour,
         linewidth=1.4,
         elinewidth=0.9,
@@ -98,6 +98,12 @@ def glimpses(runs: Runs) -> float:
 def point(table: Table, runs: Runs) -> tuple[float, list[float]]:
     """Return a row's place and its values by seed."""
     return glimpses(runs), [printing.value(table, run) for run in runs]
+
+
+def point_of(table: Table, runs: Runs) -> tuple[float, float]:
+    """Return where a row's mean is drawn."""
+    place, values = point(table, runs)
+    return place, statistics.fmean(values)
 
 
 def by_step(table: Table, runs: Runs) -> list[tuple[float, list[float]]]:
@@ -125,8 +131,8 @@ def finish(axes: Axes, table: Table, label: str, title: str) -> None:
 
 
 COSTS = (
-    ("flops", 1e9, "billion multiply-adds x 2 of the network that glimpses go through, per image"),
-    ("pixels", 1e3, "thousand pixels, per image"),
+    ("flops", 1e9, "operations per image (billions; 2 x multiply-adds)"),
+    ("pixels", 1e3, "pixels per image (thousands)"),
 )
 
 
@@ -161,61 +167,3 @@ def spent(run: Mapping[str, Any], key: str) -> float:
     """Return what an image costs on average: the first view, and every later glimpse."""
     first, later = run[key]
     return first + (run["mean_glimpses"] - 1) * later
-
-
-def histogram(group: Rows, title: str, target: Path) -> None:
-    """Write how many images stop after each number of glimpses (DT-RAM, Figures 5 and 6): means over seeds, and their ranges."""
-    figure = plots.new_figure(6.4, 3.8)
-    axes = figure.subplots()
-    width = 0.8 / len(group)
-    for position, ((name, runs), (colour, _)) in enumerate(zip(group.items(), COMPARED, strict=False)):
-        shares = np.asarray([100 * np.asarray(run["glimpse_histogram"]) / run["images"] for run in runs])
-        steps = np.arange(1, shares.shape[1] + 1) + (position - (len(group) - 1) / 2) * width
-        ends = [shares.mean(0) - shares.min(0), shares.max(0) - shares.mean(0)]
-        label = f"{name}: mean {glimpses(runs):.2f}"
-        hatch = "" if position == 0 else "///"
-        bars = {"color": colour, "label": label, "hatch": hatch, "edgecolor": "white", "linewidth": 0.6}
-        axes.bar(steps, shares.mean(0), width, yerr=ends, ecolor=GREY, capsize=2, **bars)
-    axes.set(xlabel="glimpses before stopping", ylabel="share of test images (%)")
-    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.legend(fontsize=9, frameon=False)
-    plots.tidy(axes)
-    plots.save(figure, target)
-
-
-ABLATIONS = {
-    "grown, supervised": ("with curriculum and supervision (Table 6)", "o", "-", BLUE),
-    "not grown": ("without curriculum (Table 8)", "s", "--", RED),
-    "not supervised": ("without supervision (Table 9)", "^", "-.", GREEN),
-}
-
-
-def ablations(curves: Mapping[str, tuple[Mapping[int, tuple[float, float, float]], Sequence[float]]], title: str, target: Path) -> None:
-    """Write what glimpses add to one view, with and without curriculum and intermediate supervision (DT-RAM, Tables 6, 8 and 9).
-
-    Args:
-        curves: By the key of `ABLATIONS`: the gain over one view in points with its interval, by number of glimpses; the paper's accuracies
-            from one glimpse on.
-        title: Of our panel.
-        target: The PNG file.
-    """
-    figure = plots.new_figure(9.6, 4.2)
-    ours, paper = figure.subplots(1, 2, sharey=True)
-    for name, (found, quoted) in curves.items():
-        label, marker, line, colour = ABLATIONS[name]
-        style = {"label": label, "marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
-        steps = sorted(found)
-        middle = np.asarray([found[step][0] for step in steps])
-        ends = np.abs(np.asarray([found[step][1:] for step in steps]).T - middle)
-        ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, **style)
-        paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], **style)
-    for axes, head in ((ours, title), (paper, "the paper: CUB-200-2011")):
-        axes.axhline(0, color=GREY, linewidth=0.8)
-        axes.set_xlabel("glimpses")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_title(head, fontsize=10, loc="left", parse_math=False)
-        plots.tidy(axes)
-    ours.set_ylabel("accuracy above one view (points)")
-    paper.legend(fontsize=8.5, frameon=False)
-    plots.save(figure, target)
