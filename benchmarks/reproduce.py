@@ -98,7 +98,7 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
     for about, group in printing.grouped(table, kept).items():
         print("\n" + printing.printed(table, about, group))
         if points := comparing.points(table, group):
-            print("\n" + comparing.printed(table, points))
+            print("\n" + comparing.printed(points))
         if table.figure is not None:
             print(f"figure: {figure(options, table, about, group)}")
 

@@ -89,7 +89,7 @@ def same_seed(table: Table, group: Rows, seed: int) -> list[Mapping[str, Any]]:
     return [run for name in names for run in group[name] if run["seed"] == seed]
 
 
-def printed(table: Table, found: Sequence[Point]) -> str:
+def printed(found: Sequence[Point]) -> str:
     """Return the points as a table for the terminal."""
     width = max(len(point.row) for point in found)
     shown = [rival for rival in RIVALS if any(rival in point.ahead for point in found)]
