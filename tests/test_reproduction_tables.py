@@ -22,7 +22,8 @@ def settings(dataset: str, **more: object) -> Settings:
 def test_every_row_is_a_run_of_its_agent_and_every_name_is_a_row(name, tmp_path):
     table = TABLES[name]
     assert {*table.against, *table.pairs, *table.pairs.values()} <= set(table.rows)
-    assert not table.kept_with or set(table.rows.items()) <= set(TABLES[table.kept_with].rows.items()) or name.startswith("dtram-figure")
+    if table.kept_with:  # a figure of another table's rows
+        assert all(TABLES[table.kept_with].rows[row] == one for row, one in table.rows.items())
     for dataset in table.datasets:
         for row in table.rows.values():
             options = making.options_of(settings(dataset, out=tmp_path), row.run, 3)
@@ -97,7 +98,7 @@ def test_the_printed_table_by_hand():
     assert lines["RAM 1"].split()[2:9] == ["60", "at", "1", "75.00", "+-", "0.00", "+15.00"]
     # Errors 50 and 25 %: 37.5, 7.5 above the paper's; image 3 is lost (+25), image 4 is won in one of two seeds (-12.5).
     assert lines["DT"].split()[1:4] == ["30", "at", "1.5"]
-    assert "37.50 +- 158.87    +7.50      1.50     2" in lines["DT"]
+    assert "37.50 +- 158.88    +7.50      1.50     2" in lines["DT"]
     assert "+12.50 [" in lines["DT"]
     assert lines["DT"].endswith("to 'RAM 1'")
     assert "-37.50 [" in lines["DT"]
@@ -173,8 +174,8 @@ def test_figures_show_the_rows(tmp_path, drawn):
     rows.add(tmp_path / "dtram-2-cub.jsonl", [row | shared | {"row": names[row["row"]]} for row in some_rows()])
     figures.main(figures.Figures(("stopping", "histogram"), results=tmp_path))
     axes = drawn["stopping-CUB-50.png"].axes[0]
-    points = {bars.get_label(): bars.lines[0].get_xydata().tolist() for bars in axes.containers}
-    assert points["fixed number of glimpses, one network"] == pytest.approx([[1, 80], [2, 30]])
+    points = {bars.get_label(): bars.lines[0].get_xydata().round(6).tolist() for bars in axes.containers}
+    assert points["fixed number of glimpses, one network"] == [[1, 80], [2, 30]]
     assert points["RAM trained with a fixed number"] == [[1, 75], [2, 25]]
     assert points["stop above a confidence"] == [[1.2, 60]]
     assert points["DT-RAM, several discounts"] == [[1.5, 37.5]]
