@@ -112,6 +112,8 @@ def figure(options: Reproduce, table: Table, about: printing.About, group: print
         return target
     first = next(iter(group.values()))[0]
     source = options.out / first["run"] / "checkpoint.pt"
+    if not source.is_file():
+        raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in --out {options.out}: give its folder")
     end = results.suffix(checkpoint.load(source), measured)
     checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
     return target

@@ -148,6 +148,8 @@ def test_a_run_waits_for_what_it_starts_from_in_other_hands(tmp_path):
 def asked(halves, tmp_path, monkeypatch):
     """Options of a tiny table on pictures, and what was trained, as (agent, whether it went on)."""
     monkeypatch.setitem(reproduce.TABLES, "tiny", TABLE)
+    paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, kept_with="tiny", figure="paths")
+    monkeypatch.setitem(reproduce.TABLES, "tiny-paths", paths)
     trained, execute = [], run.execute
 
     def watched(agent, options, plan, **more):
@@ -184,6 +186,12 @@ def test_a_table_is_made_once_and_found_again(asked, capsys):
     capsys.readouterr()
     reproduce.main(replace(options, only_print=True, out=options.out / "nowhere"))
     assert "RAM 2" in capsys.readouterr().out
+    pictures = replace(options, table="tiny-paths", only_print=True)
+    reproduce.main(pictures)
+    drawn = options.results / f"tiny-paths-{kept['DT']['part']}.png"
+    assert drawn.read_bytes() == (options.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
+    with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):
+        reproduce.main(replace(pictures, out=options.out / "nowhere"))
 
 
 def test_an_interrupted_table_goes_on_where_it_stopped(asked, monkeypatch):
