@@ -52,7 +52,7 @@ def test_two_processes_lose_no_row_and_count_none_twice(tmp_path):
         assert child.stdin is not None
         child.stdin.write("".join(json.dumps(line) + "\n" for line in lines))
         child.stdin.close()
-    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    assert [child.wait(timeout=300) for child in children] == [0, 0]
     assert sorted(row["seed"] for row in rows.read(file)) == list(range(20))
 
 

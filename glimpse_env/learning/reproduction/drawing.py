@@ -48,16 +48,21 @@ def stopping(table: Table, group: Rows, title: str, target: Path) -> None:
     blind = [(glimpses(runs), [shown(table, run["random_stop_accuracy"]) for run in runs]) for runs in ordered]
     draw(axes, ("random stop, as many as DT-RAM", "x", "--", PURPLE, blind))
     draw(axes, ("DT-RAM, several discounts", "*", "-", RED, [point(table, runs) for runs in ordered]))
-    for position, runs in enumerate(ordered):
-        said = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
-        aside = (5, 9) if position % 2 else (-8, -15)
-        axes.annotate(said, point_of(table, runs), aside, textcoords="offset points", fontsize=8.5, color=RED, bbox=plots.LABEL, zorder=4)
+    name_discounts(axes, table, ordered)
     for agent, marker in (("ram", "D"), ("dtram", "o")):
         rows = [row for name, row in table.rows.items() if name in group and row.run.agent == agent]
         quoted = [(row.paper_glimpses, [row.paper]) for row in rows if row.paper and row.paper_glimpses]
         draw(axes, (f"the paper's {'RAM' if agent == 'ram' else 'DT-RAM'}", marker, "", LIGHT, quoted))
     finish(axes, table, "mean glimpses per image", title)
     plots.save(figure, target)
+
+
+def name_discounts(axes: Axes, table: Table, ordered: Sequence[Runs]) -> None:
+    """Write each point's discount beside it, on alternating sides."""
+    for position, runs in enumerate(ordered):
+        said = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
+        aside = (5, 9) if position % 2 else (-8, -15)
+        axes.annotate(said, point_of(table, runs), aside, textcoords="offset points", fontsize=8.5, color=RED, bbox=plots.LABEL, zorder=4)
 
 
 def draw(axes: Axes, series: Series) -> None:
