@@ -55,6 +55,13 @@ def test_one_weights_option_serves_several_networks():
     assert making.options_of(settings("cub"), TABLES["fcan-6"].rows["whole image"].run, 0).weights is None
 
 
+def test_settings_count_after_the_recipe_and_before_the_row():
+    run = TABLES["sermanet-1"].rows["high, 2"].run
+    assert making.options_of(settings("cub"), run, 0).augment
+    assert not making.options_of(settings("cub", augment=False), run, 0).augment
+    assert making.options_of(settings("cub", image_size=300), TABLES["dtram-5"].rows["RAM-50, 224"].run, 0).image_size == 256
+
+
 TABLE = Table(
     "By hand",
     ("mnist",),
