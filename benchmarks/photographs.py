@@ -26,12 +26,12 @@ import tyro
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, terminal
+from glimpse_env.learning import checkpoint, evaluation, found, intervals, registry, results, terminal
 from glimpse_env.learning.agent import Agent, Memory
 from glimpse_env.learning.options import Options, Several
 from glimpse_env.learning.recipes import DATASETS
 from glimpse_env.learning.rollout import Guide
-from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
+from glimpse_env.learning.stages import StopOptions
 from glimpse_env.sensors import lattice
 
 AGAINST = ("one view", "centre, 3", "centre, 6", "random, 3", "RAM, 3")  # rows that the others are compared with
@@ -82,17 +82,11 @@ def folder(options: Photographs, row: str, seed: int) -> Path:
 
 def made(options: Photographs, row: str, seed: int) -> Path:
     """Return the folder of a finished run, training it if it is not there."""
-    out = folder(options, row, seed)
-    chosen, finished = run.again(options_of(options, row, seed), out)
-    if finished:
-        return out
+    chosen, out = options_of(options, row, seed), folder(options, row, seed)
     if not isinstance(chosen, StopOptions):
-        run.execute("ram_reinforce", chosen, lambda network, horizon: [lambda: look_stage(chosen, network, horizon)])
-    else:
-        made(options, f"RAM, {chosen.glimpses}", seed)
-        plan: run.Plan = lambda network, horizon: [lambda: stop_stage(chosen, network, horizon)]  # noqa: E731
-        run.execute("dtram_reinforce", chosen, plan, stop_input=chosen.stop_input, start=chosen.ram)
-    return out
+        return found.ram(chosen, out)
+    made(options, f"RAM, {chosen.glimpses}", seed)
+    return found.dtram(chosen, out)
 
 
 def answered(out: Path, measure: str | None) -> tuple[Tensor, float]:

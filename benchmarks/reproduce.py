@@ -20,10 +20,11 @@ from typing import Annotated
 import torch
 import tyro
 
-from glimpse_env.learning import terminal
-from glimpse_env.learning.reproduction import making, measuring, printing, rows
+from glimpse_env.learning import checkpoint, results, terminal
+from glimpse_env.learning.reproduction import comparing, making, measuring, printing, rows, steps
 from glimpse_env.learning.reproduction.making import Settings, Work
-from glimpse_env.learning.reproduction.table import Row, Table
+from glimpse_env.learning.reproduction.measuring import Job
+from glimpse_env.learning.reproduction.table import Table
 from glimpse_env.learning.reproduction.tables import TABLES
 
 
@@ -66,36 +67,56 @@ def chosen(options: Reproduce) -> tuple[Reproduce, Table]:
     return replace(options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")), table
 
 
-def works(options: Reproduce, table: Table, file: Path) -> list[Work]:
+def works(options: Reproduce, job: Job, file: Path) -> list[Work]:
     """Return what is to be done: every run whose rows are not all there, after the RAM that it starts from."""
-    part, known = measuring.part_of(options), rows.read(file)
-    runs: dict[Path, dict[str, Row]] = {}
+    known, runs = rows.read(file), dict[Path, list[str]]()
     found: dict[Path, Work] = {}
 
     def record(out: Path, seed: int) -> Callable[[], None]:
-        return lambda: rows.add(file, measuring.rows_of(options, part, runs[out], seed, out))
+        return lambda: rows.add(file, measuring.rows_of(job, runs[out], seed, out))
 
     for seed in range(options.seed, options.seed + options.seeds):
-        for name in options.rows or table.rows:
-            run = table.rows[name].run
-            if rows.there(file, known, measuring.wanted(options, part, name, run, seed)):
+        for name in options.rows or job.table.rows:
+            if rows.there(file, known, measuring.wanted(job, name, seed)):
                 continue
+            run = job.table.rows[name].run
             out = making.folder(options, run, seed)
             if run.start is not None:
                 start = making.work(options, run.start, seed)
                 found.setdefault(start.out, start)
-            runs.setdefault(out, {})[name] = table.rows[name]
+            runs.setdefault(out, []).append(name)
             found[out] = making.work(options, run, seed, record(out, seed))
     return list(found.values())
 
 
 def show(options: Reproduce, table: Table, file: Path) -> None:
     """Print the table of every part of the data set and every split that there are rows of."""
-    kept = [row for row in rows.read(file) if not options.rows or row["row"] in options.rows]
+    wanted = options.rows or table.rows
+    kept = [row for row in rows.read(file) if row["row"] in wanted]
     if not kept:
         raise ValueError(f"{file} has no rows of {options.table}: leave --only-print out to make them")
     for about, group in printing.grouped(table, kept).items():
         print("\n" + printing.printed(table, about, group))
+        if points := comparing.points(table, group):
+            print("\n" + comparing.printed(points))
+        if table.figure is not None:
+            print(f"figure: {figure(options, table, about, group)}")
+
+
+def figure(options: Reproduce, table: Table, about: printing.About, group: printing.Rows) -> Path:
+    """Write the figure that a table stands for, and return its file."""
+    part, _, measured = about
+    target = options.results / f"{options.table}-{part}.png"
+    if table.figure == "histogram":
+        steps.histogram(group, f"{part}, {measured}", target)
+        return target
+    first = next(iter(group.values()))[0]
+    source = options.out / first["run"] / "checkpoint.pt"
+    if not source.is_file():
+        raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in --out {options.out}: give its folder")
+    end = results.suffix(checkpoint.load(source), measured)
+    checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
+    return target
 
 
 def listed(tables: Mapping[str, Table]) -> str:
@@ -109,11 +130,11 @@ def main(options: Reproduce) -> None:
         print(listed(TABLES))
         return
     options, table = chosen(options)
-    file = rows.path_of(options.results, options.table, options.dataset)
+    file = rows.path_of(options.results, table.kept_with or options.table, options.dataset)
     if not options.only_print:
         torch.set_num_threads(options.threads)
         terminal.show_log()
-        making.share(works(options, table, file))
+        making.share(works(options, Job(options.table, table, options, measuring.part_of(options)), file))
     show(options, table, file)
 
 

@@ -14,7 +14,7 @@ The sets share the tables of each resolution, so that a bank is computed three t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,14 @@ from gymnasium import spaces
 from torch import Tensor
 
 from glimpse_env import Contextual, Sensor
-from glimpse_env.learning import checkpoint, evaluation, intervals, registry, results, run, sermanet, terminal
+from glimpse_env.learning import checkpoint, evaluation, found, intervals, registry, results, terminal
 from glimpse_env.learning.options import Several
 from glimpse_env.learning.recipes import SERMANET
+from glimpse_env.learning.reproduction.sermanet_tables import PAPER, SETS
 from glimpse_env.learning.rollout import Guide, Policy
-from glimpse_env.learning.sermanet import Resolution, SermanetOptions
+from glimpse_env.learning.sermanet import SermanetOptions
 
-SETS: dict[str, tuple[Resolution, ...]] = {
-    "high": ("high",),
-    "medium": ("medium",),
-    "low": ("low",),
-    "high+medium": ("high", "medium"),
-    "all": ("high", "medium", "low"),
-}
 PHOTOGRAPHS = ("cub", "cars", "dogs")  # beside which the paper's figures are printed
-PAPER = {  # by glimpses, 1 to 3
-    "high": (43.5, 48.3, 49.6),
-    "medium": (70.1, 72.3, 72.8),
-    "low": (70.3, 70.1, 70.7),
-    "high+medium": (70.7, 72.6, 72.7),
-    "all": (76.3, 76.5, 76.8),
-}
 
 
 @dataclass(frozen=True)
@@ -80,11 +67,7 @@ def options_of(options: Grid, name: str, glimpses: int, seed: int) -> SermanetOp
 
 def made(options: SermanetOptions) -> Path:
     """Return the folder of a finished run, training it if it is not there."""
-    out = options.out or Path()
-    chosen, finished = run.again(sermanet.seen(options), out)
-    if not finished:
-        sermanet.train(replace(options, resume=chosen.resume))
-    return out
+    return found.sermanet_rnn(options, options.out or Path())
 
 
 class Elsewhere:

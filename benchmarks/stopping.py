@@ -3,8 +3,8 @@
     python benchmarks/stopping.py runs/ram_reinforce-mnist-0/checkpoint.pt
 
 For every gamma, trains a stop head for the given RAM (a minute each; finished ones are found again), evaluates every test image
-once, and compares with the rule "stop when max softmax > threshold", linear between the thresholds. Differences are paired over
-images; the interval is a bootstrap.
+once, and compares with the rule "stop when max softmax > threshold" at the threshold that spends as many glimpses. Differences are paired
+over images; the interval is a bootstrap. Over several seeds: benchmarks/reproduce.py dtram-2.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from torch import Tensor
 
-from glimpse_env.learning import checkpoint, evaluation, intervals, results, run
+from glimpse_env.learning import checkpoint, evaluation, found, intervals, results, rivals
 from glimpse_env.learning.options import View
-from glimpse_env.learning.stages import StopOptions, stop_stage
+from glimpse_env.learning.stages import StopOptions
 
 RESAMPLES = 2000
 
@@ -44,31 +43,13 @@ class Stopping:
     """Also write the comparison here."""
 
 
-def trained(options: Stopping, gamma: float) -> Path:
+def taught(options: Stopping, gamma: float) -> Path:
     """Return the checkpoint of the stop head for one gamma, training it if it is not there."""
     out = options.out / f"{options.ram.parent.name}-{gamma}"
-    if not (out / "result.json").is_file():
-        earlier = checkpoint.load(options.ram)["options"]
-        same = {name: earlier[name] for name in (*View.__dataclass_fields__, "policy", "augment", "seed") if name in earlier}
-        chosen = StopOptions(**same, gamma=gamma, ram=options.ram, out=out, device=options.device, threads=options.threads)
-        plan: run.Plan = lambda network, horizon: [lambda: stop_stage(chosen, network, horizon)]  # noqa: E731
-        run.execute("dtram_reinforce", chosen, plan, stop_input=chosen.stop_input, start=options.ram)
-    return out / "checkpoint.pt"
-
-
-def rule_at(looks: evaluation.Looks, glimpses: float) -> Tensor:
-    """Return per image how right the threshold rule is at `glimpses` mean glimpses: two thresholds' answers, mixed linearly."""
-    stops = [evaluation.threshold_stops(looks, threshold) for threshold in evaluation.THRESHOLDS]
-    means = [(when + 1).float().mean().item() for when in stops]
-    right = [looks.correct.gather(0, when[None])[0].float() for when in stops]
-    if not means[0] <= glimpses <= means[-1]:
-        raise SystemExit(
-            f"{glimpses:.2f} mean glimpses lie outside the rule's curve ({means[0]:.2f} to {means[-1]:.2f}): no equal point to compare"
-        )
-    above = next(i for i, mean in enumerate(means) if mean >= glimpses)
-    below = max(0, above - 1)
-    share = (glimpses - means[below]) / (means[above] - means[below]) if means[above] > means[below] else 1.0
-    return (1 - share) * right[below] + share * right[above]
+    earlier = checkpoint.load(options.ram)["options"]
+    same = {name: earlier[name] for name in (*View.__dataclass_fields__, "policy", "augment", "seed") if name in earlier}
+    chosen = StopOptions(**same, gamma=gamma, ram=options.ram, out=out, device=options.device, threads=options.threads)
+    return found.dtram(chosen, out) / "checkpoint.pt"
 
 
 def compare(path: Path, split: str) -> dict[str, Any]:
@@ -77,7 +58,7 @@ def compare(path: Path, split: str) -> dict[str, Any]:
     when = evaluation.learned_stops(looks)
     learned = looks.correct.gather(0, when[None])[0].float()
     glimpses = (when + 1).float().mean().item()
-    worse = 100 * (rule_at(looks, glimpses) - learned)  # > 0: the rule is right more often
+    worse = 100 * (rivals.right(looks, rivals.rule_at(looks, glimpses)) - learned)  # > 0: the rule is right more often
     mean, low, high = intervals.over_images(worse, RESAMPLES)
     return {
         "gamma": saved["options"]["gamma"],
@@ -93,7 +74,7 @@ def compare(path: Path, split: str) -> dict[str, Any]:
 def main(options: Stopping) -> None:
     """Train what is missing, compare, print the table."""
     torch.set_num_threads(options.threads)
-    rows = [compare(trained(options, gamma), options.split) for gamma in options.gammas]
+    rows = [compare(taught(options, gamma), options.split) for gamma in options.gammas]
     print(f"{'gamma':>6} {'glimpses':>9} {'learned %':>10} {'rule %':>8} {'difference':>11}   95 % interval")
     for row in rows:
         low, high = row["interval"]

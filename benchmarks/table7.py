@@ -18,11 +18,10 @@ import tyro
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from glimpse_env.learning import checkpoint, evaluation, intervals, results, terminal
+from glimpse_env.learning import checkpoint, evaluation, intervals, results, rivals, terminal
+from glimpse_env.learning.reproduction.dtram_tables import THRESHOLDS
 
-# Threshold -> (mean glimpses, accuracy in %) of the paper: CUB-200-2011, ResNet-34, 256 x 256 images, at most 6 glimpses.
-PAPER = {0.0: (1.0, 79.9), 0.4: (1.4, 80.7), 0.5: (1.6, 81.0), 0.6: (1.9, 81.2), 0.9: (3.6, 81.3), 1.0: (6.0, 81.8)}
-PAPER_LEARNED = (3.6, 81.8)
+PAPER_LEARNED = (81.8, 3.6)  # accuracy in %, mean glimpses
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Table7:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """checkpoint.pt of an agent."""
-    thresholds: tuple[float, ...] = tuple(PAPER)
+    thresholds: tuple[float, ...] = tuple(THRESHOLDS)
     """Confidences above which to stop; the paper's numbers stand beside its own ones."""
     split: str | None = None
     """Split to evaluate on; default: the one that the run answers for. An evaluation that lies beside the checkpoint is read."""
@@ -55,7 +54,7 @@ def compared(looks: evaluation.Looks, when: Int64[Tensor, " image"]) -> dict[str
         "mean_glimpses": glimpses,
         "accuracy": 100 * accuracy,
         "random_stop": rival(right, evaluation.random_stop(looks, when)),
-        "fixed_number": rival(right, evaluation.fixed_number(looks, glimpses)),
+        "fixed_number": rival(right, rivals.right(looks, rivals.number_at(looks, glimpses))),
     }
 
 
@@ -68,7 +67,7 @@ def rival(right: Float[Tensor, " image"], other: Float[Tensor, " image"]) -> dic
 def rows_of(looks: evaluation.Looks, dynamic: bool, thresholds: tuple[float, ...]) -> list[dict[str, Any]]:
     """Return the table: a row for each threshold, then that of the learned stop."""
     rows = [
-        {"stop": f"> {threshold:g}", "paper": PAPER.get(threshold)} | compared(looks, evaluation.threshold_stops(looks, threshold))
+        {"stop": f"> {threshold:g}", "paper": THRESHOLDS.get(threshold)} | compared(looks, evaluation.threshold_stops(looks, threshold))
         for threshold in thresholds
     ]
     if dynamic:
@@ -78,7 +77,7 @@ def rows_of(looks: evaluation.Looks, dynamic: bool, thresholds: tuple[float, ...
 
 def line(row: dict[str, Any]) -> str:
     """Return a row as text."""
-    paper = "{1:.1f} at {0:.1f}".format(*row["paper"]) if row["paper"] else ""
+    paper = "{:.1f} at {:.1f}".format(*row["paper"]) if row["paper"] else ""
     cells = []
     for name in ("random_stop", "fixed_number"):
         low, high = row[name]["interval"]

@@ -30,6 +30,7 @@ import torch
 import tyro
 
 from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, datasets, retina
+from glimpse_env.learning.reproduction import origin
 
 Turn = tuple[Callable[[], object], int]  # a call, and the number of environment steps it does
 HOW_TO_INSTALL = "ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp"
@@ -182,13 +183,9 @@ def table(best: dict[int, dict[str, float]]) -> str:
 
 def machine() -> dict[str, Any]:
     """Describe hardware and versions, without names of hosts, users or folders."""
-    info = Path("/proc/cpuinfo")
-    models = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    )
     packages = ["torch", "numpy", "gymnasium", *(["ap-gym"] if find_spec("ap_gym") else [])]
     return {
-        "cpu": models[0] if models else platform.machine(),
+        "cpu": origin.cpu(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},

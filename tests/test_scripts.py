@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import stopping, summary, table7
-from glimpse_env.learning import evaluation, intervals
+from benchmarks import summary, table7
+from glimpse_env.learning import evaluation, intervals, rivals
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,19 +72,39 @@ def looks():
     )
 
 
-def test_rule_is_linear_between_thresholds():
+def test_the_rule_mixes_neighbouring_thresholds():
     found = looks()
-    assert stopping.rule_at(found, 1.5).tolist() == [1, 0, 1, 0]  # the two sure ones answer at once, one of them wrongly
-    assert stopping.rule_at(found, 2.0).tolist() == [1, 1, 1, 0]
-    assert stopping.rule_at(found, 1.75).tolist() == [1, 0.5, 1, 0]
-    with pytest.raises(SystemExit, match="outside the rule's curve"):
-        stopping.rule_at(found, 1.2)
+
+    def rule(glimpses: float) -> list[float]:
+        return rivals.right(found, rivals.rule_at(found, glimpses)).tolist()
+
+    assert rule(1.5) == [1, 0, 1, 0]  # the two sure ones answer at once, one of them wrongly
+    assert rule(2.0) == [1, 1, 1, 0]
+    assert rule(1.75) == [1, 0.5, 1, 0]
+    assert rule(1.25) == [1, 0, 0.5, 0]
+    assert rule(1.0) == [1, 0, 0, 0]
+
+
+def test_the_rule_spends_what_it_is_given_and_no_threshold_beats_it():
+    """On noise every confidence is another threshold; the rule's curve goes through all of their points."""
+    torch.manual_seed(0)
+    answers = torch.randint(0, 2, (5, 200))
+    noise = {"stop": torch.zeros(5, 200), "locations": torch.zeros(5, 200, 2)}
+    found = evaluation.Looks(torch.arange(200), torch.zeros(200, dtype=torch.int64), answers, torch.rand(5, 200), **noise)
+    for glimpses in (1.0, 1.37, 3.0, 4.999, 5.0):
+        mixture = rivals.rule_at(found, glimpses)
+        assert sum(share * rivals.mean(when) for share, when in mixture) == pytest.approx(glimpses)
+        assert rivals.mean(mixture[1][1]) - rivals.mean(mixture[0][1]) <= 4 / 200 + 1e-9  # one image answers later
+    for threshold in (0.2, 0.5, 0.9):
+        when = evaluation.threshold_stops(found, threshold)
+        at_once = rivals.right(found, rivals.rule_at(found, rivals.mean(when))).mean().item()
+        assert at_once == pytest.approx(found.at(when)[0], abs=1 / 200)
 
 
 def test_table7_compares_with_blind_rivals_at_equal_glimpses():
     found = looks()
     sure, last = table7.rows_of(found, False, (0.9, 1.0))
-    assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (3.6, 81.3))
+    assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (81.3, 3.6))
     # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.
     assert sure["random_stop"]["accuracy"] == sure["fixed_number"]["accuracy"] == 50
     assert last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
@@ -97,7 +117,11 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
     draws = [found.at(when[torch.randperm(4, generator=generator)])[0] for _ in range(2000)]
     assert evaluation.random_stop(found, when).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
     assert evaluation.summary(found, dynamic=False)["random_stop_accuracy"] == 0.75
-    assert [evaluation.fixed_number(found, glimpses).tolist() for glimpses in (1, 1.5, 2)] == [[1, 0, 0, 0], [1, 0.5, 0.5, 0], [1, 1, 1, 0]]
+    assert [rivals.right(found, rivals.number_at(found, glimpses)).tolist() for glimpses in (1, 1.5, 2)] == [
+        [1, 0, 0, 0],
+        [1, 0.5, 0.5, 0],
+        [1, 1, 1, 0],
+    ]
 
 
 def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):

@@ -121,13 +121,6 @@ def random_stop(looks: Looks, when: Int64[Tensor, " image"]) -> Float[Tensor, " 
     return (shares[:, None] * looks.correct).sum(0)
 
 
-def fixed_number(looks: Looks, glimpses: float) -> Float[Tensor, " image"]:
-    """Return how often each image's answer is right after a fixed number of glimpses; between two numbers, images mix them."""
-    low = min(max(math.floor(glimpses), 1), len(looks.answers))
-    high = min(low + 1, len(looks.answers))
-    return torch.lerp(looks.correct[low - 1].float(), looks.correct[high - 1].float(), glimpses - low if high > low else 0.0)
-
-
 def answered(looks: Looks, dynamic: bool) -> Int64[Tensor, " image"]:
     """Return the step (from 0) at which each image is answered: by the stop head (`dynamic`), or the last."""
     return learned_stops(looks) if dynamic else torch.full_like(looks.labels, len(looks.answers) - 1)

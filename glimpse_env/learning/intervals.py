@@ -19,7 +19,12 @@ def over_runs(values: Sequence[float]) -> str:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return f"{mean:.2f}"
-    return f"{mean:.2f} +- {STUDENT.get(len(values), 2.26) * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
+    return f"{mean:.2f} +- {half_width(values):.2f}"
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half the width of the mean's 95 % interval (Student's t) over at least two runs."""
+    return STUDENT.get(len(values), 2.26) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES) -> tuple[float, float, float]:
@@ -29,6 +34,8 @@ def over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES)
     return difference.mean().item(), means[int(0.025 * resamples)].item(), means[int(0.975 * resamples)].item()
 
 
-def paired(first: Float[Tensor, "seed image"], second: Float[Tensor, "seed image"]) -> tuple[float, float, float]:
+def paired(
+    first: Float[Tensor, "seed image"], second: Float[Tensor, "seed image"], resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
     """Return how many points more often `first` is right than `second` (1 = right), with its 95 % interval over images."""
-    return over_images(100 * (first.mean(0) - second.mean(0)))
+    return over_images(100 * (first.mean(0) - second.mean(0)), resamples)

@@ -41,6 +41,8 @@ class Settings(Common):
     """Pixels a side to which images are resized; default: the data set's preset."""
     sensor: SensorName | None = None
     """What a glimpse is: pixel, crop, map or bank; default: bank for photographs, else the data set's preset."""
+    augment: bool | None = None
+    """Change the training images at random; default: the recipe's (a bank of reversed images takes as long again to compute)."""
     measure: str | None = None
     """Images to measure on instead, such as test after training on fit:1/4."""
     stop_split: str | None = None
@@ -53,7 +55,7 @@ def recipe(settings: Settings, run: Run) -> dict[str, Any]:
     """Return the options of the data set's recipe, and what all runs share."""
     photographs = settings.dataset in PHOTOGRAPHS
     known = {"sermanet": SERMANET, "fcan": {}}.get(run.agent, DATASETS).get(settings.dataset, {})
-    names = ("dataset", "root", "backbone", "image_size", "sensor", "split", "device", "threads", "measure", "stop_split")
+    names = ("dataset", "root", "backbone", "image_size", "sensor", "split", "device", "threads", "augment", "measure", "stop_split")
     shared = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     sensor = {"sensor": "bank"} if photographs and settings.sensor is None else {}
     return {name: value for name, value in (known | sensor | shared).items() if hasattr(KINDS[run.agent], name)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,11 +13,11 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from glimpse_env import datasets
-from glimpse_env.learning import checkpoint, evaluation, results, setup
+from glimpse_env.learning import checkpoint, evaluation, results, rivals, setup
 from glimpse_env.learning.fcan import table as regions
 from glimpse_env.learning.reproduction import making, origin, rows
 from glimpse_env.learning.reproduction.making import Settings
-from glimpse_env.learning.reproduction.table import Row, Run
+from glimpse_env.learning.reproduction.table import AgentName, Table
 from glimpse_env.presets import resolve
 
 NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
@@ -41,20 +41,31 @@ def part_of(settings: Settings) -> Part:
     return Part(f"{name}-{classes}" if archive else name, classes, archive.classes if archive else None)
 
 
-def measured_on(settings: Settings) -> str:
-    """Return the split whose images the rows are about."""
-    return settings.measure or results.answers_for(settings.split)
+@dataclass(frozen=True)
+class Job:
+    """A table, and what its runs share."""
+
+    name: str
+    table: Table
+    settings: Settings
+    part: Part
+
+    @property
+    def measured(self) -> str:
+        """Return the split whose images the rows are about."""
+        return self.settings.measure or results.answers_for(self.settings.split)
 
 
-def wanted(settings: Settings, part: Part, name: str, run: Run, seed: int) -> dict[str, Any]:
+def wanted(job: Job, name: str, seed: int) -> dict[str, Any]:
     """Return what tells a row from others: what it is about, its options, and the hash of its weights."""
-    options = making.options_of(settings, run, seed)
+    settings = job.settings
+    options = making.options_of(settings, job.table.rows[name].run, seed)
     backbone = options.backbone or resolve(settings.dataset).backbone
     return {
         "row": name,
-        "part": part.name,
+        "part": job.part.name,
         "split": settings.split,
-        "measured": measured_on(settings),
+        "measured": job.measured,
         "seed": seed,
         "options": {name: value for name, value in checkpoint.plain(options).items() if name not in rows.MACHINE},
         "weights_sha256": weights_hash(backbone, options.weights, getattr(options, "sensor", None)),
@@ -67,35 +78,59 @@ def weights_hash(backbone: str | None, weights: str | None, sensor: str | None) 
     return setup.weights_hash({"backbone": backbone, "weights": weights, "sensor": sensor})
 
 
-def rows_of(settings: Settings, part: Part, chosen: Mapping[str, Row], seed: int, out: Path) -> list[dict[str, Any]]:
+def rows_of(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:
     """Return the rows that answer from one finished run, evaluating it if that is not done."""
-    run = next(iter(chosen.values())).run
-    source = out / "checkpoint.pt"
-    saved, split = checkpoint.load(source), measured_on(settings)
-    looks = results.trajectories(source, (split,), device=settings.device)
-    result = final(out) if run.agent == "fcan" else results.of(source, split)
-    shared = {name: result[name] for name in ("train_seconds", "device", "command", "versions")} | origin.read(out)
-    shared |= {"dataset": settings.dataset, "classes": part.classes, "of_classes": part.of, "images": len(looks.labels), "run": out.name}
-    shared |= {"agent": run.agent, "stop_split": settings.stop_split if run.agent == "dtram" else None, "in_box": result.get("in_box")}
-    shared |= {"pixels": result.get("pixels"), "flops": result.get("flops")}
-    shared |= {"per_step_accuracy": result["per_step_accuracy"], "threshold_curve": result["threshold_curve"]}
+    source, agent = out / "checkpoint.pt", job.table.rows[names[0]].run.agent
+    saved = checkpoint.load(source)
+    looks = results.trajectories(source, (job.measured,), device=job.settings.device)
+    shared = common(job, agent, out, saved) | {"images": len(looks.labels)}
     made = []
-    for name, row in chosen.items():
-        about = {"format": rows.FORMAT} | wanted(settings, part, name, run, seed)
+    for name in names:
+        row = job.table.rows[name]
+        about = {"format": rows.FORMAT, "table": job.table.kept_with or job.name} | wanted(job, name, seed)
         answers = of_regions(out, looks, row.regions) if row.regions else of_steps(looks, saved["dynamic"], row.threshold)
         made.append(about | answers | shared)
     return made
+
+
+def common(job: Job, agent: AgentName, out: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what all rows of a run share."""
+    result = final(out) if agent == "fcan" else results.of(out / "checkpoint.pt", job.measured)
+    found = {name: result[name] for name in ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")}
+    found |= {name: result[name] for name in ("in_box", "on_patch", "pixels", "flops") if name in result} | origin.read(out)
+    found |= {"agent": agent, "stop_split": job.settings.stop_split if agent == "dtram" else None, "run": out.name}
+    found |= {"dataset": job.settings.dataset, "classes": job.part.classes, "of_classes": job.part.of}
+    return found | ({"history": [learned(epoch) for epoch in saved["progress"]["history"]]} if job.table.history else {})
+
+
+def learned(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a learning curve shows of an epoch, in as many digits as can be seen."""
+    names = ("reward", "train_accuracy", "validation_accuracy", "loss")
+    return {"epoch": epoch["epoch"]} | {name: round(epoch[name], 5) for name in names if epoch.get(name) is not None}
 
 
 def of_steps(looks: evaluation.Looks, dynamic: bool, threshold: float | None) -> dict[str, Any]:
     """Return how an agent's answers fare: where a confidence exceeds the threshold, or (None) when the agent gives them."""
     when = evaluation.answered(looks, dynamic) if threshold is None else evaluation.threshold_stops(looks, threshold)
     right = looks.correct.gather(0, when[None])[0]
-    return fares(right, looks.labels) | {
-        "mean_glimpses": (when + 1).float().mean().item(),
-        "glimpse_histogram": torch.bincount(when, minlength=len(looks.answers)).tolist(),
-        "random_stop_accuracy": evaluation.random_stop(looks, when).mean().item(),
-        "learned_stop": dynamic and threshold is None,
+    return (
+        fares(right, looks.labels)
+        | {
+            "mean_glimpses": (when + 1).float().mean().item(),
+            "glimpse_histogram": torch.bincount(when, minlength=len(looks.answers)).tolist(),
+            "random_stop_accuracy": evaluation.random_stop(looks, when).mean().item(),
+        }
+        | ({"rivals": rivals_of(looks, when)} if dynamic and threshold is None else {})
+    )
+
+
+def rivals_of(looks: evaluation.Looks, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
+    """Return what stops otherwise on the same network with as many glimpses: shares of a mixture, and which images each part gets right."""
+    glimpses = rivals.mean(when)
+    mixtures = {"threshold": rivals.rule_at(looks, glimpses), "fixed": rivals.number_at(looks, glimpses)}
+    return {
+        name: [(share, rows.packed(looks.correct.gather(0, when[None])[0])) for share, when in mixture]
+        for name, mixture in mixtures.items()
     }
 
 
@@ -104,7 +139,17 @@ def of_regions(out: Path, looks: evaluation.Looks, name: str) -> dict[str, Any]:
     parts = final(out)["options"]["parts"]
     names = regions.combinations(parts)[name]
     found = {one: checkpoint.load(out / "classify" / f"{one}.pt", kind="region")["probabilities"] for one in names}
-    return fares(regions.mean(found, names).argmax(1) == looks.labels, looks.labels) | {"mean_glimpses": float(len(names))}
+    spent = {"mean_glimpses": float(len(names))} | cost_of(final(out), names)
+    return fares(regions.mean(found, names).argmax(1) == looks.labels, looks.labels) | spent
+
+
+def cost_of(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[int]]:
+    """Return what an image costs: a pass for every region, and one for the map if parts are looked for; nothing is added by a glimpse."""
+    options, stages = result["options"], result["cost"]["stages"]
+    looked = any(name.startswith("part") for name in names)
+    side = (options["view_size"] or options["image_size"]) if looked else 0
+    flops = stages["whole"]["flops"] * len(names) + (stages["find"]["flops"] if looked else 0)
+    return {"pixels": [options["crop_size"] ** 2 * len(names) + side**2, 0], "flops": [flops, 0]}
 
 
 def final(out: Path) -> dict[str, Any]:

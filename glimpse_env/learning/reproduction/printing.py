@@ -15,11 +15,13 @@ from glimpse_env.learning.reproduction import rows
 from glimpse_env.learning.reproduction.table import Table
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # by the row's name, one of each seed
+RESAMPLES = 2000  # of the bootstrap: a table has many intervals, and MNIST many images
+About = tuple[str, str, str]  # the part of the data set, the split that was trained on, the one that was measured
 
 
-def grouped(table: Table, found: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[str, list[Mapping[str, Any]]]]:
+def grouped(table: Table, found: Sequence[Mapping[str, Any]]) -> dict[About, dict[str, list[Mapping[str, Any]]]]:
     """Return rows by the part of the data set, what was trained on and what was measured; then by name, in the table's order."""
-    groups: dict[tuple[str, str, str], dict[str, list[Mapping[str, Any]]]] = {}
+    groups: dict[About, dict[str, list[Mapping[str, Any]]]] = {}
     for row in sorted(found, key=lambda row: row["seed"]):
         group = groups.setdefault((row["part"], row["split"], row["measured"]), {name: [] for name in table.rows})
         if row["row"] in group:
@@ -34,7 +36,7 @@ def value(table: Table, row: Mapping[str, Any]) -> float:
     return 100 * row[table.measure]
 
 
-def printed(table: Table, about: tuple[str, str, str], group: Rows) -> str:
+def printed(table: Table, about: About, group: Rows) -> str:
     """Return the table."""
     others = [name for name in table.against if name in group]
     width = max([len(name) for name in (*group, *table.quoted)], default=0)
@@ -56,7 +58,7 @@ def printed(table: Table, about: tuple[str, str, str], group: Rows) -> str:
     return "\n".join(lines)
 
 
-def heading(table: Table, about: tuple[str, str, str], group: Rows) -> list[str]:
+def heading(table: Table, about: About, group: Rows) -> list[str]:
     """Return what the table is about, and on what part of which data set."""
     part, split, measured = about
     first = next(iter(group.values()))[0]
@@ -70,14 +72,20 @@ def heading(table: Table, about: tuple[str, str, str], group: Rows) -> list[str]
 
 
 def difference(table: Table, first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> str:
-    """Return how much a row's measure is above another's in points, paired over images and averaged over the seeds that both have."""
-    seeds = sorted({run["seed"] for run in first} & {run["seed"] for run in second})
-    if not seeds:
+    """Return how much a row's measure is above another's in points, with its interval; nothing if they share no seed."""
+    found = paired(first, second)
+    if found is None:
         return ""
-    mean, low, high = intervals.paired(rights(first, seeds), rights(second, seeds))
+    mean, low, high = found
     if table.measure == "error":
-        mean, low, high = -mean, -high, -low
+        mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low  # no -0.00
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def paired(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> tuple[float, float, float] | None:
+    """Return how many points more often one row is right than another, paired over images, averaged over the seeds that both have."""
+    seeds = sorted({run["seed"] for run in first} & {run["seed"] for run in second})
+    return intervals.paired(rights(first, seeds), rights(second, seeds), RESAMPLES) if seeds else None
 
 
 def rights(runs: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> Float[Tensor, "seed image"]:

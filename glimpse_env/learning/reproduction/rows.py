@@ -54,7 +54,7 @@ def read(file: Path) -> list[dict[str, Any]]:
             raise ValueError(
                 f"{file}, line {number} has format {version}, this program reads {FORMAT}: give another --results, or move the file away"
             )
-        if lacking := [name for name in KEY if name not in row]:
+        if lacking := [name for name in ("table", *KEY) if name not in row]:
             raise ValueError(f"{file}, line {number} lacks {lacking[0]!r}: remove that line and make its run's row anew")
         if (earlier := seen.setdefault(key(row), number)) != number:
             raise ValueError(f"{file}, lines {earlier} and {number} are both {row['row']!r} of seed {row['seed']}: remove one of them")

@@ -33,7 +33,6 @@ class Row:
     paper_glimpses: float | None = None  # the paper's mean glimpses
     threshold: float | None = None  # answer where the confidence exceeds this, instead of when the agent does
     regions: str | None = None  # FCAN: which combination of regions answers
-    margin: str = ""  # the row's place in a wider table, such as Sermanet's
 
 
 @dataclass(frozen=True)
@@ -48,3 +47,6 @@ class Table:
     pairs: Mapping[str, str] = field(default_factory=dict)  # row -> the row that it alone is compared with
     quoted: Mapping[str, float] = field(default_factory=dict)  # rows of the paper that no run here stands for
     note: str = ""  # what differs from the paper
+    kept_with: str = ""  # the table whose file of rows has these too
+    figure: Literal["histogram", "paths"] | None = None  # what is drawn beside the rows
+    history: bool = False  # rows keep their run's learning curve

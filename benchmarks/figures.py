@@ -1,0 +1,180 @@
+"""The figures of the papers from the rows that benchmarks/reproduce.py wrote: no data, no training, no checkpoints.
+
+    python benchmarks/figures.py                       # every figure that there are rows for
+    python benchmarks/figures.py stopping ablations
+
+| figure | rows of | what it shows |
+|---|---|---|
+| stopping | dtram-2; dtram-6 with dtram-7 | error or accuracy against mean glimpses: DT-RAM, the threshold rule, fixed RAM, a random stop |
+| cost | dtram-6, dtram-7, sermanet-1, fcan-2, -4, -6 | accuracy against operations and pixels |
+| histogram | dtram-2, dtram-6 | stopping steps (DT-RAM, Figures 5 and 6) |
+| ablations | dtram-6, dtram-8, dtram-9 | curriculum and intermediate supervision, beside the paper's |
+| rewards | rewards | learning curves of RAM with different rewards |
+
+Every part of a data set, and every split, has a figure of its own: stopping-MNIST.png, stopping-CUB-50.png. Bars are 95 % intervals.
+Figures 7 and 8 show images: `reproduce.py dtram-figure-7`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from glimpse_env.learning import checkpoint, plots, terminal
+from glimpse_env.learning.reproduction import drawing, printing, rows, steps
+from glimpse_env.learning.reproduction.printing import About, Rows
+from glimpse_env.learning.reproduction.tables import TABLES
+
+Found = Mapping[str, Rows]  # by table, of one part of a data set and one split
+PANELS = {"validation_accuracy": "Held-out images classified rightly (%)", "train_accuracy": "Training images, sampled places (%)"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Options of `figures.py`."""
+
+    figures: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Which figures; default: all."""
+    results: Path = Path("benchmarks/results")
+    """Folder of the rows."""
+    out: Path | None = None
+    """Folder of the figures; default: that of the rows."""
+
+
+def everything(results: Path) -> dict[About, dict[str, Rows]]:
+    """Return all rows by the part of a data set and the splits, then by table, then by name."""
+    found: dict[About, dict[str, Rows]] = {}
+    for file in sorted(results.glob("*.jsonl")):
+        kept = rows.read(file)
+        name = kept[0]["table"] if kept else ""
+        if name in TABLES:
+            for about, group in printing.grouped(TABLES[name], kept).items():
+                found.setdefault(about, {})[name] = group
+    return found
+
+
+def titled(about: About, group: Rows) -> str:
+    """Return what a figure is about: the part of the data set, how many images, how many seeds."""
+    seeds = {len(runs) for runs in group.values()}
+    count = str(*seeds) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    first = next(iter(group.values()))[0]
+    return f"{about[0]}, {first['images']:,} images ({about[2]}), {count} seed{'s' * (count != '1')}"
+
+
+def stopping(about: About, found: Found, target: Path) -> bool:
+    """Draw who dominates whom."""
+    names = [name for name in ("dtram-2", "dtram-6", "dtram-7") if name in found]
+    group = {row: runs for name in names for row, runs in found[name].items() if TABLES[name].rows[row].threshold is None}
+    if not any("rivals" in run for runs in group.values() for run in runs):
+        return False
+    table = replace(TABLES[names[0]], rows={row: one for name in names for row, one in TABLES[name].rows.items()})
+    drawing.stopping(table, group, titled(about, group), target)
+    return True
+
+
+def cost(about: About, found: Found, target: Path) -> bool:
+    """Draw what accuracy costs."""
+    series = {}
+    if "dtram-6" in found:
+        group = found["dtram-6"]
+        series["RAM, 1 to 6 glimpses"] = [runs for name, runs in group.items() if name != "DT-RAM"]
+    if "dtram-7" in found:
+        group = found["dtram-7"]
+        series["RAM 6, stopped above a confidence"] = [runs for name, runs in group.items() if name.startswith(">")]
+        series["DT-RAM"] = [runs for name, runs in group.items() if name.startswith("DT-RAM")]
+    if "sermanet-1" in found:
+        for kind in ("high", "all"):
+            runs_of_kind = [runs for name, runs in found["sermanet-1"].items() if name.startswith(f"{kind},")]
+            series[f"Sermanet, {kind}, 1 to 3 glimpses"] = runs_of_kind
+    for name in ("fcan-2", "fcan-4", "fcan-6"):
+        if name in found:
+            series["FCAN, whole image and parts"] = [runs for row, runs in found[name].items() if row.startswith("whole")]
+    series = {name: points for name, points in series.items() if points}
+    if not series or not any(run["flops"][0] for points in series.values() for runs in points for run in runs):
+        return False
+    drawing.cost(series, titled(about, {name: points[0] for name, points in series.items()}), target)
+    return True
+
+
+def histogram(about: About, found: Found, target: Path) -> bool:
+    """Draw the stopping steps."""
+    chosen = {"dtram-2": [row for row in TABLES["dtram-figure-5"].rows], "dtram-6": ["DT-RAM"]}
+    group = {row: found[name][row] for name, names in chosen.items() for row in names if row in found.get(name, {})}
+    if not group:
+        return False
+    steps.histogram(group, titled(about, group), target)
+    return True
+
+
+def ablations(about: About, found: Found, target: Path) -> bool:
+    """Draw curriculum and supervision."""
+    curves = {}
+    for key, name, end in (
+        ("grown, supervised", "dtram-6", ""),
+        ("not grown", "dtram-8", "without"),
+        ("not supervised", "dtram-9", "without"),
+    ):
+        group = found.get(name, {})
+        lines = {
+            row: TABLES[name].rows[row] for row in TABLES[name].rows if row.startswith("1 ") or (row.endswith(end) and row != "DT-RAM")
+        }
+        quoted = [row.paper for row in lines.values()]
+        base = next((runs for row, runs in group.items() if row.startswith("1 ")), None)
+        if base is None or len(group) < 2:
+            continue
+        gains = {int(row.paper_glimpses or 0): printing.paired(group[name], base) for name, row in lines.items() if name in group}
+        curves[key] = ({number: gain for number, gain in gains.items() if gain is not None}, quoted)
+    if not curves:
+        return False
+    steps.ablations(curves, titled(about, next(found[name] for name in ("dtram-6", "dtram-8", "dtram-9") if name in found)), target)
+    return True
+
+
+def rewards(about: About, found: Found, target: Path) -> bool:
+    """Draw learning curves."""
+    group = found.get("rewards", {})
+    if not group:
+        return False
+    histories = {name: [run["history"] for run in runs] for name, runs in group.items()}
+    panels = {key: title for key, title in PANELS.items() if all(key in row for runs in histories.values() for run in runs for row in run)}
+    plots.compared_curves(histories, panels, target)
+    return True
+
+
+FIGURES: dict[str, Callable[[About, Found, Path], bool]] = {
+    "stopping": stopping,
+    "cost": cost,
+    "histogram": histogram,
+    "ablations": ablations,
+    "rewards": rewards,
+}
+
+
+def main(options: Figures) -> None:
+    """Draw what there are rows for, and say so."""
+    if unknown := [name for name in options.figures if name not in FIGURES]:
+        raise ValueError(f"{unknown[0]!r}: expected some of {', '.join(FIGURES)}")
+    found, out = everything(options.results), options.out or options.results
+    out.mkdir(parents=True, exist_ok=True)
+    parts = Counter(part for part, _, _ in found)
+    for name in options.figures or FIGURES:
+        drawn = 0
+        for about, tables in found.items():
+            part, split, measured = about
+            more = "" if parts[part] == 1 else f"-{checkpoint.file_name(split)}-{checkpoint.file_name(measured)}"
+            target = out / f"{name}-{part}{more}.png"
+            if FIGURES[name](about, tables, target):
+                print(f"{name}: {target}")
+                drawn += 1
+        if not drawn:
+            print(f"{name}: {options.results} has no rows for it")
+
+
+if __name__ == "__main__":
+    with terminal.foreseen("figures.py"):
+        main(tyro.cli(Figures, description=__doc__))
