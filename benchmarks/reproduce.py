@@ -21,7 +21,7 @@ import torch
 import tyro
 
 from glimpse_env.learning import checkpoint, results, terminal
-from glimpse_env.learning.reproduction import comparing, making, measuring, printing, rows, steps
+from glimpse_env.learning.reproduction import comparing, making, measuring, printing, reporting, rows, steps
 from glimpse_env.learning.reproduction.making import Settings, Work
 from glimpse_env.learning.reproduction.measuring import Job
 from glimpse_env.learning.reproduction.table import Table
@@ -99,8 +99,12 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
         print("\n" + printing.printed(table, about, group))
         if points := comparing.points(table, group):
             print("\n" + comparing.printed(points))
-        if table.figure is not None:
-            print(f"figure: {figure(options, table, about, group)}")
+        drawn = {} if table.figure is None else {table.title: figure(options, table, about, group)}
+        for path in drawn.values():
+            print(f"figure: {path}")
+        page = reporting.path_of(options.out, options.table, about)
+        reporting.write(page, table, about, group, drawn)
+        print(f"report, to open in a browser: {page}")
 
 
 def figure(options: Reproduce, table: Table, about: printing.About, group: printing.Rows) -> Path:

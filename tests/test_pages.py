@@ -17,6 +17,7 @@ def row(name, seed, right, glimpses, table="dtram-3"):
     correct = torch.arange(100) < right
     return {
         "format": rows.FORMAT,
+        "table": table,
         "row": name,
         "part": "CUB-50",
         "split": "fit:1/8",

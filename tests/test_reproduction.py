@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks import reproduce
 from glimpse_env.learning import checkpoint, run
-from glimpse_env.learning.reproduction import making, rows
+from glimpse_env.learning.reproduction import making, reporting, rows
 from glimpse_env.learning.reproduction.making import Work
 from glimpse_env.learning.reproduction.table import Row, Run, Table
 
@@ -188,6 +188,9 @@ def test_a_table_is_made_once_and_found_again(asked, capsys):
     assert "RAM 2" in capsys.readouterr().out
     pictures = replace(options, table="tiny-paths", only_print=True)
     reproduce.main(pictures)
+    page = reporting.path_of(options.out, "tiny", (kept["DT"]["part"], "train", "test")).read_text(encoding="utf-8")
+    assert "RAM 2" in page
+    assert f"{100 * (1 - kept['DT']['accuracy']):.2f}" in page
     drawn = options.results / f"tiny-paths-{kept['DT']['part']}.png"
     assert drawn.read_bytes() == (options.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
     with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):
