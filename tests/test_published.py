@@ -119,6 +119,18 @@ def test_fcan_sermanet_and_baselines_in_the_table_of_agents():
     assert_quoted(ours("baselines"), *found)
 
 
+def test_reinforce_beside_stable_baselines():
+    [reinforce, recurrent] = table("README.md", "Any other algorithm")
+    _, [error, half, glimpses, *_] = mnist()
+    assert_quoted(" ".join(reinforce[2:4]), error, half, glimpses)
+    runs = results("sb3_mnist.json")
+    errors, glimpses = [100 * (1 - run["accuracy"]) for run in runs], [run["mean_glimpses"] for run in runs]
+    assert_quoted(" ".join(recurrent[2:4]), *over(errors), statistics.fmean(glimpses))
+    page = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
+    told = re.search(r"test images (.*?) % at (.*?) of 7 glimpses, after (.*?) s on", page).groups()
+    assert_quoted(" ".join(told).replace(" and ", ", ").replace(", ", " "), *errors, *glimpses, *(run["train_seconds"] for run in runs))
+
+
 def test_learned_stops_against_the_threshold():
     for shown, row in zip(
         table("docs/agents/dtram.md", "Learned stop against a confidence threshold"), results("stopping.json")["rows"], strict=True
