@@ -1,6 +1,7 @@
 """The tables themselves: their entries, the printed comparison, the verdicts, and the figures."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from glimpse_env.learning.reproduction.comparing import Point
 from glimpse_env.learning.reproduction.making import Settings
 from glimpse_env.learning.reproduction.table import Row, Run, Table
 from glimpse_env.learning.reproduction.tables import TABLES
+
+OWN = Row(Run("dtram"))  # answers when the agent does
 
 
 def settings(dataset: str, **more: object) -> Settings:
@@ -43,8 +46,10 @@ def test_tables_share_runs_that_are_the_same_and_no_others():
     assert place("dtram-6", "6 glimpses") == place("dtram-7", "> 0.5") == place("dtram-9", "6 glimpses, with supervision")
     assert place("dtram-3", "RAM 3") == place("dtram-8", "3 glimpses, without") != place("dtram-6", "3 glimpses")
     assert place("dtram-3", "one view") == place("dtram-6", "1 glimpse")
+    assert place("dtram-2", "RAM 7") == place("dtram-2", "RAM 7, answering after 4")
     for table in ("dtram-2", "dtram-5", "dtram-6", "dtram-8", "dtram-9", "sermanet-1"):
-        assert len({place(table, row) for row in TABLES[table].rows}) == len(TABLES[table].rows)
+        own = [row for row, one in TABLES[table].rows.items() if one.by_itself]
+        assert len({place(table, row) for row in own}) == len(own)
 
 
 def test_one_weights_option_serves_several_networks():
@@ -153,12 +158,15 @@ def test_a_rows_rivals_are_those_of_its_trajectories():
         torch.rand(4, count),
         torch.zeros(4, count, 2),
     )
-    row = json.loads(json.dumps(measuring.of_steps(looks, True, None)))
+    row = json.loads(json.dumps(measuring.of_steps(looks, True, OWN)))
     when = evaluation.learned_stops(looks)
     assert row["glimpse_histogram"] == torch.bincount(when, minlength=4).tolist()
     for name, mixture in (("threshold", rivals.rule_at(looks, rivals.mean(when))), ("fixed", rivals.number_at(looks, rivals.mean(when)))):
         assert torch.allclose(comparing.mixed(row["rivals"][name], count), rivals.right(looks, mixture))
-    assert "rivals" not in measuring.of_steps(looks, True, 0.5)
+    assert "rivals" not in measuring.of_steps(looks, True, replace(OWN, threshold=0.5))
+    second = measuring.of_steps(looks, True, replace(OWN, after=2))
+    assert (second["accuracy"], second["mean_glimpses"]) == (pytest.approx(looks.correct[1].float().mean().item()), 2)
+    assert "rivals" not in second
 
 
 def test_mean_class_accuracy_weighs_classes_alike():

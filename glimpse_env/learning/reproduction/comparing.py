@@ -85,7 +85,7 @@ def of_rams(table: Table, group: Rows, runs: Sequence[Mapping[str, Any]]) -> Flo
 
 def same_seed(table: Table, group: Rows, seed: int) -> list[Mapping[str, Any]]:
     """Return the rows of a seed's RAMs, each answering after its own number of glimpses."""
-    names = [name for name in group if table.rows[name].run.agent == "ram" and table.rows[name].threshold is None]
+    names = [name for name in group if table.rows[name].run.agent == "ram" and table.rows[name].by_itself]
     return [run for name in names for run in group[name] if run["seed"] == seed]
 
 

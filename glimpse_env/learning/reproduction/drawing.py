@@ -36,7 +36,7 @@ def stopping(table: Table, group: Rows, title: str, target: Path) -> None:
         target: The PNG file.
     """
     learned = {name: runs for name, runs in group.items() if all("rivals" in run for run in runs)}
-    rams = {name: runs for name, runs in group.items() if table.rows[name].run.agent == "ram" and table.rows[name].threshold is None}
+    rams = {name: runs for name, runs in group.items() if table.rows[name].run.agent == "ram" and table.rows[name].by_itself}
     figure = plots.new_figure(7.6, 5.2)
     axes = figure.subplots()
     if rams:

@@ -17,7 +17,7 @@ from glimpse_env.learning import checkpoint, evaluation, results, rivals, setup
 from glimpse_env.learning.fcan import table as regions
 from glimpse_env.learning.reproduction import making, origin, rows
 from glimpse_env.learning.reproduction.making import Settings
-from glimpse_env.learning.reproduction.table import AgentName, Table
+from glimpse_env.learning.reproduction.table import AgentName, Row, Table
 from glimpse_env.presets import resolve
 
 NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
@@ -88,7 +88,7 @@ def rows_of(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[s
     for name in names:
         row = job.table.rows[name]
         about = {"format": rows.FORMAT, "table": job.table.kept_with or job.name} | wanted(job, name, seed)
-        answers = of_regions(out, looks, row.regions) if row.regions else of_steps(looks, saved["dynamic"], row.threshold)
+        answers = of_regions(out, looks, row.regions) if row.regions else of_steps(looks, saved["dynamic"], row)
         made.append(about | answers | shared)
     return made
 
@@ -109,9 +109,12 @@ def learned(epoch: Mapping[str, Any]) -> dict[str, Any]:
     return {"epoch": epoch["epoch"]} | {name: round(epoch[name], 5) for name in names if epoch.get(name) is not None}
 
 
-def of_steps(looks: evaluation.Looks, dynamic: bool, threshold: float | None) -> dict[str, Any]:
-    """Return how an agent's answers fare: where a confidence exceeds the threshold, or (None) when the agent gives them."""
-    when = evaluation.answered(looks, dynamic) if threshold is None else evaluation.threshold_stops(looks, threshold)
+def of_steps(looks: evaluation.Looks, dynamic: bool, row: Row) -> dict[str, Any]:
+    """Return how an agent's answers fare, given when the row says."""
+    if row.after is not None:
+        when = torch.full_like(looks.labels, row.after - 1)
+    else:
+        when = evaluation.answered(looks, dynamic) if row.threshold is None else evaluation.threshold_stops(looks, row.threshold)
     right = looks.correct.gather(0, when[None])[0]
     return (
         fares(right, looks.labels)
@@ -120,7 +123,7 @@ def of_steps(looks: evaluation.Looks, dynamic: bool, threshold: float | None) ->
             "glimpse_histogram": torch.bincount(when, minlength=len(looks.answers)).tolist(),
             "random_stop_accuracy": evaluation.random_stop(looks, when).mean().item(),
         }
-        | ({"rivals": rivals_of(looks, when)} if dynamic and threshold is None else {})
+        | ({"rivals": rivals_of(looks, when)} if dynamic and row.by_itself else {})
     )
 
 

@@ -32,7 +32,13 @@ class Row:
     paper: float | None = None  # error or accuracy in %, as the table measures
     paper_glimpses: float | None = None  # the paper's mean glimpses
     threshold: float | None = None  # answer where the confidence exceeds this, instead of when the agent does
+    after: int | None = None  # answer after this many glimpses, instead of when the agent does
     regions: str | None = None  # FCAN: which combination of regions answers
+
+    @property
+    def by_itself(self) -> bool:
+        """Tell whether the agent answers when it does so by itself."""
+        return self.threshold is None and self.after is None
 
 
 @dataclass(frozen=True)
