@@ -61,8 +61,9 @@ def name_discounts(axes: Axes, table: Table, ordered: Sequence[Runs]) -> None:
     """Write each point's discount beside it, on alternating sides."""
     for position, runs in enumerate(ordered):
         said = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
-        aside = (5, 9) if position % 2 else (-8, -15)
-        axes.annotate(said, point_of(table, runs), aside, textcoords="offset points", fontsize=8.5, color=RED, bbox=plots.LABEL, zorder=4)
+        aside, side = ((6, 9), "left") if position % 2 else ((-7, -13), "right")
+        own = {"ha": side, "fontsize": 8.5, "color": RED, "bbox": plots.LABEL, "zorder": 4}
+        axes.annotate(said, point_of(table, runs), aside, textcoords="offset points", **own)
 
 
 def draw(axes: Axes, series: Series) -> None:
@@ -86,7 +87,7 @@ def draw(axes: Axes, series: Series) -> None:
         linewidth=1.4,
         elinewidth=0.9,
         capsize=2,
-        zorder=3 if marker == "*" else 2,
+        zorder=5 if marker == "*" else 2,
     )
 
 
