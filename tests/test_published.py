@@ -120,15 +120,27 @@ def test_fcan_sermanet_and_baselines_in_the_table_of_agents():
 
 
 def test_reinforce_beside_stable_baselines():
-    [reinforce, recurrent] = table("README.md", "Any other algorithm")
+    [reinforce, recurrent, single] = table("README.md", "Any other algorithm")
     _, [error, half, glimpses, *_] = mnist()
     assert_quoted(" ".join(reinforce[2:4]), error, half, glimpses)
     runs = results("sb3_mnist.json")
     errors, glimpses = [100 * (1 - run["accuracy"]) for run in runs], [run["mean_glimpses"] for run in runs]
     assert_quoted(" ".join(recurrent[2:4]), *over(errors), statistics.fmean(glimpses))
+    run = results("cleanrl_mnist.json")
+    assert_quoted(" ".join(single[2:4]), 100 * (1 - run["accuracy"]), run["mean_glimpses"])
     page = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
     told = re.search(r"test images (.*?) % at (.*?) of 7 glimpses, after (.*?) s on", page).groups()
     assert_quoted(" ".join(told).replace(" and ", ", ").replace(", ", " "), *errors, *glimpses, *(run["train_seconds"] for run in runs))
+
+
+def test_speed_of_several_processes_and_of_stable_baselines():
+    page = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    seconds = [run["train_seconds"] for run in results("processes.json")]
+    told = re.search(r"thread each: (\S+) times as fast with .*?, (\S+) times with", page).groups()
+    assert_quoted(" ".join(told), seconds[2] / seconds[3], seconds[0] / seconds[1])
+    ratios = [[row[name]["ratio"] for row in results("sb3_collect.json")["rows"]] for name in ("step", "collect_rollouts")]
+    told = re.search(r"collects (\S+ to \S+) times as many .*? policy (\S+ to \S+) times", page).groups()
+    assert_quoted(" ".join(told), *(end for kind in ratios for end in (min(kind), max(kind))))
 
 
 def test_learned_stops_against_the_threshold():
