@@ -14,7 +14,7 @@ The sets share the tables of each resolution, so that a bank is computed three t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Grid(Several):
     """Passes over the training images; default: the recipe's."""
     policy: Policy = "learned"
     """learned; or, to compare with, random or center."""
+    against: Policy | None = None
+    """Also train every cell at places of this policy, such as random, and print the difference."""
     out: Path = Path("runs/sermanet_grid")
     """Folder of the runs."""
 
@@ -114,7 +116,17 @@ def cell(options: Grid, name: str, glimpses: int) -> dict[str, Any]:
     accuracies = [100 * checkpoint.read_json(out / "result.json")["accuracy"] for out in folders]
     paper = PAPER[name][glimpses - 1] if glimpses <= len(PAPER[name]) and options.dataset in PHOTOGRAPHS else None
     alone = [100 * places_alone(out) for out in folders]
-    return {"set": name, "glimpses": glimpses, "accuracy": accuracies, "places_alone": alone, "paper": paper}
+    row = {"set": name, "glimpses": glimpses, "accuracy": accuracies, "places_alone": alone, "paper": paper}
+    return row if options.against is None else row | {"difference": difference(options, name, glimpses, folders)}
+
+
+def difference(options: Grid, name: str, glimpses: int, folders: list[Path]) -> tuple[float, float, float]:
+    """Return how many points a cell is above the same one at places of another policy, with its interval, paired over images."""
+    assert options.against is not None
+    other = replace(options, policy=options.against)
+    others = [made(options_of(other, name, glimpses, seed)) for seed in range(options.seeds)]
+    ours, theirs = (torch.stack([evaluation.saved(out / "looks.npz").correct[-1].float() for out in outs]) for outs in (folders, others))
+    return intervals.paired(ours, theirs)
 
 
 def table(options: Grid, found: Mapping[tuple[str, int], dict[str, Any]]) -> None:
@@ -129,6 +141,10 @@ def table(options: Grid, found: Mapping[tuple[str, int], dict[str, Any]]) -> Non
             ours = intervals.over_runs(row["accuracy"])
             cells.append(f"{f'{ours} [{alone:.1f}], {paper}':>36}")
         print(f"{name:<12}" + "  ".join(cells))
+    for (name, glimpses), row in found.items():
+        if "difference" in row:
+            what = f"{name}, {glimpses} glimpses, {options.policy} - {options.against}"
+            print(what + ": {:+.1f} [{:+.1f}, {:+.1f}] points, paired over images".format(*row["difference"]))
 
 
 def main(options: Grid) -> None:
