@@ -24,10 +24,8 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from jaxtyping import Float
-from torch import Tensor
 
-from glimpse_env import Delayed, PixelSensor, Reward, Transition, rewards
+from glimpse_env import Delayed, PixelSensor, Reward, rewards
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, processes, setup, terminal
 from glimpse_env.learning.augment import Mirrors
@@ -83,22 +81,10 @@ class Sb3Options(Lasting, View):
     """Steering: the classifier."""
 
 
-@dataclass(frozen=True)
-class Priced:
-    """Another reward, less a price at every step that is not the last."""
-
-    earned: Reward
-    price: float
-
-    def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
-        """Return the reward of each row."""
-        return self.earned(transition) - self.price * ~transition.stop
-
-
 def chosen_reward(options: Sb3Options) -> Reward:
     """Return the reward that the options describe."""
     earned = Delayed(options.discount) if options.reward == "delayed" else rewards.make(options.reward)
-    return Priced(earned, options.price) if options.price else earned
+    return rewards.Priced(earned, options.price) if options.price else earned
 
 
 def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the library is optional, and so are its own types

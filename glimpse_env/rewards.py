@@ -80,6 +80,18 @@ class Confidence:
         return (-transition.loss).exp()
 
 
+@dataclass(frozen=True)
+class Priced:
+    """Another reward, less a price for every further glimpse: at every step but the one that ends the episode."""
+
+    earned: Reward
+    price: float
+
+    def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
+        """Return the reward of each row."""
+        return self.earned(transition) - self.price * ~transition.stop
+
+
 NAMED: dict[str, Callable[[], Reward]] = {
     "delayed": Delayed,
     "greedy": Greedy,

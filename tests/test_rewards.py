@@ -39,6 +39,7 @@ FOUR = transition([1, 3, 2, 2], [0, 1, 1, 0], [1, 1, 0, 1], [0.5, 0.1, 2.0, 0.7]
             ConfidenceGain(),
             [math.exp(-0.5) - 0.2, math.exp(-0.1) - math.exp(-0.4), math.exp(-2) - math.exp(-1), math.exp(-0.7) - math.exp(-0.3)],
         ),
+        (rewards.Priced(Delayed(discount=0.9), 0.1), [-0.1, 0.729, 0, -0.1]),
         (Confidence(), [math.exp(-0.5), math.exp(-0.1), math.exp(-2), math.exp(-0.7)]),
     ],
 )
