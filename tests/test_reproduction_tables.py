@@ -47,7 +47,7 @@ def test_tables_share_runs_that_are_the_same_and_no_others():
     assert place("dtram-3", "RAM 3") == place("dtram-8", "3 glimpses, without") != place("dtram-6", "3 glimpses")
     assert place("dtram-3", "one view") == place("dtram-6", "1 glimpse")
     assert place("dtram-2", "RAM 7") == place("dtram-2", "RAM 7, answering after 4")
-    for table in ("dtram-2", "dtram-5", "dtram-6", "dtram-8", "dtram-9", "sermanet-1"):
+    for table in ("dtram-2", "dtram-5", "dtram-6", "dtram-8", "dtram-9", "dtram-9-state", "sermanet-1"):
         own = [row for row, one in TABLES[table].rows.items() if one.by_itself]
         assert len({place(table, row) for row in own}) == len(own)
 
