@@ -3,7 +3,7 @@
     python agents/baselines.py --dataset cub --sensor bank --weights runs/finetune_backbone-cub-0/weights.pth --rows one-view random centre
     python agents/baselines.py --dataset cub --sensor map --glimpse-size 128 --seeds 5        # every row of the table
 
-| row | views (FCAN, Table 2, has the first and the last two) |
+| row | views (FCAN, Tables 2, 4 and 6, have the first and the last two) |
 |---|---|
 | one-view | the first view alone |
 | random, centre | it, and glimpses at random places, or always at the centre |
@@ -31,7 +31,7 @@ from glimpse_env.learning import checkpoint, intervals, results, run, terminal, 
 from glimpse_env.learning.options import Options, View
 from glimpse_env.presets import resolve
 
-PARTS: dict[str, Any] = {"first_view": "image"}  # rows of FCAN's Table 2: the whole image, then one crop of each size
+PARTS: dict[str, Any] = {"first_view": "image"}  # rows of FCAN's tables: the whole image, then one crop of each size
 ROWS: dict[str, dict[str, Any]] = {
     "one-view": {"glimpses": 1, "policy": "center"},
     "random": {"policy": "random"},

@@ -30,7 +30,16 @@ SMALL = {
     "precision": "float32",
 }
 NOTES = ("tune.json", "localise.json", "classify.json")
-FILES = ("checkpoint.pt", "result.json", "looks.npz", "score_maps.png", "learning_curves.png", "classify/result.json", "tune/weights.pth")
+FILES = (
+    "checkpoint.pt",
+    "result.json",
+    "looks.npz",
+    "score_maps.png",
+    "learning_curves.png",
+    "classify/result.json",
+    "classify/report.html",
+    "tune/weights.pth",
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +118,7 @@ def test_one_stage_is_made_anew_and_later_ones_are_not_reused(done, tmp_path):
     before = times(other.out)
     stages.execute(replace(other, stage="classify", final_penalty=0.1))
     after = times(other.out)
-    assert {name for name in after if after[name] != before[name]} == {"classify/result.json", "classify.json"}
+    assert {name for name in after if after[name] != before[name]} == {"classify/result.json", "classify/report.html", "classify.json"}
     stages.execute(replace(other, stage="localise", epochs=1))
     assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
     with pytest.raises(SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"):

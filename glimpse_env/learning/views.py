@@ -1,4 +1,4 @@
-"""Separate views, averaged: a linear classifier for every kind of view, no memory but the mean of their scores (FCAN, Table 2).
+"""Separate views, averaged: a linear classifier for every kind of view, no memory but the mean of their scores (FCAN, Tables 2, 4, 6).
 
 What FCAN calls multi-view (the whole image and random crops) and rigid combination (the whole image and centre crops) are its policies
 "random" and "center". The places are never learned.

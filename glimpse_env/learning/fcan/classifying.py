@@ -1,9 +1,10 @@
-"""The stage classify with its files: one classifier for every region at full resolution, FCAN's Table 2, and what an image costs."""
+"""The stage classify: one classifier for every region at full resolution, FCAN's Tables 2, 4 and 6, and what an image costs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from glimpse_env import Backbone, GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, fixations, results
+from glimpse_env.learning import checkpoint, evaluation, fixations, report, results
 from glimpse_env.learning.fcan import cache, cost, places, regions, table
 from glimpse_env.learning.fcan.localise import AGENT, places_of
 from glimpse_env.learning.fcan.options import FcanOptions
@@ -47,11 +48,12 @@ def classify(plan: Plan, weights: str) -> None:
     }
     checkpoint.write_json(plan.out / "classify" / "result.json", row)
     evaluation.save(looks, plan.out / "classify" / "looks.npz")
+    told(plan.out / "classify" / "report.html", row)
     print(results.line(row))
 
 
 def wanted(crops: Crops, options: FcanOptions, learn: Int64[Tensor, "image part"], measure: Int64[Tensor, "image part"]) -> list[Region]:
-    """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Table 2)."""
+    """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Tables 2, 4, 6)."""
     generator = torch.Generator().manual_seed(options.seed)
     images = (len(learn), len(measure))
     found = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
@@ -101,8 +103,22 @@ def as_looks(
     )
 
 
+def told(target: Path, row: dict[str, Any]) -> None:
+    """Write the final stage's table as a report; what the localisers saw of single images is in the run's own report."""
+    runs = [{"row": one["row"], "seed": row["seed"], "mean_glimpses": len(one["regions"]), "paper": None} | one for one in row["rows"]]
+    dataset = Path(row["dataset"]).name
+    note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged; {costs(row)}"
+    report.write_table(target, f"FCAN on {dataset}: the whole image and its parts", runs, note=note)
+    print(f"report: {target}")
+
+
 def described(row: dict[str, Any]) -> str:
     """Return the final stage's table and costs for the terminal."""
+    return f"{table.printed(row['rows'])}\n{costs(row)}"
+
+
+def costs(row: dict[str, Any]) -> str:
+    """Return what an image costs, in words."""
     spent = row["cost"]
     parts = ", ".join(f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP" for name, one in spent["stages"].items())
-    return f"{table.printed(row['rows'])}\ntest cost per image ({spent['device']}, batches of {spent['images']}): {parts}"
+    return f"test cost per image ({spent['device']}, batches of {spent['images']}): {parts}"

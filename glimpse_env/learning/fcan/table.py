@@ -1,4 +1,4 @@
-"""FCAN's Table 2 from the probabilities of every region: single regions, and the mean of several."""
+"""FCAN's Tables 2, 4 and 6 from the probabilities of every region: single regions, and the mean of several."""
 
 from __future__ import annotations
 
