@@ -184,8 +184,6 @@ def main(options: Ppo) -> dict[str, Any]:
         architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
         network = RecurrentAttention(architecture).to(env.device)
         identity = run.describe(AGENT, options, env, network, stop_input="confidence")
-        if saved is not None:
-            setup.check_weights(saved, identity["environment"], target)
     identity |= {"precision": str(named(options.precision, env.device))}
     optimizer, steps = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5), options.envs * options.steps
     total = max(1, options.total_steps // steps)

@@ -84,9 +84,9 @@ def cost(about: About, found: Found, target: Path) -> bool:
         group = found["dtram-6"]
         series["RAM, 1 to 6 glimpses"] = [runs for name, runs in group.items() if name != "DT-RAM"]
     if "dtram-7" in found:
-        group = found["dtram-7"]
-        series["RAM 6, stopped above a confidence"] = [runs for name, runs in group.items() if name.startswith(">")]
-        series["DT-RAM"] = [runs for name, runs in group.items() if name.startswith("DT-RAM")]
+        series["RAM 6, stopped above a confidence"] = [runs for name, runs in found["dtram-7"].items() if name.startswith(">")]
+    learned = {name: runs for table in ("dtram-6", "dtram-7") for name, runs in found.get(table, {}).items() if name.startswith("DT-RAM")}
+    series["DT-RAM"] = list(learned.values())
     if "sermanet-1" in found:
         for kind in ("high", "all"):
             runs_of_kind = [runs for name, runs in found["sermanet-1"].items() if name.startswith(f"{kind},")]

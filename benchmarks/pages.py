@@ -100,7 +100,8 @@ def wanted(page: Path, words: str) -> Wanted:
 
 def filled(block: Wanted, results: Path, place: Path) -> str:
     """Return what stands in a block, on a page that lies in `place`."""
-    table, file = TABLES[block.table], rows.path_of(results, block.table, block.dataset)
+    table = TABLES[block.table]
+    file = rows.path_of(results, table.kept_with or block.table, block.dataset)
     groups = printing.grouped(table, rows.read(file))
     texts = [group(block, about, found, os.path.relpath(file, place)) for about, found in groups.items() if found]
     return "\n\n".join(texts) or f"**{table.title}**: no rows yet; `{block.command}` makes them."

@@ -6,8 +6,8 @@
 
 A table is a list of runs (glimpse_env/learning/reproduction/tables.py). Every run has a folder named by what it is, so tables share runs;
 finished runs are found and not repeated, an interrupted one goes on from its checkpoint. The same command, started twice, shares the work.
-Every run leaves one line of JSON in --results. Our numbers are means over seeds with the 95 % interval of that mean (Student's t);
-differences between our rows are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
+Every row of every seed is one line of JSON in --results. Our numbers are means over seeds with the 95 % interval of that mean (Student's
+t); differences between our rows are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def chosen(options: Reproduce) -> tuple[Reproduce, Table]:
     """Return the options with the table's data set filled in, and the table.
 
     Raises:
-        ValueError: An unknown table, data set or row; the message names what there is.
+        ValueError: An unknown table or row, or no seed; the message names what there is.
     """
     if options.table not in TABLES:
         raise ValueError(f"TABLE {options.table or '(none)'}: expected one of {', '.join(TABLES)}")
@@ -109,8 +109,8 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
 
 def figure(options: Reproduce, table: Table, about: printing.About, group: printing.Rows) -> Path:
     """Write the figure that a table stands for, and return its file."""
-    part, _, measured = about
-    target = options.results / f"{options.table}-{part}.png"
+    part, split, measured = about
+    target = options.results / f"{'-'.join((options.table, part, checkpoint.file_name(split), checkpoint.file_name(measured)))}.png"
     if table.figure == "histogram":
         steps.histogram(group, f"{part}, {measured}", target)
         return target

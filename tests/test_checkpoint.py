@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from glimpse_env.learning import checkpoint
+from glimpse_env.learning import checkpoint, setup
 
 
 def test_round_trip(tmp_path):
@@ -46,3 +46,17 @@ def test_foreign_and_outdated_checkpoints(tmp_path):
         checkpoint.load(tmp_path / "new.pt")
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         checkpoint.load(tmp_path / "none.pt")
+
+
+def test_weights_are_told_by_their_file_and_else_by_their_name(tmp_path):
+    here, there = tmp_path / "here.pth", tmp_path / "there.pth"
+    for file in (here, there):
+        file.write_bytes(b"weights")
+    look = {"backbone": "resnet18", "sensor": "crop", "weights": str(here)}
+    saved = {"environment": look, "weights_sha256": setup.weights_hash(look)}
+    assert not setup.other_weights(saved, str(there))
+    there.write_bytes(b"others")
+    assert setup.other_weights(saved, str(there))
+    named = {"environment": look | {"weights": "DEFAULT"}, "weights_sha256": None}
+    assert [setup.other_weights(named, weights) for weights in ("DEFAULT", None)] == [False, True]
+    assert not setup.other_weights({"environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None)  # they are not used

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import reproduce
-from glimpse_env.learning import checkpoint, run
+from glimpse_env.learning import checkpoint, results, run
 from glimpse_env.learning.reproduction import making, reporting, rows
 from glimpse_env.learning.reproduction.making import Work
 from glimpse_env.learning.reproduction.table import Row, Run, Table
@@ -191,7 +191,7 @@ def test_a_table_is_made_once_and_found_again(asked, capsys):
     page = reporting.path_of(options.out, "tiny", (kept["DT"]["part"], "train", "test")).read_text(encoding="utf-8")
     assert "RAM 2" in page
     assert f"{100 * (1 - kept['DT']['accuracy']):.2f}" in page
-    drawn = options.results / f"tiny-paths-{kept['DT']['part']}.png"
+    drawn = options.results / f"tiny-paths-{kept['DT']['part']}-train-test.png"
     assert drawn.read_bytes() == (options.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
     with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):
         reproduce.main(replace(pictures, out=options.out / "nowhere"))
@@ -211,9 +211,29 @@ def test_an_interrupted_table_goes_on_where_it_stopped(asked, monkeypatch):
         reproduce.main(options)
     assert stopped.value.code == 130
     assert [row["row"] for row in rows.read(file)] == ["RAM 2"]
+    half = making.folder(reproduce.chosen(options)[0], RAM3, 0)
+    results.write(half / "checkpoint.pt")  # as it is, which is not what a row is about
+    assert not making.finished(RAM3, half)
     reproduce.main(options)
     assert trained == [("ram_reinforce", False), ("ram_reinforce", False), ("ram_reinforce", True), ("dtram_reinforce", False)]
     assert len(rows.read(file)) == 3
+
+
+def test_runs_that_were_moved_are_found_and_a_stop_taught_on_another_ram_is_refused(asked, tmp_path):
+    options, trained, file = asked
+    reproduce.main(options)
+    file.unlink()
+    moved = replace(options, out=options.out.rename(tmp_path / "elsewhere"))
+    reproduce.main(moved)
+    assert len(trained) == 3
+    assert len(rows.read(file)) == 3
+    file.unlink()
+    ram = making.folder(reproduce.chosen(moved)[0], RAM3, 0) / "checkpoint.pt"
+    other = checkpoint.load(ram)
+    next(iter(other["network"].values())).add_(1.0)
+    checkpoint.save(ram, other)
+    with pytest.raises(ValueError, match="holds a run with another --ram"):
+        reproduce.main(moved)
 
 
 def test_a_damaged_run_is_refused(asked):

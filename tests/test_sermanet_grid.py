@@ -28,7 +28,7 @@ def test_a_cell_is_the_recipe_with_its_own_resolutions_and_glimpses(tmp_path):
 def test_a_run_with_other_options_is_not_taken_for_this_one(tmp_path):
     chosen = sermanet_grid.options_of(Grid(dataset="mnist", out=tmp_path), "high", 1, 0)
     other = sermanet.seen(replace(chosen, epochs=3))
-    checkpoint.save(chosen.out / "checkpoint.pt", {"options": checkpoint.plain(other)})
+    checkpoint.save(chosen.out / "checkpoint.pt", {"options": checkpoint.plain(other), "environment": {}})
     with pytest.raises(ValueError, match="holds a run with another --epochs: give another --out, or remove it"):
         sermanet_grid.made(chosen)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import pickle
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +82,22 @@ def file_name(split: str) -> str:
 
 def command() -> str:
     """Return the command line of this process, without the machine's folders before the script's own."""
-    return " ".join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
+    return shlex.join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
 
 
-def different(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return the options that differ, but for where a run is written and where it runs."""
-    return [name for name, value in wanted.items() if saved.get(name) != value and name not in ("out", "threads", "device")]
+def different(saved: Mapping[str, Any], wanted: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
+    """Return the options that differ, but for where a run is written, where it runs, and those that the caller compares otherwise."""
+    ignored = {"out", "threads", "device", *but}
+    return [name for name, value in wanted.items() if saved.get(name) != value and name not in ignored]
+
+
+def digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of a network's state, wherever its file lies and whenever it was written."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def check_same(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -92,10 +92,16 @@ def record(
     return row
 
 
-def of(path: Path, split: str | None = None) -> dict[str, Any]:
-    """Return the row of a finished run on a split (None = the one that it answers for), evaluating its checkpoint if that is not done."""
-    file = path.parent / f"result{suffix(checkpoint.load(path), split)}.json"
-    return checkpoint.read_json(file) if file.is_file() else write(path, split)
+def of(path: Path, split: str | None = None, root: str | None = None, weights: str | None = None) -> dict[str, Any]:
+    """Return the row of a run on a split (None = the one that it answers for), evaluating it if that is not done (see `write`)."""
+    return kept(path, checkpoint.load(path), split) or write(path, split, root=root, weights=weights)
+
+
+def kept(path: Path, saved: Mapping[str, Any], split: str | None) -> dict[str, Any] | None:
+    """Return the row that an evaluation of this checkpoint left: one that was made after as many seconds of training; None without one."""
+    file = path.parent / f"result{suffix(saved, split)}.json"
+    row = checkpoint.read_json(file) if file.is_file() else None
+    return row if row is not None and row["train_seconds"] == round(saved["progress"]["seconds"], 1) else None
 
 
 def suffix(saved: Mapping[str, Any], split: str | None, dataset: str | None = None) -> str:
@@ -140,13 +146,12 @@ def trajectories(
 ) -> evaluation.Looks:
     """Return every image's trajectory on one of these splits: as an earlier evaluation of this checkpoint left it, else on the last one.
 
-    An evaluation is this checkpoint's if it was made after as many seconds of training; another one is made anew, and kept beside it.
+    An evaluation of another moment of its training is made anew (see `kept`); what is made is kept beside the checkpoint.
     """
     saved = checkpoint.load(path)
     for split in splits:
-        end = suffix(saved, split)
-        row, looks = path.parent / f"result{end}.json", path.parent / f"looks{end}.npz"
-        if row.is_file() and looks.is_file() and checkpoint.read_json(row)["train_seconds"] == round(saved["progress"]["seconds"], 1):
+        looks = path.parent / f"looks{suffix(saved, split)}.npz"
+        if looks.is_file() and kept(path, saved, split) is not None:
             return evaluation.saved(looks)
     write(path, splits[-1], root=root, device=device, weights=weights)
     return evaluation.saved(path.parent / f"looks{suffix(saved, splits[-1])}.npz")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -86,8 +86,8 @@ def executed(
         made = build(env) if build else setup.build_network(env, cast(Options, options), stop_input, looked)
         network = made.to(env.device)
         identity = describe(agent, options, env, network, stop_input)
-        if saved is not None:
-            setup.check_weights(saved, identity["environment"], target)
+        if looked is not None:
+            identity["ram_sha256"] = checkpoint.digest(looked["network"])
         setting = make_setting(options, env, network, identity, target)
     progress = Progress(seconds=looked["progress"]["seconds"] if looked else 0.0)
     if saved is not None:
@@ -151,8 +151,28 @@ def resumable(path: Path, agent: str, options: View) -> dict[str, Any]:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     if "optimizer" not in saved:
         raise ValueError(f"--resume: {path} comes without the optimizer's state, so its run cannot go on; start another from it with --ram")
-    checkpoint.check_same(path, saved["options"], checkpoint.plain(options))
+    if names := other_options(saved, options):
+        described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)
+        raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
     return saved
+
+
+def other_options(saved: Mapping[str, Any], options: View) -> list[str]:
+    """Return the options that differ from a checkpoint's; files that a run reads are told by what is in them, not by their places."""
+    names = checkpoint.different(saved["options"], checkpoint.plain(options), ("root", "weights", "ram"))
+    if setup.other_weights(saved, options.weights):
+        names.append("weights")
+    if other_ram(saved, getattr(options, "ram", None)):
+        names.append("ram")
+    return names
+
+
+def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
+    """Tell whether a run started from another RAM: by its network, else (a checkpoint of an earlier version) by where it lay."""
+    before, known = saved["options"].get("ram"), saved.get("ram_sha256")
+    if ram is None or before is None or known is None:
+        return before != (None if ram is None else str(ram))
+    return known != checkpoint.digest(checkpoint.load(ram)["network"])
 
 
 def again(options: Chosen, out: Path) -> tuple[Chosen, bool]:
@@ -165,11 +185,18 @@ def again(options: Chosen, out: Path) -> tuple[Chosen, bool]:
     target = out / "checkpoint.pt"
     if not target.is_file():
         return options, False
-    saved = checkpoint.load(target)
-    if names := checkpoint.different(saved["options"], checkpoint.plain(options)):
+    if names := other_options(checkpoint.load(target), options):
         raise ValueError(f"{out} holds a run with another --{names[0].replace('_', '-')}: give another --out, or remove it")
-    setup.check_weights(saved, saved["environment"], out)
-    return replace(options, resume=True), (out / "result.json").is_file()
+    return replace(options, resume=True), finished(target)
+
+
+def finished(target: Path) -> bool:
+    """Tell whether a run of one stage has come to its end and was evaluated then; an interrupted one may have been evaluated as it was."""
+    if not target.is_file():
+        return False
+    saved = checkpoint.load(target)
+    epochs = saved["options"]["stop_epochs" if saved["dynamic"] else "epochs"]
+    return saved["progress"]["epoch"] >= epochs and results.kept(target, saved, None) is not None
 
 
 def validation(env: GlimpseVectorEnv, network: Agent, steps: int, precision: torch.dtype, policy: Policy) -> dict[str, float]:

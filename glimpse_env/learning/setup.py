@@ -129,13 +129,23 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
         raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
 
 
+def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
+    """Tell whether these weights of the backbone are not a checkpoint's: by the hash of their file, else by what was asked for."""
+    before = saved["environment"]
+    if before.get("backbone") is None or before.get("sensor") == "pixel":
+        return False
+    return (saved.get("weights_sha256") or before["weights"]) != (weights_hash(before | {"weights": weights}) or weights)
+
+
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
     """Refuse a RAM that was trained on other images than these options say, or looked at them otherwise."""
     found, wanted = start["environment"], env_options(env, options)
-    different = [name for name in wanted if name in found and name not in ("root", "max_glimpses") and found[name] != wanted[name]]
+    different = [
+        name for name in wanted if name in found and name not in ("root", "weights", "max_glimpses") and found[name] != wanted[name]
+    ]
     earlier = {"split": "fit", "policy": "learned"} | start["options"]
     different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
+    different += ["weights"] if other_weights(start, wanted.get("weights")) else []
     if different:
         described = ", ".join(f"--{name.replace('_', '-')} {found.get(name, earlier.get(name))}" for name in different)
         raise ValueError(f"--ram: it was trained with {described}; give the same options")
-    check_weights(start, wanted, "--ram")

@@ -139,7 +139,7 @@ function drawThumbs() {
   byId("viewer").hidden = !kept.length;
   if (kept.length) return;
   const reset = element("button", { type: "button", class: "wide" }, "Show all");
-  reset.addEventListener("click", () => { state.pace = "all"; filter("answer", "all"); });
+  reset.addEventListener("click", () => { state.pace = "all"; filter("answer", "all"); byId("viewer").focus(); });
   place.append(element("div", { class: "empty" }, `No image of the gallery is ${words.join(" and ")}.`, reset));
 }
 

@@ -16,6 +16,7 @@ from glimpse_env.learning import checkpoint
 ABSOLUTE = re.compile(
     r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])"
 )  # what stands before a path, its last part
+QUOTED = re.compile(r"'([^'\s]*=)?(?:[~/]|[A-Za-z]:\\)[^']*?([^/\\']*)'")  # one that may have spaces: an option before it, its last part
 
 
 def resource(name: str) -> str:
@@ -55,7 +56,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], name: str = "") -
     top = "".join(f'<th scope="col">{head}</th>' for head in heads)
     lines = ("".join((f'<th scope="row">{row[0]}</th>', *(f"<td>{cell}</td>" for cell in row[1:]))) for row in rows)
     inside = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table class="{name}"><thead><tr>{top}</tr></thead><tbody>{inside}</tbody></table></div>'
+    made = f'<table class="{name}"><thead><tr>{top}</tr></thead><tbody>{inside}</tbody></table>'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Table">{made}</div>'
 
 
 def signed(points: float) -> str:
@@ -72,4 +74,4 @@ def told(seconds: float) -> str:
 
 def portable(command: str) -> str:
     """Return a command line without the folders of the machine that ran it: of an absolute path its last part stays."""
-    return ABSOLUTE.sub(r"\1…/\2", command)
+    return ABSOLUTE.sub(r"\1…/\2", QUOTED.sub(r"'\1…/\2'", command))

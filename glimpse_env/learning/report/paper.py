@@ -44,6 +44,7 @@ SERMANET = {  # resolutions -> accuracy after 1, 2, 3 glimpses
     ("high", "medium", "low"): (76.3, 76.5, 76.8),
 }
 FCAN = {"dogs": 84.2, "cars": 89.1, "cub": 82.0}
+FCAN_TABLES = {"dogs": "FCAN, Table 2", "cars": "FCAN, Table 4", "cub": "FCAN, Table 6"}
 BASELINES = {
     "baseline-one-view": ("whole image", {"dogs": 76.7, "cars": 84.9, "cub": 77.6}),
     "baseline-multi-view": ("whole image and 2 random crops", {"dogs": 78.1, "cars": 85.9, "cub": 78.9}),
@@ -63,9 +64,9 @@ def figures(row: Mapping[str, Any]) -> list[Figure]:
         known = SERMANET.get(seen, ())[glimpses - 1 : glimpses]
         return [Figure(f"{' + '.join(seen)}, {glimpses} glimpses", value, glimpses, "Sermanet, Table 1") for value in known]
     if agent == "fcan_greedy" and data in FCAN:
-        return [Figure("FCAN's final classifiers on crops (here: those on the map)", FCAN[data], None, "FCAN, Table 2")]
+        return [Figure("FCAN's final classifiers on crops (here: those on the map)", FCAN[data], None, FCAN_TABLES[data])]
     what, known = BASELINES.get(agent, ("", {}))
-    return [Figure(what, known[data], None, "FCAN, Table 2")] if data in known else []
+    return [Figure(what, known[data], None, FCAN_TABLES[data])] if data in known else []
 
 
 def chosen(known: Mapping[Any, Figure], key: object) -> list[Figure]:

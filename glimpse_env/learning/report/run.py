@@ -35,7 +35,8 @@ def write_run(target: Path, result: Mapping[str, Any], saved: Mapping[str, Any],
         env: The environment of the evaluation.
         looks: Every image's trajectory, with the probabilities of the classes.
     """
-    row: dict[str, Any] = {**result, "dataset": Path(result["dataset"]).name}
+    folder = Path(result["dataset"])  # of images, whatever it is called, is no data set of a paper
+    row: dict[str, Any] = {**result, "dataset": folder.name if str(folder) == folder.name else f"the folder {folder.name}"}
     shown = gallery.content(env, looks, saved["dynamic"])
     name: str = paper.AGENTS.get(row["agent"], str(row["agent"]))
     title = f"{name} on {paper.dataset_name(row['dataset'], len(env.images.classes))}"

@@ -17,7 +17,12 @@ LINE, TOP = 30, 14  # pixels: height of a row of the dots, space above them
 
 
 def write_table(
-    target: Path, title: str, rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Path] | None = None, note: str = ""
+    target: Path,
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    figures: Mapping[str, Path] | None = None,
+    note: str = "",
+    measure: str = "error",
 ) -> None:
     """Write the report of a table of runs.
 
@@ -29,17 +34,19 @@ def write_table(
             first run.
         figures: PNG files that are put into the page, by what they show.
         note: A remark of the reader's concern, such as which part of a data set was there.
+        measure: What 1 - `accuracy` is called, such as "mean class error".
 
     Raises:
         ValueError: There is no run, or one lacks an entry.
     """
     lines = grouped(rows)
-    heads = ["", "runs", "error, %", "mean glimpses", "paper: error, %", "paper: glimpses", "difference"]
+    heads = ["", "runs", f"{text(measure)}, %", "mean glimpses", f"paper: {text(measure)}, %", "paper: glimpses", "difference"]
     body = f'<header><p class="kicker">Glimpse beside the paper</p><h1>{text(title)}</h1></header>'
     body += f'<p class="note">{text(note)}</p>' if note else ""
     explained = "Means over runs with the 95 % interval of the mean (Student's t) where there are several."
     body += f"<section><h2>Table</h2>{page.table(heads, [cells(*line) for line in lines.items()])}"
-    body += f'<p class="note">{text(explained)}</p></section><section><h2>Every run</h2><div class="charts">{dots(lines)}</div></section>'
+    body += f'<p class="note">{text(explained)}</p></section>'
+    body += f'<section><h2>Every run</h2><div class="charts">{dots(lines, measure)}</div></section>'
     if figures:
         drawn = "".join(embedded(name, path) for name, path in figures.items())
         body += f'<section><h2>Figures</h2><div class="charts">{drawn}</div></section>'
@@ -78,7 +85,7 @@ def cells(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def dots(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def dots(lines: Mapping[str, Sequence[Mapping[str, Any]]], measure: str) -> str:
     """Return the errors of all runs as dots, a line each, with a tick where the paper's lies."""
     published = {name: error(runs[0]["paper"]["accuracy"]) for name, runs in lines.items() if (runs[0]["paper"] or {}).get("accuracy")}
     values = [error(run["accuracy"]) for runs in lines.values() for run in runs] + list(published.values())
@@ -96,11 +103,13 @@ def dots(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             x = axis.place(published[name])
             parts.append(f'<line class="curve b" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6:.1f}" y2="{y + 6:.1f}"/>')
         for run in runs:
-            told = f"{text(name)}, seed {run['seed']}: {error(run['accuracy']):.2f} %"
+            told = text(f"{name}, seed {run['seed']}: {error(run['accuracy']):.2f} %")
             x = axis.place(error(run["accuracy"]))
             parts.append(f'<circle class="dot a" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{told}</title></circle>')
     keys = '<span><i class="a dots"></i>one run</span><span><i class="b"></i>the paper</span>'
-    return figure("Error, %", "".join(parts), keys, "The errors of the table above, run by run", bottom + 26, "chart mid")
+    each = (" ".join([name, *(f"{error(run['accuracy']):.2f}" for run in runs)]) for name, runs in lines.items())
+    title = f"{measure[:1].upper()}{measure[1:]}, %"
+    return figure(title, "".join(parts), keys, f"{title}, run by run: {'; '.join(each)}", bottom + 26, "chart mid")
 
 
 def embedded(name: str, path: Path) -> str:

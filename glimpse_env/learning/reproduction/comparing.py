@@ -71,9 +71,10 @@ def of_rams(table: Table, group: Rows, runs: Sequence[Mapping[str, Any]]) -> Flo
 
     Between two numbers of glimpses, images mix the two RAMs that were trained with them.
     """
-    found = []
+    seeds, found = {run["seed"] for run in runs}, []
+    whole = {name: rams for name, rams in group.items() if seeds <= {ram["seed"] for ram in rams}}  # mixed alike for every seed
     for run in runs:
-        rams = {other["mean_glimpses"]: other for other in same_seed(table, group, run["seed"])}
+        rams = {other["mean_glimpses"]: other for other in same_seed(table, whole, run["seed"])}
         fewer = max((number for number in rams if number <= run["mean_glimpses"]), default=None)
         more = min((number for number in rams if number >= run["mean_glimpses"]), default=None)
         if fewer is None or more is None:

@@ -22,6 +22,7 @@ from glimpse_env.learning.options import Common, Options
 from glimpse_env.learning.recipes import DATASETS, SERMANET
 from glimpse_env.learning.reproduction import origin
 from glimpse_env.learning.reproduction.table import Run
+from glimpse_env.learning.run import finished as finished_training
 from glimpse_env.learning.sermanet import SermanetOptions
 from glimpse_env.learning.stages import StopOptions
 from glimpse_env.presets import SensorName, resolve
@@ -101,7 +102,7 @@ def make(settings: Settings, run: Run, seed: int) -> Path:
 
 def finished(run: Run, out: Path) -> bool:
     """Tell whether a run has come to its result."""
-    return (out / ("classify/result.json" if run.agent == "fcan" else "result.json")).is_file()
+    return (out / "classify" / "result.json").is_file() if run.agent == "fcan" else finished_training(out / "checkpoint.pt")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from glimpse_env.learning import checkpoint, evaluation, results, rivals, setup
 from glimpse_env.learning.fcan import table as regions
 from glimpse_env.learning.reproduction import making, origin, rows
 from glimpse_env.learning.reproduction.making import Settings
-from glimpse_env.learning.reproduction.table import AgentName, Row, Table
+from glimpse_env.learning.reproduction.table import AgentName, Row, Run, Table
 from glimpse_env.presets import resolve
 
 NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
@@ -74,16 +74,17 @@ def wanted(job: Job, name: str, seed: int) -> dict[str, Any]:
 
 @cache
 def weights_hash(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
-    """Return the hash of a file of weights, which is read once: a table asks for every row."""
-    return setup.weights_hash({"backbone": backbone, "weights": weights, "sensor": sensor})
+    """Return what tells weights from others: the hash of their file, which is read once, else their name (None: random, or not used)."""
+    used = backbone is not None and sensor != "pixel"
+    return setup.weights_hash({"backbone": backbone, "weights": weights, "sensor": sensor}) or (weights if used else None)
 
 
 def rows_of(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:
     """Return the rows that answer from one finished run, evaluating it if that is not done."""
-    source, agent = out / "checkpoint.pt", job.table.rows[names[0]].run.agent
-    saved = checkpoint.load(source)
-    looks = results.trajectories(source, (job.measured,), device=job.settings.device)
-    shared = common(job, agent, out, saved) | {"images": len(looks.labels)}
+    source, run = out / "checkpoint.pt", job.table.rows[names[0]].run
+    saved, lie = checkpoint.load(source), places(job, run, seed)
+    looks = results.trajectories(source, (job.measured,), device=job.settings.device, **lie)
+    shared = common(job, run.agent, out, saved, lie) | {"images": len(looks.labels)}
     made = []
     for name in names:
         row = job.table.rows[name]
@@ -93,9 +94,15 @@ def rows_of(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[s
     return made
 
 
-def common(job: Job, agent: AgentName, out: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+def places(job: Job, run: Run, seed: int) -> dict[str, str | None]:
+    """Return where images and weights lie now, which may not be where they lay in training."""
+    root = job.settings.root
+    return {"root": None if root is None else str(root), "weights": making.options_of(job.settings, run, seed).weights}
+
+
+def common(job: Job, agent: AgentName, out: Path, saved: Mapping[str, Any], lie: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what all rows of a run share."""
-    result = final(out) if agent == "fcan" else results.of(out / "checkpoint.pt", job.measured)
+    result = final(out) if agent == "fcan" else results.of(out / "checkpoint.pt", job.measured, **lie)
     found = {name: result[name] for name in ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")}
     found |= {name: result[name] for name in ("in_box", "on_patch", "pixels", "flops") if name in result} | origin.read(out)
     found |= {"agent": agent, "stop_split": job.settings.stop_split if agent == "dtram" else None, "run": out.name}
