@@ -92,10 +92,7 @@ def made(options: Photographs, row: str, seed: int) -> Path:
 def answered(out: Path, measure: str | None) -> tuple[Tensor, float]:
     """Return which images a run got right, and its mean glimpses."""
     saved = checkpoint.load(out / "checkpoint.pt")
-    file = out / f"looks{results.suffix(saved, measure)}.npz"
-    if not file.is_file():
-        results.write(out / "checkpoint.pt", measure)
-    looks = evaluation.saved(file)
+    looks = results.trajectories(out / "checkpoint.pt", (measure or results.result_split(saved),))
     when = evaluation.answered(looks, saved["dynamic"])
     return looks.correct.gather(0, when[None])[0].float(), (when + 1).float().mean().item()
 

@@ -83,12 +83,14 @@ def test_a_file_that_is_not_these_rows_is_refused_and_left_alone(tmp_path, line,
 
 def test_a_row_made_otherwise_is_neither_replaced_nor_taken_for_this_one(tmp_path):
     file = tmp_path / "tiny-mnist.jsonl"
-    same = {"epochs": 2, "parts": (8, 4), "newer": True, "out": "elsewhere"}  # as far as the row can tell
+    same = {"epochs": 2, "parts": (8, 4), "newer": None, "out": "elsewhere"}
     rows.add(file, [made_up()])
     rows.add(file, [made_up(options=same)])
     assert len(rows.read(file)) == 1
     with pytest.raises(ValueError, match="'RAM 2' of seed 0 made with --epochs 2: give the same options, or another --results"):
         rows.add(file, [made_up(options={"epochs": 3})])
+    with pytest.raises(ValueError, match="made with --newer None"):
+        rows.add(file, [made_up(options=same | {"newer": True})])
     with pytest.raises(ValueError, match="other --weights"):
         rows.add(file, [made_up(weights_sha256="ab")])
     assert rows.read(file) == [made_up()]

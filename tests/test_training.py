@@ -119,6 +119,13 @@ def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, varia
     assert all(np.isfinite(row["loss"]) for row in history)
 
 
+@pytest.mark.parametrize(("finetune", "expected"), [("stop", 0.03), ("all", 0.001)])
+def test_the_stop_head_has_a_rate_of_its_own_while_the_rest_is_frozen(finetune, expected):
+    options = StopOptions(finetune=finetune, learning_rate=0.001, stop_rate=0.03, optimizer="adamw")
+    network = RecurrentAttention(Architecture(glimpse=4, classes=2, horizon=3, stop_input="confidence"))
+    assert {peak for peaks in stop_stage(options, network, 3).optimizer.peaks for peak in peaks} == {expected}
+
+
 @pytest.mark.parametrize(("policy", "expected"), [("learned", "random"), ("random", "random"), ("center", "center")])
 def test_exploring_first_changes_the_learned_policy_only(policy, expected):
     options = Options(explore=0.3, policy=policy)

@@ -71,6 +71,7 @@ PHOTOGRAPHS: dict[str, Any] = {
     "augment": False,
     "gamma": 0.98,
     "stop_epochs": 100,
+    "stop_rate": 0.03,  # a held-out fold has few images, so few updates
 }
 
 # Rare telling glimpses: classes are learned first from random places, by convolutions and past the core; then where to look, on the map of

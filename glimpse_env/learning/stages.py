@@ -32,6 +32,8 @@ class StopOptions(Options):
     """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
     stop_epochs: int = 6
     """Epochs of the second stage."""
+    stop_rate: float | None = None
+    """Learning rate of the stop head where the rest is frozen (--finetune stop); default: --learning-rate."""
     stop_split: str | None = None
     """Images on which stopping is learned, such as validation; default: those of --split. A network may be too sure of images that it was
     trained on: held-out ones show how often it is right."""
@@ -74,6 +76,8 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         parts = {} if exact and options.finetune == "stop" else look(rollout)
         return parts | (stop(rollout) if exact else {})
 
+    own = options.finetune == "stop" and options.stop_rate is not None
+    rate = options.stop_rate if own else options.learning_rate
     other = None if options.stop_split is None else training_environment(replace(options, split=options.stop_split), horizon)
     return Stage(
         name="stop",
@@ -81,7 +85,7 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         behaviour=lambda _: Behaviour(horizon, options.sigma_end, "never" if exact else "sample", options.policy),
         losses=losses,
         measures=objectives.expected(options.gamma) if exact else objectives.happened,
-        optimizer=make_optimizer(network, options),
+        optimizer=make_optimizer(network, replace(options, learning_rate=rate)),
         reward=rewards.make(options.reward) if exact else Delayed(options.gamma),
         frozen=options.finetune == "stop",
         env=other,

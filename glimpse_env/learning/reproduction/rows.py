@@ -90,7 +90,7 @@ def there(file: Path, rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> 
     for row in rows:
         if key(row) != key(wanted):
             continue
-        names = [f"--{name.replace('_', '-')} {row['options'][name]}" for name in other_options(row["options"], wanted["options"])]
+        names = [f"--{name.replace('_', '-')} {row['options'].get(name)}" for name in other_options(row["options"], wanted["options"])]
         names += ["other --weights"] if row["weights_sha256"] != wanted["weights_sha256"] else []
         if names:
             raise ValueError(
@@ -101,9 +101,9 @@ def there(file: Path, rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> 
 
 
 def other_options(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return the options that differ; one that there was not when the row was made had the effect of its default."""
+    """Return the options that differ; one that there was not when the row was made counts as None."""
     wanted = json.loads(json.dumps(wanted))  # tuples are lists in a file
-    return [name for name, value in wanted.items() if name in known and known[name] != value and name not in MACHINE]
+    return [name for name, value in wanted.items() if known.get(name) != value and name not in MACHINE]
 
 
 def packed(right: Bool[Tensor, " image"]) -> str:
