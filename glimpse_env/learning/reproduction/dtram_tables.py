@@ -61,7 +61,8 @@ DTRAM6 = Row(dtram(GROWN[6]), 81.8, 3.6)
 def views(one: float, three: float, learned: float) -> dict[str, Row]:
     """Return Table 3 or 4: one view, RAM and DT-RAM with at most three glimpses."""
     start = ram(3)
-    return {"one view": Row(ONE_VIEW, one, 1), "RAM 3": Row(start, three, 3), "DT-RAM": Row(dtram(start), learned, 1.9)}
+    found = {"one view": Row(ONE_VIEW, one, 1), "RAM 3": Row(start, three, 3), "DT-RAM": Row(dtram(start), learned, 1.9)}
+    return found | {f"DT-RAM (gamma {gamma:g})".replace("0.", "."): Row(dtram(start, gamma=gamma)) for gamma in (0.99, 0.995)}
 
 
 def networks() -> dict[str, Row]:
