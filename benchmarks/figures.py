@@ -69,7 +69,7 @@ def titled(about: About, group: Rows) -> str:
 def stopping(about: About, found: Found, target: Path) -> bool:
     """Draw who dominates whom."""
     names = [name for name in ("dtram-2", "dtram-6", "dtram-7") if name in found]
-    group = {row: runs for name in names for row, runs in found[name].items() if TABLES[name].rows[row].by_itself}
+    group = {row: runs for name in names for row, runs in found[name].items() if TABLES[name].rows[row].after is None}
     if not any("rivals" in run for runs in group.values() for run in runs):
         return False
     table = replace(TABLES[names[0]], rows={row: one for name in names for row, one in TABLES[name].rows.items()})

@@ -43,14 +43,15 @@ def stopping(table: Table, group: Rows, title: str, target: Path) -> None:
         longest = max(rams.values(), key=lambda runs: runs[0]["mean_glimpses"])
         draw(axes, ("fixed number of glimpses, one network", "s", ":", GREY, by_step(table, longest)))
         draw(axes, ("RAM trained with a fixed number", "D", "", ORANGE, [point(table, runs) for runs in rams.values()]))
-        draw(axes, ("stop above a confidence", ".", "-", BLUE, by_threshold(table, longest)))
+        quoted = [point(table, runs) for name, runs in group.items() if table.rows[name].threshold is not None]
+        draw(axes, ("stop above a confidence", ".", "-", BLUE, sorted(quoted + by_threshold(table, longest))))
     ordered = sorted(learned.values(), key=lambda runs: statistics.fmean(run["mean_glimpses"] for run in runs))
     blind = [(glimpses(runs), [shown(table, run["random_stop_accuracy"]) for run in runs]) for runs in ordered]
     draw(axes, ("random stop, as many as DT-RAM", "x", "--", PURPLE, blind))
     draw(axes, ("DT-RAM, several discounts", "*", "-", RED, [point(table, runs) for runs in ordered]))
     name_discounts(axes, table, ordered)
     for agent, marker in (("ram", "D"), ("dtram", "o")):
-        rows = [row for name, row in table.rows.items() if name in group and row.run.agent == agent]
+        rows = [row for name, row in table.rows.items() if name in group and row.run.agent == agent and row.by_itself]
         quoted = [(row.paper_glimpses, [row.paper]) for row in rows if row.paper and row.paper_glimpses]
         draw(axes, (f"the paper's {'RAM' if agent == 'ram' else 'DT-RAM'}", marker, "", LIGHT, quoted))
     finish(axes, table, "mean glimpses per image", title)
@@ -58,10 +59,11 @@ def stopping(table: Table, group: Rows, title: str, target: Path) -> None:
 
 
 def name_discounts(axes: Axes, table: Table, ordered: Sequence[Runs]) -> None:
-    """Write each point's discount beside it, on alternating sides."""
+    """Write each point's discount beside it, on alternating sides of the curve, which falls with the glimpses if it shows errors."""
+    falls = table.measure == "error"
     for position, runs in enumerate(ordered):
         said = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
-        aside, side = ((6, 9), "left") if position % 2 else ((-7, -13), "right")
+        aside, side = ((6, 9 if falls else -16), "left") if position % 2 else ((-7, -13 if falls else 9), "right")
         own = {"ha": side, "fontsize": 8.5, "color": RED, "bbox": plots.LABEL, "zorder": 4}
         axes.annotate(said, point_of(table, runs), aside, textcoords="offset points", **own)
 
