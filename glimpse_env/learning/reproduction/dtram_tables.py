@@ -196,7 +196,7 @@ TABLES: dict[str, Table] = {
     "rewards": Table(
         "What RAM is paid for: learning curves (no table of the paper; its own reward is the delayed one)",
         ("mnist", "clutter", *PHOTOGRAPHS),
-        {name.replace("_", " "): Row(ram(7, reward=name)) for name in ("delayed", "greedy", "information_gain")},
+        {name.replace("_", " "): Row(ram(7, reward=name)) for name in ("delayed", "greedy", "information_gain", "confidence")},
         measure="error",
         against=("delayed",),
         history=True,

@@ -74,9 +74,9 @@ def options_of(settings: Settings, run: Run, seed: int) -> Any:  # noqa: ANN401 
 
 
 def folder(settings: Settings, run: Run, seed: int) -> Path:
-    """Return where a run lies: its name says what it is, but for what is as in the recipe."""
-    usual = recipe(settings, run)
-    own = {name: value for name, value in run.options.items() if name not in usual or usual[name] != value}
+    """Return where a run lies: its name says what it is, but for what is as in the recipe or by default."""
+    usual = checkpoint.plain(KINDS[run.agent]()) | recipe(settings, run)
+    own = {name: value for name, value in run.options.items() if usual[name] != value}
     words = ["-".join((name, spoken(value))) for name, value in sorted(own.items())]
     return settings.out / "-".join([run.agent, Path(settings.dataset).name, checkpoint.file_name(settings.split), *words, str(seed)])
 
