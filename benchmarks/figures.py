@@ -31,7 +31,7 @@ from glimpse_env.learning.reproduction.printing import About, Rows
 from glimpse_env.learning.reproduction.tables import TABLES
 
 Found = Mapping[str, Rows]  # by table, of one part of a data set and one split
-PANELS = {"validation_accuracy": "Held-out images classified rightly (%)", "train_accuracy": "Training images, sampled places (%)"}
+PANELS = {"validation_accuracy": "Error on held-out images (%)", "train_accuracy": "Error on training images, sampled places (%)"}
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def rewards(about: About, found: Found, target: Path) -> bool:
         return False
     histories = {name: [run["history"] for run in runs] for name, runs in group.items()}
     panels = {key: title for key, title in PANELS.items() if all(key in row for runs in histories.values() for run in runs for row in run)}
-    plots.compared_curves(histories, panels, target)
+    plots.compared_curves(histories, panels, target, errors=True)
     return True
 
 

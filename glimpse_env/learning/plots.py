@@ -52,7 +52,7 @@ def learning_curves(history: Sequence[Mapping[str, float | None]], target: Path)
 
 
 def compared_curves(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, float | None]]]], panels: Mapping[str, str], target: Path
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float | None]]]], panels: Mapping[str, str], target: Path, errors: bool = False
 ) -> None:
     """Write curves of several settings side by side: the mean over seeds as a line, the range over seeds as a band.
 
@@ -60,17 +60,22 @@ def compared_curves(
         histories: By setting, the rows of every seed's run; all have the same epochs.
         panels: By the row's key that a panel shows, its title; accuracies are drawn in percent.
         target: The PNG file.
+        errors: Draw accuracies as errors, on a logarithmic scale.
     """
     figure = new_figure(4.6 * len(panels), 3.8)
     for axes, (key, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for (name, runs), (colour, style) in zip(histories.items(), cycle(COMPARED)):
-            values = np.asarray([[row[key] for row in run] for run in runs], float) * (100 if key.endswith("accuracy") else 1)
+            values = np.asarray([[row[key] for row in run] for run in runs], float)
+            if key.endswith("accuracy"):
+                values = 100 * (1 - values) if errors else 100 * values
             epochs = [row["epoch"] for row in runs[0]]
             axes.plot(epochs, values.mean(0), color=colour, linestyle=style, linewidth=1.6, label=name)
             axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if errors:
+            log_if_positive(axes)
         tidy(axes)
     figure.axes[0].legend(fontsize=8, frameon=False)
     save(figure, target)
