@@ -11,7 +11,8 @@
 | ablations | dtram-6, dtram-8, dtram-9 | curriculum and intermediate supervision, beside the paper's |
 | rewards | rewards | learning curves of RAM with different rewards |
 
-Every part of a data set, and every split, has a figure of its own: stopping-MNIST.png, stopping-CUB-50.png. Bars are 95 % intervals.
+Every part of a data set has a figure of its own, stopping-MNIST.png, stopping-CUB-50.png, and every split too, but for the costs. Bars are
+95 % intervals.
 Figures 7 and 8 show images: `reproduce.py dtram-figure-7`.
 """
 
@@ -146,13 +147,32 @@ def rewards(about: About, found: Found, target: Path) -> bool:
     return True
 
 
-FIGURES: dict[str, Callable[[About, Found, Path], bool]] = {
-    "stopping": stopping,
-    "cost": cost,
-    "histogram": histogram,
-    "ablations": ablations,
-    "rewards": rewards,
+@dataclass(frozen=True)
+class Figure:
+    """A figure that can be drawn."""
+
+    draw: Callable[[About, Found, Path], bool]  # False = the rows are not enough
+    tables: tuple[str, ...]  # whose rows it draws
+    together: bool = False  # whether rows of several splits are drawn together
+
+
+FIGURES = {
+    "stopping": Figure(stopping, ("dtram-2", "dtram-6", "dtram-7")),
+    "cost": Figure(cost, ("dtram-6", "dtram-7", "sermanet-1", "fcan-2", "fcan-4", "fcan-6"), together=True),
+    "histogram": Figure(histogram, ("dtram-2", "dtram-6")),
+    "ablations": Figure(ablations, ("dtram-6", "dtram-8", "dtram-9")),
+    "rewards": Figure(rewards, ("rewards",)),
 }
+
+
+def drawn_from(figure: Figure, found: Mapping[About, Found]) -> dict[About, dict[str, Rows]]:
+    """Return the rows that a figure draws: of each part of a data set and each split, or of all splits measured on the same images."""
+    groups: dict[About, dict[str, Rows]] = {}
+    for about, every in found.items():
+        tables = {name: every[name] for name in figure.tables if name in every}
+        others = (at for at in groups if (at[0], at[2]) == (about[0], about[2]) and not groups[at].keys() & tables.keys())
+        groups.setdefault(next(others, about) if figure.together else about, {}).update(tables)
+    return {about: tables for about, tables in groups.items() if tables}
 
 
 def main(options: Figures) -> None:
@@ -161,14 +181,14 @@ def main(options: Figures) -> None:
         raise ValueError(f"{unknown[0]!r}: expected some of {', '.join(FIGURES)}")
     found, out = everything(options.results), options.out or options.results
     out.mkdir(parents=True, exist_ok=True)
-    parts = Counter(part for part, _, _ in found)
     for name in options.figures or FIGURES:
-        drawn = 0
-        for about, tables in found.items():
+        drawn, groups = 0, drawn_from(FIGURES[name], found)
+        parts = Counter(part for part, _, _ in groups)
+        for about, tables in groups.items():
             part, split, measured = about
             more = "" if parts[part] == 1 else f"-{checkpoint.file_name(split)}-{checkpoint.file_name(measured)}"
             target = out / f"{name}-{part}{more}.png"
-            if FIGURES[name](about, tables, target):
+            if FIGURES[name].draw(about, tables, target):
                 print(f"{name}: {target}")
                 drawn += 1
         if not drawn:

@@ -198,6 +198,19 @@ def test_figures_show_the_rows(tmp_path, drawn):
     assert [bar.get_height() for bar in drawn["histogram-CUB-50.png"].axes[0].patches] == [75, 25]
 
 
+def test_what_was_measured_on_the_same_images_is_compared_by_cost_whatever_it_was_trained_on():
+    some = {"a row": [{}]}
+    eighth, quarter, held_out = (("CUB-50", split, measured) for split, measured in (("a", "test"), ("b", "test"), ("a", "validation")))
+    found = {eighth: {"dtram-6": some, "dtram-3": some}, quarter: {"fcan-6": some}, held_out: {"dtram-6": some}}
+    assert figures.drawn_from(figures.FIGURES["cost"], found) == {
+        eighth: {"dtram-6": some, "fcan-6": some},
+        held_out: {"dtram-6": some},
+    }
+    found[quarter]["dtram-6"] = some  # a row for each: they stay apart
+    assert list(figures.drawn_from(figures.FIGURES["cost"], found)) == list(found)
+    assert list(figures.drawn_from(figures.FIGURES["ablations"], found)) == list(found)
+
+
 def test_figures_without_rows_are_named(tmp_path, capsys):
     figures.main(figures.Figures(results=tmp_path))
     assert capsys.readouterr().out.splitlines() == [f"{name}: {tmp_path} has no rows for it" for name in figures.FIGURES]
