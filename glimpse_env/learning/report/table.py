@@ -41,10 +41,11 @@ def write_table(
     """
     lines = grouped(rows)
     heads = ["", "runs", f"{text(measure)}, %", "mean glimpses", f"paper: {text(measure)}, %", "paper: glimpses", "difference"]
+    columns = len(heads) if any(runs[0]["paper"] for runs in lines.values()) else 4  # without what no paper has
     body = f'<header><p class="kicker">Glimpse beside the paper</p><h1>{text(title)}</h1></header>'
     body += f'<p class="note">{text(note)}</p>' if note else ""
     explained = "Means over runs with the 95 % interval of the mean (Student's t) where there are several."
-    body += f"<section><h2>Table</h2>{page.table(heads, [cells(*line) for line in lines.items()])}"
+    body += f"<section><h2>Table</h2>{page.table(heads[:columns], [cells(*line)[:columns] for line in lines.items()])}"
     body += f'<p class="note">{text(explained)}</p></section>'
     body += f'<section><h2>Every run</h2><div class="charts">{dots(lines, measure)}</div></section>'
     if figures:
@@ -106,7 +107,7 @@ def dots(lines: Mapping[str, Sequence[Mapping[str, Any]]], measure: str) -> str:
             told = text(f"{name}, seed {run['seed']}: {error(run['accuracy']):.2f} %")
             x = axis.place(error(run["accuracy"]))
             parts.append(f'<circle class="dot a" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{told}</title></circle>')
-    keys = '<span><i class="a dots"></i>one run</span><span><i class="b"></i>the paper</span>'
+    keys = '<span><i class="a dots"></i>one run</span>' + ('<span><i class="b"></i>the paper</span>' if published else "")
     each = (" ".join([name, *(f"{error(run['accuracy']):.2f}" for run in runs)]) for name, runs in lines.items())
     title = f"{measure[:1].upper()}{measure[1:]}, %"
     return figure(title, "".join(parts), keys, f"{title}, run by run: {'; '.join(each)}", bottom + 26, "chart mid")

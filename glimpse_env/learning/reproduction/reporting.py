@@ -20,7 +20,8 @@ def path_of(folder: Path, name: str, about: About) -> Path:
 def write(target: Path, table: Table, about: About, group: Rows, figures: Mapping[str, Path]) -> None:
     """Write the report of a table on one part of a data set."""
     title, *notes = printing.heading(table, about, group)
-    notes += [f"the paper also has: {name} {figure:g}" for name, figure in table.quoted.items()]
+    what = table.measure.replace("_", " ")
+    notes += [f"the paper also has {name}: {what} {figure:g} %" for name, figure in table.quoted.items()]
     runs = [dict(run) | {"paper": published(table, table.rows[name])} for name, found in group.items() for run in found]
     for run in runs:  # the measure that the paper has
         run["accuracy"] = 1 - printing.value(table, run) / 100 if table.measure == "error" else printing.value(table, run) / 100
