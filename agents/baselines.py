@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 from glimpse_env.learning import checkpoint, intervals, results, run, terminal, views
@@ -119,7 +118,7 @@ def made(options: Baselines, row: str, seed: int) -> dict[str, Any]:
 
 def main(options: Baselines) -> None:
     """Make every run, then print and write the table."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # what cannot be made is said before anything is trained

@@ -169,7 +169,7 @@ def train(rounds: Rounds, network: RecurrentAttention, options: Ppo, saved: Mapp
 
 def main(options: Ppo) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     torch.manual_seed(options.seed)
     terminal.show_log()
     target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"

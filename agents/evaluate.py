@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from glimpse_env.learning import results, terminal, trained
@@ -42,7 +41,7 @@ class Evaluate:
 
 if __name__ == "__main__":
     options = tyro.cli(Evaluate, description=__doc__)
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     terminal.show_log()
     with terminal.foreseen("evaluate.py"):
         results.write(trained.found(options.checkpoint), options.split, options.dataset, options.root, options.device, options.weights)

@@ -165,7 +165,7 @@ def main(options: Predict) -> None:
 
 if __name__ == "__main__":
     options = tyro.cli(Predict, description=__doc__)
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     terminal.show_log()
     with terminal.foreseen("predict.py"):
         main(options)

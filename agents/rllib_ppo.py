@@ -84,7 +84,7 @@ def check(options: RllibOptions) -> None:
 
 def main(options: RllibOptions) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     torch.manual_seed(options.seed)
     terminal.show_log()
     out = options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)

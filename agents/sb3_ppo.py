@@ -152,7 +152,7 @@ def check(options: Sb3Options) -> None:
 def main(options: Sb3Options) -> dict[str, Any]:
     """Train, evaluate once, write the results; return their row."""
     out = options.out or Path("runs") / checkpoint.run_name(f"sb3_{options.algo}", options.dataset, options.split, options.seed)
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     torch.manual_seed(options.seed)
     terminal.show_log()
     with terminal.foreseen("sb3_ppo.py"):

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import tyro
 
 from glimpse_env.learning import animation, checkpoint, evaluation, results, terminal, trained
@@ -52,7 +51,7 @@ def chosen(looks: evaluation.Looks, dynamic: bool, count: int) -> list[int]:
 
 def main(options: Animation) -> None:
     """Let the agent look, and write what it did."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: expected at least 1")
     path = trained.found(options.checkpoint)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from glimpse_env.learning import checkpoint, results, terminal
@@ -136,7 +135,7 @@ def main(options: Reproduce) -> None:
     options, table = chosen(options)
     file = rows.path_of(options.results, table.kept_with or options.table, options.dataset)
     if not options.only_print:
-        torch.set_num_threads(options.threads)
+        terminal.use_threads(options.threads)
         terminal.show_log()
         making.share(works(options, Job(options.table, table, options, measuring.part_of(options)), file))
     show(options, table, file)

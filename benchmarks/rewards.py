@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import tyro
 
 from glimpse_env.datasets import held_out
@@ -100,7 +99,7 @@ def table(found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], wanted: fl
 
 def main(options: Rewards) -> None:
     """Make every run, then print and write the table and the figure."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     terminal.show_log()
     if held_out(options.split) is None:
         raise ValueError(f"--split {options.split}: nothing is held out to draw curves on; expected fit or fit:K/N")

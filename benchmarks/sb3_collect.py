@@ -22,7 +22,6 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 import tyro
 
 from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
@@ -122,7 +121,7 @@ def measured(options: Collect, look: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main(options: Collect) -> None:
     """Measure, print and write the table."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     images = GlimpseVectorEnv(1, "mnist", split="test").images
     digits = [(images.image(number), int(images.labels[number])) for number in range(DIGITS)]
     found = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})

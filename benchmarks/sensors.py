@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, Sensor
-from glimpse_env.learning import checkpoint, results
+from glimpse_env.learning import checkpoint, results, terminal
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[],
 
 def main(options: Sensors) -> None:
     """Measure and print."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     side = 2 * options.size
     pixels = torch.randint(0, 256, (options.pictures, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = ImageSet(pixels, torch.arange(options.pictures) % 2, ("even", "odd"))

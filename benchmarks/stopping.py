@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
-from glimpse_env.learning import checkpoint, evaluation, found, intervals, results, rivals
+from glimpse_env.learning import checkpoint, evaluation, found, intervals, results, rivals, terminal
 from glimpse_env.learning.options import View
 from glimpse_env.learning.stages import StopOptions
 
@@ -73,7 +72,7 @@ def compare(path: Path, split: str) -> dict[str, Any]:
 
 def main(options: Stopping) -> None:
     """Train what is missing, compare, print the table."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     rows = [compare(taught(options, gamma), options.split) for gamma in options.gammas]
     print(f"{'gamma':>6} {'glimpses':>9} {'learned %':>10} {'rule %':>8} {'difference':>11}   95 % interval")
     for row in rows:
@@ -89,4 +88,5 @@ def main(options: Stopping) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Stopping, description=__doc__))
+    with terminal.foreseen("stopping.py"):
+        main(tyro.cli(Stopping, description=__doc__))

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from glimpse_env.learning import checkpoint, intervals
+from glimpse_env.learning import checkpoint, intervals, terminal
 from glimpse_env.learning.stages import StopOptions
 
 OWN = ("seed", "out", "threads", "device", "resume", "root")  # options that do not make another setting
@@ -36,12 +36,29 @@ def setting(row: dict[str, Any]) -> str:
     return json.dumps([row["agent"], row["dataset"], row["split"], kept], sort_keys=True)
 
 
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON file: expected the result.json of a run ({error})") from error
+    found = content if isinstance(content, list) else [content]
+    if not all(isinstance(row, dict) and {"agent", "options", "per_step_accuracy"} <= row.keys() for row in found):
+        raise ValueError(f"{path} holds no rows of runs: expected the result.json of a run, or a list of such rows")
+    return found
+
+
 def main(options: Summary) -> None:
     """Print a line per setting."""
+    if not options.results:
+        raise ValueError("expected at least one result.json, such as runs/*/result.json")
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in options.results:
-        content = json.loads(path.read_text())
-        for row in content if isinstance(content, list) else [content]:
+        for row in rows_of(path):
             group = groups[setting(row)]
             if any(row["seed"] == other["seed"] for other in group):
                 raise SystemExit(f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once")
@@ -61,4 +78,5 @@ def main(options: Summary) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Summary, description=__doc__))
+    with terminal.foreseen("summary.py"):
+        main(tyro.cli(Summary, description=__doc__))

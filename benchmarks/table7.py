@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from glimpse_env.learning import checkpoint, evaluation, intervals, results, rivals, terminal
+from glimpse_env.learning import checkpoint, evaluation, intervals, results, rivals, terminal, trained
 from glimpse_env.learning.reproduction.dtram_tables import THRESHOLDS
 
 PAPER_LEARNED = (81.8, 3.6)  # accuracy in %, mean glimpses
@@ -31,7 +30,7 @@ class Table7:
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """checkpoint.pt of an agent."""
     thresholds: tuple[float, ...] = tuple(THRESHOLDS)
-    """Confidences above which to stop; the paper's numbers stand beside its own ones."""
+    """Confidences above which to stop; on CUB the paper's numbers stand beside its own ones."""
     split: str | None = None
     """Split to evaluate on; default: the one that the run answers for. An evaluation that lies beside the checkpoint is read."""
     root: str | None = None
@@ -89,10 +88,11 @@ def line(row: dict[str, Any]) -> str:
 
 def main(options: Table7) -> None:
     """Evaluate if need be, print and write the table."""
-    torch.set_num_threads(options.threads)
-    saved = checkpoint.load(options.checkpoint)
+    terminal.use_threads(options.threads)
+    source = trained.found(options.checkpoint)
+    saved = checkpoint.load(source)
     split = options.split or results.result_split(saved)
-    looks = results.trajectories(options.checkpoint, (split,), options.root, options.device, options.weights)
+    looks = results.trajectories(source, (split,), options.root, options.device, options.weights)
     rows = rows_of(looks, saved["dynamic"], options.thresholds)
     print(
         f"{saved['agent']} on {saved['environment']['dataset']}, {split}: {len(looks.labels)} images, at most {len(looks.answers)} glimpses"
@@ -100,6 +100,8 @@ def main(options: Table7) -> None:
     print(
         f"{'stop':<8} {'paper %':>12} {'glimpses':>9} {'accuracy %':>10}  {'random stop, difference':>29}  {'fixed number, difference':>29}"
     )
+    if Path(saved["environment"]["dataset"]).name != "cub":
+        rows = [row | {"paper": None} for row in rows]  # its table is of CUB
     for row in rows:
         print(line(row))
     if options.json is not None:

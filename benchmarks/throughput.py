@@ -30,6 +30,7 @@ import torch
 import tyro
 
 from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, datasets, retina
+from glimpse_env.learning import terminal
 from glimpse_env.learning.reproduction import origin
 
 Turn = tuple[Callable[[], object], int]  # a call, and the number of environment steps it does
@@ -206,7 +207,7 @@ def write(args: Args, rates: dict[int, dict[str, list[float]]]) -> None:
 
 def main(args: Args) -> None:
     """Run every line of the table."""
-    torch.set_num_threads(args.threads)
+    terminal.use_threads(args.threads)
     if not find_spec("ap_gym"):
         print(HOW_TO_INSTALL)
     digits, rates = datasets.load("mnist"), {}

@@ -152,7 +152,7 @@ def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
 
 def main(options: TrainingTime) -> None:
     """Time all, then print and write the table."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     terminal.show_log()
     rows = table([ram(options, 1), ram(options, None), fcan(options)], options.epochs)
     if options.json is not None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks import summary, table7
-from glimpse_env.learning import evaluation, intervals, rivals
+from glimpse_env.learning import evaluation, intervals, rivals, setup, terminal
+from glimpse_env.learning.stages import StopOptions
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,6 +123,36 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
         [1, 0.5, 0.5, 0],
         [1, 1, 1, 0],
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "at least one result.json"), ("no json", "is no JSON file"), ('{"a": 1}', "holds no rows of runs")]
+)
+def test_summary_refuses_what_is_no_result(tmp_path, content, message):
+    file = tmp_path / "result.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        summary.main(summary.Summary(() if content is None else (file,)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": 0}, "--epochs=0: expected a whole number"),
+        ({"stop_epochs": 0}, "--stop-epochs=0: expected"),
+        ({"gamma": 2.0}, r"--gamma 2.0: expected a discount in \(0, 1\]"),
+        ({"gamma": 0.0}, r"--gamma 0.0: expected a discount in \(0, 1\]"),
+    ],
+)
+def test_numbers_that_train_nothing_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        setup.check_numbers(StopOptions(**given))
+
+
+def test_no_thread_is_none_too_few():
+    with pytest.raises(SystemExit, match="--threads 0: expected a whole number of at least 1"):
+        terminal.use_threads(0)
 
 
 def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):

@@ -73,10 +73,11 @@ def executed(
     build: Callable[[GlimpseVectorEnv], Agent] | None,
 ) -> dict[str, Any]:
     """Train and evaluate, in one process or in one of several that have joined (see `execute`)."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     torch.manual_seed(options.seed)
     terminal.show_log()
     with terminal.foreseen(agent):
+        setup.check_numbers(options)
         saved = resumable(target, agent, options) if options.resume else None
         looked = None if start is None else checkpoint.load(start)
         earlier = saved or looked

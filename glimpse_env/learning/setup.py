@@ -9,7 +9,7 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
+from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset, checks
 from glimpse_env.backbone import find
 from glimpse_env.learning import fixed, processes
 from glimpse_env.learning.architecture import Architecture, StopInput
@@ -102,6 +102,16 @@ def build_network(
     network = RecurrentAttention(replace(kept, horizon=architecture.horizon, stop_input=architecture.stop_input))
     network.load_state_dict({name: value for name, value in start["network"].items() if not name.startswith("stopper.")}, strict=False)
     return network
+
+
+def check_numbers(options: Training) -> None:
+    """Refuse numbers with which there is nothing to train, and discounts that are none."""
+    for name in ("epochs", "stop_epochs", "batch", "samples"):
+        if hasattr(options, name):
+            checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+    gamma = getattr(options, "gamma", 1.0)
+    if not 0 < gamma <= 1:
+        raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")
 
 
 def check_locator(env: GlimpseVectorEnv, options: Options) -> None:

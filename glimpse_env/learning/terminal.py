@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
+
 from glimpse_env.learning import processes
 
 
@@ -14,6 +16,17 @@ def show_log() -> None:
     """Show what the package logs: how much of a data set was found, where images and banks lie, what is being waited for."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if processes.first() else logging.WARNING)
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use so many CPU threads.
+
+    Raises:
+        SystemExit: There is no such number of threads.
+    """
+    if threads < 1:
+        raise SystemExit(f"--threads {threads}: expected a whole number of at least 1")
+    torch.set_num_threads(threads)
 
 
 def live(means: Mapping[str, float]) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from glimpse_env import checks, datasets
-from glimpse_env.learning import checkpoint, evaluation, results
+from glimpse_env.learning import checkpoint, evaluation, results, terminal
 from glimpse_env.learning.finetuning import Finetune, Finetuning, one_view
 from glimpse_env.presets import resolve
 
 
 def tune(options: Finetune) -> dict[str, Any]:
     """Fine-tune, evaluate once, write weights, row and logs, and return the row."""
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     torch.manual_seed(options.seed)
     preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
     side = preset.view_size or preset.glimpse_size

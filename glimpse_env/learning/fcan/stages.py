@@ -10,8 +10,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from glimpse_env.backbone import find
 from glimpse_env.learning import checkpoint, processes, results, terminal
 from glimpse_env.learning.fcan import cache, classifying, setup
@@ -29,7 +27,7 @@ def execute(options: FcanOptions) -> None:
     Raises:
         SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C.
     """
-    torch.set_num_threads(options.threads)
+    terminal.use_threads(options.threads)
     terminal.show_log()
     try:
         with terminal.foreseen("fcan_greedy"):
