@@ -1,8 +1,8 @@
 """Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, report.html and the plots.
 
-python agents/evaluate.py mnist-dtram
-python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
-python agents/evaluate.py CHECKPOINT --split validation --device cuda
+    python agents/evaluate.py mnist-dtram
+    python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
+    python agents/evaluate.py CHECKPOINT --split validation --device cuda
 
 mnist-dtram is a trained DT-RAM that comes with the package; it is copied to runs/mnist-dtram first.
 """

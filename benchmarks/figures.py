@@ -179,6 +179,8 @@ def main(options: Figures) -> None:
     """Draw what there are rows for, and say so."""
     if unknown := [name for name in options.figures if name not in FIGURES]:
         raise ValueError(f"{unknown[0]!r}: expected some of {', '.join(FIGURES)}")
+    if not options.results.is_dir():
+        raise ValueError(f"--results {options.results}: there is no such folder")
     found, out = everything(options.results), options.out or options.results
     out.mkdir(parents=True, exist_ok=True)
     for name in options.figures or FIGURES:

@@ -19,6 +19,8 @@ from typing import Annotated
 
 import tyro
 
+from glimpse_env import checks
+from glimpse_env.datasets import NAMED, PHOTOGRAPHS, check_split
 from glimpse_env.learning import checkpoint, results, terminal
 from glimpse_env.learning.reproduction import comparing, making, measuring, printing, reporting, rows, steps
 from glimpse_env.learning.reproduction.making import Settings, Work
@@ -46,21 +48,25 @@ class Reproduce(Settings):
     results: Path = Path("benchmarks/results")
     """Folder of the rows."""
     only_print: bool = False
-    """Print the table from the rows that are there."""
+    """Print the table from the rows that are there, of all seeds and splits."""
 
 
 def chosen(options: Reproduce) -> tuple[Reproduce, Table]:
     """Return the options with the table's data set filled in, and the table.
 
     Raises:
-        ValueError: An unknown table or row, or no seed; the message names what there is.
+        ValueError: An unknown table, row or split, a data set of no such table, or no seed; the message names what there is.
     """
     if options.table not in TABLES:
         raise ValueError(f"TABLE {options.table or '(none)'}: expected one of {', '.join(TABLES)}")
     table = TABLES[options.table]
     dataset = options.dataset or table.datasets[0]
+    if dataset in (*NAMED, *PHOTOGRAPHS) and dataset not in table.datasets:
+        raise ValueError(f"--dataset {dataset}: {options.table} is made on {', '.join(table.datasets)}, or a folder of class folders")
     if unknown := [row for row in options.rows if row not in table.rows]:
         raise ValueError(f"--rows {unknown[0]!r}: {options.table} has {', '.join(map(repr, table.rows))}")
+    for split in filter(None, (options.split, options.measure, options.stop_split)):
+        check_split(split)
     if options.seeds < 1 or options.seed < 0:
         raise ValueError(f"--seeds {options.seeds} --seed {options.seed}: expected at least one seed, from 0 on")
     return replace(options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")), table
@@ -75,7 +81,7 @@ def works(options: Reproduce, job: Job, file: Path) -> list[Work]:
         return lambda: rows.add(file, measuring.rows_of(job, runs[out], seed, out))
 
     for seed in range(options.seed, options.seed + options.seeds):
-        for name in options.rows or job.table.rows:
+        for name in dict.fromkeys(options.rows or job.table.rows):
             if rows.there(file, known, measuring.wanted(job, name, seed)):
                 continue
             run = job.table.rows[name].run
@@ -116,7 +122,8 @@ def figure(options: Reproduce, table: Table, about: printing.About, group: print
     first = next(iter(group.values()))[0]
     source = options.out / first["run"] / "checkpoint.pt"
     if not source.is_file():
-        raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in --out {options.out}: give its folder")
+        where = f"--out {options.out}: give its folder, or --results FOLDER to make it anew"
+        raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in {where}")
     end = results.suffix(checkpoint.load(source), measured)
     checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
     return target
@@ -137,7 +144,11 @@ def main(options: Reproduce) -> None:
     if not options.only_print:
         terminal.use_threads(options.threads)
         terminal.show_log()
-        making.share(works(options, Job(options.table, table, options, measuring.part_of(options)), file))
+        checks.device(options.device)
+        lacking = works(options, Job(options.table, table, options, measuring.part_of(options)), file)
+        if not lacking:
+            print(f"all rows are in {file}: nothing is trained; --results FOLDER makes them anew in another folder")
+        making.share(lacking)
     show(options, table, file)
 
 

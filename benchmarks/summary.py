@@ -1,7 +1,9 @@
 """Mean over seeds of finished runs: one line per agent, data set and settings, with the 95 % interval of the mean.
 
-python benchmarks/summary.py runs/*/result.json
-python benchmarks/summary.py benchmarks/results/runs.json     # the published runs
+    python benchmarks/summary.py runs/*/result.json
+    python benchmarks/summary.py benchmarks/results/runs.json     # the published runs
+
+Rows of the same settings make one line, whatever their seeds.
 """
 
 from __future__ import annotations

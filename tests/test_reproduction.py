@@ -254,6 +254,8 @@ def test_a_damaged_run_is_refused(asked):
         ({"table": "dtram-1"}, "TABLE dtram-1: expected one of dtram-2"),
         ({"rows": ("RAM 9",)}, "--rows 'RAM 9': tiny has 'RAM 2'"),
         ({"seeds": 0}, "expected at least one seed"),
+        ({"measure": "foo"}, "split='foo': expected one of"),
+        ({"dataset": "cub"}, "--dataset cub: tiny is made on mnist, or a folder"),
         ({"only_print": True}, "has no rows of tiny: leave --only-print out"),
     ],
 )

@@ -143,6 +143,8 @@ def test_summary_refuses_what_is_no_result(tmp_path, content, message):
         ({"stop_epochs": 0}, "--stop-epochs=0: expected"),
         ({"gamma": 2.0}, r"--gamma 2.0: expected a discount in \(0, 1\]"),
         ({"gamma": 0.0}, r"--gamma 0.0: expected a discount in \(0, 1\]"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
+        ({"stop_split": "foo"}, "split='foo': expected one of"),
     ],
 )
 def test_numbers_that_train_nothing_are_refused(given, message):

@@ -19,7 +19,7 @@ NAMED: dict[str, Callable[[str], ImageSet]] = {
 }
 PHOTOGRAPHS: dict[str, Archive] = {archive.name: archive for archive in (cub.ARCHIVE, cars.ARCHIVE, dogs.ARCHIVE)}
 
-__all__ = ["NAMED", "PHOTOGRAPHS", "ImageSet", "MapStyle", "Split", "held_out", "load"]
+__all__ = ["NAMED", "PHOTOGRAPHS", "ImageSet", "MapStyle", "Split", "check_split", "held_out", "load"]
 
 
 def load(

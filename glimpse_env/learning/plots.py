@@ -104,10 +104,10 @@ def stopping_histogram(histogram: Sequence[int], target: Path, title: str) -> No
 
 
 def accuracy_against_glimpses(result: Mapping[str, Any], target: Path) -> None:
-    """Write error against mean glimpses: the learned stop, a fixed number of steps, and a threshold on the largest probability.
+    """Write error against mean glimpses: the agent's own, a fixed number of steps, and a threshold on the largest probability.
 
     Args:
-        result: With accuracy and mean_glimpses (the learned stop), per_step_accuracy (a list from step 1), and threshold_curve (a list of
+        result: With accuracy and mean_glimpses (the agent's own), per_step_accuracy (a list from step 1), and threshold_curve (a list of
             mappings with threshold, mean_glimpses, accuracy). Accuracies are fractions.
         target: The PNG file.
     """
@@ -119,7 +119,8 @@ def accuracy_against_glimpses(result: Mapping[str, Any], target: Path) -> None:
     glimpses = [point["mean_glimpses"] for point in points]
     axes.plot(glimpses, errors([point["accuracy"] for point in points]), ".-", color=BLUE, label="stop above a confidence threshold")
     mean, error = result["mean_glimpses"], float(errors([result["accuracy"]])[0])
-    axes.plot([mean], [error], "*", color=RED, markersize=15, markeredgecolor="white", zorder=3, label="learned stop")
+    own = "learned stop" if mean < len(fixed) else "this agent"
+    axes.plot([mean], [error], "*", color=RED, markersize=15, markeredgecolor="white", zorder=3, label=own)
     axes.annotate(f"{error:.2f} % at {mean:.2f}", (mean, error), (8, 8), textcoords="offset points", fontsize=9, color=RED)
     axes.set(xlabel="mean glimpses per image", ylabel="error (%)")
     names = " on ".join(str(result[key]) for key in ("agent", "dataset") if key in result)

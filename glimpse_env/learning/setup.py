@@ -9,7 +9,7 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset, checks
+from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset, checks, datasets
 from glimpse_env.backbone import find
 from glimpse_env.learning import fixed, processes
 from glimpse_env.learning.architecture import Architecture, StopInput
@@ -109,6 +109,12 @@ def check_numbers(options: Training) -> None:
     for name in ("epochs", "stop_epochs", "batch", "samples"):
         if hasattr(options, name):
             checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+    if getattr(options, "stop_split", None):
+        datasets.check_split(getattr(options, "stop_split"))
+    for name in ("learning_rate", "stop_rate"):
+        rate = getattr(options, name, None)
+        if rate is not None and rate <= 0:
+            raise ValueError(f"--{name.replace('_', '-')} {rate}: expected a number above 0")
     gamma = getattr(options, "gamma", 1.0)
     if not 0 < gamma <= 1:
         raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")

@@ -27,7 +27,7 @@ def dtram(start: Run, **own: object) -> Run:
 # DT-RAM on MNIST
 RAM7 = ram(7)
 MNIST_ERRORS = {2: 3.79, 4: 1.54, 5: 1.34, 7: 1.07}  # of RAM, by glimpses
-GAMMAS = (0.95, 0.98, 0.99, 0.995, 0.998)
+GAMMAS = (0.95, 0.98, 0.99, 0.995)
 TAUGHT = {0.98: ("DT-RAM-1 (gamma .98)", 1.46, 3.6), 0.99: ("DT-RAM-2 (gamma .99)", 1.12, 5.2)}
 MNIST_STOPS = {
     TAUGHT[gamma][0] if gamma in TAUGHT else f"DT-RAM (gamma {gamma:g})".replace("0.", "."): Row(

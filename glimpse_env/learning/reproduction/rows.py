@@ -43,6 +43,8 @@ def read(file: Path) -> list[dict[str, Any]]:
     """
     found, seen = [], {}
     for number, line in enumerate(file.read_text().splitlines() if file.is_file() else [], start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             version = row["format"]
