@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from glimpse_env.learning import checkpoint, setup
+from glimpse_env.learning import checkpoint, evaluation, setup
 
 
 def test_round_trip(tmp_path):
@@ -46,6 +46,16 @@ def test_foreign_and_outdated_checkpoints(tmp_path):
         checkpoint.load(tmp_path / "new.pt")
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         checkpoint.load(tmp_path / "none.pt")
+
+
+def test_damaged_files_of_a_run_are_named(tmp_path):
+    result, looks = tmp_path / "result.json", tmp_path / "looks.npz"
+    result.write_text('{"accuracy": 0.')
+    looks.write_bytes(b"PK\x03\x04 half")
+    with pytest.raises(ValueError, match=r"result.json is damaged: remove it"):
+        checkpoint.read_json(result)
+    with pytest.raises(ValueError, match=r"looks.npz is damaged: remove it"):
+        evaluation.saved(looks)
 
 
 def test_weights_are_told_by_their_file_and_else_by_their_name(tmp_path):

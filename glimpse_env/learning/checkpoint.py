@@ -40,8 +40,15 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(source: Path) -> dict[str, Any]:
-    """Read a JSON file that `write_json` wrote."""
-    return json.loads(source.read_text())
+    """Read a JSON file that `write_json` wrote.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    try:
+        return json.loads(source.read_text())
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"{source} is damaged: remove it, and it is made anew ({error})") from error
 
 
 def write_torch(target: Path, content: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -87,9 +88,16 @@ def save(looks: Looks, path: Path) -> None:
 
 
 def saved(path: Path) -> Looks:
-    """Return the trajectories that `save` wrote."""
-    with np.load(path) as archive:
-        return Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
+    """Return the trajectories that `save` wrote.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        with np.load(path) as archive:
+            return Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
+    except (BadZipFile, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: remove it, and it is made anew ({error})") from error
 
 
 def glimpse_values(env: GlimpseVectorEnv) -> int:

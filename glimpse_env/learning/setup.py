@@ -109,8 +109,9 @@ def check_numbers(options: Training) -> None:
     for name in ("epochs", "stop_epochs", "batch", "samples"):
         if hasattr(options, name):
             checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
-    if getattr(options, "stop_split", None):
-        datasets.check_split(getattr(options, "stop_split"))
+    stop_split = getattr(options, "stop_split", None)
+    if stop_split is not None:
+        datasets.check_split(stop_split)
     for name in ("learning_rate", "stop_rate"):
         rate = getattr(options, name, None)
         if rate is not None and rate <= 0:

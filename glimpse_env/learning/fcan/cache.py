@@ -56,7 +56,7 @@ def finished(out: Path, stage: StageName, wanted: Mapping[str, Any]) -> bool:
     try:
         found = checkpoint.read_json(file)
         known, made_from = found["options"], found["inputs"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged: remove it, and the stage {stage} is made anew") from error
     names = checkpoint.different(known, wanted["options"])
     differs = [f"--{name.replace('_', '-')} {spoken(known.get(name))}" for name in names]
