@@ -94,7 +94,7 @@ def saved(path: Path) -> Looks:
         ValueError: The file is damaged.
     """
     try:
-        with np.load(path) as archive:
+        with path.open("rb") as file, np.load(file) as archive:
             return Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
     except (BadZipFile, EOFError, ValueError) as error:
         raise ValueError(f"{path} is damaged: remove it, and it is made anew ({error})") from error
