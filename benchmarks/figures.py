@@ -69,11 +69,10 @@ def titled(about: About, group: Rows) -> str:
 
 def stopping(about: About, found: Found, target: Path) -> bool:
     """Draw who dominates whom."""
-    names = [name for name in ("dtram-2", "dtram-6", "dtram-7") if name in found]
-    group = {row: runs for name in names for row, runs in found[name].items() if TABLES[name].rows[row].after is None}
+    group = {row: runs for name, every in found.items() for row, runs in every.items() if TABLES[name].rows[row].after is None}
     if not any("rivals" in run for runs in group.values() for run in runs):
         return False
-    table = replace(TABLES[names[0]], rows={row: one for name in names for row, one in TABLES[name].rows.items()})
+    table = replace(TABLES[next(iter(found))], rows={row: one for name in found for row, one in TABLES[name].rows.items()})
     drawing.stopping(table, group, titled(about, group), target)
     return True
 
@@ -132,7 +131,7 @@ def ablations(about: About, found: Found, target: Path) -> bool:
         curves[key] = ({number: gain for number, gain in gains.items() if gain is not None}, quoted)
     if not curves:
         return False
-    steps.ablations(curves, titled(about, next(found[name] for name in ("dtram-6", "dtram-8", "dtram-9") if name in found)), target)
+    steps.ablations(curves, titled(about, next(iter(found.values()))), target)
     return True
 
 

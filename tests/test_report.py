@@ -206,7 +206,7 @@ def test_the_papers_figure_is_the_one_of_the_settings():
 def test_commands_lose_the_folders_of_the_machine():
     given = "python agents/a.py --out=/a/b/c --root ~/d C:\\e\\f runs/g --split fit:1/4 --gamma 0.9 ('/h/i', 2)"
     assert page.portable(given) == "python agents/a.py --out=…/c --root …/d …/f runs/g --split fit:1/4 --gamma 0.9 ('…/i', 2)"
-    given = "python agents/a.py --out '/home/jane doe/secret/w.pth' '--root=/my data/cub' --rows 'RAM 7'"
+    given = "python agents/a.py --out '/a b/c/w.pth' '--root=/d e/cub' --rows 'RAM 7'"
     assert page.portable(given) == "python agents/a.py --out '…/w.pth' '--root=…/cub' --rows 'RAM 7'"
 
 

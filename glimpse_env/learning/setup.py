@@ -146,12 +146,16 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
         raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
 
 
+def weights_named(options: Mapping[str, Any]) -> str | None:
+    """Return what tells weights of the backbone from others: the hash of their file, else their name; None = random, or not used."""
+    used = options.get("backbone") is not None and options.get("sensor") != "pixel"
+    return weights_hash(options) or (options.get("weights") if used else None)
+
+
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
-    """Tell whether these weights of the backbone are not a checkpoint's: by the hash of their file, else by what was asked for."""
+    """Tell whether these weights of the backbone are not a checkpoint's, wherever their file lies."""
     before = saved["environment"]
-    if before.get("backbone") is None or before.get("sensor") == "pixel":
-        return False
-    return (saved.get("weights_sha256") or before["weights"]) != (weights_hash(before | {"weights": weights}) or weights)
+    return (saved.get("weights_sha256") or weights_named(before)) != weights_named(before | {"weights": weights})
 
 
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:

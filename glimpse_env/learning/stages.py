@@ -76,8 +76,7 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         parts = {} if exact and options.finetune == "stop" else look(rollout)
         return parts | (stop(rollout) if exact else {})
 
-    own = options.finetune == "stop" and options.stop_rate is not None
-    rate = options.stop_rate if own else options.learning_rate
+    rate = (options.stop_rate if options.finetune == "stop" else None) or options.learning_rate
     other = None if options.stop_split is None else training_environment(replace(options, split=options.stop_split), horizon)
     return Stage(
         name="stop",

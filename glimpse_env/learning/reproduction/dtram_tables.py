@@ -24,15 +24,18 @@ def dtram(start: Run, **own: object) -> Run:
     return Run("dtram", own, start)
 
 
+def discounted(gamma: float) -> str:
+    """Return what a DT-RAM with this discount is called: DT-RAM (gamma .98)."""
+    return f"DT-RAM (gamma {f'{gamma:g}'[1:]})"
+
+
 # DT-RAM on MNIST
 RAM7 = ram(7)
 MNIST_ERRORS = {2: 3.79, 4: 1.54, 5: 1.34, 7: 1.07}  # of RAM, by glimpses
 GAMMAS = (0.95, 0.98, 0.99, 0.995)
 TAUGHT = {0.98: ("DT-RAM-1 (gamma .98)", 1.46, 3.6), 0.99: ("DT-RAM-2 (gamma .99)", 1.12, 5.2)}
 MNIST_STOPS = {
-    TAUGHT[gamma][0] if gamma in TAUGHT else f"DT-RAM (gamma {gamma:g})".replace("0.", "."): Row(
-        dtram(RAM7, gamma=gamma), *TAUGHT.get(gamma, ("", None, None))[1:]
-    )
+    TAUGHT[gamma][0] if gamma in TAUGHT else discounted(gamma): Row(dtram(RAM7, gamma=gamma), *TAUGHT.get(gamma, ("", None, None))[1:])
     for gamma in GAMMAS
 }
 MNIST = {
@@ -62,7 +65,7 @@ def views(one: float, three: float, learned: float) -> dict[str, Row]:
     """Return Table 3 or 4: one view, RAM and DT-RAM with at most three glimpses."""
     start = ram(3)
     found = {"one view": Row(ONE_VIEW, one, 1), "RAM 3": Row(start, three, 3), "DT-RAM": Row(dtram(start), learned, 1.9)}
-    return found | {f"DT-RAM (gamma {gamma:g})".replace("0.", "."): Row(dtram(start, gamma=gamma)) for gamma in (0.99, 0.995)}
+    return found | {discounted(gamma): Row(dtram(start, gamma=gamma)) for gamma in (0.99, 0.995)}
 
 
 def networks() -> dict[str, Row]:
@@ -81,18 +84,14 @@ def networks() -> dict[str, Row]:
     }
 
 
-def ablation(word: str, have: dict[int, Run], lack: dict[int, Run], paper: tuple[float, ...]) -> dict[str, Row]:
-    """Return Table 8 or 9: every number of glimpses with and without."""
-    rows = {"1 glimpse": Row(ONE_VIEW, paper[0], 1)}
+def ablation(title: str, word: str, have: dict[int, Run], lack: dict[int, Run], paper: tuple[float, ...]) -> Table:
+    """Return Table 8 or 9: every number of glimpses with and without, the two of a pair compared."""
+    rows, pairs = {"1 glimpse": Row(ONE_VIEW, paper[0], 1)}, {}
     for steps in STEPS:
-        rows[f"{steps} glimpses, with {word}"] = Row(have[steps], TABLE6[steps - 1], steps)
-        rows[f"{steps} glimpses, without"] = Row(lack[steps], paper[steps - 1], steps)
-    return rows
-
-
-def with_minus_without(word: str) -> dict[str, str]:
-    """Return which rows of Table 8 or 9 are compared: with against without."""
-    return {f"{steps} glimpses, with {word}": f"{steps} glimpses, without" for steps in STEPS}
+        ours, other = f"{steps} glimpses, with {word}", f"{steps} glimpses, without"
+        rows |= {ours: Row(have[steps], TABLE6[steps - 1], steps), other: Row(lack[steps], paper[steps - 1], steps)}
+        pairs[ours] = other
+    return Table(title, PHOTOGRAPHS, rows, against=("1 glimpse",), pairs=pairs, note=SMALL)
 
 
 TABLES: dict[str, Table] = {
@@ -128,38 +127,30 @@ TABLES: dict[str, Table] = {
         PHOTOGRAPHS,
         {f"> {threshold:g}": Row(GROWN[6], *paper, threshold=threshold) for threshold, paper in THRESHOLDS.items()}
         | {"DT-RAM": DTRAM6}
-        | {f"DT-RAM (gamma .{str(gamma)[2:]})": Row(dtram(GROWN[6], gamma=gamma)) for gamma in (0.9, 0.95, 0.995)},
+        | {discounted(gamma): Row(dtram(GROWN[6], gamma=gamma)) for gamma in (0.9, 0.95, 0.995)},
         against=("> 1", "DT-RAM"),
         note=SMALL,
     ),
-    "dtram-8": Table(
+    "dtram-8": ablation(
         "DT-RAM, Table 8 (CUB-200-2011): curriculum",
-        PHOTOGRAPHS,
-        ablation("curriculum", GROWN, {steps: ram(steps, curriculum=0.0) for steps in STEPS}, TABLE8),
-        against=("1 glimpse",),
-        pairs=with_minus_without("curriculum"),
-        note=SMALL,
+        "curriculum",
+        GROWN,
+        {steps: ram(steps, curriculum=0.0) for steps in STEPS},
+        TABLE8,
     ),
-    "dtram-9": Table(
+    "dtram-9": ablation(
         "DT-RAM, Table 9 (CUB-200-2011): intermediate supervision",
-        PHOTOGRAPHS,
-        ablation("supervision", GROWN, {steps: ram(steps, **GROWING, supervision=False) for steps in STEPS}, TABLE9),
-        against=("1 glimpse",),
-        pairs=with_minus_without("supervision"),
-        note=SMALL,
+        "supervision",
+        GROWN,
+        {steps: ram(steps, **GROWING, supervision=False) for steps in STEPS},
+        TABLE9,
     ),
-    "dtram-9-state": Table(
+    "dtram-9-state": ablation(
         "DT-RAM, Table 9 (CUB-200-2011): intermediate supervision where the last state answers",
-        PHOTOGRAPHS,
-        ablation(
-            "supervision",
-            {steps: ram(steps, **GROWING, **LAST) for steps in STEPS},
-            {steps: ram(steps, **GROWING, **LAST, supervision=False) for steps in STEPS},
-            TABLE9,
-        ),
-        against=("1 glimpse",),
-        pairs=with_minus_without("supervision"),
-        note=SMALL,
+        "supervision",
+        {steps: ram(steps, **GROWING, **LAST) for steps in STEPS},
+        {steps: ram(steps, **GROWING, **LAST, supervision=False) for steps in STEPS},
+        TABLE9,
     ),
     "dtram-figure-5": Table(
         "DT-RAM, Figure 5 (MNIST): stopping steps",

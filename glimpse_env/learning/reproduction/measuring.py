@@ -68,15 +68,14 @@ def wanted(job: Job, name: str, seed: int) -> dict[str, Any]:
         "measured": job.measured,
         "seed": seed,
         "options": {name: value for name, value in checkpoint.plain(options).items() if name not in rows.MACHINE},
-        "weights_sha256": weights_hash(backbone, options.weights, getattr(options, "sensor", None)),
+        "weights_sha256": weights_named(backbone, options.weights, getattr(options, "sensor", None)),
     }
 
 
 @cache
-def weights_hash(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
-    """Return what tells weights from others: the hash of their file, which is read once, else their name (None: random, or not used)."""
-    used = backbone is not None and sensor != "pixel"
-    return setup.weights_hash({"backbone": backbone, "weights": weights, "sensor": sensor}) or (weights if used else None)
+def weights_named(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
+    """Return what tells weights from others; their file is read once, though a table asks for every row."""
+    return setup.weights_named({"backbone": backbone, "weights": weights, "sensor": sensor})
 
 
 def rows_of(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:
