@@ -1,52 +1,67 @@
-"""In which floating-point type a device computes best."""
+"""Which floating-point type a device multiplies matrices in, read off what the device says of itself."""
 
 from __future__ import annotations
 
-import functools
-import math
-import time
-from typing import Literal
+import logging
+import os
+import platform
+from typing import Literal, NamedTuple, get_args
 
 import torch
 
-REPEATS = 6  # turns of the measurement
+logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
+# Values of ONEDNN_MAX_CPU_ISA that leave bfloat16 products to units of the CPU; others hide them, and bfloat16 is then emulated.
+BFLOAT16_LEVELS = ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512",
+                   "AVX10_1_512_AMX", "AVX10_1_512_AMX_FP16", "AVX10_2_512", "AVX10_2_512_AMX_2")  # fmt: skip
+
+
+class Choice(NamedTuple):
+    """A type, and why it was chosen."""
+
+    dtype: torch.dtype
+    reason: str
+
 
 def named(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of this name; "auto" = the half type of a CUDA device, and on a CPU whichever is faster.
+    """Return the type of this name; "auto" = `fastest(device)`, whose reason is logged.
 
     Raises:
         ValueError: An unknown name.
     """
-    if precision not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"precision={precision!r}: expected one of auto, float32, bfloat16, float16")
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision={precision!r}: expected one of {', '.join(get_args(Precision))}")
     if precision != "auto":
         return getattr(torch, precision)
+    choice = fastest(device)
+    logger.info("precision: %s (%s)", str(choice.dtype).removeprefix("torch."), choice.reason)
+    return choice.dtype
+
+
+def fastest(device: torch.device) -> Choice:
+    """Return the type in which this device has units for matrix products: a half type where it has, else float32. Measures nothing."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return fastest_precision(device) if device.type == "cpu" else torch.float32
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice(torch.bfloat16, "this GPU has bfloat16 units")
+        return Choice(torch.float16, "this GPU has float16 units and none for bfloat16")
+    if device.type == "cpu":
+        return fastest_of_cpu()
+    return Choice(torch.float32, f"device type {device.type}: half types are not tried")
 
 
-@functools.cache
-def fastest_precision(device: torch.device) -> torch.dtype:
-    """Return the type in which this device multiplies matrices faster: bfloat16 must win clearly.
-
-    On a CPU, time spent by this process counts, not time that passes, and the types take turns: what else the machine does must not change
-    the answer, since tables of features are named after it.
-    """
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
-    generator = torch.Generator(device).manual_seed(0)  # its own: a measurement must not change what the program draws
-    left, right = (torch.randn(1024, 512, device=device, generator=generator) for _ in range(2))
-    seconds = {torch.float32: math.inf, torch.bfloat16: math.inf}
-    for repeat in range(REPEATS):
-        for kind in seconds:
-            moving, still = left.to(kind), right.to(kind)
-            start = clock()
-            for _ in range(5):
-                moving = (moving @ still.T @ still).clamp(-1, 1)
-            moving.sum().item()  # waits for the device
-            if repeat:  # the first turn warms up
-                seconds[kind] = min(seconds[kind], clock() - start)
-    return torch.bfloat16 if seconds[torch.bfloat16] < 0.7 * seconds[torch.float32] else torch.float32
+def fastest_of_cpu() -> Choice:
+    """Return bfloat16 on a CPU with units for it that torch and oneDNN are allowed to use, else float32."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
+        return Choice(torch.float32, f"CPU of type {platform.machine()}: bfloat16 is used on x86 only")
+    units = "AMX" if torch.cpu._is_amx_tile_supported() else "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+    if not units:
+        return Choice(torch.float32, "this CPU has no bfloat16 units: neither AMX nor AVX-512 BF16")
+    capability = torch.backends.cpu.get_cpu_capability()
+    if not capability.startswith(("AVX512", "AMX", "AVX10")):
+        return Choice(torch.float32, f"torch is limited to {capability}, which has no bfloat16 units")
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    if limit not in BFLOAT16_LEVELS:
+        return Choice(torch.float32, f"oneDNN is limited to {limit}, which has no bfloat16 units")
+    return Choice(torch.bfloat16, f"this CPU has bfloat16 units: {units}")

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torchvision import models
 
 from glimpse_env.backbone import Backbone, weights
-from glimpse_env.precision import fastest_precision, named
 
 
 @pytest.fixture(scope="module")
@@ -243,14 +242,6 @@ def test_half_precision_changes_little_and_gives_float32(state: dict, images: Te
     assert (found - expected).norm() < 0.05 * expected.norm()
     assert exact.digest != half.digest
     assert half.network.get_submodule("bn1").running_var.dtype == torch.float32
-
-
-def test_auto_is_the_faster_type_of_a_cpu() -> None:
-    cpu = torch.device("cpu")
-    state = torch.get_rng_state()
-    assert named("auto", cpu) == fastest_precision(cpu)
-    assert torch.equal(state, torch.get_rng_state())
-    assert named("float16", cpu) == torch.float16
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -64,7 +64,7 @@ class Backbone(nn.Module):
                 possibly in half precision, possibly without the final layer or with one of other classes; None = random from a fixed seed.
             device: Where it computes.
             precision: "float32", "bfloat16" or "float16" of the convolutions and products (BatchNorm stays float32, so do the results);
-                "auto" = a half type on a GPU, on a CPU the faster of float32 and bfloat16.
+                "auto" = a half type on a GPU and on a CPU with bfloat16 units, else float32.
             node: Node of the features, one of torchvision's `get_graph_node_names`; None = what the final layer reads. A map is averaged.
             map_node: Node of the feature map; None = by `MAP_NODES`.
 

@@ -19,7 +19,7 @@ from glimpse_env import checks
 from glimpse_env.backbone import DEVIATION, MEAN, classifier, final_layer
 from glimpse_env.datasets import ImageSet
 from glimpse_env.learning import checkpoint, evaluation
-from glimpse_env.precision import fastest_precision
+from glimpse_env.precision import named
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Finetuning:
         self.options, self.images, self.device, self.out = options, images, device, out
         network = new_classifier(options.backbone, options.weights, len(images.classes))
         self.network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.epoch, self.seconds, self.precision = 0, 0.0, fastest_precision(device)
+        self.epoch, self.seconds, self.precision = 0, 0.0, named("auto", device)
         checks.count("epochs", options.epochs)
         if options.split != "train" and not options.split.startswith("fit"):
             raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")

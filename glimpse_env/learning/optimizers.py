@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glimpse_env.precision import fastest
 
 Name = Literal["muon", "adamw", "sgd"]
 MUON_ROOMS = ("glimpse", "core")  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
@@ -24,6 +29,58 @@ class Descent:
     """Peak learning rate of Muon."""
     weight_decay: float = 0.02
     """Decoupled weight decay of the matrices (SGD: none)."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are orthogonalised before they are applied (Jordan et al. 2024, Muon: An optimizer for hidden layers).
+
+    What `torch.optim.Muon` computes, with two differences: matrices of one shape are orthogonalised together, and in a type that the device
+    has units for. torch's always takes bfloat16, which a CPU without such units emulates: 60 times slower than float32 there.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+        """Take the matrices to update; decay is decoupled, momentum Nesterov's."""
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    shapes.setdefault(matrix.shape, []).append(matrix)
+            for shape, matrices in shapes.items():
+                updates = orthogonalise(torch.stack([self._averaged(matrix, group["momentum"]) for matrix in matrices]))
+                rate = group["lr"] * math.sqrt(max(1, shape[0] / shape[1]))
+                for matrix, update in zip(matrices, updates.unbind(), strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+
+    def _averaged(self, matrix: Tensor, momentum: float) -> Tensor:
+        """Put the gradient into the running average, and return the average a step ahead (Nesterov)."""
+        gradient = matrix.grad
+        assert gradient is not None
+        if "momentum_buffer" not in self.state[matrix]:
+            self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+        average = self.state[matrix]["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(average, momentum)
+
+
+def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tensor, "matrix rows columns"]:
+    """Return nearly orthogonal matrices with the same singular vectors: five Newton-Schulz steps, coefficients of Jordan et al. 2024.
+
+    Computed in the type that the device has units for (`fastest`).
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    dtype = fastest(matrices.device).dtype
+    wide = matrices.to(torch.float32 if dtype == torch.float16 else dtype)  # float16 has too few exponents for squares of small entries
+    tall = wide.shape[1] > wide.shape[2]
+    wide = wide.mT if tall else wide
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(5):
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return (wide.mT if tall else wide).to(matrices.dtype)
 
 
 class Optimizer:
@@ -72,4 +129,4 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
         {"params": [value for value in rest if value.ndim < 2], "weight_decay": 0.0},
     ]
     parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate)]
-    return Optimizer([torch.optim.Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts)
+    return Optimizer([Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts)

@@ -82,7 +82,7 @@ class Running(Lasting):
     """The same for a script whose networks are the package's own."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the network's matrix products; auto = whichever this device multiplies faster."""
+    """Type of the network's matrix products; auto = a half type where this device has units for it, else float32 (the log says why)."""
 
 
 @dataclass(frozen=True)

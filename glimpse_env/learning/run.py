@@ -123,7 +123,7 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, s
 
 def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
-    precision = processes.agreed(named(options.precision, env.device))  # "auto" is a measurement
+    precision = processes.agreed(named(options.precision, env.device))  # processes may run on unlike CPUs
     held = held_out(options.split)
     checking = None if held is None else environment(identity["environment"], held, env.device)
 
