@@ -51,6 +51,8 @@ def everything(results: Path) -> dict[About, dict[str, Rows]]:
     """Return all rows by the part of a data set and the splits, then by table, then by name."""
     found: dict[About, dict[str, Rows]] = {}
     for file in sorted(results.glob("*.jsonl")):
+        if not any(file.name.startswith(f"{table}-") for table in TABLES):
+            continue  # the rows of a benchmark, not of a table
         kept = rows.read(file)
         name = kept[0]["table"] if kept else ""
         if name in TABLES:

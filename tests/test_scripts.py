@@ -43,6 +43,7 @@ def script(*arguments):
         "benchmarks/sensors.py",
         "benchmarks/sermanet_grid.py",
         "benchmarks/table7.py",
+        "benchmarks/time_to_accuracy.py",
     ],
 )
 def test_help_explains_every_option(name):
