@@ -1,10 +1,11 @@
-"""Environment steps per second through a frozen network: crops against the network alone, and look-ups in a bank.
+"""Environment steps per second of every sensor, and of the frozen network alone: crops against it, look-ups in a bank or a map, pixels.
 
     python benchmarks/sensors.py                                        # on a CPU, small pictures: what the environment adds
     python benchmarks/sensors.py --device cuda --size 224 --rows 512 --compile    # on a GPU, in half precision
 
 The pictures are random and so are the weights: neither changes the time. All contenders take turns in one process; the best turn counts.
-"crop / network" is the share of the network's own throughput, on the same batch at the same size, that `env.step` keeps.
+"crop / network" is the share of the network's own throughput, on the same batch at the same size, that `env.step` keeps. With --compile
+the network alone is also measured as it is without.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, Sensor
+from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, MapSensor, PixelSensor, Sensor
 from glimpse_env.learning import checkpoint, results, terminal
 
 
@@ -87,6 +88,21 @@ def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[],
     return lambda: env.step(action)
 
 
+def contenders(images: ImageSet, network: Backbone, options: Sensors) -> dict[str, Callable[[], object]]:
+    """Return what is measured; the network is compiled, if at all, after the tables are computed."""
+    bank = BankSensor(images, network, glimpse_size=options.size, grid=options.grid)
+    regions = MapSensor(images, network, glimpse_size=options.size)
+    crop = CropSensor(images, network, glimpse_size=options.size, chunk=options.rows)
+    pixel = PixelSensor(images, glimpse_size=options.size, device=options.device)
+    batch = torch.rand(options.rows, 3, options.size, options.size, device=options.device)
+    if options.compile:
+        network.compile()
+    sensors = {"crop": crop, "bank": bank, "map": regions, "pixel": pixel}
+    calls: dict[str, Callable[[], object]] = {name: stepping(sensor, images, options) for name, sensor in sensors.items()}
+    calls |= {"network": lambda: network(batch)}
+    return calls | ({"network_eager": lambda: network.forward(batch)} if options.compile else {})  # `forward` is never compiled
+
+
 def main(options: Sensors) -> None:
     """Measure and print."""
     terminal.use_threads(options.threads)
@@ -94,21 +110,15 @@ def main(options: Sensors) -> None:
     pixels = torch.randint(0, 256, (options.pictures, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = ImageSet(pixels, torch.arange(options.pictures) % 2, ("even", "odd"))
     network = Backbone(options.backbone, None, options.device)
-    bank = BankSensor(images, network, glimpse_size=options.size, grid=options.grid)
-    if options.compile:
-        network.compile()
-    batch = torch.rand(options.rows, 3, options.size, options.size, device=options.device)
-    crop = CropSensor(images, network, glimpse_size=options.size, chunk=options.rows)
-    calls = {
-        "network": lambda: network(batch),
-        "crop": stepping(crop, images, options),
-        "bank": stepping(bank, images, options),
-    }
+    calls = contenders(images, network, options)
     figures = rates(calls, options)
     print(f"{options.backbone}, {options.size} x {options.size} pixels, {options.rows} rows, {network.precision}, {options.device}")
+    if options.compile:
+        print(f"not compiled  {figures['network_eager']:12,.0f} images/s")
     print(f"network alone {figures['network']:12,.0f} images/s")
     print(f"crop sensor   {figures['crop']:12,.0f} steps/s   crop / network {figures['crop'] / figures['network']:.2f}")
-    print(f"bank sensor   {figures['bank']:12,.0f} steps/s")
+    for name in ("bank", "map", "pixel"):
+        print(f"{name + ' sensor':<13} {figures[name]:12,.0f} steps/s")
     if options.json is not None:
         hardware = torch.cuda.get_device_name() if options.device != "cpu" else "CPU"
         settings = checkpoint.plain(options) | {"precision": str(network.precision), "hardware": hardware}
