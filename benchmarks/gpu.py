@@ -19,7 +19,6 @@ status is then 1.
 
 from __future__ import annotations
 
-import ast
 import sys
 import tempfile
 import time
@@ -31,11 +30,10 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from glimpse_env import checks, datasets
+from glimpse_env import checks
 from glimpse_env.learning import checkpoint, terminal
 from glimpse_env.learning.options import Options
 from glimpse_env.learning.reproduction import captured, timed
-from glimpse_env.presets import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["sensors", "accuracy", "photographs", "graph", "tests"]
@@ -95,10 +93,8 @@ def sensors(options: Gpu, folder: Path) -> Figures:
     compiled = ["--compile"] if options.device != "cpu" else []
     script("benchmarks/sensors.py", "--backbone", options.network, *sizes, *compiled, *options.place, "--json", folder / "sensors.json")
     found = checkpoint.read_json(folder / "sensors.json")["figures"]
-    names = {
-        "network": "network alone, compiled" if compiled else "network alone, not compiled",
-        "network_eager": "network alone, not compiled",
-    }
+    eager = "network alone, not compiled"
+    names = {"network": "network alone, compiled" if compiled else eager, "network_eager": eager}
     return {f"{names.get(name, f'{name} sensor')}, 1/s": value for name, value in found.items()}
 
 
@@ -132,19 +128,9 @@ def photographs(options: Gpu, folder: Path) -> Figures:
     first, _ = script("agents/finetune_backbone.py", *tuning)
     bank = ["--sensor", "bank", "--weights", folder / "tuning" / "weights.pth"]
     second, _ = script("agents/dtram_reinforce.py", *given, *look, *bank, "--out", folder / "dtram")
-    rates = [images_per_second(folder / name / "result.json") for name in ("tuning", "dtram")]
+    rates = [timed.images_per_second(folder / name / "result.json") for name in ("tuning", "dtram")]
     names = ("fine-tuning, s", "fine-tuning, images/s", "DT-RAM, s", "DT-RAM, images/s")
     return dict(zip(names, (first, rates[0], second, rates[1]), strict=True))
-
-
-def images_per_second(result: Path) -> float:
-    """Return the training images that a run saw a second, all epochs of its stages together."""
-    row = checkpoint.read_json(result)
-    chosen = row["options"]
-    size = resolve(chosen["dataset"], image_size=chosen["image_size"]).image_size
-    count = len(datasets.load(chosen["dataset"], chosen["split"], root=chosen["root"], image_size=size))
-    seen = (chosen["epochs"] + chosen.get("stop_epochs", 0)) * (count // chosen["batch"] * chosen["batch"])
-    return seen / max(row["train_seconds"], 0.1)  # the row has one digit
 
 
 def graph(options: Gpu, folder: Path) -> Figures:
@@ -165,8 +151,7 @@ def tests(options: Gpu, folder: Path) -> Figures:
         RuntimeError: One failed; or was skipped on a GPU.
     """
     del folder  # they write none
-    names = [name for file in sorted((ROOT / "tests").glob("test_*.py")) for name in gpu_tests(file)]
-    _, output = timed.start(["-m", "pytest", "-q", "-p", "no:cacheprovider", *names], cwd=ROOT)
+    _, output = timed.start(["-m", "pytest", "-q", "-p", "no:cacheprovider", *timed.gpu_tests(ROOT)], cwd=ROOT)
     words = output.strip().splitlines()[-1].replace(",", "").split()  # such as: 3 passed, 1 skipped in 2.1s
     counts = {name: float(words[words.index(name) - 1]) if name in words else 0.0 for name in ("passed", "skipped")}
     if options.device != "cpu" and counts["skipped"]:
@@ -174,21 +159,7 @@ def tests(options: Gpu, folder: Path) -> Figures:
     return counts
 
 
-def gpu_tests(file: Path) -> list[str]:
-    """Return pytest's names of the tests in a file that need a GPU."""
-    found = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    return [
-        f"tests/{file.name}::{node.name}" for node in found if any("cuda.is_available" in ast.unparse(mark) for mark in node.decorator_list)
-    ]
-
-
-PARTS: dict[str, Callable[[Gpu, Path], Figures]] = {
-    "sensors": sensors,
-    "accuracy": accuracy,
-    "photographs": photographs,
-    "graph": graph,
-    "tests": tests,
-}
+PARTS: dict[str, Callable[[Gpu, Path], Figures]] = {part.__name__: part for part in (sensors, accuracy, photographs, graph, tests)}
 
 
 def run_part(name: str, options: Gpu) -> dict[str, Any]:
@@ -201,16 +172,6 @@ def run_part(name: str, options: Gpu) -> dict[str, Any]:
         error = f"{type(failure).__name__}: {failure}"
         print(f"{name}: {error}", file=sys.stderr)
     return {"part": name, "figures": figures, "error": error, "seconds": round(time.perf_counter() - begin, 1)}
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return a line a figure, and one a part for its time or its error."""
-    lines = [["part", "figure", "value"]]
-    for row in rows:
-        lines += [[row["part"], name, f"{value:,.3g}" if value < 100 else f"{value:,.0f}"] for name, value in row["figures"].items()]
-        ended = "whole part, s" if row["error"] is None else f"FAILED: {row['error'].splitlines()[-1][:90]}"
-        lines.append([row["part"], ended, f"{row['seconds']:.1f}"])
-    return timed.align(lines)
 
 
 def main(options: Gpu) -> int:
@@ -226,7 +187,7 @@ def main(options: Gpu) -> int:
         rows.append(run_part(name, options) | told | {"speed": speed} | timed.provenance(options.threads, options.device))
         timed.append(options.rows / "gpu.jsonl", rows[-1])
     print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {timed.describe_speed(speed)}")
-    print(table(rows))
+    print(timed.align_figures(rows))
     return int(any(row["error"] is not None for row in rows))
 
 

@@ -39,6 +39,7 @@ def script(*arguments):
         "agents/sb3_ppo.py",
         "agents/sermanet_rnn.py",
         "benchmarks/animation.py",
+        "benchmarks/gpu.py",
         "benchmarks/photographs.py",
         "benchmarks/sensors.py",
         "benchmarks/sermanet_grid.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import statistics
 import subprocess
@@ -16,9 +17,11 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
+from glimpse_env import datasets
 from glimpse_env.learning import checkpoint, results
 from glimpse_env.learning.reproduction import origin
 from glimpse_env.precision import fastest
+from glimpse_env.presets import resolve
 
 FORMAT = 1
 PRODUCT = 512  # rows and columns of the matrix product that a machine is measured by
@@ -126,6 +129,38 @@ def align(lines: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     )
+
+
+def align_figures(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out the parts of a benchmark: a line a figure, and one a part for its seconds or its error."""
+    lines = [["part", "figure", "value"]]
+    for row in rows:
+        lines += [[row["part"], name, f"{value:,.3g}" if value < 100 else f"{value:,.0f}"] for name, value in row["figures"].items()]
+        ended = "whole part, s" if row["error"] is None else f"FAILED: {row['error'].splitlines()[-1][:90]}"
+        lines.append([row["part"], ended, f"{row['seconds']:.1f}"])
+    return align(lines)
+
+
+def images_per_second(result: Path) -> float:
+    """Return the training images that a finished run saw a second, all epochs of its stages together."""
+    row = checkpoint.read_json(result)
+    chosen = row["options"]
+    size = resolve(chosen["dataset"], image_size=chosen["image_size"]).image_size
+    count = len(datasets.load(chosen["dataset"], chosen["split"], root=chosen["root"], image_size=size))
+    seen = (chosen["epochs"] + chosen.get("stop_epochs", 0)) * (count // chosen["batch"] * chosen["batch"])
+    return seen / max(row["train_seconds"], 0.1)  # the row has one digit
+
+
+def gpu_tests(root: Path) -> list[str]:
+    """Return pytest's names of the project's tests that need a GPU: those with a decorator that skips them without one."""
+    found = []
+    for file in sorted((root / "tests").glob("test_*.py")):
+        functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+        marked = [
+            node.name for node in functions if any("not torch.cuda.is_available" in ast.unparse(mark) for mark in node.decorator_list)
+        ]
+        found += [f"tests/{file.name}::{name}" for name in marked]
+    return found
 
 
 def write_pictures(folder: Path, side: int, train: int, test: int) -> Path:
