@@ -115,19 +115,20 @@ def accuracy(options: Gpu, folder: Path) -> Figures:
 
 def photographs(options: Gpu, folder: Path) -> Figures:
     """Fine-tune a network, then train DT-RAM on a bank of what it sees; seconds of the commands, images/s of the training in them."""
-    side, train = (32, 16) if options.quick else (256, 128)
+    side, train, batch, epochs = (32, 16, 4, 2) if options.quick else (256, 128, 32, 20)
     if options.root is None:
-        dataset, batch = str(timed.write_pictures(folder / "pictures", side, train, train // 2)), 4 if options.quick else 32
+        dataset = str(timed.write_pictures(folder / "pictures", side, train, train // 2))
         sizes = ["--image-size", side, "--view-size", side, "--backbone", options.network]
-        look = [*sizes, "--glimpse-size", side // 2, "--grid", 2, "--glimpses", 2, "--epochs", 2, "--stop-epochs", 2, "--batch", batch]
+        look = [*sizes, "--glimpse-size", side // 2, "--grid", 2, "--glimpses", 2]
     else:
-        dataset, batch, sizes = "cub", 32, ["--root", options.root, "--backbone", options.network]
-        look = [*sizes, "--epochs", 20, "--stop-epochs", 20, "--batch", 100]
+        dataset, sizes = "cub", ["--root", options.root, "--backbone", options.network]
+        look = sizes
     given = ["--dataset", dataset, *options.place]
     tuning = [*given, *sizes, "--epochs", 1, "--batch", batch, "--weights", options.weights, "--out", folder / "tuning"]
     first, _ = script("agents/finetune_backbone.py", *tuning)
-    bank = ["--sensor", "bank", "--weights", folder / "tuning" / "weights.pth"]
-    second, _ = script("agents/dtram_reinforce.py", *given, *look, *bank, "--out", folder / "dtram")
+    training = ["--sensor", "bank", "--epochs", epochs, "--stop-epochs", epochs, "--batch", batch]
+    weights = ["--weights", folder / "tuning" / "weights.pth", "--out", folder / "dtram"]
+    second, _ = script("agents/dtram_reinforce.py", *given, *look, *training, *weights)
     rates = [timed.images_per_second(folder / name / "result.json") for name in ("tuning", "dtram")]
     names = ("fine-tuning, s", "fine-tuning, images/s", "DT-RAM, s", "DT-RAM, images/s")
     return dict(zip(names, (first, rates[0], second, rates[1]), strict=True))
