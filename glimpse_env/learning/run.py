@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
@@ -123,6 +122,8 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, s
 
 def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
+    from torch.utils.tensorboard import SummaryWriter  # not needed by --help
+
     precision = processes.agreed(named(options.precision, env.device))  # processes may run on unlike CPUs
     held = held_out(options.split)
     checking = None if held is None else environment(identity["environment"], held, env.device)
