@@ -153,8 +153,7 @@ def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
 
 def main(options: TrainingTime) -> None:
     """Time all, then print and write the table."""
-    terminal.use_threads(options.threads)
-    terminal.show_log()
+    options = terminal.prepare(options)
     rows = table([ram(options, 1), ram(options, None), fcan(options)], options.epochs)
     if options.json is not None:
         told = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.versions()}

@@ -56,8 +56,8 @@ class Finetune:
     """Smallest share of the image's area in a zoomed crop."""
     seed: int = 0
     """Seeds the final layer, image order and crops."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     out: Path | None = None
