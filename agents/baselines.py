@@ -71,8 +71,8 @@ class Baselines(View):
     """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
     out: Path = Path("runs/baselines")
     """Folder of the runs."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     json: Path | None = None
@@ -118,7 +118,7 @@ def made(options: Baselines, row: str, seed: int) -> dict[str, Any]:
 
 def main(options: Baselines) -> None:
     """Make every run, then print and write the table."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # what cannot be made is said before anything is trained

@@ -169,9 +169,8 @@ def train(rounds: Rounds, network: RecurrentAttention, options: Ppo, saved: Mapp
 
 def main(options: Ppo) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     torch.manual_seed(options.seed)
-    terminal.show_log()
     target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"
     with terminal.foreseen(AGENT):
         processes.refuse(AGENT)
@@ -190,7 +189,7 @@ def main(options: Ppo) -> dict[str, Any]:
     rounds = Rounds(EpisodeStatistics(env, window=1000), network, optimizer, target, identity, total, steps, LOG_EVERY)
     with terminal.interruptible(f"{target} holds the last recorded update; go on with --resume, or evaluate it as it is"):
         train(rounds, network, options, saved)
-    return results.write(target)
+    return results.write(target, device=options.device)
 
 
 if __name__ == "__main__":

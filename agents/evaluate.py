@@ -33,15 +33,14 @@ class Evaluate:
     """Folder in which a relative data set folder is looked for."""
     weights: str | None = None
     """Where the backbone's weights file lies now; default: where it lay in training."""
-    device: str | None = None
-    """Where to run; default: where it was trained."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 
 
 if __name__ == "__main__":
     options = tyro.cli(Evaluate, description=__doc__)
-    terminal.use_threads(options.threads)
-    terminal.show_log()
+    options = terminal.prepare(options)
     with terminal.foreseen("evaluate.py"):
         results.write(trained.found(options.checkpoint), options.split, options.dataset, options.root, options.device, options.weights)

@@ -27,7 +27,6 @@ def main(options: Finetune) -> None:
 
 if __name__ == "__main__":
     options = tyro.cli(Finetune, description=__doc__)
-    terminal.show_log()
     try:
         with terminal.foreseen("finetune_backbone.py"):
             main(options)

@@ -63,8 +63,8 @@ class Predict:
     """Folder of the data set, where that is needed."""
     weights: str | None = None
     """Where the backbone's weights file lies now; default: where it lay in training."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 
@@ -139,6 +139,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 def main(options: Predict) -> None:
     """Look at every image, then print and write what was seen."""
+    options = terminal.prepare(options)
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")
@@ -165,7 +166,5 @@ def main(options: Predict) -> None:
 
 if __name__ == "__main__":
     options = tyro.cli(Predict, description=__doc__)
-    terminal.use_threads(options.threads)
-    terminal.show_log()
     with terminal.foreseen("predict.py"):
         main(options)

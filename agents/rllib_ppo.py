@@ -84,9 +84,8 @@ def check(options: RllibOptions) -> None:
 
 def main(options: RllibOptions) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     torch.manual_seed(options.seed)
-    terminal.show_log()
     out = options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)
     with terminal.foreseen(f"{AGENT}.py"):
         from glimpse_env.adapters import policy, rllib  # says which extra to install
@@ -96,7 +95,7 @@ def main(options: RllibOptions) -> dict[str, Any]:
         env = GlimpseVectorEnv(1, **look)  # says here what cannot be made; the workers make their own
         identity = {"agent": AGENT, "environment": setup.env_options(env, options), "options": checkpoint.plain(options)}
     rllib.start(options.workers)
-    config = rllib.ppo_config(look, options.action, options.workers, options.envs, options.seed, options.device != "cpu")
+    config = rllib.ppo_config(look, options.action, options.workers, options.envs, options.seed, options.device.startswith("cuda"))
     config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch, num_epochs=options.epochs)
     algorithm, progress = config.training(lr=options.rate, entropy_coeff=options.entropy).build_algo(), Progress()
     try:

@@ -152,9 +152,8 @@ def check(options: Sb3Options) -> None:
 def main(options: Sb3Options) -> dict[str, Any]:
     """Train, evaluate once, write the results; return their row."""
     out = options.out or Path("runs") / checkpoint.run_name(f"sb3_{options.algo}", options.dataset, options.split, options.seed)
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     torch.manual_seed(options.seed)
-    terminal.show_log()
     with terminal.foreseen("sb3_ppo.py"):
         from glimpse_env.adapters import policy, sb3_training  # says which extra to install
 

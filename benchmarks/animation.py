@@ -29,8 +29,8 @@ class Animation:
     """Images to show; default: those that the run answers for."""
     out: Path = Path("benchmarks/results/fixations.gif")
     """The GIF file."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 
@@ -51,7 +51,7 @@ def chosen(looks: evaluation.Looks, dynamic: bool, count: int) -> list[int]:
 
 def main(options: Animation) -> None:
     """Let the agent look, and write what it did."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: expected at least 1")
     path = trained.found(options.checkpoint)

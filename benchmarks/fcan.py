@@ -92,8 +92,7 @@ def printed(rows: list[dict[str, Any]]) -> str:
 
 def main(options: Table2) -> None:
     """Make every run, then print and write the table."""
-    terminal.use_threads(options.threads)
-    terminal.show_log()
+    options = terminal.prepare(options)
     chosen = [options_of(options, seed) for seed in range(options.seeds)]
     runs = [made(one) for one in chosen]
     plan = setup.planned(chosen[0])

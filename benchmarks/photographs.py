@@ -160,7 +160,7 @@ def table(found: Mapping[str, tuple[Tensor, list[float]]]) -> list[dict[str, Any
 
 def main(options: Photographs) -> None:
     """Make every run, then print and write the table."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     if unknown := sorted(set(options.rows) - set(ROWS)):
         raise SystemExit(f"--rows {', '.join(unknown)}: expected some of {', '.join(ROWS)}")
     rows = table(measured(options))

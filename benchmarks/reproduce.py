@@ -142,8 +142,7 @@ def main(options: Reproduce) -> None:
     options, table = chosen(options)
     file = rows.path_of(options.results, table.kept_with or options.table, options.dataset)
     if not options.only_print:
-        terminal.use_threads(options.threads)
-        terminal.show_log()
+        options = terminal.prepare(options)
         checks.device(options.device)
         lacking = works(options, Job(options.table, table, options, measuring.part_of(options)), file)
         if not lacking:

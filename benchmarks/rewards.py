@@ -99,8 +99,7 @@ def table(found: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], wanted: fl
 
 def main(options: Rewards) -> None:
     """Make every run, then print and write the table and the figure."""
-    terminal.use_threads(options.threads)
-    terminal.show_log()
+    options = terminal.prepare(options)
     if held_out(options.split) is None:
         raise ValueError(f"--split {options.split}: nothing is held out to draw curves on; expected fit or fit:K/N")
     if not options.rewards or options.seeds < 1 or options.epochs < 2:

@@ -42,8 +42,8 @@ class Sensors:
     """Length of one turn."""
     compile: bool = False
     """Compile the network (torch.compile)."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads that torch may use."""
     json: Path | None = None
@@ -70,7 +70,7 @@ def rates(calls: dict[str, Callable[[], object]], options: Sensors) -> dict[str,
 
 def wait(options: Sensors) -> None:
     """Wait until the device has done what it was told."""
-    if options.device != "cpu":
+    if options.device.startswith("cuda"):
         torch.cuda.synchronize(options.device)
 
 
@@ -105,7 +105,7 @@ def contenders(images: ImageSet, network: Backbone, options: Sensors) -> dict[st
 
 def main(options: Sensors) -> None:
     """Measure and print."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     side = 2 * options.size
     pixels = torch.randint(0, 256, (options.pictures, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = ImageSet(pixels, torch.arange(options.pictures) % 2, ("even", "odd"))
@@ -120,7 +120,7 @@ def main(options: Sensors) -> None:
     for name in ("bank", "map", "pixel"):
         print(f"{name + ' sensor':<13} {figures[name]:12,.0f} steps/s")
     if options.json is not None:
-        hardware = torch.cuda.get_device_name() if options.device != "cpu" else "CPU"
+        hardware = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device.upper()
         settings = checkpoint.plain(options) | {"precision": str(network.precision), "hardware": hardware}
         checkpoint.write_json(options.json, {"figures": figures, "settings": settings, "versions": results.versions()})
 

@@ -149,7 +149,7 @@ def table(options: Grid, found: Mapping[tuple[str, int], dict[str, Any]]) -> Non
 
 def main(options: Grid) -> None:
     """Make every run, then print and write the table."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     if unknown := sorted(set(options.sets) - set(SETS)):
         raise SystemExit(f"--sets {', '.join(unknown)}: expected some of {', '.join(SETS)}")
     if not options.sets or not options.glimpses or options.seeds < 1:

@@ -34,8 +34,8 @@ class Stopping:
     """Folder of the stop heads' runs, one per gamma."""
     split: str = "test"
     """Split to compare on."""
-    device: str = "cpu"
-    """Where to run."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     json: Path | None = None
@@ -51,9 +51,9 @@ def taught(options: Stopping, gamma: float) -> Path:
     return found.dtram(chosen, out) / "checkpoint.pt"
 
 
-def compare(path: Path, split: str) -> dict[str, Any]:
+def compare(path: Path, split: str, device: str) -> dict[str, Any]:
     """Return error and mean glimpses of the learned stop, the rule's error there, and their paired difference in points."""
-    saved, _, looks = results.looked(path, split)
+    saved, _, looks = results.looked(path, split, device=device)
     when = evaluation.learned_stops(looks)
     learned = looks.correct.gather(0, when[None])[0].float()
     glimpses = (when + 1).float().mean().item()
@@ -72,8 +72,8 @@ def compare(path: Path, split: str) -> dict[str, Any]:
 
 def main(options: Stopping) -> None:
     """Train what is missing, compare, print the table."""
-    terminal.use_threads(options.threads)
-    rows = [compare(taught(options, gamma), options.split) for gamma in options.gammas]
+    options = terminal.prepare(options)
+    rows = [compare(taught(options, gamma), options.split, options.device) for gamma in options.gammas]
     print(f"{'gamma':>6} {'glimpses':>9} {'learned %':>10} {'rule %':>8} {'difference':>11}   95 % interval")
     for row in rows:
         low, high = row["interval"]

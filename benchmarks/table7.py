@@ -37,8 +37,8 @@ class Table7:
     """Folder of the data set."""
     weights: str | None = None
     """Where the backbone's weights file lies now; default: where it lay in training."""
-    device: str = "cpu"
-    """Where to run."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     json: Path | None = None
@@ -88,7 +88,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(options: Table7) -> None:
     """Evaluate if need be, print and write the table."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     source = trained.found(options.checkpoint)
     saved = checkpoint.load(source)
     split = options.split or results.result_split(saved)
@@ -110,6 +110,5 @@ def main(options: Table7) -> None:
 
 
 if __name__ == "__main__":
-    terminal.show_log()
     with terminal.foreseen("table7.py"):
         main(tyro.cli(Table7, description=__doc__))

@@ -47,8 +47,8 @@ class TimeToAccuracy:
     """Further options of the agent in every run, as one text with an equals sign: --extra="--batch 512"."""
     seeds: int = 3
     """Runs of each schedule, with seeds 0, 1, ..."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     results: Path | None = None
@@ -113,7 +113,6 @@ def measure(options: TimeToAccuracy, out: Path, file: Path) -> None:
     """Measure the machine, then run every schedule with every seed; each row is written when its run ends."""
     checks.device(options.device)
     plan, seeds = schedules(options), range(1 if options.quick else options.seeds)
-    terminal.use_threads(options.threads)
     speed = timed.speed(options.device)
     print(f"this machine, {options.threads} thread(s), {options.device}: {timed.describe_speed(speed)}")
     with tempfile.TemporaryDirectory() as made:
@@ -132,6 +131,7 @@ def main(options: TimeToAccuracy) -> None:
     out = options.out or ROOT / "runs" / "time_to_accuracy" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
     file = (options.results or (out if options.quick else ROOT / "benchmarks" / "results")) / "time_to_accuracy.jsonl"
     if not options.only_print:
+        options = terminal.prepare(options)
         measure(options, out, file)
     rows = timed.read(file, NEEDED)
     if not rows:

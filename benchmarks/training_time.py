@@ -19,7 +19,6 @@ from typing import Any
 import torch
 import tyro
 from gymnasium.vector import AutoresetMode
-from torchvision.transforms import v2
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning import checkpoint, evaluation, results, terminal, training
@@ -103,6 +102,8 @@ def tested(env: GlimpseVectorEnv, network: Agent) -> float:
 
 def fcan(options: TrainingTime) -> dict[str, Any]:
     """Time updates of FCAN's localisers, the maps that they learn on, and a test."""
+    from torchvision.transforms import v2  # slow to import: see backbone.weights
+
     plan = setup.planned(FcanOptions(**shared(options)))
     env = evaluation.environment(setup.look(plan, options.weights), plan.learn, options.device, rows=1)
     network = setup.network_for(env, plan.options)
@@ -152,8 +153,7 @@ def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
 
 def main(options: TrainingTime) -> None:
     """Time all, then print and write the table."""
-    terminal.use_threads(options.threads)
-    terminal.show_log()
+    options = terminal.prepare(options)
     rows = table([ram(options, 1), ram(options, None), fcan(options)], options.epochs)
     if options.json is not None:
         told = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.versions()}

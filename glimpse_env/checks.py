@@ -10,6 +10,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from glimpse_env import devices
+
 OPTIONS = ("indices", "locations", "reset_mask")
 SMALL = 32  # values
 
@@ -27,14 +29,14 @@ def choice(name: str, value: object, allowed: Collection[str]) -> None:
 
 
 def device(name: torch.device | str) -> torch.device:
-    """Return the device, or say that this machine has none such."""
+    """Return the device ("auto" = the one that `devices.best` chooses), or say that this machine has none such."""
     try:
-        wanted = torch.device(name)
+        wanted = torch.device(devices.named(name) if isinstance(name, str) else name)
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         count = torch.cuda.device_count()
         raise ValueError(
-            f"device={str(name)!r} is not available here ({count} CUDA devices): use device='cpu' or one that exists"
+            f"device={str(name)!r} is not available here ({count} CUDA devices): use device='cpu', 'auto' or one that exists"
         ) from error
     return wanted
 

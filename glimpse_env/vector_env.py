@@ -103,7 +103,7 @@ class GlimpseVectorEnv(VectorEnv):
             reward: A name of `rewards.NAMED` or a callable; None = `rewards.Delayed()`.
             order: "shuffle" (training) or "once" (evaluation).
             autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.
-            device: Where the images and all tensors live.
+            device: Where the images and all tensors live; "auto" = a CUDA GPU where there is one, else MPS, else the CPU.
             compact: Show only unfinished rows to the sensor, so that stopping early saves time (costs a host sync a step).
             validate: Check the values of actions and options too (costs a host sync a call).
 

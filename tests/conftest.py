@@ -16,7 +16,7 @@ typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a f
 
 with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
-    from glimpse_env import GlimpseVectorEnv
+    from glimpse_env import GlimpseVectorEnv, devices
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
 
@@ -46,6 +46,14 @@ class Noise(torch.utils.data.Dataset):
 def one_thread() -> None:
     """Small tensors gain nothing from threads, and other processes want the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cpu_by_default() -> Iterator[None]:
+    """`--device auto` is the CPU, so that tests compute the same on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices, "best", lambda mps=True: devices.Choice("cpu", "the tests'"))
+        yield
 
 
 @pytest.fixture

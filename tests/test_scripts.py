@@ -1,6 +1,8 @@
 """The scripts as a user meets them: help, evaluation from the checkpoint alone, and the benchmarks' arithmetic."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,33 +27,49 @@ def script(*arguments):
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "agents/baselines.py",
-        "agents/cleanrl_ppo.py",
-        "agents/dtram_reinforce.py",
-        "agents/evaluate.py",
-        "agents/fcan_greedy.py",
-        "agents/finetune_backbone.py",
-        "agents/predict.py",
-        "agents/rllib_ppo.py",
-        "agents/sb3_ppo.py",
-        "agents/sermanet_rnn.py",
-        "benchmarks/animation.py",
-        "benchmarks/gpu.py",
-        "benchmarks/photographs.py",
-        "benchmarks/sensors.py",
-        "benchmarks/sermanet_grid.py",
-        "benchmarks/table7.py",
-        "benchmarks/time_to_accuracy.py",
-    ],
-)
-def test_help_explains_every_option(name):
-    told = script(name, "--help")
-    assert told.returncode == 0
-    assert "--device" in told.stdout
-    assert "--threads" in told.stdout
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for folder in ("agents", "benchmarks") for path in (ROOT / folder).glob("*.py"))
+NO_DEVICE = {f"benchmarks/{name}.py" for name in ("figures", "pages", "sb3_collect", "startup", "summary", "throughput")}  # that are chosen
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """What `printed_help.py` says of all scripts."""
+    environment = os.environ | {"COLUMNS": "200"}  # wide enough for an option and the beginning of its explanation in one line
+    command = [sys.executable, "tests/printed_help.py", *SCRIPTS]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def explanations(text):
+    """Return what a help says of each option, without its default."""
+    entries = re.split(r"^(?=--[a-z])", re.sub(r"^[│ ]+|[│ ]+$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+    found = {}
+    for entry in entries:
+        name, _, rest = re.split(r"^[╭╰]", entry, maxsplit=1, flags=re.MULTILINE)[0].partition(" ")
+        told = re.split(r"\s{2,}|\n", rest, maxsplit=1)  # the kind of value, then the explanation
+        found[name] = re.sub(r"\((?:default|required|repeatable).*", "", told[1] if len(told) > 1 else "", flags=re.DOTALL).strip()
+    return found
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_explains_every_option(printed, name):
+    told = printed["scripts"][name]
+    assert told["status"] == 0
+    options = explanations(told["text"])
+    assert options or "positional arguments" in told["text"]
+    assert [option for option, explanation in options.items() if len(explanation) < 8] == []
+    assert (name in NO_DEVICE) == ("--device" not in options)
+    if name not in NO_DEVICE:
+        assert "--threads" in options
+        expected = "cuda, cuda:1" if name == "benchmarks/gpu.py" else "auto (a CUDA GPU where there is one, else MPS, else the CPU"
+        assert options["--device"].startswith(expected)
+
+
+def test_help_and_the_package_import_nothing_slow(printed):
+    """Scripts run in turn in one process, so the first with a list that is not empty is the culprit."""
+    assert printed["package"] == []
+    assert {name: told["slow"] for name, told in printed["scripts"].items() if told["slow"]} == {}
 
 
 def test_unknown_option_and_missing_checkpoint_are_refused():

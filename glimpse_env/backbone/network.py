@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from glimpse_env.backbone.weights import classifier, final_layer
 from glimpse_env.precision import Precision, named
@@ -72,6 +70,8 @@ class Backbone(nn.Module):
             ValueError: An unknown name or node, or weights of another architecture.
             FileNotFoundError: The weights are not there and cannot be downloaded.
         """
+        from torchvision.models.feature_extraction import get_graph_node_names  # slow to import: see backbone.weights
+
         super().__init__()
         self.name, self.device = name, torch.device(device)
         self.precision = named(precision, self.device)
@@ -119,6 +119,8 @@ class Backbone(nn.Module):
 
     def _until(self, node: str) -> tuple[nn.Module]:
         """Return the part of the network that ends at `node`, in a tuple so that it is not registered a second time."""
+        from torchvision.models.feature_extraction import create_feature_extractor
+
         return (create_feature_extractor(self.network, {node: "out"}, suppress_diff_warning=True).eval(),)
 
     @functools.cached_property
@@ -177,6 +179,8 @@ class Backbone(nn.Module):
 
     def flops(self, height: int, width: int, *, of_map: bool = False) -> int:
         """Return 2 x the multiply-adds that one `height` x `width` image costs."""
+        from torch.utils.flop_counter import FlopCounterMode  # imports triton where it is installed
+
         with FlopCounterMode(display=False) as counter:
             self._imagine(self._maps if of_map else self._features, height, width)
         return counter.get_total_flops()

@@ -1,4 +1,8 @@
-"""A torchvision classifier with its weights: downloaded, from a file, or random (said aloud)."""
+"""A torchvision classifier with its weights: downloaded, from a file, or random (said aloud).
+
+torchvision is imported where it is used, here and in the whole package: it imports torch._dynamo, which takes as long as torch itself,
+and neither `--help` nor an environment without a network needs it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 log = logging.getLogger("glimpse_env")
 
@@ -32,6 +35,8 @@ def classifier(name: str, weights: str | Path | None) -> nn.Module:
         ValueError: An unknown name, or weights of another architecture.
         FileNotFoundError: The weights are not there and cannot be downloaded.
     """
+    from torchvision import models
+
     known = models.list_models(module=models)
     if name not in known:
         near = difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5]
@@ -45,6 +50,8 @@ def classifier(name: str, weights: str | Path | None) -> nn.Module:
 
 def blank(name: str) -> nn.Module:
     """Return the classifier with random weights, always the same, leaving torch's random numbers as they were."""
+    from torchvision import models
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return models.get_model(name, weights=None, **OPTIONS.get(name, {})).eval()
@@ -54,6 +61,8 @@ def find(name: str, weights: str | Path) -> Path | None:
     """Return the file that holds the weights; None = torchvision's own, which are not in GLIMPSE_WEIGHTS."""
     folder = Path(os.environ.get("GLIMPSE_WEIGHTS") or ".").expanduser()
     if weights == "DEFAULT":
+        from torchvision import models
+
         file = folder / models.get_model_weights(name)["DEFAULT"].url.rsplit("/", 1)[-1]
         return file if os.environ.get("GLIMPSE_WEIGHTS") and file.is_file() else None
     given = Path(weights).expanduser()
@@ -69,6 +78,8 @@ def find(name: str, weights: str | Path) -> Path | None:
 
 def downloaded(name: str) -> nn.Module:
     """Return the classifier with torchvision's own weights, which torch keeps once they are there."""
+    from torchvision import models
+
     entry = models.get_model_weights(name)["DEFAULT"]
     try:
         return models.get_model(name, weights=entry).eval()

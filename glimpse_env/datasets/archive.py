@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.datasets.utils import check_integrity, download_url
 
 FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError, zlib.error)  # of a download, its checksum, its unpacking
 
@@ -109,6 +108,8 @@ def fetch(archive: Archive, place: Path) -> Path:
 
     Tar files that lie in `place` already are taken if their checksum is right. Two processes that fetch one archive take turns.
     """
+    from torchvision.datasets.utils import check_integrity, download_url  # slow to import: see backbone.weights
+
     place.mkdir(parents=True, exist_ok=True)
     target = place / archive.folders[0]
     with FileLock(place / f".{archive.name}.lock"), TemporaryDirectory(prefix=f".{archive.name}-", dir=place) as temporary:

@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torchvision.transforms import v2
 
 Split = Literal["train", "fit", "validation", "test"]
 FOLD = re.compile(r"(fit|validation):(\d+)/(\d+)")
@@ -84,6 +83,8 @@ class ImageSet:
         """Return the set with its images resized to `size` x `size` pixels (bilinear, antialiased)."""
         if self.images.shape[-2:] == (size, size):
             return self
+        from torchvision.transforms import v2  # slow to import: see backbone.weights
+
         return replace(self, images=v2.functional.resize(self.stack(), [size, size], antialias=True), rows=None, key=None)
 
 

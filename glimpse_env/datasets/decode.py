@@ -10,7 +10,6 @@ import torch
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
-from torchvision.transforms import v2
 
 GREY = ("1", "L", "LA")  # PIL's modes of one 8-bit channel, with or without transparency
 WIDE = ("I", "F")  # the beginnings of PIL's modes of more than 8 bits a channel: I, I;16, I;16B, F
@@ -48,6 +47,8 @@ def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel
         raise ValueError(f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits first")
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette with transparency has no direct way to RGB
+    from torchvision.transforms import v2  # slow to import: see backbone.weights
+
     return v2.functional.pil_to_tensor(image.convert("L" if image.mode in GREY and not colour else "RGB"))
 
 
@@ -55,12 +56,18 @@ def square(image: UInt8[Tensor, "channel height width"], size: int | None) -> UI
     """Resize the short side to `size` pixels (bilinear, antialiased) and cut out the central square; None leaves the image as it is."""
     if size is None:
         return image
+    from torchvision.transforms import v2
+
     return v2.functional.center_crop(v2.functional.resize(image, [size], antialias=True), [size, size])
 
 
 def stretch(image: UInt8[Tensor, "channel height width"], size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
     """Resize both sides to `size` pixels (bilinear, antialiased), so that all of the image stays in view; None leaves it as it is."""
-    return image if size is None else v2.functional.resize(image, [size, size], antialias=True)
+    if size is None:
+        return image
+    from torchvision.transforms import v2
+
+    return v2.functional.resize(image, [size, size], antialias=True)
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:

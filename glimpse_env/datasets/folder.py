@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from tqdm.contrib.concurrent import thread_map
 
 from glimpse_env.datasets.base import ImageSet
@@ -15,10 +14,11 @@ from glimpse_env.datasets.store import opened
 
 SPLITS = ("train", "test")
 TEST_SHARE = 0.2  # of each class, where the folder itself does not say what is for testing
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 MANY = 1000  # images, from which on they are kept in an image store, if their size is given, and decoding shows a progress bar
 LAYOUT = (
     "expected FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or FOLDER/CLASS/IMAGE (then 20 % of each class are for testing), "
-    f"with images ending in {', '.join(IMG_EXTENSIONS)}"
+    f"with images ending in {', '.join(EXTENSIONS)}"
 )
 
 
@@ -55,6 +55,8 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
 
 def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
     """Return the class names and the (path, label) pairs of a split."""
+    from torchvision.datasets.folder import make_dataset  # slow to import: see backbone.weights
+
     halves = [half for half in SPLITS if class_folders(folder / half)]
     if halves and split not in halves:
         raise FileNotFoundError(f"{folder} has class folders in {halves[0]!r} but none in {split!r}: {LAYOUT}")
@@ -63,7 +65,7 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
     if unknown := sorted(set(class_folders(source)) - set(classes)):
         raise ValueError(f"{source} has the classes {', '.join(unknown)}, which {folder / 'train'} has not: expected {', '.join(classes)}")
     labels = {name: label for label, name in enumerate(classes)}
-    samples = make_dataset(source, labels, IMG_EXTENSIONS, allow_empty=True) if classes else []
+    samples = make_dataset(source, labels, EXTENSIONS, allow_empty=True) if classes else []
     empty = set(labels.values()) - {label for _, label in samples}
     if not samples or (empty and source != folder / "test"):
         where = ", ".join(str(source / classes[label]) for label in sorted(empty)) or str(source)

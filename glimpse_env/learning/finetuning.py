@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.tensorboard import SummaryWriter
-from torchvision.transforms import v2
 from tqdm import tqdm
 
 from glimpse_env import checks
@@ -58,8 +56,8 @@ class Finetune:
     """Smallest share of the image's area in a zoomed crop."""
     seed: int = 0
     """Seeds the final layer, image order and crops."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     out: Path | None = None
@@ -83,6 +81,8 @@ def new_classifier(name: str, weights: str | None, classes: int) -> nn.Module:
 
 def normalised(images: UInt8[Tensor, "image channel height width"]) -> Float[Tensor, "image 3 height width"]:
     """Return colours (of grey images: three times their grey) as torchvision's weights expect them."""
+    from torchvision.transforms import v2  # slow to import: see backbone.weights
+
     colours = v2.functional.to_dtype(images, torch.float32, scale=True).expand(-1, 3, -1, -1)
     return v2.functional.normalize(colours, list(MEAN), list(DEVIATION))
 
@@ -92,6 +92,8 @@ class Finetuning:
 
     def __init__(self, options: Finetune, images: ImageSet, side: int, device: torch.device, out: Path) -> None:
         """Set up optimiser and schedule, and go on from a checkpoint where the options say so."""
+        from torchvision.transforms import v2
+
         self.options, self.images, self.device, self.out = options, images, device, out
         network = new_classifier(options.backbone, options.weights, len(images.classes))
         self.network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -113,6 +115,8 @@ class Finetuning:
 
     def train(self) -> None:
         """Run the epochs that are left, saving after each."""
+        from torch.utils.tensorboard import SummaryWriter  # not needed by --help
+
         if not self.epoch:
             self.save()
         left = (self.options.epochs - self.epoch) * self.updates
@@ -188,6 +192,8 @@ def optimizer_of(network: nn.Module, options: Finetune) -> torch.optim.SGD:
 @torch.no_grad()
 def one_view(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> evaluation.Looks:
     """Answer every image once from its whole view, in full precision."""
+    from torchvision.transforms import v2
+
     network.eval()
     sure, answers = [], []
     for index in tqdm(torch.arange(len(images)).split(64), desc="evaluate", unit="batch", dynamic_ncols=True):

@@ -61,8 +61,8 @@ class Place:
 
     seed: int = 0
     """Seeds weights, image order, augmentation and actions."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     out: Path | None = None
@@ -99,8 +99,8 @@ class Common:
     """Name of the torchvision classifier; default: the data set's preset."""
     split: str = "train"
     """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:1, ..."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 

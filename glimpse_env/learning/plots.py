@@ -1,7 +1,8 @@
 """The pictures a run leaves behind: learning curves, stopping steps, error against glimpses, and fixation paths, as PNG files.
 
-Only this and FCAN's figure import matplotlib. Figures are drawn on the Agg canvas directly, so no global plotting state is touched.
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers and line styles say the same again.
+matplotlib is imported when a figure is drawn, since `--help` would wait for it. Figures are drawn on the Agg canvas directly, so no global
+plotting state is touched. Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers and line styles say the same
+again.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import cycle, groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from glimpse_env import render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, GREEN, RED, GREY = "#0072b2", "#009e73", "#d55e00", "#5a5a60"
 COMPARED = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), ("#cc79a7", ":"), ("#e69f00", (0, (5, 1, 1, 1))), ("#56b4e9", (0, (1, 1))))
@@ -47,7 +48,7 @@ def learning_curves(history: Sequence[Mapping[str, float | None]], target: Path)
     log_if_positive(panels[1, 0])
     for axes in panels[1]:
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        whole_ticks(axes)
     save(figure, target)
 
 
@@ -73,7 +74,7 @@ def compared_curves(
             axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        whole_ticks(axes)
         if errors:
             log_if_positive(axes)
         tidy(axes)
@@ -98,7 +99,7 @@ def stopping_histogram(histogram: Sequence[int], target: Path, title: str) -> No
         axes.legend(fontsize=9, frameon=False)
     axes.set(xlabel="glimpses before stopping", ylabel="share of images (%)", ylim=(0, max(1.0, 1.12 * shares.max(initial=0))))
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_ticks(axes)
     tidy(axes)
     save(figure, target)
 
@@ -141,8 +142,19 @@ def fixation_paths(episodes: Sequence[tuple[int, bool, render.Episode]], target:
     """
     ordered = sorted(episodes, key=lambda episode: episode[0])
     groups = {step: list(group)[:per_group] for step, group in groupby(ordered, key=lambda episode: episode[0])}
-    figure = new_figure(max(5.4, 0.5 + 1.55 * per_group), 0.6 + 1.75 * max(1, len(groups)))
-    panels = figure.subplots(max(1, len(groups)), per_group, squeeze=False)
+    rows, width, height = max(1, len(groups)), max(5.4, 0.5 + 1.55 * per_group), 0.6 + 1.75 * max(1, len(groups))
+    figure = new_figure(
+        width, height, layout=None
+    )  # margins in inches: to find them, matplotlib would lay out every panel's ticks and titles
+    margins = {
+        "left": 0.4 / width,
+        "right": 1 - 0.05 / width,
+        "bottom": 0.1 / height,
+        "top": 1 - 0.65 / height,
+        "wspace": 0.06,
+        "hspace": 0.2,
+    }
+    panels = figure.subplots(rows, per_group, squeeze=False, gridspec_kw=margins, subplot_kw={"xticks": [], "yticks": []})
     for axes in panels.flat:
         axes.set_axis_off()
     for row, (step, group) in zip(panels, groups.items(), strict=False):
@@ -183,6 +195,8 @@ def errors(accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def log_if_positive(axes: Axes) -> None:
     """Give the vertical axis a logarithmic scale with plain numbers, unless it holds a zero or nothing."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.zeros(0)])
     if not (values.size and np.nanmin(values) > 0):
         return
@@ -192,11 +206,21 @@ def log_if_positive(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Return an empty figure of this size in inches, on its own Agg canvas."""
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Mark whole numbers alone on the horizontal axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def tidy(axes: Axes) -> None:

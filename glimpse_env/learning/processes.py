@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from glimpse_env import devices
+
 Value = TypeVar("Value")
 _apart = False
 PATIENCE = datetime.timedelta(hours=2)  # that a process waits for the others, which may be building a bank
@@ -69,8 +71,9 @@ def refuse(program: str) -> None:
 
 
 def device_of(device: str) -> str:
-    """Return the device of this process: of several GPUs each process takes its own."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and wanted() > 1 else device
+    """Return the device of this process ("auto": see `devices`): of several GPUs each process takes its own."""
+    name = devices.named(device, mps=wanted() == 1)
+    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and wanted() > 1 else name
 
 
 @contextmanager

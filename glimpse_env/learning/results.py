@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from glimpse_env import GlimpseVectorEnv, __version__
+from glimpse_env import GlimpseVectorEnv, __version__, checks
 from glimpse_env.datasets import held_out
 from glimpse_env.learning import checkpoint, evaluation, figures, fixations, processes, registry, report, setup
 from glimpse_env.learning.agent import Agent
@@ -33,7 +33,7 @@ def write(
         split: Split to evaluate on; None = the one that the run answers for.
         dataset: Another data set than the checkpoint's (it must have the same classes and glimpses).
         root: Where a relative data set folder is looked for.
-        device: Where to run; None = the device it was trained on.
+        device: Where to run; None = the device it was trained on, or as "auto" where this machine has none such.
         weights: Where the backbone's weights file lies now; None = where it lay in training.
 
     The files of another split or data set carry its name: result-validation.json. Of processes that train together the first one writes.
@@ -135,10 +135,21 @@ def looked(
     given = {"dataset": dataset, "root": root, "weights": weights}
     options = saved["environment"] | {name: value for name, value in given.items() if value is not None}
     setup.check_weights(saved, options, path)
-    env = evaluation.environment(options, split, device or saved["options"]["device"])
+    env = evaluation.environment(options, split, device_for(saved, device))
     check_fit(env, network, path)
     policy = saved["options"].get("policy", "learned")
     return saved, env, evaluation.look(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
+
+
+def device_for(saved: Mapping[str, Any], device: str | None) -> str:
+    """Return where to evaluate: the given device, else the one of training, else (this machine has none such) what "auto" chooses."""
+    if device is not None:
+        return processes.device_of(device)
+    try:
+        checks.device(trained := saved["options"]["device"])
+    except ValueError:
+        return processes.device_of("auto")
+    return trained
 
 
 def trajectories(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
@@ -52,7 +51,7 @@ def execute(
     """
     out = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
     target = out / "checkpoint.pt"
-    options = replace(options, device=processes.device_of(options.device))
+    options = terminal.prepare(options)
     try:
         with processes.joined(options.device):
             return executed(agent, options, plan, target, stop_input, start, build)
@@ -73,9 +72,7 @@ def executed(
     build: Callable[[GlimpseVectorEnv], Agent] | None,
 ) -> dict[str, Any]:
     """Train and evaluate, in one process or in one of several that have joined (see `execute`)."""
-    terminal.use_threads(options.threads)
     torch.manual_seed(options.seed)
-    terminal.show_log()
     with terminal.foreseen(agent):
         setup.check_numbers(options)
         saved = resumable(target, agent, options) if options.resume else None
@@ -102,7 +99,7 @@ def executed(
             setting.writer.close()
     processes.wait()  # for the first to have written the last epoch
     with terminal.foreseen(f"{agent}: training is done, its evaluation is not; repeat it with agents/evaluate.py {target}"):
-        return results.write(target)
+        return results.write(target, device=options.device)
 
 
 def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, stop_input: StopInput | None) -> dict[str, Any]:
@@ -123,6 +120,8 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, s
 
 def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, identity: dict[str, Any], target: Path) -> Setting:
     """Return what stays the same during the run: environments, logs, validation and how to save."""
+    from torch.utils.tensorboard import SummaryWriter  # not needed by --help
+
     precision = processes.agreed(named(options.precision, env.device))  # processes may run on unlike CPUs
     held = held_out(options.split)
     checking = None if held is None else environment(identity["environment"], held, env.device)

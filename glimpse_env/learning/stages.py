@@ -77,7 +77,9 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
         return parts | (stop(rollout) if exact else {})
 
     rate = (options.stop_rate if options.finetune == "stop" else None) or options.learning_rate
-    other = None if options.stop_split is None else training_environment(replace(options, split=options.stop_split), horizon)
+    other = None
+    if options.stop_split is not None:
+        other = training_environment(replace(options, split=options.stop_split, device=str(next(network.parameters()).device)), horizon)
     return Stage(
         name="stop",
         epochs=options.stop_epochs,

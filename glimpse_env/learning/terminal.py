@@ -6,10 +6,26 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 
 from glimpse_env.learning import processes
+
+Chosen = TypeVar("Chosen")
+
+
+def prepare(options: Chosen) -> Chosen:
+    """Set threads and log, and return a script's options with the device that its --device auto stands for, so that files name it.
+
+    Raises:
+        SystemExit: There is no such number of threads.
+    """
+    given: Any = options  # a dataclass with threads and device
+    use_threads(given.threads)
+    show_log()
+    return replace(given, device=processes.device_of(given.device))
 
 
 def show_log() -> None:

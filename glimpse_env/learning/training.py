@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from glimpse_env import GlimpseVectorEnv, Reward
@@ -18,6 +17,9 @@ from glimpse_env.learning.agent import Agent
 from glimpse_env.learning.augment import vary
 from glimpse_env.learning.optimizers import Optimizer
 from glimpse_env.learning.rollout import Behaviour, Rollout, collect
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG_EVERY = 10  # updates between two looks at the measures
 CLIP = 5.0  # largest gradient norm

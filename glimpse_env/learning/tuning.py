@@ -15,7 +15,7 @@ from glimpse_env.presets import resolve
 
 def tune(options: Finetune) -> dict[str, Any]:
     """Fine-tune, evaluate once, write weights, row and logs, and return the row."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     torch.manual_seed(options.seed)
     preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
     side = preset.view_size or preset.glimpse_size

@@ -6,7 +6,6 @@ import torch
 from gymnasium import spaces
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from glimpse_env import checks
 from glimpse_env.backbone import Backbone
@@ -108,6 +107,8 @@ class MapSensor:
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
     ) -> tuple[Float[Tensor, "env feature"], Float[Tensor, "env channel rows columns"]]:
         """Return the pooled windows of some rows, and their maps."""
+        from torchvision.ops import roi_align  # slow to import: see backbone.weights
+
         maps = self.maps(index)
         centre, half = (location * self.reach)[:, None], self._half[None]
         if self.whole_first:

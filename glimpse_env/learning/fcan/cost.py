@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-from torchvision.transforms import v2
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.learning.fcan import places, regions
@@ -22,6 +20,9 @@ TURNS = 3  # the best of them counts
 
 def per_image(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, Any]:
     """Return the costs of finding the parts (map and localisers) and of classifying (one pass a region), and of a pass over the whole."""
+    from torch.utils.flop_counter import FlopCounterMode
+    from torchvision.transforms import v2  # slow to import: see backbone.weights
+
     count = min(IMAGES, len(env.images))
     index = torch.arange(count, device=env.device)
     network, view = reopened(plan, plan.measure)[1].eval(), env.preset.view_size or plan.image_size

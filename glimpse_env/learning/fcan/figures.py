@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from glimpse_env import render
@@ -17,6 +17,9 @@ from glimpse_env.learning import evaluation, plots
 from glimpse_env.learning.fcan import localising
 from glimpse_env.learning.fcan.localise import reopened
 from glimpse_env.learning.fcan.setup import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = ("#d55e00", "#0072b2", "#f0e442", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito's
 ROWS = 8  # images in the figure

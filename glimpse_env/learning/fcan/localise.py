@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
@@ -24,11 +23,16 @@ from glimpse_env.learning.fcan.setup import Plan
 from glimpse_env.learning.training import Progress
 from glimpse_env.precision import named
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 AGENT = "fcan_greedy"
 
 
 def localise(plan: Plan, weights: str) -> None:
     """Learn where the parts are and write checkpoint.pt."""
+    from torch.utils.tensorboard import SummaryWriter  # not needed by --help
+
     options, target = plan.options, plan.out / "checkpoint.pt"
     torch.manual_seed(options.seed)
     saved = resumable(target, options) if options.resume and target.is_file() else None

@@ -27,8 +27,7 @@ def execute(options: FcanOptions) -> None:
     Raises:
         SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C.
     """
-    terminal.use_threads(options.threads)
-    terminal.show_log()
+    options = terminal.prepare(options)
     try:
         with terminal.foreseen("fcan_greedy"):
             processes.refuse("fcan_greedy")

@@ -6,15 +6,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from glimpse_env.learning import intervals, plots
 from glimpse_env.learning.plots import BLUE, COMPARED, GREY, RED
 from glimpse_env.learning.reproduction import printing
 from glimpse_env.learning.reproduction.printing import Rows
 from glimpse_env.learning.reproduction.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PURPLE, ORANGE, LIGHT = "#cc79a7", "#e69f00", "#9a9aa2"
 Runs = Sequence[Mapping[str, Any]]

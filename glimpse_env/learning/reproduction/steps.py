@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from glimpse_env.learning import plots
 from glimpse_env.learning.plots import BLUE, COMPARED, GREEN, GREY, RED
@@ -29,7 +28,7 @@ def histogram(group: Rows, title: str, target: Path) -> None:
         axes.bar(steps, shares.mean(0), width, yerr=ends, ecolor=GREY, capsize=2, **bars)
     axes.set(xlabel="glimpses before stopping", ylabel="share of test images (%)")
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    plots.whole_ticks(axes)
     axes.legend(fontsize=9, frameon=False)
     plots.tidy(axes)
     plots.save(figure, target)
@@ -51,6 +50,8 @@ def ablations(curves: Mapping[str, tuple[Mapping[int, tuple[float, float, float]
         title: Of our panel.
         target: The PNG file.
     """
+    from matplotlib.ticker import MaxNLocator  # not needed by --help
+
     figure = plots.new_figure(9.6, 4.2)
     ours, paper = figure.subplots(1, 2, sharey=True)
     for name, (found, quoted) in curves.items():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from typing import TYPE_CHECKING, Any
 
 from glimpse_env.learning import plots
+
+if TYPE_CHECKING:  # plots imports it when a figure is drawn
+    from matplotlib.axes import Axes
 
 Runs = Sequence[Mapping[str, Any]]
 
@@ -45,6 +45,8 @@ def schedule_curves(axes: Axes, schedule: str, rows: Runs, colour: str, style: A
 
 def finish(axes: Axes) -> None:
     """Label the axes; both are logarithmic where all values are positive."""
+    from matplotlib.ticker import FuncFormatter
+
     plots.log_if_positive(axes)
     if all(value > 0 for line in axes.lines for value in line.get_xdata()):  # pyright: ignore[reportGeneralTypeIssues]
         axes.set_xscale("log")

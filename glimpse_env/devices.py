@@ -1,0 +1,37 @@
+"""Which device "auto" stands for, read off what torch says of this machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """A device, and why it was chosen."""
+
+    device: str
+    reason: str
+
+
+def named(device: str, mps: bool = True) -> str:
+    """Return the device of this name; "auto" = `best(mps)`, whose reason is logged. Any other name is returned as it is, unchecked."""
+    if device != "auto":
+        return device
+    choice = best(mps)
+    logger.info("device: %s (%s)", choice.device, choice.reason)
+    return choice.device
+
+
+def best(mps: bool = True) -> Choice:
+    """Return a CUDA GPU where there is one, else Apple's GPU (unless `mps` rules it out), else the CPU."""
+    if torch.cuda.is_available():
+        return Choice("cuda", "auto: torch finds a CUDA GPU")
+    if not torch.backends.mps.is_available():
+        return Choice("cpu", "auto: torch finds neither a CUDA GPU nor Apple's MPS")
+    if not mps:
+        return Choice("cpu", "auto: torch finds no CUDA GPU, and MPS does not serve several processes")
+    return Choice("mps", "auto: torch finds no CUDA GPU, but Apple's MPS")

@@ -1,0 +1,48 @@
+"""Print, as JSON, the help of the scripts given as arguments, and the slow packages that were imported to print it.
+
+All scripts run in this one process, so that torch is imported once.
+"""
+
+import contextlib
+import io
+import json
+import runpy
+import sys
+
+import torch  # noqa: F401 - what torch imports by itself is not counted
+
+SLOW = {
+    "torchvision",
+    "tensorboard",
+    "matplotlib",
+    "scipy",
+    "pandas",
+    "stable_baselines3",
+    "sb3_contrib",
+    "ray",
+    "torchrl",
+    "torch._dynamo",
+}
+EARLIER = set(sys.modules)
+
+
+def imported():
+    """Return the slow packages among what was imported after torch."""
+    return sorted(SLOW & (set(sys.modules) - EARLIER))
+
+
+def help_of(script):
+    """Return what a script prints for --help, and its exit status."""
+    sys.argv, printed, status = [script, "--help"], io.StringIO(), None
+    with contextlib.redirect_stdout(printed):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+    return {"text": printed.getvalue(), "status": status, "slow": imported()}
+
+
+import glimpse_env  # noqa: E402, F401
+
+package = imported()
+print(json.dumps({"package": package, "scripts": {script: help_of(script) for script in sys.argv[1:]}}))
