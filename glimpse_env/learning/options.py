@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from glimpse_env.learning.architecture import Core, LocatorName, Scores, What, Where
+from glimpse_env.learning.objectives import Baseline
 from glimpse_env.learning.optimizers import Descent
 from glimpse_env.learning.rollout import Policy
 from glimpse_env.presets import FirstView, SensorName
@@ -132,7 +133,12 @@ class Training(Running, View, Descent):
     batch: int = 256
     """Images per update; each is looked at `samples` times."""
     samples: int = 2
-    """Trajectories per image (M). From 2 on their leave-one-out mean is the baseline; 1 uses a learned baseline."""
+    """Trajectories per image (M). From 2 on, the baseline is the mean of the image's other trajectories; 1 uses --baseline."""
+    baseline: Baseline = "regression"
+    """Baseline of one trajectory an image: a line through the other images' returns against the present probability of the label, fitted
+    at every update (regression), or a head on the recurrent state (learned; the papers')."""
+    location_discount: float = 1.0
+    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone."""
     curriculum: float = 0.3
     """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
     supervision: bool = True

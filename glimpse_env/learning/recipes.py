@@ -10,6 +10,7 @@ PAPER_MNIST: dict[str, Any] = {
     "epochs": 800,
     "batch": 20,
     "samples": 1,
+    "baseline": "learned",
     "augment": False,
     "explore": 0.0,
     "curriculum": 0.3,

@@ -25,9 +25,17 @@ def gaussian_log_prob(sample: Float[Tensor, "*batch 2"], mean: Float[Tensor, "*b
     return -0.5 * squared - 2 * math.log(sigma) - LOG_2PI
 
 
-def returns_to_go(rewards: Float[Tensor, "time env"]) -> Float[Tensor, "time env"]:
-    """Return the sum of rewards from each step on. Discounts live inside the rewards."""
-    return rewards.flip(0).cumsum(0).flip(0)
+def returns_to_go(rewards: Float[Tensor, "time env"], discount: float = 1.0) -> Float[Tensor, "time env"]:
+    """Return the sum of rewards from each step on, each discounted by its distance in steps.
+
+    The discounts of the papers live inside the rewards (discount 1 here); another discount credits an action mostly with what follows soon.
+    """
+    if discount == 1:
+        return rewards.flip(0).cumsum(0).flip(0)
+    returns = [rewards[-1]]
+    for reward in reversed(rewards[:-1].unbind()):
+        returns.append(reward + discount * returns[-1])
+    return torch.stack(returns[::-1])
 
 
 def leave_one_out(returns: Float[Tensor, "time env"], samples: int) -> Float[Tensor, "time env"]:
@@ -42,6 +50,35 @@ def leave_one_out(returns: Float[Tensor, "time env"], samples: int) -> Float[Ten
         raise ValueError(f"samples={samples}: leave-one-out needs at least 2 samples an image; use the learned baseline for 1")
     grouped = returns.unflatten(1, (-1, samples))
     return ((grouped - grouped.mean(2, keepdim=True)) * (samples / (samples - 1))).flatten(1)
+
+
+def mean_of_others(returns: Float[Tensor, " env"]) -> Float[Tensor, " env"]:
+    """Return each return minus the mean of all other rows', those of other processes included; 0 for a row alone."""
+    rows = len(returns) * processes.count()
+    return (returns - processes.average(returns.mean())) * (rows / max(rows - 1, 1))
+
+
+def regression_residual(
+    returns: Float[Tensor, "time env"], known: Float[Tensor, "time env"], counted: Bool[Tensor, "time env"]
+) -> Float[Tensor, "time env"]:
+    """Return each return minus what a straight line through the other rows' (known, return) predicts for it, step by step; 0 off `counted`.
+
+    A baseline without a network for one trajectory an image: unbiased, since `known` was known before the action was drawn and the line of
+    a row is fitted without that row (the residual of a regression divided by 1 - leverage is exactly that). A step needs three rows.
+    """
+    count, weight = sums(counted.to(returns.dtype)), counted.to(returns.dtype)
+    n = count.clamp(min=1.0)
+    x, y = known - sums(known * weight) / n, returns - sums(returns * weight) / n
+    spread = sums(weight * x * x)
+    slope = torch.where(spread > 1e-6 * n, sums(weight * x * y) / spread.clamp(min=1e-12), 0.0)
+    leverage = 1 / n + torch.where(spread > 1e-6 * n, x * x / spread.clamp(min=1e-12), 0.0)
+    alone = (1 - leverage).clamp(min=1e-3)  # a row that decides its own line alone has nothing to be compared with
+    return ((y - slope * x) / alone).masked_fill(~counted | (count < 3), 0.0)
+
+
+def sums(values: Float[Tensor, "time env"]) -> Float[Tensor, "time 1"]:
+    """Return the sum over the rows of all processes that train together."""
+    return processes.average(values.sum(1, keepdim=True)) * processes.count()
 
 
 def policy_loss(

@@ -47,6 +47,7 @@ class Rollout:
     active: Bool[Tensor, "time env"]  # the row was still running when this step began
     rewards: Float[Tensor, "time env"]
     correct: Bool[Tensor, "time env"]
+    loss: Float[Tensor, "time env"]  # -log p(label) of each answer, nats
 
 
 def collect(
@@ -94,12 +95,14 @@ def collect(
         seen = observation["location"]
         action = {"location": place, "stop": stop, "prediction": heads.logits.detach().softmax(1)}
         observation, reward, ended, _, info = env.step(action)
-        steps.append((heads.logits, heads.stop, heads.baseline, seen, log_prob, ended & active, active, reward, info["correct"]))
+        steps.append(
+            (heads.logits, heads.stop, heads.baseline, seen, log_prob, ended & active, active, reward, info["correct"], info["loss"])
+        )
         active = active & ~ended
-    logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct = (
+    logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct, loss = (
         torch.stack(column) for column in zip(*steps, strict=True)
     )
-    return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct)
+    return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct, loss)
 
 
 def context_of(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:

@@ -119,6 +119,8 @@ def check_numbers(options: Training) -> None:
     gamma = getattr(options, "gamma", 1.0)
     if not 0 < gamma <= 1:
         raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")
+    if not 0 <= options.location_discount <= 1:
+        raise ValueError(f"--location-discount {options.location_discount}: expected a discount in [0, 1]")
 
 
 def check_locator(env: GlimpseVectorEnv, options: Options) -> None:

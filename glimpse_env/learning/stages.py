@@ -95,8 +95,16 @@ def stop_stage(options: StopOptions, network: RecurrentAttention, horizon: int) 
 
 def looking_losses(options: Training, decide: bool = False) -> Callable[[Rollout], Losses]:
     """Return the losses of a RAM that the options describe; with `decide` also of its sampled stops."""
-    smoothing = options.label_smoothing
-    return objectives.looking(options.samples, options.supervision, options.policy_weight, decide, smoothing)
+    discount = 1.0 if decide else options.location_discount  # the reward of sampled stops comes at the end
+    return objectives.looking(
+        options.samples,
+        options.supervision,
+        options.policy_weight,
+        decide,
+        options.label_smoothing,
+        options.baseline,
+        discount,
+    )
 
 
 def make_optimizer(network: Agent, options: Training) -> optimizers.Optimizer:
