@@ -49,6 +49,18 @@ def one_thread() -> None:
 
 
 @pytest.fixture
+def with_figures() -> None:
+    """Asked for by tests of the figures that a run leaves behind."""
+
+
+@pytest.fixture(autouse=True)
+def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a run's figures out: they take longer to draw than a small run takes, and few tests look at them."""
+    if "with_figures" not in request.fixturenames:
+        monkeypatch.setattr("glimpse_env.learning.figures.draw", lambda *_: None)
+
+
+@pytest.fixture
 def unchecked() -> Iterator[None]:
     """Leave wrong types to the package itself, as outside the tests."""
     jaxtyping.config.update("jaxtyping_disable", True)
