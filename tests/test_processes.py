@@ -45,6 +45,16 @@ def in_two_processes(cache: Path, program: str, *given: str) -> subprocess.Popen
     return subprocess.Popen(command, cwd=ROOT, env=surroundings, start_new_session=True, **pipes)
 
 
+def output_of(run: subprocess.Popen) -> str:
+    """Wait for a program's end and return what it printed."""
+    try:
+        return run.communicate(timeout=240)[0]
+    except subprocess.TimeoutExpired:
+        run.terminate()  # torchrun then ends its processes
+        run.communicate()
+        raise
+
+
 @pytest.fixture
 def alone(monkeypatch, capsys, tmp_path):
     """Run an agent in this process and return what it printed."""
@@ -59,6 +69,7 @@ def alone(monkeypatch, capsys, tmp_path):
 
 
 RAM = ("--epochs", "3")
+EPOCHS = 30  # of a run that is killed after the first
 SAMPLED = ("--epochs", "1", "--stop-epochs", "2", "--stop-gradient", "sampled", "--finetune", "all", "--samples", "1")
 
 
@@ -72,7 +83,7 @@ def both(pictures, tmp_path_factory) -> tuple[Path, int, list[str]]:
         ["agents/ram_reinforce.py", *words(pictures, folder / "refused", "--batch", "13")],
     ]
     run = in_two_processes(folder / "cache", "tests/several.py", json.dumps(scripts))
-    output, _ = run.communicate(timeout=240)
+    output = output_of(run)
     assert output.count(several.BETWEEN) == len(scripts), output
     return folder, run.returncode, output.split(several.BETWEEN)[1:]
 
@@ -108,21 +119,22 @@ def test_a_batch_that_does_not_divide_is_refused(both):
     assert "--batch 13 does not divide over 2 processes: choose a multiple of 2" in outputs[2]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_killed_process_ends_the_run_with_a_checkpoint_that_resumes(alone, pictures, tmp_path):
-    options = words(pictures, tmp_path, "--epochs", "60")
+    options = words(pictures, tmp_path, "--epochs", str(EPOCHS))
     run = in_two_processes(tmp_path / "cache", "agents/ram_reinforce.py", *options)
     deadline = time.monotonic() + 120
     while not learned(tmp_path / "checkpoint.pt") and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(worker(run.pid, 1), signal.SIGKILL)
-    output, _ = run.communicate(timeout=120)
+    output = output_of(run)
     assert run.returncode not in (0, None)
     assert "another process ended" in output, output
     assert "go on with --resume" in output
     epoch = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["epoch"]
-    assert epoch < 60
+    assert epoch < EPOCHS
     alone("ram_reinforce", *options, "--resume")
-    assert len(checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]) == 60
+    assert len(checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]) == EPOCHS
 
 
 def learned(target: Path) -> bool:
