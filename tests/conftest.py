@@ -42,9 +42,11 @@ class Noise(torch.utils.data.Dataset):
         return self.images[index], index % CLASSES
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Small tensors gain nothing from threads, and other processes want the cores."""
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads, and other processes want the cores; what a test changes is undone after it."""
+    torch.set_num_threads(1)
+    yield
     torch.set_num_threads(1)
 
 
