@@ -16,7 +16,7 @@ typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a f
 
 with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
-    from glimpse_env import GlimpseVectorEnv
+    from glimpse_env import Backbone, GlimpseVectorEnv
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
 
@@ -48,6 +48,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def counted_once() -> Iterator[None]:
+    """Count what a network costs once for every size of image: every sensor asks, and counting takes longer than computing."""
+    known: dict[tuple, int] = {}
+    count = Backbone.flops
+
+    def flops(self: Backbone, height: int, width: int, *, of_map: bool = False) -> int:
+        key = (self.name, self.node, self.map_node, height, width, of_map)
+        if key not in known:
+            known[key] = count(self, height, width, of_map=of_map)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backbone, "flops", flops)
+        yield
 
 
 @pytest.fixture
