@@ -18,7 +18,14 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
     from glimpse_env import Backbone, GlimpseVectorEnv
 
+FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")  # the longest files: begun last they would end alone
+
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    items.sort(key=lambda item: item.path.stem not in FIRST)
 
 
 class Noise(torch.utils.data.Dataset):
