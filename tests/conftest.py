@@ -49,10 +49,15 @@ class Noise(torch.utils.data.Dataset):
         return self.images[index], index % CLASSES
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from threads, and other processes want the cores; what a test changes is undone after it."""
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small tensors gain nothing from threads, and other processes want the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def threads_given_back(one_thread: None) -> Iterator[None]:
+    """Undo what a test changes, so that those after it are no slower."""
     yield
     torch.set_num_threads(1)
 
