@@ -16,9 +16,16 @@ typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a f
 
 with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
-    from glimpse_env import GlimpseVectorEnv, devices
+    from glimpse_env import Backbone, GlimpseVectorEnv, devices
+
+FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")  # the longest files: begun last they would end alone
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    items.sort(key=lambda item: item.path.stem not in FIRST)
 
 
 class Noise(torch.utils.data.Dataset):
@@ -54,6 +61,42 @@ def cpu_by_default() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(devices, "best", lambda mps=True: devices.Choice("cpu", "the tests'"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def threads_given_back(one_thread: None) -> Iterator[None]:
+    """Undo what a test changes, so that those after it are no slower."""
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def counted_once() -> Iterator[None]:
+    """Count what a network costs once for every size of image: every sensor asks, and counting takes longer than computing."""
+    known: dict[tuple, int] = {}
+    count = Backbone.flops
+
+    def flops(self: Backbone, height: int, width: int, *, of_map: bool = False) -> int:
+        key = (self.name, self.node, self.map_node, height, width, of_map)
+        if key not in known:
+            known[key] = count(self, height, width, of_map=of_map)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backbone, "flops", flops)
+        yield
+
+
+@pytest.fixture
+def with_figures() -> None:
+    """Asked for by tests of the figures that a run leaves behind."""
+
+
+@pytest.fixture(autouse=True)
+def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a run's figures out: they take longer to draw than a small run takes, and few tests look at them."""
+    if "with_figures" not in request.fixturenames:
+        monkeypatch.setattr("glimpse_env.learning.figures.draw", lambda *_: None)
 
 
 @pytest.fixture

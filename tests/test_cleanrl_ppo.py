@@ -102,7 +102,7 @@ def test_the_class_head_learns_from_labels_alone(make):
 def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
     """Two classes of pictures, bright on the left or on the right: learned in seconds, evaluated by the common metric."""
     folder = halves((24, 12), shape=(16, 16))
-    options = Ppo(dataset=folder, image_size=16, glimpse_size=8, glimpses=3, split="train", total_steps=6_000, envs=24, steps=6, threads=1)
+    options = Ppo(dataset=folder, image_size=16, glimpse_size=8, glimpses=3, split="train", total_steps=3_000, envs=24, steps=6, threads=1)
     row = cleanrl_ppo.main(Ppo(**vars(options) | {"out": tmp_path, "hidden": 32, "precision": "float32"}))
     assert row["accuracy"] > 0.9
     assert row["images"] == 24

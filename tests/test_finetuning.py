@@ -48,7 +48,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_accuracy(pictures, tmp_path):
-    options = Finetune(dataset=pictures, out=tmp_path, epochs=20, **SMALL)
+    options = Finetune(dataset=pictures, out=tmp_path, epochs=8, **SMALL | {"learning_rate": 0.0003})
     finetune_backbone.main(options)
     row = json.loads((tmp_path / "result.json").read_text())
     assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("finetune_backbone", "test", 6, 1)
@@ -97,7 +97,7 @@ def test_bad_input_is_refused(pictures, tmp_path):
 def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
     look = {"sensor": sensor, "backbone": "resnet18", "weights": None, "image_size": 64, "glimpse_size": 32, "glimpses": 2, "grid": 2}
     learn = {
-        "epochs": 30,
+        "epochs": 15,
         "optimizer": "adamw",
         "learning_rate": 0.01,
         "batch": 4,

@@ -165,6 +165,7 @@ def asked(halves, tmp_path, monkeypatch):
     return options, trained, rows.path_of(options.results, "tiny", options.dataset)
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_a_table_is_made_once_and_found_again(asked, capsys):
     options, trained, file = asked
     reproduce.main(options)

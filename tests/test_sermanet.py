@@ -87,6 +87,7 @@ def test_the_command_line_chooses_resolutions_and_recipes(capsys):
         parse(SermanetOptions, named, SERMANET, "", ["--paper"])
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_a_run_leaves_its_results_and_composites_and_is_evaluated_from_its_checkpoint(pictures, tmp_path):
     row = sermanet.train(SermanetOptions(dataset=pictures, out=tmp_path, **SMALL))
     assert (row["agent"], row["images"], row["mean_glimpses"]) == ("sermanet_rnn", 20, 3)

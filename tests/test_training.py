@@ -19,11 +19,12 @@ from glimpse_env.learning.recipes import PAPER
 from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
 
 SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32"}
+SMALL |= {"image_size": 32, "glimpse_size": 8}
 
 
 @pytest.fixture(scope="module")
 def pictures(halves):
-    return halves((24, 10), (224, 224))
+    return halves((24, 10))
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,7 @@ def test_resume_continues_the_same_run(pictures, tmp_path, monkeypatch):
         assert torch.equal(value, expected[name]), name
 
 
+@pytest.mark.usefixtures("with_figures")
 def test_result_and_files(pictures, tmp_path, capsys):
     row = dtram(StopOptions(dataset=pictures, out=tmp_path / "run", **SMALL, stop_epochs=1))
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == json.loads(json.dumps(row))
@@ -138,9 +140,9 @@ def test_exploring_first_changes_the_learned_policy_only(policy, expected):
 
 def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures, tmp_path):
     options = StopOptions(dataset=pictures, **SMALL | {"batch": 4}, stop_split="validation")
-    network = RecurrentAttention(Architecture(glimpse=56 * 56 * 3, classes=2, horizon=3))
+    network = RecurrentAttention(Architecture(glimpse=8 * 8 * 3, classes=2, horizon=3))
     stage = stop_stage(options, network, 3)
-    held = datasets.load(pictures, "validation", image_size=224)
+    held = datasets.load(pictures, "validation", image_size=32)
     assert torch.equal(stage.env.images.stack(), held.stack())
     assert stage.frozen
     assert stop_stage(StopOptions(dataset=pictures, **SMALL), network, 3).env is None
@@ -148,10 +150,10 @@ def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures, tmp_path
         stop_stage(StopOptions(dataset=pictures, **SMALL, stop_split="test"), network, 3)
 
 
-@pytest.mark.parametrize("other", [{"split": "train"}, {"glimpse_size": 28}, {"policy": "random"}])
+@pytest.mark.parametrize("other", [{"split": "train"}, {"glimpse_size": 4}, {"policy": "random"}])
 def test_a_ram_that_saw_other_images_or_looked_otherwise_is_no_start(pictures, tmp_path, other):
     ram(Options(dataset=pictures, out=tmp_path / "ram", **SMALL | {"epochs": 1}))
-    options = StopOptions(dataset=pictures, out=tmp_path, **SMALL, ram=tmp_path / "ram" / "checkpoint.pt", **other)
+    options = StopOptions(dataset=pictures, out=tmp_path, **SMALL | other, ram=tmp_path / "ram" / "checkpoint.pt")
     [name] = other
     with pytest.raises(SystemExit, match=f"--ram: it was trained with --{name.replace('_', '-')}"):
         dtram(options)

@@ -95,7 +95,7 @@ def pictures(painted):
 def options(pictures, tmp_path, monkeypatch):
     """Small runs of every row."""
     monkeypatch.setattr(sys, "argv", ["baselines.py"])
-    small = {"epochs": 30, "batch": 8, "glimpses": 3, "grid": 2, "image_size": 32, "glimpse_size": 8, "split": "train"}
+    small = {"epochs": 10, "batch": 8, "glimpses": 3, "grid": 2, "image_size": 32, "glimpse_size": 8, "split": "train"}
     return lambda **given: baselines.Baselines(dataset=pictures, seeds=1, threads=1, dropout=0.0, out=tmp_path, **small | given)
 
 
