@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards, sensors
 from glimpse_env.learning import evaluation, fixed, objectives, reinforce
+from glimpse_env.learning import rollout as rollout_module
 from glimpse_env.learning.architecture import Architecture
 from glimpse_env.learning.networks import RecurrentAttention
 from glimpse_env.learning.rollout import Behaviour, collect
@@ -41,6 +42,44 @@ def test_reward_is_gamma_to_the_t_for_right_answers_only(env, agent):
     assert taken.unique().numel() > 1
     assert torch.allclose(rollout.rewards.sum(0), 0.9**taken * right)
     assert (rollout.rewards[~rollout.stopped] == 0).all()
+    assert (rollout.stopped.sum(0) == 1).all()
+
+
+@pytest.mark.parametrize("behaviour", [{"stop": "sample"}, {"sure": 0.3}, {"stop": "sample", "sure": 0.3}])
+def test_leaving_out_ended_rows_changes_nothing_but_the_work(env, agent, behaviour, monkeypatch):
+    """The same actions, rewards, losses and gradients as on the whole rectangle, from fewer rows through the network."""
+    with torch.no_grad():
+        agent.classifier.weight.mul_(50)
+    sizes = []
+    agent.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0]["step"])))
+
+    def gradients():
+        agent.zero_grad()
+        rollout = rolled(env, agent, sigma=0.1, **behaviour)
+        sum(objectives.looking(2, True, 1.0, decide=True)(rollout).values()).backward()
+        return rollout, [value.grad for value in agent.parameters() if value.grad is not None]
+
+    compact, found = gradients()
+    assert sizes[0] == 32 > sizes[-1]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1:] == [max(int(count), 1) for count in compact.active.sum(1)][1:]
+    monkeypatch.setattr(rollout_module.Running, "leave_out", lambda _, __, state: state)
+    whole, expected = gradients()
+    assert sizes[-1] == 32
+    for name in ("active", "stopped", "rewards", "correct", "loss", "locations"):
+        torch.testing.assert_close(getattr(compact, name), getattr(whole, name))
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-6, rtol=1e-4)
+
+
+def test_sure_answers_end_the_episode(env, agent):
+    with torch.no_grad():
+        agent.classifier.weight.mul_(50)
+    rollout = rolled(env, agent, sure=0.3)
+    top = rollout.logits.softmax(2).amax(2)
+    early = rollout.stopped[:-1]
+    assert early.any()
+    assert torch.equal(early, (top[:-1] > 0.3) & rollout.active[:-1])
     assert (rollout.stopped.sum(0) == 1).all()
 
 

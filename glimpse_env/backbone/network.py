@@ -75,6 +75,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.device = name, torch.device(device)
         self.precision = named(precision, self.device)
+        self._counted: dict[tuple[int, int, bool], int] = {}  # operations by height, width, and whether of the map
         self.network = classifier(name, weights).requires_grad_(False)
         nodes = get_graph_node_names(self.network, suppress_diff_warning=True)[1]
         self.node, self.map_node = node or self._read_by_the_final_layer(nodes), map_node or self._last_map()
@@ -181,9 +182,12 @@ class Backbone(nn.Module):
         """Return 2 x the multiply-adds that one `height` x `width` image costs."""
         from torch.utils.flop_counter import FlopCounterMode  # imports triton where it is installed
 
-        with FlopCounterMode(display=False) as counter:
-            self._imagine(self._maps if of_map else self._features, height, width)
-        return counter.get_total_flops()
+        asked = (height, width, of_map)
+        if asked not in self._counted:  # every sensor asks, and counting may take longer than computing
+            with FlopCounterMode(display=False) as counter:
+                self._imagine(self._maps if of_map else self._features, height, width)
+            self._counted[asked] = counter.get_total_flops()
+        return self._counted[asked]
 
     @functools.cached_property
     def digest(self) -> str:

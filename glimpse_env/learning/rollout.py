@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
 from glimpse_env.learning import fixed, processes
-from glimpse_env.learning.agent import Agent, Memory
+from glimpse_env.learning.agent import Agent, Heads, Memory
 from glimpse_env.learning.reinforce import gaussian_log_prob
 
 Policy = Literal["learned", "random", "center", "grid", "raster"]
@@ -30,6 +30,12 @@ class Behaviour:
     policy: Policy = "learned"  # where to look: the Gaussian policy, or without learning uniformly at random, always at the centre, or at
     # the environment's grid of places, spread out ("grid") or row by row ("raster")
     guide: Guide | None = None  # chooses instead (needs `indices`)
+    sure: float = 1.0  # answers that are more probable than this end the episode, whatever `stop` says; 1 = none does
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether some rows may end before the last step, so that leaving them out saves time."""
+        return self.stop != "never" or self.sure < 1
 
 
 @dataclass(frozen=True)
@@ -82,27 +88,66 @@ def collect(
     labels, active = info["label"], info["valid"]
     share = network.location_gradient if behaviour.policy == "learned" else 0.0
     steps: list[tuple[Tensor, ...]] = []
+    running = Running(network, compact=behaviour.ends_early and env.device.type == "cpu")
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
-            heads, state = network(attached(observation, mean, share), state)
+            heads, state = running.look(attached(observation, mean, share), state)
         mean = heads.mean
         place, log_prob = choose(mean, behaviour, generator)
         if places is not None and t < behaviour.steps:
             place = places[t - env.sensor.whole_first].expand(rows, 2)
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
             place = behaviour.guide(state, indices, t + 1)
+        prediction = heads.logits.detach().softmax(1)
         stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
+        if behaviour.sure < 1:
+            stop = stop | (prediction.amax(1) > behaviour.sure)
         seen = observation["location"]
-        action = {"location": place, "stop": stop, "prediction": heads.logits.detach().softmax(1)}
-        observation, reward, ended, _, info = env.step(action)
+        observation, reward, ended, _, info = env.step({"location": place, "stop": stop, "prediction": prediction})
         steps.append(
             (heads.logits, heads.stop, heads.baseline, seen, log_prob, ended & active, active, reward, info["correct"], info["loss"])
         )
         active = active & ~ended
+        state = running.leave_out(ended, state)
     logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct, loss = (
         torch.stack(column) for column in zip(*steps, strict=True)
     )
     return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct, loss)
+
+
+class Running:
+    """The rows whose episodes have not ended: with `compact` the network sees these alone, which saves its work on the others.
+
+    Finding them is a host sync, and shapes change from step to step: on a GPU the whole rectangle is faster, and can be captured.
+    """
+
+    def __init__(self, network: Agent, compact: bool) -> None:
+        """Begin with all rows."""
+        self.network, self.compact = network, compact
+        self.rows: Int64[Tensor, " running"] | None = None  # None = all
+        self.last: Heads | None = None
+
+    def look(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
+        """Take in one glimpse; rows that have ended keep what they said last, without gradient. The state is of the running rows alone."""
+        if self.rows is None or self.last is None:
+            heads, state = self.network(observation, state)
+        else:
+            part, state = self.network({name: value.index_select(0, self.rows) for name, value in observation.items()}, state)
+            heads = Heads(*(old.detach().index_copy(0, self.rows, new) for old, new in zip(self.last, part, strict=True)))
+        self.last = heads
+        return heads, state
+
+    def leave_out(self, ended: Bool[Tensor, " env"], state: Memory) -> Memory:
+        """Leave out the rows that have ended; return the state of the others. Where none is left one stays: no tensor may be empty."""
+        if not self.compact:
+            return state
+        before = torch.arange(len(ended)) if self.rows is None else self.rows
+        kept = (~ended[before]).nonzero().squeeze(1)
+        if len(kept) == len(before):
+            return state
+        kept = kept if len(kept) else torch.zeros(1, dtype=torch.int64)
+        self.rows = before[kept]
+        return type(state)(*(value.index_select(0, kept) for value in state))
 
 
 def context_of(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:
