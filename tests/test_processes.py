@@ -70,7 +70,20 @@ def alone(monkeypatch, capsys, tmp_path):
 
 RAM = ("--epochs", "3")
 EPOCHS = 30  # of a run that is killed after the first
-SAMPLED = ("--epochs", "1", "--stop-epochs", "2", "--stop-gradient", "sampled", "--finetune", "all", "--samples", "1")
+SAMPLED = (
+    "--epochs",
+    "1",
+    "--stop-epochs",
+    "2",
+    "--stop-gradient",
+    "sampled",
+    "--finetune",
+    "all",
+    "--samples",
+    "1",
+    "--baseline",
+    "learned",
+)
 
 
 @pytest.fixture(scope="module")

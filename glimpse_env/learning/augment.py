@@ -12,18 +12,18 @@ from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor
 
-DEGREES, SCALE, SHIFT = 10.0, 0.1, 2 / 14  # rotation, relative size, shift in half images (2 of MNIST's 28 pixels)
+DEGREES, SCALE, SHIFT = 10.0, 0.1, 1 / 14  # rotation, relative size, shift as a share of the side (2 of MNIST's 28 pixels)
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
-def vary(env: GlimpseVectorEnv, generator: torch.Generator) -> None:
+def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT) -> None:
     """Change what the environment's sensor shows of its images, until the next call.
 
     Raises:
         ValueError: The sensor can show neither other pixels nor reversed images.
     """
     if isinstance(env.sensor, PixelSensor):
-        env.sensor.repaint(affine(env.images.stack().to(env.device), generator))
+        env.sensor.repaint(affine(env.images.stack().to(env.device), generator, shift))
     elif isinstance(env.sensor, Mirrors):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
@@ -39,16 +39,21 @@ class Mirrors(Protocol):
         ...
 
 
-def affine(images: UInt8[Tensor, "image channel height width"], generator: torch.Generator) -> UInt8[Tensor, "image channel height width"]:
-    """Rotate, scale and shift every image by its own uniform random amounts; what comes in from outside is black."""
-    return torch.cat([affine_chunk(part, generator) for part in images.split(CHUNK)])
+def affine(
+    images: UInt8[Tensor, "image channel height width"], generator: torch.Generator, shift: float = SHIFT
+) -> UInt8[Tensor, "image channel height width"]:
+    """Rotate, scale and shift every image by its own uniform random amounts; what comes in from outside is black.
+
+    `shift` is the largest, as a share of the side.
+    """
+    return torch.cat([affine_chunk(part, generator, shift) for part in images.split(CHUNK)])
 
 
-def affine_chunk(images: Tensor, generator: torch.Generator) -> Tensor:
+def affine_chunk(images: Tensor, generator: torch.Generator, shift: float) -> Tensor:
     """Change one chunk (see `affine`)."""
     amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
-    shift_x, shift_y = amounts[2] * SHIFT, amounts[3] * SHIFT
+    shift_x, shift_y = amounts[2] * 2 * shift, amounts[3] * 2 * shift
     top = torch.stack((angle.cos() * size, -angle.sin() * size, shift_x), 1)
     bottom = torch.stack((angle.sin() * size, angle.cos() * size, shift_y), 1)
     grid = F.affine_grid(torch.stack((top, bottom), 1), list(images.shape), align_corners=False)

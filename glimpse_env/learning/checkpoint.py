@@ -18,6 +18,8 @@ import torch
 
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
+# Options that came later than some runs, and what runs before them did.
+ADDED: dict[str, Any] = {"baseline": "learned", "location_discount": 1.0, "sure": 1.0, "augment_shift": 1 / 14}
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -95,7 +97,12 @@ def command() -> str:
 def different(saved: Mapping[str, Any], wanted: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
     """Return the options that differ, but for where a run is written, where it runs, and those that the caller compares otherwise."""
     ignored = {"out", "threads", "device", *but}
-    return [name for name, value in wanted.items() if saved.get(name) != value and name not in ignored]
+    return [name for name, value in wanted.items() if known_option(saved, name) != value and name not in ignored]
+
+
+def known_option(saved: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever an option may be
+    """Return a run's option; one that there was not when it was made counts as what the run did without it."""
+    return saved.get(name, ADDED.get(name))
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:

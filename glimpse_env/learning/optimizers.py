@@ -26,9 +26,9 @@ class Descent:
 
     optimizer: Name = "muon"
     """muon: Muon for the hidden matrices, AdamW for the rest."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
-    muon_rate: float = 0.01
+    muon_rate: float = 0.03
     """Peak learning rate of Muon."""
     weight_decay: float = 0.02
     """Decoupled weight decay of the matrices (SGD: none)."""

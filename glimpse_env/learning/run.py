@@ -136,7 +136,7 @@ def make_setting(options: Training, env: GlimpseVectorEnv, network: Agent, ident
         network=network,
         samples=options.samples,
         seed=options.seed,
-        augment=options.augment,
+        augment_shift=options.augment_shift if options.augment else None,
         precision=precision,
         writer=SummaryWriter(str(target.parent)) if processes.first() else None,
         validate=lambda steps: {} if checking is None else validation(checking, network, steps, precision, options.policy),

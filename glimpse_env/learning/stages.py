@@ -22,7 +22,7 @@ from glimpse_env.learning.training import Losses, Stage
 class StopOptions(Options):
     """Options of agents that learn when to stop."""
 
-    gamma: float = 0.99
+    gamma: float = 0.995
     """Discount of the delayed reward: gamma^t for a right answer after t glimpses. Lower stops sooner."""
     stop_gradient: Literal["exact", "sampled"] = "exact"
     """exact: expected reward summed over all stopping times; sampled: REINFORCE on sampled stop decisions (the paper's)."""
@@ -30,10 +30,10 @@ class StopOptions(Options):
     """What the stop head reads: the answer's confidence and the step, or the recurrent state (the paper's)."""
     finetune: Literal["stop", "all"] = "stop"
     """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
-    stop_epochs: int = 6
+    stop_epochs: int = 2
     """Epochs of the second stage."""
-    stop_rate: float | None = None
-    """Learning rate of the stop head where the rest is frozen (--finetune stop); default: --learning-rate."""
+    stop_rate: float | None = 0.01
+    """Learning rate of the stop head where the rest is frozen (--finetune stop); None: --learning-rate."""
     stop_split: str | None = None
     """Images on which stopping is learned, such as validation; default: those of --split. A network may be too sure of images that it was
     trained on: held-out ones show how often it is right."""
@@ -47,10 +47,10 @@ def look_stage(options: Training, network: Agent, horizon: int) -> Stage:
 
     def behaviour(share: float) -> Behaviour:
         if options.policy == "learned" and share < options.explore:
-            return Behaviour(steps(share), policy="random")
+            return Behaviour(steps(share), policy="random", sure=options.sure)
         narrowed = (share - options.explore) / max(1 - options.explore, 1e-6)
         sigma = options.sigma_start + (options.sigma_end - options.sigma_start) * narrowed
-        return Behaviour(steps(share), sigma, policy=options.policy)
+        return Behaviour(steps(share), sigma, policy=options.policy, sure=options.sure)
 
     return Stage(
         name="look",
@@ -60,6 +60,7 @@ def look_stage(options: Training, network: Agent, horizon: int) -> Stage:
         measures=objectives.happened,
         optimizer=make_optimizer(network, options),
         reward=rewards.make(options.reward),
+        decides=False,
     )
 
 

@@ -40,6 +40,7 @@ class Stage:
     measures: Callable[[Rollout], Measures]  # shown and logged: reward, train_accuracy, mean_glimpses
     optimizer: Optimizer
     reward: Reward  # of the environment during this stage
+    decides: bool = True  # the network's stop head is asked
     frozen: bool = False  # only heads are trained, on a network that behaves as in evaluation (no dropout)
     env: GlimpseVectorEnv | None = None  # where it is trained; None = the run's environment
 
@@ -62,7 +63,7 @@ class Setting:
     network: Agent
     samples: int
     seed: int
-    augment: bool
+    augment_shift: float | None  # of random changes of the images, anew each epoch; None = no changes
     precision: torch.dtype
     writer: SummaryWriter | None  # of the first process
     validate: Callable[[int], dict[str, float]]  # from the number of glimpses to measures on held-out images
@@ -102,12 +103,13 @@ def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> 
     env = stage.env or setting.env
     generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
     torch.manual_seed(epoch_seed(setting.seed, progress) + processes.rank() * 2**48)  # dropout draws from the global generator
-    if setting.augment:
-        vary(env, generator)
+    if setting.augment_shift is not None:
+        vary(env, generator, setting.augment_shift)
     batches = list(shuffled(len(env.images), batch_of(setting, env), setting.samples, generator))
     env.reward = stage.reward
     totals: dict[str, Tensor] = {}
     setting.network.train(not stage.frozen)
+    setting.network.decides = stage.decides
     for done, indices in enumerate(batches):
         share = (progress.epoch + done / len(batches)) / stage.epochs
         stage.optimizer.anneal(rate(share, stage.epochs * len(batches)))
@@ -115,6 +117,7 @@ def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> 
         totals = {name: totals.get(name, 0) + value for name, value in update(setting.network, stage, rollout).items()}
         if (done + 1) % LOG_EVERY == 0 or done + 1 == len(batches):
             show(bar, done + 1, totals)
+    setting.network.decides = True
     progress.epoch += 1
     progress.seconds += time.monotonic() - start
     means = {name: processes.average(value).item() / len(batches) for name, value in totals.items()}

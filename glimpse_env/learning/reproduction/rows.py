@@ -103,9 +103,9 @@ def there(file: Path, rows: list[dict[str, Any]], wanted: Mapping[str, Any]) -> 
 
 
 def other_options(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Return the options that differ; one that there was not when the row was made counts as None."""
+    """Return the options that differ; one that there was not when the row was made counts as what the run did without it."""
     wanted = json.loads(json.dumps(wanted))  # tuples are lists in a file
-    return [name for name, value in wanted.items() if known.get(name) != value and name not in MACHINE]
+    return [name for name, value in wanted.items() if checkpoint.known_option(known, name) != value and name not in MACHINE]
 
 
 def packed(right: Bool[Tensor, " image"]) -> str:
