@@ -83,7 +83,7 @@ def options_of(options: Baselines, row: str, seed: int) -> Options:
     """Return the options of one run."""
     shared = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name in Baselines.__dataclass_fields__}
     own = ROWS[row] | (windows(options) if "first_view" in ROWS[row] else {})
-    same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0}
+    same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0, "sure": 1.0}
     return Options(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
 
 

@@ -1,7 +1,7 @@
 """DT-RAM: a recurrent network learns where to look and when to stop (Li et al. 2017, arXiv 1703.10332).
 
     python agents/dtram_reinforce.py                  # MNIST on a CPU, minutes
-    python agents/dtram_reinforce.py --long           # about an hour on two cores
+    python agents/dtram_reinforce.py --long           # half an hour on two cores
     python agents/dtram_reinforce.py --paper          # the paper's own settings
     python agents/dtram_reinforce.py --ram runs/ram_reinforce-mnist-0/checkpoint.pt --gamma 0.98   # stop head for a trained RAM
 

@@ -1,12 +1,12 @@
 """RAM: a recurrent network learns where to look, with a fixed number of glimpses (Mnih et al. 2014, as trained by Li et al. 2017).
 
     python agents/ram_reinforce.py                    # MNIST on a CPU, minutes
-    python agents/ram_reinforce.py --long             # about an hour on two cores
+    python agents/ram_reinforce.py --long             # half an hour on two cores
     python agents/ram_reinforce.py --paper            # the papers' own settings
 
-Deviations of the default settings from the papers, each undone by `--paper`: LSTM core, glimpse features gated by Fourier features of the
-location, small affine augmentation, M location samples with a leave-one-out baseline, p(label) at every glimpse as reward, a
-narrowing location policy, Muon.
+Deviations of the default settings from the papers, each undone by `--paper`: glimpse features gated by Fourier features of the location,
+small affine augmentation, a regression on the present p(label) as baseline, the gain in p(label) of every glimpse as reward, later glimpses
+only while the answer is not sure, a narrowing location policy, Muon.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import platform
@@ -36,8 +37,14 @@ def named(precision: Precision, device: torch.device) -> torch.dtype:
     if precision != "auto":
         return getattr(torch, precision)
     choice = fastest(device)
-    logger.info("precision: %s (%s)", str(choice.dtype).removeprefix("torch."), choice.reason)
+    log_once(choice)
     return choice.dtype
+
+
+@functools.cache
+def log_once(choice: Choice) -> None:
+    """Log a choice the first time that it is made: an algorithm may ask at every update."""
+    logger.info("precision: %s (%s)", str(choice.dtype).removeprefix("torch."), choice.reason)
 
 
 def fastest(device: torch.device) -> Choice:

@@ -56,8 +56,11 @@ def test_auto_is_bfloat16_only_where_the_cpu_has_units_for_it(cpu, units, expect
 
 def test_the_log_names_type_and_reason(cpu, caplog):
     cpu()
+    precision.log_once.cache_clear()
     with caplog.at_level(logging.INFO, logger="glimpse_env"):
         precision.named("auto", CPU)
+        precision.named("auto", CPU)
+    assert len(caplog.records) == 1
     assert "precision: float32 (this CPU has no bfloat16 units" in caplog.text
 
 

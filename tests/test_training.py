@@ -159,6 +159,23 @@ def test_a_ram_that_saw_other_images_or_looked_otherwise_is_no_start(pictures, t
         dtram(options)
 
 
+def test_a_stage_that_learns_to_look_does_not_ask_the_stop_head(pictures, tmp_path):
+    network = RecurrentAttention(Architecture(glimpse=4, classes=2, horizon=3))
+    options = StopOptions()
+    stages = look_stage(options, network, 3), stop_stage(options, network, 3)
+    assert [stage.decides for stage in stages] == [False, True]
+    assert stages[0].behaviour(0.5).sure == options.sure < 1
+    assert stages[1].behaviour(0.5).sure == 1
+    ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 1}))
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"][0]["mean_glimpses"] <= 3
+
+
+def test_runs_from_before_an_option_are_the_same_run():
+    saved = {"epochs": 3}
+    assert checkpoint.different(saved, {"epochs": 3, "sure": 1.0, "location_discount": 1.0, "baseline": "learned"}) == []
+    assert checkpoint.different(saved, {"epochs": 3, "sure": 0.98}) == ["sure"]
+
+
 def test_supervision_and_curriculum_can_be_switched_off(pictures, tmp_path):
     ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 3}, curriculum=0.9))
     grown = [row["mean_glimpses"] for row in checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]]

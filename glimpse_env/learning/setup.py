@@ -119,6 +119,10 @@ def check_numbers(options: Training) -> None:
     gamma = getattr(options, "gamma", 1.0)
     if not 0 < gamma <= 1:
         raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")
+    if not 0 < options.sure <= 1:
+        raise ValueError(f"--sure {options.sure}: expected a probability in (0, 1]; 1 = no answer ends an episode")
+    if not 0 <= options.augment_shift <= 0.5:
+        raise ValueError(f"--augment-shift {options.augment_shift}: expected a share of the image's side in [0, 0.5]")
     if not 0 <= options.location_discount <= 1:
         raise ValueError(f"--location-discount {options.location_discount}: expected a discount in [0, 1]")
 
