@@ -38,14 +38,14 @@ class HostReads(TorchDispatchMode):
 
 
 def test_an_update_reads_no_value_that_a_graph_could_not_know():
-    """But for torch's own on a CPU: one_hot's check of its classes in `stop_logit`, and Adam's count of steps."""
+    """But for what is read on a CPU alone: one_hot's check of its classes in `stop_logit`, Adam's steps, and which rows ended."""
     update = captured.RamUpdate(SMALL)
     batches = update.batches()
     captured.run(update, update, batches, 1)  # some constants are made once
     update.rows.copy_(next(batches))
     with HostReads() as reads:
         update()
-    assert set(reads.found) <= {"stop_logit", "_get_value"}
+    assert set(reads.found) <= {"stop_logit", "_get_value", "leave_out"}
 
 
 def test_twins_make_the_same_updates_and_learn():

@@ -105,7 +105,7 @@ def test_a_run_from_the_command_line(tmp_path, capsys):
     [found] = [json.loads(line) for line in (tmp_path / "time_to_accuracy.jsonl").read_text().splitlines()]
     assert found["schedule"] == "quick"
     assert [point["stage"] for point in found["curve"]] == ["look", "stop"]
-    assert 0 < found["train_seconds"] < found["seconds"]
+    assert 0 <= found["train_seconds"] < found["seconds"]  # in tenths of a second
     assert 0 <= found["error"] <= 100 and 1 <= found["mean_glimpses"] <= 2
     assert "--out" not in found["command"]
     (tmp_path / "time_to_accuracy.png").unlink()

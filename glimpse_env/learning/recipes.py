@@ -79,7 +79,7 @@ PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_MNIST | {
 PAPER = {"mnist": PAPER_MNIST, "cub": PAPER_PHOTOGRAPHS, "cars": PAPER_PHOTOGRAPHS}
 LONG: dict[str, dict[str, Any]] = {
     "mnist": {
-        "epochs": 100,
+        "epochs": 90,
         "batch": 256,
         "hidden": 256,
         "features": 256,
