@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from glimpse_env.learning.options import Options
-from glimpse_env.learning.recipes import FORMER_RAM
 from glimpse_env.learning.reproduction.table import Row, Run, Table
 
 PHOTOGRAPHS = ("cub", "cars", "dogs")
@@ -32,7 +31,6 @@ def discounted(gamma: float) -> str:
 
 
 # DT-RAM on MNIST
-LARGER = {name: value for name, value in FORMER_RAM.items() if hasattr(Options, name)}  # the settings in which rewards were compared
 RAM7 = ram(7)
 MNIST_ERRORS = {2: 3.79, 4: 1.54, 5: 1.34, 7: 1.07}  # of RAM, by glimpses
 GAMMAS = (0.95, 0.98, 0.99, 0.995)
@@ -49,6 +47,18 @@ MNIST = {
         if glimpses < 7
     },
     **MNIST_STOPS,
+}
+
+# The same with the agents' own defaults, which are tuned for the clock instead of for these tables.
+FAST7 = Run("ram", {"glimpses": 7}, quick=True)
+FAST = {
+    **{
+        f"RAM 7, answering after {glimpses}": Row(FAST7, error, glimpses, after=glimpses)
+        for glimpses, error in MNIST_ERRORS.items()
+        if glimpses < 7
+    },
+    "RAM 7": Row(FAST7, MNIST_ERRORS[7], 7),
+    **{name: replace(row, run=Run("dtram", row.run.options, FAST7, quick=True)) for name, row in MNIST_STOPS.items()},
 }
 
 # DT-RAM on photographs. RAM is trained with a growing number of glimpses (section 3.3), which the recipe here leaves out
@@ -106,6 +116,14 @@ TABLES: dict[str, Table] = {
         against=("RAM 7",),
         quoted={"FC, 2 layers": 1.69, "conv, 2 layers": 1.21},
         note="DT-RAM's stop head is taught on the frozen RAM 7 of the same seed; recipe of agents/ram_reinforce.py",
+    ),
+    "dtram-2-default": Table(
+        "DT-RAM, Table 2 (MNIST), with the scripts' own defaults",
+        ("mnist",),
+        FAST,
+        measure="error",
+        against=("RAM 7",),
+        note="DT-RAM's stop head is taught on the frozen RAM 7 of the same seed; two minutes a network, see the time to accuracy",
     ),
     "dtram-3": Table("DT-RAM, Table 3 (CUB-200-2011)", PHOTOGRAPHS, views(84.5, 86.0, 86.0), against=("one view", "RAM 3"), note=STEADY),
     "dtram-4": Table(
@@ -190,10 +208,7 @@ TABLES: dict[str, Table] = {
     "rewards": Table(
         "What RAM is paid for: learning curves (no table of the paper; its own reward is the delayed one)",
         ("mnist", "clutter", *PHOTOGRAPHS),
-        {
-            name.replace("_", " "): Row(ram(7, **LARGER | {"reward": name}))
-            for name in ("delayed", "greedy", "information_gain", "confidence")
-        },
+        {name.replace("_", " "): Row(ram(7, reward=name)) for name in ("delayed", "greedy", "information_gain", "confidence")},
         measure="error",
         against=("delayed",),
         history=True,

@@ -19,7 +19,7 @@ from glimpse_env.datasets import PHOTOGRAPHS
 from glimpse_env.learning import checkpoint, found
 from glimpse_env.learning.fcan.options import FcanOptions
 from glimpse_env.learning.options import Common, Options
-from glimpse_env.learning.recipes import DATASETS, SERMANET
+from glimpse_env.learning.recipes import DATASETS, REPRODUCED, SERMANET
 from glimpse_env.learning.reproduction import origin
 from glimpse_env.learning.reproduction.table import Run
 from glimpse_env.learning.run import finished as finished_training
@@ -55,7 +55,7 @@ class Settings(Common):
 def recipe(settings: Settings, run: Run) -> dict[str, Any]:
     """Return the options of the data set's recipe, and what all runs share."""
     photographs = settings.dataset in PHOTOGRAPHS
-    known = {"sermanet": SERMANET, "fcan": {}}.get(run.agent, DATASETS).get(settings.dataset, {})
+    known = {"sermanet": SERMANET, "fcan": {}}.get(run.agent, DATASETS if run.quick else REPRODUCED).get(settings.dataset, {})
     names = ("dataset", "root", "backbone", "image_size", "sensor", "split", "device", "threads", "augment", "measure", "stop_split")
     shared = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     sensor = {"sensor": "bank"} if photographs and settings.sensor is None else {}
@@ -78,7 +78,9 @@ def folder(settings: Settings, run: Run, seed: int) -> Path:
     usual = checkpoint.plain(KINDS[run.agent]()) | recipe(settings, run)
     own = {name: value for name, value in run.options.items() if usual[name] != value}
     words = ["-".join((name, spoken(value))) for name, value in sorted(own.items())]
-    return settings.out / "-".join([run.agent, Path(settings.dataset).name, checkpoint.file_name(settings.split), *words, str(seed)])
+    return settings.out / "-".join(
+        [run.agent, *(["quick"] if run.quick else []), Path(settings.dataset).name, checkpoint.file_name(settings.split), *words, str(seed)]
+    )
 
 
 def spoken(value: object) -> str:

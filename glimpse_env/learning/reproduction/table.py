@@ -17,6 +17,7 @@ class Run:
     agent: AgentName
     own: Mapping[str, Any] = field(default_factory=dict)
     start: Run | None = None  # the RAM that a DT-RAM is taught from
+    quick: bool = False  # from the agent's own defaults instead of the recipe of the papers' tables
 
     @property
     def options(self) -> dict[str, Any]:
