@@ -67,8 +67,9 @@ def test_packing_keeps_the_network_and_drops_places():
     trained.pack("run.pt", "packed.pt")
     packed = checkpoint.load(Path("packed.pt"))
     assert "optimizer" not in packed
+    assert packed["environment"]["weights"] == packed["options"]["weights"] == "DEFAULT"  # a name, no place
     assert packed["options"]["out"] is packed["options"]["ram"] is None
-    assert packed["options"]["gamma"] == 0.99
+    assert packed["options"]["gamma"] == 0.995
     assert all(torch.equal(value, saved["network"][name]) for name, value in packed["network"].items())
 
 
@@ -81,7 +82,7 @@ def test_it_reads_a_digit_and_says_where_it_looked(capsys):
 
 
 def test_it_is_as_good_as_it_is_said_to_be(looked):
-    """On 300 test images; the whole split (0.84 % at 2.11 glimpses) takes too long here."""
+    """On 300 test images; the whole split (1.35 % at 2.20 glimpses) takes too long here."""
     accuracy, glimpses = looked[1].at(evaluation.learned_stops(looked[1]))
     assert accuracy > 0.97
     assert 1.8 < glimpses < 2.4
