@@ -83,10 +83,10 @@ def test_ram_and_dtram_in_the_table_of_agents():
     cub = by("row", results("photographs_cub50.json")["rows"])
     accuracies = [value for name in ("RAM, 3", "one view", "random, 3") for value in over(cub[name]["accuracy"])]
     error, _ = accurate("RAM 7")
-    assert_quoted(ours("RAM").replace("Table 2", ""), *ram, *error, *accuracies)
+    assert_quoted(ours("RAM"), *ram, *error, *accuracies)
     error, glimpses = accurate("DT-RAM-2 (gamma .99)")
     assert_quoted(
-        ours("DT-RAM").replace("Table 2", ""),
+        ours("DT-RAM"),
         *dtram,
         *error,
         glimpses,

@@ -77,17 +77,7 @@ PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_MNIST | {
     "learning_rate": 1e-3,
 }
 PAPER = {"mnist": PAPER_MNIST, "cub": PAPER_PHOTOGRAPHS, "cars": PAPER_PHOTOGRAPHS}
-LONG: dict[str, dict[str, Any]] = {
-    "mnist": {
-        "epochs": 90,
-        "batch": 256,
-        "hidden": 256,
-        "features": 256,
-        "augment_shift": 1 / 14,
-        "sure": 0.995,
-        "stop_epochs": 6,
-    }
-}
+LONG: dict[str, dict[str, Any]] = {"mnist": FORMER_RAM}
 
 # Few photographs, features of a frozen network: scores averaged over glimpses, dropout, and the drop in loss as reward.
 PHOTOGRAPHS: dict[str, Any] = FORMER_RAM | {
