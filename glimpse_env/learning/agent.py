@@ -25,7 +25,7 @@ class Agent(nn.Module, ABC):
     """A network that looks, answers and stops; what it remembers goes in and comes out. `architecture` rebuilds it."""
 
     architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse), `classes` and `learned_start`
-    decides: bool = True  # whether it says when to stop; False: a training that does not use it may spare the work
+    decides: bool = True  # False while it learns where to look: an agent may then leave its stop head out, a tenth of an update
     location_gradient: float = 0.0  # share of the class scores' gradient that reaches the policy through the `location` it is told
 
     @abstractmethod

@@ -75,8 +75,6 @@ def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env hori
 class RecurrentAttention(Agent):
     """Glimpse network -> recurrent core -> heads; state goes in and comes out."""
 
-    decides: bool = True  # off while it learns where to look: the stop head is then not asked, which saves a tenth of an update
-
     def __init__(self, architecture: Architecture) -> None:
         """Build the modules; heads are linear on the state, as in DT-RAM, but for the stop head's small MLP."""
         super().__init__()

@@ -138,7 +138,8 @@ class Training(Running, View, Descent):
     """Baseline of one trajectory an image: a line through the other images' returns against the present probability of the label, fitted
     at every update (regression), or a head on the recurrent state (learned; the papers')."""
     location_discount: float = 0.3
-    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone."""
+    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone. Use 1
+    with --reward delayed, which comes at the end."""
     curriculum: float = 0.1
     """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
     supervision: bool = True
@@ -151,7 +152,7 @@ class Training(Running, View, Descent):
     """Largest of these shifts, as a share of the image's side."""
     sure: float = 0.98
     """Answers more probable than this end an episode of training, which saves time: later glimpses are learned where they are needed.
-    1 = every episode has all glimpses. Evaluation does not use it."""
+    1 = every episode has all glimpses (use it with --reward confidence, which later glimpses earn again). Evaluation does not use it."""
     policy: Policy = "learned"
     """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
     order that spreads out (grid) or row by row (raster)."""
