@@ -26,9 +26,13 @@ from typing import Any
 
 import tyro
 
-from glimpse_env.learning import checkpoint, intervals, results, run, terminal, views
-from glimpse_env.learning.options import Options, View
+from glimpse_env.evaluation import intervals
+from glimpse_env.networks import averaged_views
 from glimpse_env.presets import resolve
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.training import run
+from glimpse_env.training.options import Options, View
 
 PARTS: dict[str, Any] = {"first_view": "image"}  # rows of FCAN's tables: the whole image, then one crop of each size
 ROWS: dict[str, dict[str, Any]] = {
@@ -111,8 +115,8 @@ def made(options: Baselines, row: str, seed: int) -> dict[str, Any]:
     out = folder(options, row, seed)
     chosen, finished = run.again(options_of(options, row, seed), out)
     if not finished:
-        plan: run.Plan = lambda network, horizon: [lambda: views.stage(chosen, network, horizon)]  # noqa: E731
-        run.execute(f"baseline-{row}", chosen, plan, build=lambda env: views.build(env, options.dropout))
+        plan: run.Plan = lambda network, horizon: [lambda: averaged_views.stage(chosen, network, horizon)]  # noqa: E731
+        run.execute(f"baseline-{row}", chosen, plan, build=lambda env: averaged_views.build(env, options.dropout))
     return results.of(out / "checkpoint.pt", options.measure)
 
 

@@ -30,16 +30,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv, checks
-from glimpse_env.learning import checkpoint, processes, results, run, setup, terminal
-from glimpse_env.learning.agent import Heads, Memory
-from glimpse_env.learning.architecture import Architecture
-from glimpse_env.learning.evaluation import glimpse_values
-from glimpse_env.learning.networks import RecurrentAttention
-from glimpse_env.learning.options import Running, View
-from glimpse_env.learning.rectangle import Now, Steps, look, stand
-from glimpse_env.learning.reinforce import bernoulli_log_prob, gaussian_log_prob
-from glimpse_env.learning.rounds import Rounds
-from glimpse_env.precision import named
+from glimpse_env.evaluation.trajectories import glimpse_values
+from glimpse_env.networks.base import Heads, Memory
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime.precision import named
+from glimpse_env.training import environments, run
+from glimpse_env.training.options import Running, View
+from glimpse_env.training.reinforce import bernoulli_log_prob, gaussian_log_prob
+from glimpse_env.training.rounds import Rounds
+from glimpse_env.training.step_buffer import Now, Steps, look, stand
 
 AGENT = "cleanrl_ppo"
 LOG_EVERY = 10  # updates
@@ -173,12 +174,12 @@ def main(options: Ppo) -> dict[str, Any]:
     torch.manual_seed(options.seed)
     target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"
     with terminal.foreseen(AGENT):
-        processes.refuse(AGENT)
-        setup.check_split(options.split)
+        distributed.refuse(AGENT)
+        environments.check_split(options.split)
         for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
             checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
         saved = run.resumable(target, AGENT, options) if options.resume else None
-        given = setup.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
+        given = environments.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
         architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
         network = RecurrentAttention(architecture).to(env.device)

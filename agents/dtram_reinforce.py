@@ -12,10 +12,10 @@ stopping times, confidence features instead of the recurrent state, and a frozen
 
 from __future__ import annotations
 
-from glimpse_env.learning.options import parse
-from glimpse_env.learning.recipes import DATASETS, LONG, PAPER, PAPER_STOP
-from glimpse_env.learning.run import execute
-from glimpse_env.learning.stages import StopOptions, look_stage, stop_stage
+from glimpse_env.training.options import parse
+from glimpse_env.training.recipes import DATASETS, LONG, PAPER, PAPER_STOP
+from glimpse_env.training.run import execute
+from glimpse_env.training.stages import StopOptions, look_stage, stop_stage
 
 RECIPES = {"paper": {name: recipe | PAPER_STOP for name, recipe in PAPER.items()}, "long": LONG}
 

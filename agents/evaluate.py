@@ -15,7 +15,9 @@ from typing import Annotated
 
 import tyro
 
-from glimpse_env.learning import results, terminal, trained
+from glimpse_env import pretrained
+from glimpse_env.reports import results
+from glimpse_env.runtime import terminal
 
 
 @dataclass(frozen=True)
@@ -43,4 +45,4 @@ if __name__ == "__main__":
     options = tyro.cli(Evaluate, description=__doc__)
     options = terminal.prepare(options)
     with terminal.foreseen("evaluate.py"):
-        results.write(trained.found(options.checkpoint), options.split, options.dataset, options.root, options.device, options.weights)
+        results.write(pretrained.found(options.checkpoint), options.split, options.dataset, options.root, options.device, options.weights)

@@ -19,10 +19,11 @@ the preset's 224 pixels (`--crop-size 448`: the paper's).
 
 from __future__ import annotations
 
-from glimpse_env.learning.fcan.options import FcanOptions
-from glimpse_env.learning.fcan.stages import execute
-from glimpse_env.learning.options import parse
-from glimpse_env.learning.recipes import FCAN
+from fcan.plan import FcanOptions
+from fcan.stages import execute
+
+from glimpse_env.training.options import parse
+from glimpse_env.training.recipes import FCAN
 
 if __name__ == "__main__":
     execute(parse(FcanOptions, {}, FCAN, __doc__ or ""))

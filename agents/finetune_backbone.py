@@ -11,12 +11,69 @@ papers tune on whole images alone). The result row is the one-view baseline: eac
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
+import torch
 import tyro
 
-from glimpse_env.learning import results, terminal
-from glimpse_env.learning.finetuning import Finetune
-from glimpse_env.learning.tuning import folder, tune
+from glimpse_env import checks, datasets
+from glimpse_env.evaluation import trajectories
+from glimpse_env.presets import resolve
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.training.finetuning import Finetune, Finetuning, one_view
+
+
+def tune(options: Finetune) -> dict[str, Any]:
+    """Fine-tune, evaluate once, write weights, row and logs, and return the row."""
+    options = terminal.prepare(options)
+    torch.manual_seed(options.seed)
+    preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
+    side = preset.view_size or preset.glimpse_size
+    if preset.image_size is None or side is None:
+        raise ValueError(
+            f"dataset={options.dataset!r}: give --image-size (pixels a side to store) and --view-size (pixels a side to look at)"
+        )
+    device = checks.device(options.device)
+    out = folder(options)
+    run = Finetuning(options, load(options, options.split, preset.image_size), side, device, out)
+    run.train()
+    split = results.answers_for(options.split)
+    looks = one_view(run.network, load(options, split, preset.image_size), side, device)
+    row = {
+        "agent": "finetune_backbone",
+        "dataset": options.dataset,
+        "split": split,
+        **trajectories.summary(looks, dynamic=False),
+        "train_seconds": round(run.seconds, 1),
+        "device": str(device),
+        "seed": options.seed,
+        "command": checkpoint.command(),
+        "versions": results.versions(),
+        "options": checkpoint.plain(options),
+    }
+    checkpoint.write_torch(out / "weights.pth", half(run.network.state_dict()))
+    checkpoint.write_json(out / "result.json", row)
+    trajectories.save(looks, out / "looks.npz")
+    return row
+
+
+def folder(options: Finetune) -> Path:
+    """Return where the files of a fine-tuning lie."""
+    return options.out or Path("runs") / checkpoint.run_name(
+        "finetune_backbone", options.dataset, options.split, options.seed, usual="train"
+    )
+
+
+def half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return matrices in half precision, so that the file is half as long; vectors stay: variances may be beyond what that holds."""
+    return {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+
+
+def load(options: Finetune, split: str, size: int) -> datasets.ImageSet:
+    """Return the images of a split."""
+    return datasets.load(options.dataset, split, root=options.root, image_size=size)
 
 
 def main(options: Finetune) -> None:

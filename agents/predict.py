@@ -33,10 +33,13 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from glimpse_env import checks, datasets, render
-from glimpse_env.datasets.files import found, read_like
-from glimpse_env.learning import budget, checkpoint, predicting, results, terminal, trained
-from glimpse_env.learning.predicting import Prediction
+from glimpse_env import checks, datasets, pretrained
+from glimpse_env.datasets.user_files import found, read_like
+from glimpse_env.evaluation import predictor, stopping_rules
+from glimpse_env.evaluation.predictor import Prediction
+from glimpse_env.rendering import frames
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
 
 CHUNK = 64  # images looked at together
 
@@ -69,14 +72,14 @@ class Predict:
     """CPU threads that torch may use."""
 
 
-def rule_of(options: Predict, saved: dict[str, Any]) -> budget.Rule:
+def rule_of(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
     """Return when the agent stops."""
     if options.budget is None:
-        return budget.usual(saved["dynamic"])
+        return stopping_rules.usual(saved["dynamic"])
     held = datasets.held_out(saved["options"].get("split", "fit")) or "test"
     splits = (results.result_split(saved), held)
-    looks = results.trajectories(options.checkpoint, splits, options.root, options.device, options.weights)
-    return budget.for_budget(looks, saved["dynamic"], options.budget)
+    looks = results.looks_on(options.checkpoint, splits, options.root, options.device, options.weights)
+    return stopping_rules.for_budget(looks, saved["dynamic"], options.budget)
 
 
 def decoded(files: Sequence[Path], may_fail: set[Path], look: dict[str, Any]) -> Iterator[tuple[Path, torch.Tensor]]:
@@ -90,10 +93,10 @@ def decoded(files: Sequence[Path], may_fail: set[Path], look: dict[str, Any]) ->
             tqdm.write(f"passed over: {error}", file=sys.stderr)
 
 
-def answers(options: Predict, saved: dict[str, Any], rule: budget.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
+def answers(options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction."""
     files, listed = found(options.images, without=out)
-    agent = predicting.predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
+    agent = predictor.predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
     with tqdm(total=len(files), desc="images", unit="image", disable=len(files) <= CHUNK) as bar:
         for start in range(0, len(files), CHUNK):
             part = files[start : start + CHUNK]
@@ -111,12 +114,12 @@ def drawn(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Pat
         name = f"{file.stem}-{number}"
     taken.add(name)
     buffer = io.BytesIO()
-    Image.fromarray(render.draw(prediction.view)).save(buffer, "png")
+    Image.fromarray(frames.draw(prediction.view)).save(buffer, "png")
     checkpoint.write_bytes(out / f"{name}.png", buffer.getvalue())
     return out / f"{name}.png"
 
 
-def table(rows: Sequence[dict[str, Any]], rule: budget.Rule) -> None:
+def table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> None:
     """Print the answers."""
     width = max(len(row["file"]) for row in rows)
     names = max(5, *(len(row["class"]) for row in rows))
@@ -143,13 +146,13 @@ def main(options: Predict) -> None:
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")
-    options = replace(options, checkpoint=trained.found(options.checkpoint))
+    options = replace(options, checkpoint=pretrained.found(options.checkpoint))
     saved = checkpoint.load(options.checkpoint)
     rule = rule_of(options, saved)
     out = options.out or options.checkpoint.parent / "predictions"
     rows, taken = [], set()
     for file, prediction in answers(options, saved, rule, out):
-        rows.append(predicting.row(file, prediction))
+        rows.append(predictor.row(file, prediction))
         if options.pictures:
             rows[-1]["picture"] = str(drawn(prediction, file, out, taken))
     if not rows:

@@ -11,10 +11,10 @@ only while the answer is not sure, a narrowing location policy, Muon.
 
 from __future__ import annotations
 
-from glimpse_env.learning.options import Options, parse
-from glimpse_env.learning.recipes import DATASETS, LONG, PAPER
-from glimpse_env.learning.run import execute
-from glimpse_env.learning.stages import look_stage
+from glimpse_env.training.options import Options, parse
+from glimpse_env.training.recipes import DATASETS, LONG, PAPER
+from glimpse_env.training.run import execute
+from glimpse_env.training.stages import look_stage
 
 RECIPES = {"paper": PAPER, "long": LONG}
 

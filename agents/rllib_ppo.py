@@ -24,9 +24,10 @@ import tyro
 from tqdm import tqdm
 
 from glimpse_env import Delayed, GlimpseVectorEnv, checks
-from glimpse_env.learning import checkpoint, processes, setup, terminal
-from glimpse_env.learning.options import Place, View
-from glimpse_env.learning.training import Progress
+from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.training import environments
+from glimpse_env.training.options import Place, View
+from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"
 MEANS = {"reward": "episode_return_mean", "train_accuracy": "correct", "mean_glimpses": "episode_len_mean"}  # RLlib's names
@@ -74,8 +75,8 @@ def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  #
 
 def check(options: RllibOptions) -> None:
     """Refuse options that cannot be used."""
-    processes.refuse(AGENT)
-    setup.check_split(options.split)
+    distributed.refuse(AGENT)
+    environments.check_split(options.split)
     for name in ("workers", "envs", "total_steps", "batch", "minibatch", "epochs"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
     if options.minibatch > options.batch:
@@ -91,9 +92,9 @@ def main(options: RllibOptions) -> dict[str, Any]:
         from glimpse_env.adapters import policy, rllib  # says which extra to install
 
         check(options)
-        look = setup.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
+        look = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(1, **look)  # says here what cannot be made; the workers make their own
-        identity = {"agent": AGENT, "environment": setup.env_options(env, options), "options": checkpoint.plain(options)}
+        identity = {"agent": AGENT, "environment": environments.env_options(env, options), "options": checkpoint.plain(options)}
     rllib.start(options.workers)
     config = rllib.ppo_config(look, options.action, options.workers, options.envs, options.seed, options.device.startswith("cuda"))
     config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch, num_epochs=options.epochs)

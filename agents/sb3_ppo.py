@@ -27,10 +27,12 @@ import tyro
 
 from glimpse_env import Delayed, PixelSensor, Reward, rewards
 from glimpse_env.datasets import held_out
-from glimpse_env.learning import checkpoint, evaluation, processes, setup, terminal
-from glimpse_env.learning.augment import Mirrors
-from glimpse_env.learning.glimpse_classifier import Teaching
-from glimpse_env.learning.options import Lasting, View
+from glimpse_env.evaluation import trajectories
+from glimpse_env.networks.glimpse_classifier import Teaching
+from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.training import environments
+from glimpse_env.training.augment import Mirrors
+from glimpse_env.training.options import Lasting, View
 
 STOP = 2  # place of the number that stops in Gaussian actions: x, y, stop, ...
 
@@ -91,15 +93,15 @@ def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the librar
     """Return the run that the options describe, with its environments."""
     from glimpse_env.adapters import sb3, sb3_run
 
-    look = setup.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
+    look = environments.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
     teaching = options.classifier if options.action == "steering" else None
     venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
     if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
         raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
-    seen, fold = setup.env_options(venv.core, options), held_out(options.split)
+    seen, fold = environments.env_options(venv.core, options), held_out(options.split)
     told = checkpoint.plain(options) | {"classifier": asdict(options.classifier)}
     identity = {"agent": f"sb3_{options.algo}", "environment": seen, "options": told}
-    checking = None if fold is None else evaluation.environment(seen, fold, options.device)
+    checking = None if fold is None else trajectories.environment(seen, fold, options.device)
     parts = (options.action, options.total_steps, options.look_first, options.augment)
     return sb3_run.Plan(venv, identity, *parts, out, checking, options.seed)
 
@@ -141,8 +143,8 @@ def fresh(options: Sb3Options, venv: Any) -> Any:  # noqa: ANN401
 
 def check(options: Sb3Options) -> None:
     """Refuse options that cannot be used together."""
-    processes.refuse("sb3_ppo.py")
-    setup.check_split(options.split)
+    distributed.refuse("sb3_ppo.py")
+    environments.check_split(options.split)
     if options.total_steps < 1:
         raise ValueError(f"--total-steps {options.total_steps}: expected at least 1")
     if not 0 <= options.look_first < 1:

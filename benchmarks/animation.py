@@ -14,7 +14,10 @@ from pathlib import Path
 
 import tyro
 
-from glimpse_env.learning import animation, checkpoint, evaluation, results, terminal, trained
+from glimpse_env import pretrained
+from glimpse_env.evaluation import trajectories
+from glimpse_env.reports import animation, results
+from glimpse_env.runtime import checkpoint, terminal
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class Animation:
     """CPU threads that torch may use."""
 
 
-def chosen(looks: evaluation.Looks, dynamic: bool, count: int) -> list[int]:
+def chosen(looks: trajectories.Looks, dynamic: bool, count: int) -> list[int]:
     """Return the images to show (see the top of this file)."""
-    when, labels = evaluation.answered(looks, dynamic).tolist(), looks.labels.tolist()
+    when, labels = trajectories.answered(looks, dynamic).tolist(), looks.labels.tolist()
     groups = [[image for image, at in enumerate(when) if at == step] for step in range(len(looks.answers))]
     found: list[int] = []
     while len(found) < min(count, len(labels)):
@@ -54,12 +57,12 @@ def main(options: Animation) -> None:
     options = terminal.prepare(options)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: expected at least 1")
-    path = trained.found(options.checkpoint)
+    path = pretrained.found(options.checkpoint)
     split = options.split or results.result_split(checkpoint.load(path))
     saved, env, looks = results.looked(path, split, device=options.device)
-    when = evaluation.answered(looks, saved["dynamic"])
+    when = trajectories.answered(looks, saved["dynamic"])
     shown = [animation.look_of(env, looks, image, int(when[image])) for image in chosen(looks, saved["dynamic"], options.images)]
-    drawn, stays = zip(*animation.frames(shown), strict=True)
+    drawn, stays = zip(*animation.frame_sequence(shown), strict=True)
     content = animation.animated(drawn, stays)
     checkpoint.write_bytes(options.out, content)
     print(f"{options.out}: {len(shown)} images, {len(drawn)} frames, {len(content) / 1e6:.2f} MB")

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from papers.tables import TABLES
+from reproduction import rows, steps, table_figures, text_table
+from reproduction.text_table import About, Rows
 
-from glimpse_env.learning import checkpoint, plots, terminal
-from glimpse_env.learning.reproduction import drawing, printing, rows, steps
-from glimpse_env.learning.reproduction.printing import About, Rows
-from glimpse_env.learning.reproduction.tables import TABLES
+from glimpse_env.reports import plots
+from glimpse_env.runtime import checkpoint, terminal
 
 Found = Mapping[str, Rows]  # by table, of one part of a data set and one split
 PANELS = {"validation_accuracy": "Error on held-out images (%)", "train_accuracy": "Error on training images, sampled places (%)"}
@@ -56,7 +57,7 @@ def everything(results: Path) -> dict[About, dict[str, Rows]]:
         kept = rows.read(file)
         name = kept[0]["table"] if kept else ""
         if name in TABLES:
-            for about, group in printing.grouped(TABLES[name], kept).items():
+            for about, group in text_table.grouped(TABLES[name], kept).items():
                 found.setdefault(about, {})[name] = group
     return found
 
@@ -75,7 +76,7 @@ def stopping(about: About, found: Found, target: Path) -> bool:
     if not any("rivals" in run for runs in group.values() for run in runs):
         return False
     table = replace(TABLES[next(iter(found))], rows={row: one for name in found for row, one in TABLES[name].rows.items()})
-    drawing.stopping(table, group, titled(about, group), target)
+    table_figures.stopping(table, group, titled(about, group), target)
     return True
 
 
@@ -99,7 +100,7 @@ def cost(about: About, found: Found, target: Path) -> bool:
     series = {name: points for name, points in series.items() if points}
     if not series or not any(run["flops"][0] for points in series.values() for runs in points for run in runs):
         return False
-    drawing.cost(series, titled(about, {name: points[0] for name, points in series.items()}), target)
+    table_figures.cost(series, titled(about, {name: points[0] for name, points in series.items()}), target)
     return True
 
 
@@ -129,7 +130,7 @@ def ablations(about: About, found: Found, target: Path) -> bool:
         base = next((runs for row, runs in group.items() if row.startswith("1 ")), None)
         if base is None or len(group) < 2:
             continue
-        gains = {int(row.paper_glimpses or 0): printing.paired(group[name], base) for name, row in lines.items() if name in group}
+        gains = {int(row.paper_glimpses or 0): text_table.paired(group[name], base) for name, row in lines.items() if name in group}
         curves[key] = ({number: gain for number, gain in gains.items() if gain is not None}, quoted)
     if not curves:
         return False

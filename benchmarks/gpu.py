@@ -29,11 +29,11 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from timing import captured, timed
 
 from glimpse_env import checks
-from glimpse_env.learning import checkpoint, terminal
-from glimpse_env.learning.options import Options
-from glimpse_env.learning.reproduction import captured, timed
+from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.training.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["sensors", "accuracy", "photographs", "graph", "tests"]

@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from papers.tables import TABLES
+from reproduction import rows, text_table
+from reproduction.spec import Table
 
 from glimpse_env.datasets import PHOTOGRAPHS
-from glimpse_env.learning import intervals, terminal
-from glimpse_env.learning.reproduction import printing, rows
-from glimpse_env.learning.reproduction.table import Table
-from glimpse_env.learning.reproduction.tables import TABLES
+from glimpse_env.evaluation import intervals
+from glimpse_env.runtime import terminal
 
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
 OPENING, CLOSING = re.compile(r"^<!-- results:", re.MULTILINE), re.compile(r"^<!-- end -->$", re.MULTILINE)
@@ -102,15 +103,15 @@ def filled(block: Wanted, results: Path, place: Path) -> str:
     """Return what stands in a block, on a page that lies in `place`."""
     table = TABLES[block.table]
     file = rows.path_of(results, table.kept_with or block.table, block.dataset)
-    groups = printing.grouped(table, rows.read(file))
+    groups = text_table.grouped(table, rows.read(file))
     texts = [group(block, about, found, os.path.relpath(file, place)) for about, found in groups.items() if found]
     return "\n\n".join(texts) or f"**{table.title}**: no rows yet; `{block.command}` makes them."
 
 
-def group(block: Wanted, about: tuple[str, str, str], found: printing.Rows, link: str) -> str:
+def group(block: Wanted, about: tuple[str, str, str], found: text_table.Rows, link: str) -> str:
     """Return the table of one part of a data set: what it is about, its rows, and how they were made."""
     table = TABLES[block.table]
-    title, *more = printing.heading(table, about, found)
+    title, *more = text_table.heading(table, about, found)
     lines = list(body(table, found, block.paired))
     aligned = "|".join(["---", *["---:"] * (lines[0].count("|") - 2)])
     about_it = " ".join([f"**{title}.**", *(f"{one[0].upper()}{one[1:]}." for one in more)])
@@ -118,7 +119,7 @@ def group(block: Wanted, about: tuple[str, str, str], found: printing.Rows, link
     return "\n".join([text, "", lines[0], f"|{aligned}|", *lines[1:], "", made(found, link)])
 
 
-def body(table: Table, found: printing.Rows, paired: bool) -> Iterator[str]:
+def body(table: Table, found: text_table.Rows, paired: bool) -> Iterator[str]:
     """Yield the lines of the Markdown table, the head first."""
     others = compared(table, found) if paired else {}
     what = table.measure.replace("_", " ")
@@ -126,15 +127,15 @@ def body(table: Table, found: printing.Rows, paired: bool) -> Iterator[str]:
     for name, paper in table.quoted.items():
         yield line([name, f"{paper:g}", *[""] * (4 + len(others))])
     for name, runs in found.items():
-        row, ours = table.rows[name], [printing.value(table, run) for run in runs]
+        row, ours = table.rows[name], [text_table.value(table, run) for run in runs]
         said = "" if row.paper is None else f"{row.paper:g}" + ("" if row.paper_glimpses is None else f" at {row.paper_glimpses:g}")
         less = "" if row.paper is None else f"{statistics.fmean(ours) - row.paper:+.2f}"
         glimpses = f"{statistics.fmean(run['mean_glimpses'] for run in runs):.2f}"
-        cells = [printing.difference(table, runs, found[column[name]]) if name in column else "" for column in others.values()]
+        cells = [text_table.difference(table, runs, found[column[name]]) if name in column else "" for column in others.values()]
         yield line([name, said, intervals.over_runs(ours), less, glimpses, str(len(runs)), *cells])
 
 
-def compared(table: Table, found: printing.Rows) -> dict[str, dict[str, str]]:
+def compared(table: Table, found: text_table.Rows) -> dict[str, dict[str, str]]:
     """Return the columns of differences: which rows are compared with which other; in pairs if the table is made of them."""
     if table.pairs:
         return {"- the other of its pair": {name: other for name, other in table.pairs.items() if name in found and other in found}}
@@ -146,7 +147,7 @@ def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def made(found: printing.Rows, link: str) -> str:
+def made(found: text_table.Rows, link: str) -> str:
     """Return how the rows were made: commands, seeds, hardware, versions, and where they are."""
     runs = [run for group in found.values() for run in group]
     commands = ", ".join(sorted({f"`{spoken(run['command'])}`" for run in runs}))

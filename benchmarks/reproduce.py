@@ -4,7 +4,7 @@
     python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3       # CUB, Table 6; on whatever part of the set is there
     python benchmarks/reproduce.py dtram-6 --only-print                      # from the rows, without data or training
 
-A table is a list of runs (glimpse_env/learning/reproduction/tables.py). Every run has a folder named by what it is, so tables share runs;
+A table is a list of runs (benchmarks/papers/tables.py). Every run has a folder named by what it is, so tables share runs;
 finished runs are found and not repeated, an interrupted one goes on from its checkpoint. The same command, started twice, shares the work.
 Every row of every seed is one line of JSON in --results. Our numbers are means over seeds with the 95 % interval of that mean (Student's
 t); differences between our rows are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from papers.tables import TABLES
+from reproduction import compare, measure, reporting, rows, steps, text_table, trainings
+from reproduction.measure import Job
+from reproduction.spec import Table
+from reproduction.trainings import Settings, Work
 
 from glimpse_env import checks
 from glimpse_env.datasets import NAMED, PHOTOGRAPHS, check_split
-from glimpse_env.learning import checkpoint, results, terminal
-from glimpse_env.learning.reproduction import comparing, making, measuring, printing, reporting, rows, steps
-from glimpse_env.learning.reproduction.making import Settings, Work
-from glimpse_env.learning.reproduction.measuring import Job
-from glimpse_env.learning.reproduction.table import Table
-from glimpse_env.learning.reproduction.tables import TABLES
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,19 @@ def works(options: Reproduce, job: Job, file: Path) -> list[Work]:
     found: dict[Path, Work] = {}
 
     def record(out: Path, seed: int) -> Callable[[], None]:
-        return lambda: rows.add(file, measuring.rows_of(job, runs[out], seed, out))
+        return lambda: rows.add(file, measure.rows_of(job, runs[out], seed, out))
 
     for seed in range(options.seed, options.seed + options.seeds):
         for name in dict.fromkeys(options.rows or job.table.rows):
-            if rows.there(file, known, measuring.wanted(job, name, seed)):
+            if rows.there(file, known, measure.wanted(job, name, seed)):
                 continue
             run = job.table.rows[name].run
-            out = making.folder(options, run, seed)
+            out = trainings.folder(options, run, seed)
             if run.start is not None:
-                start = making.work(options, run.start, seed)
+                start = trainings.work(options, run.start, seed)
                 found.setdefault(start.out, start)
             runs.setdefault(out, []).append(name)
-            found[out] = making.work(options, run, seed, record(out, seed))
+            found[out] = trainings.work(options, run, seed, record(out, seed))
     return list(found.values())
 
 
@@ -100,10 +101,10 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
     kept = [row for row in rows.read(file) if row["row"] in wanted]
     if not kept:
         raise ValueError(f"{file} has no rows of {options.table}: leave --only-print out to make them")
-    for about, group in printing.grouped(table, kept).items():
-        print("\n" + printing.printed(table, about, group))
-        if points := comparing.points(table, group):
-            print("\n" + comparing.printed(points))
+    for about, group in text_table.grouped(table, kept).items():
+        print("\n" + text_table.printed(table, about, group))
+        if points := compare.points(table, group):
+            print("\n" + compare.printed(points))
         drawn = {} if table.figure is None else {table.title: figure(options, table, about, group)}
         for path in drawn.values():
             print(f"figure: {path}")
@@ -112,7 +113,7 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
         print(f"report, to open in a browser: {page}")
 
 
-def figure(options: Reproduce, table: Table, about: printing.About, group: printing.Rows) -> Path:
+def figure(options: Reproduce, table: Table, about: text_table.About, group: text_table.Rows) -> Path:
     """Write the figure that a table stands for, and return its file."""
     part, split, measured = about
     target = options.results / f"{'-'.join((options.table, part, checkpoint.file_name(split), checkpoint.file_name(measured)))}.png"
@@ -144,10 +145,10 @@ def main(options: Reproduce) -> None:
     if not options.only_print:
         options = terminal.prepare(options)
         checks.device(options.device)
-        lacking = works(options, Job(options.table, table, options, measuring.part_of(options)), file)
+        lacking = works(options, Job(options.table, table, options, measure.part_of(options)), file)
         if not lacking:
             print(f"all rows are in {file}: nothing is trained; --results FOLDER makes them anew in another folder")
-        making.share(lacking)
+        trainings.share(lacking)
     show(options, table, file)
 
 

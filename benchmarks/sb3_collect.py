@@ -25,7 +25,8 @@ import numpy as np
 import tyro
 
 from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, results, terminal
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
 
 DOORS = ("ours", "dummy")
 DIGITS = 1000

@@ -19,7 +19,8 @@ import torch
 import tyro
 
 from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, MapSensor, PixelSensor, Sensor
-from glimpse_env.learning import checkpoint, results, terminal
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
 
 
 @dataclass(frozen=True)

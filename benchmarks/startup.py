@@ -18,7 +18,8 @@ from pathlib import Path
 
 import tyro
 
-from glimpse_env.learning import checkpoint, results, terminal
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
 
 ROOT = Path(__file__).parent.parent
 TORCH, LIBRARIES, PACKAGE = "import torch", "import torch, torchvision, gymnasium", "import glimpse_env"

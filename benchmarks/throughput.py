@@ -28,10 +28,10 @@ import gymnasium
 import numpy as np
 import torch
 import tyro
+from reproduction import origin
 
 from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, datasets, retina
-from glimpse_env.learning import terminal
-from glimpse_env.learning.reproduction import origin
+from glimpse_env.runtime import terminal
 
 Turn = tuple[Callable[[], object], int]  # a call, and the number of environment steps it does
 HOW_TO_INSTALL = "ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp"

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from timing import figure, report, timed
 
 from glimpse_env import checks
-from glimpse_env.learning import checkpoint, terminal
-from glimpse_env.learning.reproduction import timed, timed_figure, timed_report
+from glimpse_env.runtime import checkpoint, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENT = "agents/dtram_reinforce.py"
@@ -136,8 +136,8 @@ def main(options: TimeToAccuracy) -> None:
     rows = timed.read(file, NEEDED)
     if not rows:
         raise ValueError(f"{file} has no rows: run this script without --only-print first")
-    print(timed_report.report(rows))
-    timed_figure.draw(timed_report.grouped(rows), file.with_suffix(".png"))
+    print(report.report(rows))
+    figure.draw(report.grouped(rows), file.with_suffix(".png"))
     print(f"figure: {file.with_suffix('.png')}")
 
 

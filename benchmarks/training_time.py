@@ -18,20 +18,23 @@ from typing import Any
 
 import torch
 import tyro
+from fcan import localising, setup
+from fcan.plan import FcanOptions
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, results, terminal, training
-from glimpse_env.learning import setup as common
-from glimpse_env.learning.agent import Agent
-from glimpse_env.learning.fcan import localising, setup
-from glimpse_env.learning.fcan.options import FcanOptions
-from glimpse_env.learning.options import Benchmark, Options
-from glimpse_env.learning.recipes import DATASETS
-from glimpse_env.learning.rollout import collect
-from glimpse_env.learning.stages import look_stage
-from glimpse_env.learning.training import Progress
-from glimpse_env.precision import named
+from glimpse_env.evaluation import trajectories
+from glimpse_env.networks.base import Agent
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime.precision import named
+from glimpse_env.training import environments as common
+from glimpse_env.training import trainer
+from glimpse_env.training.options import Benchmark, Options
+from glimpse_env.training.recipes import DATASETS
+from glimpse_env.training.rollout import collect
+from glimpse_env.training.stages import look_stage
+from glimpse_env.training.trainer import Progress
 
 TESTED = 16  # images that the times of maps and tests are measured on
 TURNS = 3  # of those measurements
@@ -83,8 +86,8 @@ def ram(options: TrainingTime, samples: int | None) -> dict[str, Any]:
     network.train()
 
     def update() -> None:
-        indices = next(training.shuffled(len(env.images), chosen.batch, chosen.samples, generator))
-        training.update(network, stage, collect(env, network, stage.behaviour(0.5), generator, indices, precision))
+        indices = next(trainer.shuffled(len(env.images), chosen.batch, chosen.samples, generator))
+        trainer.update(network, stage, collect(env, network, stage.behaviour(0.5), generator, indices, precision))
 
     seconds = seconds_of(update, options.updates, env.device) / chosen.batch
     row = {"row": f"RAM on crops, trajectories an image: {chosen.samples}", "update": seconds, "once": 0.0, "images": len(env.images)}
@@ -97,7 +100,7 @@ def tested(env: GlimpseVectorEnv, network: Agent) -> float:
     given = [(env.images.image(number), label) for number in range(TESTED)]
     mode = AutoresetMode.DISABLED
     small = GlimpseVectorEnv(TESTED, given, sensor=env.sensor, order="once", max_glimpses=env.preset.max_glimpses, autoreset_mode=mode)
-    return seconds_of(lambda: evaluation.look(small, network, small.preset.max_glimpses), TURNS, env.device) / TESTED
+    return seconds_of(lambda: trajectories.look(small, network, small.preset.max_glimpses), TURNS, env.device) / TESTED
 
 
 def fcan(options: TrainingTime) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def fcan(options: TrainingTime) -> dict[str, Any]:
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
     plan = setup.planned(FcanOptions(**shared(options)))
-    env = evaluation.environment(setup.look(plan, options.weights), plan.learn, options.device, rows=1)
+    env = trajectories.environment(setup.look(plan, options.weights), plan.learn, options.device, rows=1)
     network = setup.network_for(env, plan.options)
     localising.standardise(network, env)
     setting = localising.Setting(env, plan.options, named("auto", env.device), dict, lambda row: None, lambda progress, optimizer: None)

@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from glimpse_env import devices
+from glimpse_env.runtime import devices
 
 OPTIONS = ("indices", "locations", "reset_mask")
 SMALL = 32  # values

@@ -11,7 +11,8 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from glimpse_env import checks, render
+from glimpse_env import checks
+from glimpse_env.rendering import frames
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 Arrays = dict[str, np.ndarray]
@@ -70,7 +71,7 @@ class GlimpseEnv(gymnasium.Env):
         if not self._path:
             raise RuntimeError("render() before reset(): call reset() once to draw an image")
         core = self.core
-        view = render.Episode(
+        view = frames.Episode(
             image=core.image(0),
             path=np.stack(self._path) * core.sensor.reach,
             windows=core.sensor.windows,
@@ -79,7 +80,7 @@ class GlimpseEnv(gymnasium.Env):
             classes=core.images.classes,
             label=core.label(0),
         )
-        return render.draw(view)
+        return frames.draw(view)
 
     def close(self) -> None:
         """Close the core: a later step or reset raises."""

@@ -16,7 +16,8 @@ typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a f
 
 with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
-    from glimpse_env import Backbone, GlimpseVectorEnv, devices
+    from glimpse_env import Backbone, GlimpseVectorEnv
+    from glimpse_env.runtime import devices
 
 FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")  # the longest files: begun last they would end alone
 
@@ -96,7 +97,7 @@ def with_figures() -> None:
 def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a run's figures out: they take longer to draw than a small run takes, and few tests look at them."""
     if "with_figures" not in request.fixturenames:
-        monkeypatch.setattr("glimpse_env.learning.figures.draw", lambda *_: None)
+        monkeypatch.setattr("glimpse_env.reports.run_figures.draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.learning import checkpoint, evaluation, results
-from glimpse_env.learning.agent import Agent
-from glimpse_env.learning.training import Progress
+from glimpse_env.evaluation import trajectories
+from glimpse_env.networks.base import Agent
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint
+from glimpse_env.training.trainer import Progress
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class PolicySizes:
 
 def sizes_of(env: GlimpseVectorEnv) -> PolicySizes:
     """Return the sizes of a policy for an environment."""
-    return PolicySizes(evaluation.glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
+    return PolicySizes(trajectories.glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
 
 
 def joined(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
@@ -51,8 +53,8 @@ def report(
         libraries: Distributions that the result depends on.
     """
     split = results.answers_for(identity["options"]["split"])
-    env = evaluation.environment(identity["environment"], split, device)
-    looks = evaluation.look(env, agent.to(env.device), env.preset.max_glimpses)
+    env = trajectories.environment(identity["environment"], split, device)
+    looks = trajectories.look(env, agent.to(env.device), env.preset.max_glimpses)
     told = {"dynamic": True, "precision": str(torch.float32), "progress": asdict(progress), "command": checkpoint.command()}
     saved = {**identity, **told, "architecture": asdict(agent.architecture)}
     return results.record(out, saved, env, looks, split=split, libraries=libraries)

@@ -19,8 +19,8 @@ from torch.distributions import Categorical
 
 from glimpse_env import FlatSingleAction, GlimpseVectorEnv
 from glimpse_env.adapters.policy import joined, sizes_of
-from glimpse_env.learning.agent import Agent, Heads
-from glimpse_env.wrappers.forms import LEAST, Choice, form_of
+from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.wrappers.action_forms import LEAST, Choice, form_of
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 try:

@@ -20,10 +20,10 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
+from glimpse_env.adapters.learned_classifier import LearnedClassifier
 from glimpse_env.adapters.policy import joined
-from glimpse_env.learning.glimpse_classifier import Teaching
-from glimpse_env.learning.steering import LearnedClassifier
-from glimpse_env.wrappers.forms import ActionForm, form_of
+from glimpse_env.networks.glimpse_classifier import Teaching
+from glimpse_env.wrappers.action_forms import ActionForm, form_of
 
 try:
     from stable_baselines3.common.vec_env import VecEnv, VecFrameStack

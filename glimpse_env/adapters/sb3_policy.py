@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.policy import joined, sizes_of
-from glimpse_env.learning.agent import Agent, Heads
-from glimpse_env.learning.glimpse_classifier import Evidence, GlimpseClassifier, certainty
-from glimpse_env.wrappers.forms import form_of
+from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.glimpse_classifier import Evidence, GlimpseClassifier, certainty
+from glimpse_env.wrappers.action_forms import form_of
 
 
 class Remembered(NamedTuple):

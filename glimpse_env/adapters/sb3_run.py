@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from glimpse_env import GlimpseVectorEnv
+from glimpse_env.adapters.learned_classifier import LearnedClassifier
 from glimpse_env.adapters.sb3 import GlimpseVecEnv
-from glimpse_env.learning import checkpoint
-from glimpse_env.learning.steering import LearnedClassifier
-from glimpse_env.learning.training import Progress
+from glimpse_env.runtime import checkpoint
+from glimpse_env.training.trainer import Progress
 
 try:
     from sb3_contrib import RecurrentPPO

@@ -8,8 +8,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env.env import NumpyVectorEnv
+from glimpse_env.wrappers.action_forms import AnsweringForm
 from glimpse_env.wrappers.flat import FlatAction
-from glimpse_env.wrappers.forms import AnsweringForm
 
 if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency

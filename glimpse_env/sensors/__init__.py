@@ -13,8 +13,8 @@ from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import Preset, SensorName
 from glimpse_env.sensors.bank import BankSensor, OnGrid, lattice
 from glimpse_env.sensors.base import Contextual, Sensor
-from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.crop import CropSensor
+from glimpse_env.sensors.feature_cache import Cached, everything
 from glimpse_env.sensors.map import MapSensor
 from glimpse_env.sensors.pixel import PixelSensor
 

@@ -15,8 +15,8 @@ from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors.base import Contextual, Sensor, vector
-from glimpse_env.sensors.cached import Cached, everything
 from glimpse_env.sensors.crop import CHUNK, CropSensor
+from glimpse_env.sensors.feature_cache import Cached, everything
 
 log = logging.getLogger("glimpse_env")
 

@@ -14,8 +14,8 @@ from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors.base import sight, vector
-from glimpse_env.sensors.cached import Cached, everything
-from glimpse_env.sensors.pictures import Pictures
+from glimpse_env.sensors.feature_cache import Cached, everything
+from glimpse_env.sensors.image_views import Pictures
 
 CHUNK = 256  # images that the network sees at a time, unless told
 

@@ -12,8 +12,8 @@ from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors.base import sight, unbounded, vector
-from glimpse_env.sensors.cached import Cached, everything
-from glimpse_env.sensors.pictures import Pictures
+from glimpse_env.sensors.feature_cache import Cached, everything
+from glimpse_env.sensors.image_views import Pictures
 
 CHUNK = 256  # maps in float32 at a time, unless told
 FINEST = 1024  # corners of a window lie on this share of a cell: a rounding error beyond a whole number of cells would cost a sample

@@ -17,7 +17,7 @@ from torch import Tensor
 from glimpse_env import checks
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.vector_env import GlimpseVectorEnv
-from glimpse_env.wrappers.forms import AnsweringForm, answering_form
+from glimpse_env.wrappers.action_forms import AnsweringForm, answering_form
 
 Array = np.ndarray | Tensor
 PARTS = ("location", "stop", "prediction")

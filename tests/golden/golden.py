@@ -49,7 +49,9 @@ RUNS: dict[str, str] = {
     "dtram_sampled": f"dtram_reinforce {NET} --stop-gradient sampled --stop-input state --finetune all --gamma 0.9",
     "dtram_held_out": f"dtram_reinforce {NET} --split fit:1/2 --stop-split validation:1/2",
     "sermanet": f"sermanet_rnn {LOOK} --epochs 3 --depth 1 --features 8",
-    "sermanet_bank": f"sermanet_rnn {LOOK} --epochs 2 --depth 0 --sensor bank --backbone resnet18 --weights None --glimpse-size 32 --grid 3",
+    "sermanet_bank": (
+        f"sermanet_rnn {LOOK} --epochs 2 --depth 0 --sensor bank --backbone resnet18 --weights None --glimpse-size 32 --grid 3"
+    ),
     "fcan": (
         f"fcan_greedy {ANY} --backbone resnet18 --start None --split fit:1/3 --image-size 64 --crop-size 32 --parts 1 2 --samples 4"
         " --epochs 2 --tune-epochs 1 --precision float32"
@@ -153,7 +155,12 @@ def main() -> int:
     kept = json.loads(given.file.read_text())
     if kept["machine"] != machine():
         print(f"recorded on another machine: {kept['machine']}, this is {machine()}")
-    wrong = [f"{name}/{file}" for name, hashes in found.items() for file in hashes | kept["runs"][name] if hashes.get(file) != kept["runs"][name].get(file)]
+    wrong = [
+        f"{name}/{file}"
+        for name, hashes in found.items()
+        for file in hashes | kept["runs"][name]
+        if hashes.get(file) != kept["runs"][name].get(file)
+    ]
     print("\n".join(f"differs: {name}" for name in wrong) or "the same bits everywhere")
     return bool(wrong or failed)
 

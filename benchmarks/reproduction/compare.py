@@ -1,0 +1,108 @@
+"""DT-RAM's points against what spends as many glimpses otherwise: the threshold rule and a fixed number, with a verdict for each."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from reproduction import rows
+from reproduction.spec import Table
+from reproduction.text_table import RESAMPLES, Rows, rights
+from torch import Tensor
+
+from glimpse_env.evaluation import intervals
+
+MARGIN = 0.1  # points that count as no difference
+FROM = 1.5  # mean glimpses from which on points are judged
+RIVALS = {
+    "threshold": "stop above a confidence, same network",
+    "fixed": "fixed number, same network",
+    "trained": "RAM trained with a fixed number",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A learned stop beside its rivals."""
+
+    row: str
+    glimpses: float
+    ahead: Mapping[str, tuple[float, float, float]]  # by rival, in points: above 0 the learned stop is right more often; 95 % interval
+
+    def verdict(self, rival: str) -> str:
+        """Return what the interval says at the margin."""
+        _, low, high = self.ahead[rival]
+        if self.glimpses < FROM:
+            return "(not judged)"
+        if low > 0:
+            return "better"
+        if low > -MARGIN:
+            return "not worse"
+        return "worse" if high < -MARGIN else "open"
+
+
+def points(table: Table, group: Rows) -> list[Point]:
+    """Return the points of all rows that stop by themselves, in the order of their glimpses."""
+    found = []
+    for name, runs in group.items():
+        if not all("rivals" in run for run in runs):
+            continue
+        seeds = [run["seed"] for run in runs]
+        ours = rights(runs, seeds)
+        others = {rival: torch.stack([mixed(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
+        if (trained := of_rams(table, group, runs)) is not None:
+            others["trained"] = trained
+        ahead = {rival: intervals.paired(ours, other, RESAMPLES) for rival, other in others.items()}
+        found.append(Point(name, statistics.fmean(run["mean_glimpses"] for run in runs), ahead))
+    return sorted(found, key=lambda point: point.glimpses)
+
+
+def mixed(mixture: Sequence[Sequence[Any]], images: int) -> Float[Tensor, " image"]:
+    """Return how often a mixture of rules gets each image right."""
+    return torch.stack([share * rows.unpacked(right, images).float() for share, right in mixture]).sum(0)
+
+
+def of_rams(table: Table, group: Rows, runs: Sequence[Mapping[str, Any]]) -> Float[Tensor, "seed image"] | None:
+    """Return how often the table's RAMs of the same seeds get images right with as many glimpses; None = they do not reach there.
+
+    Between two numbers of glimpses, images mix the two RAMs that were trained with them.
+    """
+    seeds, found = {run["seed"] for run in runs}, []
+    whole = {name: rams for name, rams in group.items() if seeds <= {ram["seed"] for ram in rams}}  # mixed alike for every seed
+    for run in runs:
+        rams = {other["mean_glimpses"]: other for other in same_seed(table, whole, run["seed"])}
+        fewer = max((number for number in rams if number <= run["mean_glimpses"]), default=None)
+        more = min((number for number in rams if number >= run["mean_glimpses"]), default=None)
+        if fewer is None or more is None:
+            return None
+        low, high = (rows.unpacked(rams[number]["right"], run["images"]).float() for number in (fewer, more))
+        found.append(torch.lerp(low, high, (run["mean_glimpses"] - fewer) / (more - fewer) if more > fewer else 0.0))
+    return torch.stack(found)
+
+
+def same_seed(table: Table, group: Rows, seed: int) -> list[Mapping[str, Any]]:
+    """Return the rows of a seed's RAMs, each answering after its own number of glimpses."""
+    names = [name for name in group if table.rows[name].run.agent == "ram" and table.rows[name].by_itself]
+    return [run for name in names for run in group[name] if run["seed"] == seed]
+
+
+def printed(found: Sequence[Point]) -> str:
+    """Return the points as a table for the terminal."""
+    width = max(len(point.row) for point in found)
+    shown = [rival for rival in RIVALS if any(rival in point.ahead for point in found)]
+    lines = [
+        "learned stop ahead of what spends as many glimpses, in points of accuracy, paired over images;",
+        f"from {FROM} mean glimpses on it is better (interval above 0), not worse (above -{MARGIN}), worse (below -{MARGIN}), or open",
+        f"{'':<{width}} {'glimpses':>8}  " + "  ".join(f"{RIVALS[rival]:<38}" for rival in shown),
+    ]
+    for point in found:
+        cells = [
+            "{:+.3f} [{:+.3f}, {:+.3f}] {}".format(*point.ahead[rival], point.verdict(rival)) if rival in point.ahead else ""
+            for rival in shown
+        ]
+        lines.append(f"{point.row:<{width}} {point.glimpses:>8.2f}  " + "  ".join(f"{cell:<38}" for cell in cells))
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,177 @@
+"""Steering only: a wrapper in which an algorithm chooses where to look and when to stop, and a classifier of its own answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorWrapper
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.evaluation.trajectories import glimpse_values
+from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, Teaching, certainty, narrowed
+from glimpse_env.runtime import checkpoint
+from glimpse_env.training import optimizers
+
+CLIP = 5.0  # largest gradient norm
+KIND = "classifier"  # of its checkpoints
+
+
+class Episodes(NamedTuple):
+    """Finished episodes to learn from."""
+
+    glimpse: Float[Tensor, "time episode value"]
+    location: Float[Tensor, "time episode 2"]
+    length: Int64[Tensor, " episode"]  # glimpses taken; what lies behind them is of an earlier episode
+    label: Int64[Tensor, " episode"]
+
+
+class LearnedClassifier(VectorWrapper):
+    """Fill in `prediction` from a recurrent classifier that learns beside the policy, by cross-entropy on the labels in `info`.
+
+    Action: Box(-1, 1, (3,)): x and y of the next glimpse, stop if the third is above 0. Observation: the environment's entries, `belief`
+    (class,): the classifier's probabilities, and `confidence` (3,): log-odds of the top class, margin over the second, log of the
+    entropy, so that a policy without memory can learn when to stop. Rewards come from the classifier's answers.
+
+    Every glimpse of every finished episode is a lesson (intermediate supervision, DT-RAM Eq. 8), taught when a batch of episodes is full.
+    The evidence of a row begins anew with each episode.
+    """
+
+    def __init__(self, env: GlimpseVectorEnv, teaching: Teaching | None = None) -> None:
+        """Build the classifier for the environment's glimpses; torch's global seed draws its weights.
+
+        Args:
+            env: The core, in autoreset mode SAME_STEP.
+            teaching: Sizes, batch and optimiser; None = the defaults.
+
+        Raises:
+            ValueError: Another autoreset mode.
+        """
+        chosen = self.teaching = teaching or Teaching()
+        for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
+            if getattr(chosen, name) < 1:
+                raise ValueError(f"{name}={getattr(chosen, name)} of the classifier: expected a whole number of at least 1")
+        if env.autoreset_mode != AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: expected AutoresetMode.SAME_STEP, whose final_info has labels"
+            )
+        super().__init__(env)
+        self.core = env
+        sizes = {name: getattr(chosen, name) for name in ("hidden", "features", "depth", "dropout")}
+        values, classes, horizon = glimpse_values(env), len(env.images.classes), env.preset.max_glimpses
+        self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
+        self.optimizer = optimizers.make(self.network, chosen.optimizer, chosen.learning_rate, chosen.muon_rate, chosen.weight_decay)
+        self._make_spaces(classes)
+        rows = torch.arange(env.num_envs, device=env.device)
+        self._rows, self._fractions = rows, torch.arange(1, horizon + 1, device=env.device)[:, None] / horizon
+        self._glimpses = torch.zeros(horizon, env.num_envs, values, device=env.device)
+        self._locations = torch.zeros(horizon, env.num_envs, 2, device=env.device)
+        self._waiting: list[Episodes] = []
+        self._kept: deque[Episodes] = deque(maxlen=self.teaching.memory)
+        self.teaches = True  # False: the classifier stays as it is
+        self.obeys_stop = True  # False: every episode runs to its last glimpse, so that the classifier sees late glimpses too
+        self.updates = 0
+        self.loss = float("nan")  # of the last update, nats a glimpse
+
+    def _make_spaces(self, classes: int) -> None:
+        """Describe the steering action, and the observation with what the classifier makes of it."""
+        told = {"belief": spaces.Box(0.0, 1.0, (classes,), np.float32), "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32)}
+        seen = self.core.single_observation_space
+        assert isinstance(seen, spaces.Dict)
+        self.single_observation_space = spaces.Dict(seen.spaces | told)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Start an episode in every row."""
+        observation, info = self.core.reset(seed=seed, options=options)
+        self._evidence = self.network.begin(self.num_envs)
+        return self._look(observation), info
+
+    def step(
+        self, actions: Float[Tensor, "env 3"]
+    ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
+        """Steer every row; rows whose episode ends teach the classifier. `final_obs` holds the classifier's entries too."""
+        stop = (actions[:, 2] > 0) & self.obeys_stop
+        answer, before = {"location": actions[:, :2], "stop": stop, "prediction": self._told["belief"]}, self._told
+        observation, reward, terminated, truncated, info = self.core.step(answer)
+        if self.teaches:
+            self._remember(info["_final_info"], info["final_info"])
+        return self._look(observation), reward, terminated, truncated, info | {"final_obs": info["final_obs"] | before}
+
+    @torch.no_grad()
+    def _look(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take the glimpses in, keep them for the lesson, and return what the policy sees."""
+        place = (observation["step"].squeeze(1) * self.network.sizes.horizon).round().long() - 1
+        self._glimpses[place, self._rows] = observation["glimpse"].flatten(1)
+        self._locations[place, self._rows] = observation["location"]
+        self.network.eval()
+        logits, self._evidence = self.network(observation, self._evidence)
+        self._told = certainty(logits)
+        return observation | self._told
+
+    def _remember(self, ended: Bool[Tensor, " env"], final: dict[str, Tensor]) -> None:
+        """Keep the episodes that ended, and learn from them once there are enough."""
+        rows = ended.nonzero().squeeze(1)
+        self._waiting.append(Episodes(self._glimpses[:, rows], self._locations[:, rows], final["glimpses"][rows], final["label"][rows]))
+        if sum(len(part.label) for part in self._waiting) >= self.teaching.batch:
+            columns = zip(*self._waiting, strict=True)
+            self._kept.append(Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns)))
+            self._waiting = []
+            self.learn(self._kept[-1])
+            for place in torch.randint(len(self._kept), (self.teaching.updates - 1,)).tolist():
+                self.learn(self._kept[place])
+
+    @torch.enable_grad()
+    def learn(self, episodes: Episodes) -> None:
+        """Take one optimiser step on finished episodes."""
+        self.network.train()
+        loss = self.lesson(episodes)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.updates, self.loss = self.updates + 1, loss.item()
+
+    def lesson(self, episodes: Episodes) -> Float[Tensor, ""]:
+        """Return the cross-entropy in nats, the mean over all glimpses that were taken.
+
+        Rows go through the network longest first, so that each glimpse is one prefix of them and those that had ended cost nothing.
+        """
+        order = episodes.length.argsort(descending=True)
+        glimpse, location, length, label = (value[:, order] if value.ndim > 1 else value[order] for value in episodes)
+        running = (length[None] > torch.arange(int(length[0]), device=length.device)[:, None]).sum(1).tolist()
+        evidence, total = self.network.begin(len(order)), glimpse.new_zeros(())
+        for time, rows in enumerate(running):
+            seen = {"glimpse": glimpse[time, :rows], "location": location[time, :rows], "step": self._fractions[time].expand(rows, 1)}
+            logits, evidence = self.network(seen, narrowed(evidence, rows))
+            total = total + F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=self.teaching.label_smoothing)
+        return total / length.sum()
+
+    def save(self, target: Path) -> None:
+        """Write the classifier and its optimiser as a checkpoint, whole or not at all."""
+        learned = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        checkpoint.save(target, {"kind": KIND, "architecture": asdict(self.network.sizes), **learned})
+
+    def load(self, source: Path) -> None:
+        """Go on with the classifier that `save` wrote.
+
+        Raises:
+            ValueError: It was made for other glimpses, classes or sizes.
+        """
+        saved = checkpoint.load(source, self.core.device, KIND)
+        if saved["architecture"] != asdict(self.network.sizes):
+            raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {asdict(self.network.sizes)}")
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.updates = saved["updates"]

@@ -1,0 +1,1 @@
+"""What a trained agent does, measured: trajectories, stopping rules, fixations, intervals."""

@@ -1,0 +1,122 @@
+"""Separate views, averaged: a linear classifier for every kind of view, no memory but the mean of their scores (FCAN, Tables 2, 4, 6).
+
+What FCAN calls multi-view (the whole image and random crops) and rigid combination (the whole image and centre crops) are its policies
+"random" and "center". The places are never learned.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from glimpse_env import Delayed, GlimpseVectorEnv
+from glimpse_env.evaluation.trajectories import glimpse_values
+from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.training import objectives, optimizers, reinforce
+from glimpse_env.training.options import Options
+from glimpse_env.training.rollout import Behaviour
+from glimpse_env.training.trainer import Stage
+
+
+@dataclass(frozen=True)
+class ViewsArchitecture:
+    """Sizes; saved with the weights."""
+
+    glimpse: int  # values of one glimpse: those of all its windows side by side
+    classes: int
+    horizon: int
+    windows: int = 1  # of a glimpse; later glimpses look through them in turn
+    whole_first: bool = True  # glimpse 1 shows the whole image
+    dropout: float = 0.0
+
+
+class Averaged(NamedTuple):
+    """What is remembered: the logarithm of the sum of all views' probabilities."""
+
+    total: Float[Tensor, "env class"]
+
+
+class AveragedViews(Agent):
+    """One linear classifier for the whole image and one for each window size; the answer is the mean of the views' probabilities.
+
+    A glimpse of several windows is read through one of them, the next through the next: with two sizes the glimpses after the first view
+    are FCAN's two parts, at places of their own. While training every view answers for itself, so that the classifiers are trained
+    separately, as FCAN's are.
+    """
+
+    def __init__(self, architecture: ViewsArchitecture) -> None:
+        """Build the classifiers."""
+        super().__init__()
+        self.architecture = a = architecture
+        self.dropout = nn.Dropout(a.dropout)
+        self.classifiers = nn.ModuleList(nn.Linear(a.glimpse // a.windows, a.classes) for _ in range(a.windows + a.whole_first))
+
+    def begin(self, rows: int) -> Averaged:
+        """Return what is remembered before the first view: nothing."""
+        return Averaged(torch.full((rows, self.architecture.classes), -math.inf, device=self.device))
+
+    def first_location(self, rows: int) -> None:
+        """Leave glimpse 1 to the environment or to the policy."""
+        del rows
+
+    def forward(self, observation: dict[str, Tensor], state: Averaged) -> tuple[Heads, Averaged]:
+        """Take in one view."""
+        taken = (observation["step"] * self.architecture.horizon).round()
+        log_p = self.classified(observation["glimpse"], taken.squeeze(1).long()).log_softmax(1)
+        state = Averaged(torch.where(taken == 1, log_p, torch.logaddexp(state.total, log_p)))
+        none = torch.zeros(len(log_p), device=log_p.device)
+        answer = log_p if self.training else state.total - taken.log()
+        return Heads(answer, none[:, None].expand(-1, 2), none - math.inf, none), state
+
+    def classified(self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]) -> Float[Tensor, "env class"]:
+        """Return the scores of each row's view: of the whole image, or of the window whose turn it is."""
+        a = self.architecture
+        parts = self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1))
+        window = (taken - 1 - int(a.whole_first)) % a.windows
+        if not a.whole_first:
+            read = [classifier(parts[:, place]) for place, classifier in enumerate(self.classifiers)]
+        else:  # the first view is repeated for every window
+            whole, *rest = self.classifiers
+            read = [whole(parts[:, 0]), *(classifier(parts[:, place]) for place, classifier in enumerate(rest))]
+            window = torch.where(taken == 1, 0, window + 1)
+        scores = torch.stack(read, 1)
+        return scores.gather(1, window[:, None, None].expand(-1, 1, a.classes)).squeeze(1).float()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the classifiers lie."""
+        return next(self.parameters()).device
+
+
+def build(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
+    """Return new classifiers for what an environment shows."""
+    return AveragedViews(
+        ViewsArchitecture(
+            glimpse=glimpse_values(env),
+            classes=len(env.images.classes),
+            horizon=env.preset.max_glimpses,
+            windows=len(env.sensor.windows),
+            whole_first=env.sensor.whole_first,
+            dropout=dropout,
+        )
+    )
+
+
+def stage(options: Options, network: AveragedViews, horizon: int) -> Stage:
+    """Return the only stage: cross-entropy of every view."""
+    return Stage(
+        name="views",
+        epochs=options.epochs,
+        behaviour=lambda _: Behaviour(horizon, policy=options.policy),
+        losses=lambda rollout: {
+            "classification": reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, True, options.label_smoothing)
+        },
+        measures=objectives.happened,
+        optimizer=optimizers.make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay),
+        reward=Delayed(),
+    )

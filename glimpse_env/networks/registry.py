@@ -1,0 +1,39 @@
+"""The networks that a checkpoint may hold: from the name it carries to the classes that rebuild it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
+from glimpse_env.networks.base import Agent
+from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
+from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+
+NETWORKS: dict[str, tuple[type, type[Agent]]] = {
+    "recurrent": (Architecture, RecurrentAttention),
+    "double_decker": (DeckSizes, DoubleDecker),
+    "views": (ViewsArchitecture, AveragedViews),
+    "fcan": (FcanArchitecture, FullyConvolutionalAttention),
+}
+
+
+def name_of(network: Agent) -> str:
+    """Return the name under which a network is rebuilt."""
+    return next(name for name, (_, kind) in NETWORKS.items() if type(network) is kind)
+
+
+def rebuilt(saved: Mapping[str, Any]) -> Agent:
+    """Return the network of a checkpoint.
+
+    Raises:
+        ValueError: The checkpoint holds a network that this program does not know.
+    """
+    name = saved.get("network_name", "recurrent")
+    if name not in NETWORKS:
+        raise ValueError(f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; a newer program wrote it")
+    architecture, kind = NETWORKS[name]
+    network = kind(architecture(**saved["architecture"]))
+    network.load_state_dict(saved["network"])
+    return network

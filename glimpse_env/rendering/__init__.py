@@ -1,0 +1,1 @@
+"""Pictures that the environment draws itself, without matplotlib."""

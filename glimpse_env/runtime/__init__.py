@@ -1,0 +1,1 @@
+"""Files, checkpoints, processes, precision, devices and the terminal: what programs need and what knows nothing of glimpses."""

@@ -1,0 +1,1 @@
+"""What agents are trained with: rollouts, losses, optimisers, the training loop."""

@@ -1,0 +1,131 @@
+"""Optimisers with one annealed rate: AdamW, SGD, or Muon for hidden matrices beside AdamW for everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glimpse_env.runtime.precision import fastest
+
+Name = Literal["muon", "adamw", "sgd"]
+# Coefficients (a, b, c) of the steps x <- a x + b x^3 + c x^5 of singular values towards 1, each the best for what is left of
+# [0.01, 1] (as in Amsel et al. 2025, The Polar Express): [0.73, 1.27] in the end, as near in three steps as Jordan et al. in five.
+NEWTON_SCHULZ = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
+MUON_ROOMS = ("glimpse", "core")  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Options of an optimiser."""
+
+    optimizer: Name = "muon"
+    """muon: Muon for the hidden matrices, AdamW for the rest."""
+    learning_rate: float = 1.5e-3
+    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
+    muon_rate: float = 0.03
+    """Peak learning rate of Muon."""
+    weight_decay: float = 0.02
+    """Decoupled weight decay of the matrices (SGD: none)."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are orthogonalised before they are applied (Jordan et al. 2024, Muon: An optimizer for hidden layers).
+
+    What `torch.optim.Muon` computes, but for how matrices are orthogonalised: those of one shape together, in three steps, and in a type
+    that the device has units for. torch's takes bfloat16 always, which a CPU without such units emulates, 60 times slower than float32.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9) -> None:
+        """Take the matrices to update; decay is decoupled, momentum Nesterov's."""
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    shapes.setdefault(matrix.shape, []).append(matrix)
+            for shape, matrices in shapes.items():
+                updates = orthogonalise(torch.stack([self._averaged(matrix, group["momentum"]) for matrix in matrices]))
+                rate = group["lr"] * math.sqrt(max(1, shape[0] / shape[1]))
+                for matrix, update in zip(matrices, updates.unbind(), strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+
+    def _averaged(self, matrix: Tensor, momentum: float) -> Tensor:
+        """Put the gradient into the running average, and return the average a step ahead (Nesterov)."""
+        gradient = matrix.grad
+        assert gradient is not None
+        if "momentum_buffer" not in self.state[matrix]:
+            self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
+        average = self.state[matrix]["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(average, momentum)
+
+
+def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tensor, "matrix rows columns"]:
+    """Return nearly orthogonal matrices with the same singular vectors, by `NEWTON_SCHULZ`, in a type that the device has units for."""
+    dtype = fastest(matrices.device).dtype
+    wide = matrices.to(torch.float32 if dtype == torch.float16 else dtype)  # float16 loses the squares of small entries
+    tall = wide.shape[1] > wide.shape[2]
+    wide = wide.mT if tall else wide
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for a, b, c in NEWTON_SCHULZ:
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return (wide.mT if tall else wide).to(matrices.dtype)
+
+
+class Optimizer:
+    """Several torch optimisers stepped as one, their rates annealed by a common factor."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        """Remember each part's peak rate."""
+        self.parts = parts
+        self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
+
+    def anneal(self, share: float) -> None:
+        """Set every rate to `share` of its peak."""
+        for part, peaks in zip(self.parts, self.peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"] = peak * share
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for part in self.parts:
+            part.zero_grad()
+
+    def step(self) -> None:
+        """Update all parameters."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the state of every part."""
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore what `state_dict` returned."""
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: float) -> Optimizer:
+    """Return the optimiser for the parameters of `network` that require a gradient; only matrices decay."""
+    named = [(key, value) for key, value in network.named_parameters() if value.requires_grad]
+    if name == "sgd":
+        return Optimizer([torch.optim.SGD([value for _, value in named], rate, momentum=0.9)])
+    hidden = [value for key, value in named if name == "muon" and value.ndim == 2 and key.split(".")[0] in MUON_ROOMS]
+    rest = [value for _, value in named if not any(value is other for other in hidden)]
+    groups = [
+        {"params": [value for value in rest if value.ndim >= 2], "weight_decay": decay},
+        {"params": [value for value in rest if value.ndim < 2], "weight_decay": 0.0},
+    ]
+    parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate)]
+    return Optimizer([Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts)

@@ -1,0 +1,243 @@
+"""Options shared by the agent scripts, and how the command line chooses among their recipes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+from glimpse_env.networks.recurrent_attention import Core, LocatorName, Scores, What, Where
+from glimpse_env.presets import FirstView, SensorName
+from glimpse_env.training.objectives import Baseline
+from glimpse_env.training.optimizers import Descent
+from glimpse_env.training.rollout import Policy
+
+RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
+Chosen = TypeVar("Chosen")
+
+
+@dataclass(frozen=True)
+class View:
+    """What is looked at, and through which sensor; None = the data set's preset (presets.py)."""
+
+    dataset: str = "mnist"
+    """A named data set (mnist, clutter, cub, cars, dogs) or a folder of class folders."""
+    root: Path | None = None
+    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    split: str = "fit"
+    """Training images: fit (a twelfth is held out for validation), train (all of them), or fit:K/N (all but fold K of N; the result is then
+    that fold's, and the test images stay unseen)."""
+    sensor: SensorName | None = None
+    """What a glimpse is: pixel, crop (through a frozen network), map (a region of its feature map), bank (crops on a grid, computed
+    once)."""
+    backbone: str | None = None
+    """Frozen network of the crop, map and bank sensors: the name of a torchvision classifier."""
+    weights: str | None = "DEFAULT"
+    """Its weights: DEFAULT (torchvision's), or a file (a path, or a name inside GLIMPSE_WEIGHTS)."""
+    image_size: int | None = None
+    """Pixels a side to which images are resized."""
+    view_size: int | None = None
+    """Pixels a side at which the network sees the whole image."""
+    glimpse_size: int | None = None
+    """Pixels a side of a glimpse as the network sees it."""
+    scales: tuple[float, ...] | None = None
+    """Widths of a glimpse's windows in units of glimpse_size."""
+    first_view: FirstView | None = None
+    """Glimpse 1: the whole image, or a glimpse at the centre."""
+    location_range: float | None = None
+    """Where location +-1 lies, as a share of the half image."""
+    grid: int | None = None
+    """Places a side of the bank sensor, and of --policy grid and raster."""
+    glimpses: int | None = None
+    """Glimpses at most (T)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a script runs, and where it writes."""
+
+    seed: int = 0
+    """Seeds weights, image order, augmentation and actions."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+    out: Path | None = None
+    """Folder for checkpoint, result, plots and TensorBoard logs; default runs/AGENT-DATASET-SEED."""
+
+
+@dataclass(frozen=True)
+class Lasting(Place):
+    """The same for a script that can be interrupted."""
+
+    resume: bool = False
+    """Go on from the checkpoint in the output folder; the other options must be those it was started with."""
+
+
+@dataclass(frozen=True)
+class Running(Lasting):
+    """The same for a script whose networks are the package's own."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the network's matrix products; auto = a half type where this device has units for it, else float32 (the log says why)."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the runs of a benchmark share."""
+
+    weights: str | None = "DEFAULT"
+    """Weights of the backbone: DEFAULT (torchvision's), or a file, such as the one that finetune_backbone.py wrote."""
+    dataset: str = "cub"
+    """cub, cars, dogs (a part of one is called by its number of classes), or another that the agent takes."""
+    root: Path | None = None
+    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    backbone: str | None = None
+    """Name of the torchvision classifier; default: the data set's preset."""
+    split: str = "train"
+    """Images to train on: train (measured on the test images) or fit:K/N (measured on fold K of the training images)."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+
+
+@dataclass(frozen=True)
+class Benchmark(Common):
+    """Options of a benchmark on photographs."""
+
+    json: Path | None = None
+    """Also write the table here."""
+
+
+@dataclass(frozen=True)
+class Several(Benchmark):
+    """Options of a benchmark that trains several runs of each kind; finished ones are found again."""
+
+    seeds: int = 5
+    """Runs of each kind."""
+
+
+@dataclass(frozen=True)
+class Training(Running, View, Descent):
+    """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
+
+    paper: bool = False
+    """Start from the paper's own settings; options given beside it still count."""
+    epochs: int = 16
+    """Passes over the training images."""
+    batch: int = 256
+    """Images per update; each is looked at `samples` times."""
+    samples: int = 1
+    """Trajectories per image (M). From 2 on, the baseline is the mean of the image's other trajectories; 1 uses --baseline."""
+    baseline: Baseline = "regression"
+    """Baseline of one trajectory an image: a line through the other images' returns against the present probability of the label, fitted
+    at every update (regression), or a head on the recurrent state (learned; the papers')."""
+    location_discount: float = 0.3
+    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone. Use 1
+    with --reward delayed, which comes at the end."""
+    curriculum: float = 0.1
+    """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
+    supervision: bool = True
+    """Intermediate supervision: cross-entropy at every glimpse (DT-RAM, Eq. 8); off = at the last one only."""
+    label_smoothing: float = 0.0
+    """Share of the target of the cross-entropy that is spread over all classes."""
+    augment: bool = True
+    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    augment_shift: float = 0.05
+    """Largest of these shifts, as a share of the image's side."""
+    sure: float = 0.98
+    """Answers more probable than this end an episode of training, which saves time: later glimpses are learned where they are needed.
+    1 = every episode has all glimpses (use it with --reward confidence, which later glimpses earn again). Evaluation does not use it."""
+    policy: Policy = "learned"
+    """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
+    order that spreads out (grid) or row by row (raster)."""
+    reward: RewardName = "confidence_gain"
+    """What the location policy is paid: p(label) at every later glimpse, its gain, the drop in loss, FCAN's greedy reward, or the
+    papers' 0/1 at the end."""
+    policy_weight: float = 0.4
+    """Weight of the location policy's REINFORCE loss beside the cross-entropy."""
+    explore: float = 0.0
+    """Share of the epochs in which all places are drawn uniformly at random: classes are learned first, then where to look."""
+    sigma_start: float = 0.25
+    """Standard deviation of the location policy when it begins, in units of location (half the reachable image)."""
+    sigma_end: float = 0.06
+    """The same at the end; it falls linearly."""
+
+    hidden: int = 192
+    """Units of the recurrent core."""
+    dropout: float = 0.0
+    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+
+
+@dataclass(frozen=True)
+class Options(Training):
+    """Options of RAM and DT-RAM: what their network is made of."""
+
+    long: bool = False
+    """Start from the longer, more accurate settings (half an hour on two CPU cores)."""
+    core: Core = "rnn"
+    """Recurrent core: rnn (a ReLU layer, the paper's), or lstm, which costs four times as much."""
+    features: int = 192
+    """Units of the glimpse network's branches for what and where."""
+    depth: int = 3
+    """ReLU layers of its branch for what."""
+    what: What = "mlp"
+    """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
+    shortcut: bool = False
+    """Let class scores also read the glimpse's own features: learning starts even where telling glimpses are rare."""
+    locator: LocatorName = "state"
+    """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
+    spatial softmax), which finds things wherever they are."""
+    scores: Scores = "state"
+    """The answer: the scores of the present state, or the mean of all scores so far."""
+    where: Where = "fourier"
+    """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
+    learned_start: bool = False
+    """Learn the place of the first glimpse (DT-RAM's code) instead of starting at the centre."""
+
+
+def parse(
+    kind: type[Chosen],
+    named: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    datasets: Mapping[str, Mapping[str, Any]],
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> Chosen:
+    """Read the command line.
+
+    Args:
+        kind: The dataclass of options.
+        named: Recipes by flag (--paper, --long) and data set.
+        datasets: Recipes by data set.
+        description: Shown by --help.
+        arguments: The command line; None = this process's.
+
+    Recipes change the defaults of the other options: first the data set's, then that of a flag. Options given by hand count last.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    flags = [name for name in named if f"--{name}" in given]
+    if len(flags) > 1:
+        raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: choose one of them")
+    dataset = chosen_dataset(given) or getattr(kind, "dataset", View.dataset)
+    recipe = dict(datasets.get(dataset, {}))
+    for flag in flags:
+        if dataset not in named[flag]:
+            raise SystemExit(f"--{flag}: there are such settings for {', '.join(named[flag])}, none for --dataset {dataset}")
+        recipe |= {flag: True, **named[flag][dataset]}
+    known = {name: value for name, value in recipe.items() if hasattr(kind, name)}  # a RAM has no options of stopping
+    return tyro.cli(kind, default=kind(**known), description=description, args=given)
+
+
+def chosen_dataset(given: Sequence[str]) -> str:
+    """Return the value of --dataset, or an empty string."""
+    for position, word in enumerate(given):
+        if word == "--dataset":
+            return "".join(given[position + 1 : position + 2])
+        if word.startswith("--dataset="):
+            return word.removeprefix("--dataset=")
+    return ""

@@ -1,0 +1,135 @@
+"""REINFORCE for looking and stopping, as pure functions of (time, env) tensors. Means are over all unmasked entries.
+
+Counts that a mean divides by are those of all processes that train together, so that their averaged gradients are the batch's.
+
+References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (DT-RAM, Eq. 5-8); Kool et al. 2019 (leave-one-out baseline).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from glimpse_env.runtime import distributed
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def gaussian_log_prob(sample: Float[Tensor, "*batch 2"], mean: Float[Tensor, "*batch 2"], sigma: float) -> Float[Tensor, "*batch"]:
+    """Return log N(sample; mean, sigma^2 I). The sample is the one drawn, before any clamping: its density is the policy's."""
+    squared = ((sample.detach() - mean) / sigma).square().sum(-1)
+    return -0.5 * squared - 2 * math.log(sigma) - LOG_2PI
+
+
+def returns_to_go(rewards: Float[Tensor, "time env"], discount: float = 1.0) -> Float[Tensor, "time env"]:
+    """Return the sum of rewards from each step on, each discounted by its distance in steps.
+
+    The discounts of the papers live inside the rewards (discount 1 here); another discount credits an action mostly with what follows soon.
+    """
+    if discount == 1:
+        return rewards.flip(0).cumsum(0).flip(0)
+    returns = [rewards[-1]]
+    for reward in reversed(rewards[:-1].unbind()):
+        returns.append(reward + discount * returns[-1])
+    return torch.stack(returns[::-1])
+
+
+def leave_one_out(returns: Float[Tensor, "time env"], samples: int) -> Float[Tensor, "time env"]:
+    """Return each return minus the mean of the other samples of the same image (Kool et al. 2019), unbiased and without a network.
+
+    Rows i * samples ... (i + 1) * samples - 1 are the samples of image i.
+
+    Raises:
+        ValueError: Fewer than two samples an image.
+    """
+    if samples < 2:
+        raise ValueError(f"samples={samples}: leave-one-out needs at least 2 samples an image; use the learned baseline for 1")
+    grouped = returns.unflatten(1, (-1, samples))
+    return ((grouped - grouped.mean(2, keepdim=True)) * (samples / (samples - 1))).flatten(1)
+
+
+def mean_of_others(returns: Float[Tensor, " env"]) -> Float[Tensor, " env"]:
+    """Return each return minus the mean of all other rows', those of other processes included; 0 for a row alone."""
+    rows = len(returns) * distributed.count()
+    return (returns - distributed.average(returns.mean())) * (rows / max(rows - 1, 1))
+
+
+def regression_residual(
+    returns: Float[Tensor, "time env"], known: Float[Tensor, "time env"], counted: Bool[Tensor, "time env"]
+) -> Float[Tensor, "time env"]:
+    """Return each return minus what a straight line through the other rows' (known, return) predicts for it, step by step; 0 off `counted`.
+
+    A baseline without a network for one trajectory an image: unbiased, since `known` was known before the action was drawn and the line of
+    a row is fitted without that row (the residual of a regression divided by 1 - leverage is exactly that). A step needs three rows.
+    """
+    count, weight = sums(counted.to(returns.dtype)), counted.to(returns.dtype)
+    n = count.clamp(min=1.0)
+    x, y = known - sums(known * weight) / n, returns - sums(returns * weight) / n
+    spread = sums(weight * x * x)
+    slope = torch.where(spread > 1e-6 * n, sums(weight * x * y) / spread.clamp(min=1e-12), 0.0)
+    leverage = 1 / n + torch.where(spread > 1e-6 * n, x * x / spread.clamp(min=1e-12), 0.0)
+    alone = (1 - leverage).clamp(min=1e-3)  # a row that decides its own line alone has nothing to be compared with
+    return ((y - slope * x) / alone).masked_fill(~counted | (count < 3), 0.0)
+
+
+def sums(values: Float[Tensor, "time env"]) -> Float[Tensor, "time 1"]:
+    """Return the sum over the rows of all processes that train together."""
+    return distributed.average(values.sum(1, keepdim=True)) * distributed.count()
+
+
+def policy_loss(
+    log_prob: Float[Tensor, "time env"], advantage: Float[Tensor, "time env"], active: Bool[Tensor, "time env"]
+) -> Float[Tensor, ""]:
+    """Return the REINFORCE surrogate: its gradient is -E[advantage * grad log pi] over active steps, per row (DT-RAM, Eq. 6)."""
+    return -(log_prob * advantage.detach()).masked_fill(~active, 0.0).sum(0).mean()
+
+
+def supervision_loss(
+    logits: Float[Tensor, "time env class"],
+    labels: Int64[Tensor, " env"],
+    active: Bool[Tensor, "time env"],
+    every_step: bool,
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Return the cross-entropy of every step up to the last (intermediate supervision, DT-RAM Eq. 8), or of the last step alone.
+
+    `smoothing` is the share of the target that is spread over all classes. Normalisation: the mean over all (step, row) pairs that count,
+    so that late and early stops weigh a step alike.
+    """
+    time, rows = active.shape
+    counted = active if every_step else active & ~F.pad(active[1:], (0, 0, 0, 1))
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(time), reduction="none", label_smoothing=smoothing).view(time, rows)
+    return losses.masked_fill(~counted, 0.0).sum() / distributed.average(counted.sum())
+
+
+def stopping_probabilities(stop_logits: Float[Tensor, "time env"]) -> Float[Tensor, "time env"]:
+    """Return P(stop at t) = sigma_t * prod_{s<t} (1 - sigma_s), with certainty at the last step; columns sum to 1."""
+    go_on = F.logsigmoid(-stop_logits[:-1]).cumsum(0)
+    reached = F.pad(go_on, (0, 0, 1, 0))  # log of the probability that step t is reached
+    stop = torch.cat((F.logsigmoid(stop_logits[:-1]), torch.zeros_like(stop_logits[:1])))
+    return (reached + stop).exp()
+
+
+def exact_stop_loss(stop_logits: Float[Tensor, "time env"], worth: Float[Tensor, "time env"]) -> Float[Tensor, ""]:
+    """Return minus the expected return over all stopping times, - sum_t P(stop at t) * worth_t, averaged over rows.
+
+    `worth_t` is the return of answering at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so
+    the sum is exact where the paper samples: the sampled gradient's expectation without its variance.
+    """
+    return -(stopping_probabilities(stop_logits) * worth.detach()).sum(0).mean()
+
+
+def bernoulli_log_prob(logits: Float[Tensor, "*batch"], taken: Bool[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Return the log-probability of a stop decision."""
+    return -F.binary_cross_entropy_with_logits(logits, taken.to(logits.dtype), reduction="none")
+
+
+def baseline_loss(
+    baseline: Float[Tensor, "time env"], returns: Float[Tensor, "time env"], active: Bool[Tensor, "time env"]
+) -> Float[Tensor, ""]:
+    """Return the mean squared error of the learned baseline over active steps."""
+    return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / distributed.average(active.sum())

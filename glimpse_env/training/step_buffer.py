@@ -1,0 +1,56 @@
+"""What an algorithm collects at the device door in SAME_STEP mode: one rectangle of steps and rows, ends of episodes anywhere in it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from glimpse_env.networks.base import Agent, Heads, Memory
+
+
+class Now(NamedTuple):
+    """Where the rows stand between two rollouts."""
+
+    observation: dict[str, Tensor]
+    label: Int64[Tensor, " env"]
+    first: Bool[Tensor, " env"]  # the observation begins an episode
+    memory: Memory  # before the observation
+
+    def plain(self) -> dict[str, Any]:
+        """Return this for a checkpoint."""
+        return self._asdict() | {"memory": tuple(self.memory)}
+
+
+class Steps(NamedTuple):
+    """What was collected."""
+
+    observation: dict[str, Tensor]  # time env ...
+    label: Int64[Tensor, "time env"]
+    first: Bool[Tensor, "time env"]
+    place: Float[Tensor, "time env 2"]  # as drawn; the environment clamps
+    stop: Bool[Tensor, "time env"]
+    log_prob: Float[Tensor, "time env"]
+    value: Float[Tensor, "time env"]
+    reward: Float[Tensor, "time env"]
+    done: Bool[Tensor, "time env"]
+
+    def part(self, rows: Int64[Tensor, " row"]) -> Steps:
+        """Return some rows."""
+        return Steps({name: value[:, rows] for name, value in self.observation.items()}, *(value[:, rows] for value in self[1:]))
+
+
+def stand(saved: dict[str, Any], network: Agent) -> Now:
+    """Return what `Now.plain` said."""
+    kind = type(network.begin(1))
+    return Now(**saved | {"memory": kind(*saved["memory"])})
+
+
+def look(network: Agent, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
+    """Take in one glimpse; rows that begin an episode remember nothing."""
+    fresh, begins = network.begin(len(now.first)), now.first[:, None]
+    memory = type(now.memory)(*(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True)))
+    with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):
+        return network(now.observation, memory)

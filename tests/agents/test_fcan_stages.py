@@ -1,0 +1,338 @@
+"""FCAN's stages on a small folder of pictures: what they write, what they reuse, what they refuse; and the final table's arithmetic."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fcan import classify, localising, regions_table, score_maps, stages, table
+from fcan.localise import places_file
+from fcan.plan import FcanOptions
+
+from glimpse_env import Backbone, ImageSet
+from glimpse_env.networks import fcan
+from glimpse_env.reports import plots, results
+from glimpse_env.runtime import checkpoint
+from glimpse_env.training.trainer import Progress
+
+SMALL = {
+    "backbone": "resnet18",
+    "start": None,
+    "split": "fit:1/4",
+    "image_size": 64,
+    "crop_size": 32,
+    "parts": (1, 2),
+    "samples": 4,
+    "epochs": 3,
+    "tune_epochs": 1,
+    "threads": 1,
+    "precision": "float32",
+}
+NOTES = ("tune.json", "localise.json", "classify.json")
+FILES = (
+    "checkpoint.pt",
+    "result.json",
+    "looks.npz",
+    "score_maps.png",
+    "learning_curves.png",
+    "classify/result.json",
+    "classify/report.html",
+    "tune/weights.pth",
+)
+
+
+@pytest.fixture(scope="module")
+def pictures(painted) -> str:
+    """Two classes of pictures: red and blue squares in one of four corners."""
+
+    def paint(pixels, name, number):
+        x, y = 32 * (number % 2), 32 * (number // 2 % 2)
+        pixels[y : y + 32, x : x + 32, 0 if name == "red" else 2] += 180
+
+    return painted(("red", "blue"), (8, 2), paint, (64, 64), 60)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["fcan_greedy.py"])
+    monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def done(pictures, tmp_path_factory) -> FcanOptions:
+    """A run of all stages."""
+    options = FcanOptions(dataset=pictures, out=tmp_path_factory.mktemp("run"), **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fcan_greedy.py"])
+        stages.execute(options)
+    return options
+
+
+def times(out: Path) -> dict[str, int]:
+    return {name: (out / name).stat().st_mtime_ns for name in (*FILES, *NOTES)}
+
+
+def copied(done: FcanOptions, target: Path) -> FcanOptions:
+    """Return the options of a copy of the run, whose files are replaced and never written into, so that links will do."""
+    for file in done.out.rglob("*"):
+        if file.is_file():
+            place = target / file.relative_to(done.out)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.hardlink_to(file)
+    return replace(done, out=target)
+
+
+def test_one_command_makes_every_stage(done):
+    row = json.loads((done.out / "result.json").read_text())
+    assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("fcan_greedy", "validation:1/4", 4, 3)
+    final = json.loads((done.out / "classify" / "result.json").read_text())
+    assert final["images"] == 4
+    assert [one["row"] for one in final["rows"]] == list(table.combinations((1, 2)))
+    assert final["accuracy"] == next(one["accuracy"] for one in final["rows"] if one["row"] == "whole + all parts")
+    assert final["cost"]["stages"]["classify"]["flops"] == 3 * final["cost"]["stages"]["whole"]["flops"] > 0
+    assert all((done.out / name).is_file() for name in FILES)
+    history = checkpoint.load(done.out / "checkpoint.pt")["progress"]["history"]
+    assert [one["epoch"] for one in history] == [1, 2, 3]
+    assert all({"reward", "train_accuracy", "validation_accuracy", "entropy"} <= one.keys() for one in history)
+
+
+def test_the_checkpoint_alone_gives_the_row_again(done, tmp_path):
+    other = copied(done, tmp_path)
+    before = json.loads((other.out / "result.json").read_text())
+    again = results.write(other.out / "checkpoint.pt")
+    assert again["per_step_accuracy"] == before["per_step_accuracy"]
+    assert results.write(other.out / "checkpoint.pt", "test")["images"] == 4
+    assert (other.out / "result-test.json").is_file()
+
+
+def test_a_second_run_makes_nothing_anew(done, tmp_path):
+    other = copied(done, tmp_path)
+    before = times(other.out)
+    stages.execute(other)
+    assert times(other.out) == before
+
+
+def test_one_stage_is_made_anew_and_later_ones_are_not_reused(done, tmp_path):
+    other = copied(done, tmp_path)
+    before = times(other.out)
+    stages.execute(replace(other, stage="classify", final_penalty=0.1))
+    after = times(other.out)
+    assert {name for name in after if after[name] != before[name]} == {"classify/result.json", "classify/report.html", "classify.json"}
+    stages.execute(replace(other, stage="localise", epochs=1))
+    assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
+    with pytest.raises(SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"):
+        stages.execute(replace(other, epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tune_epochs": 2}, r"stage tune in .* another configuration: it was made with --tune-epochs 1; give the same options"),
+        ({"parts": (2, 1)}, r"stage localise in .* made with --parts 1 2;"),
+        ({"reward": "delayed", "epochs": 4}, r"stage localise in .* made with --epochs 3, --reward greedy;"),
+        ({"stage": "classify", "samples": 5}, r"stage localise in .* made with --samples 4;"),
+        ({"final": "finetune"}, r"stage classify in .* made with --final linear;"),
+        ({"resume": True, "stage": "localise", "dropout": 0.5}, r"checkpoint.pt was made with .*--dropout 0.0"),
+    ],
+)
+def test_files_of_another_configuration_are_refused_by_name(done, change, message):
+    before = times(done.out)
+    with pytest.raises(SystemExit, match=message):
+        stages.execute(replace(done, **change))
+    assert times(done.out) == before
+
+
+def test_other_weights_are_refused(done, tmp_path):
+    other = copied(done, tmp_path)
+    changed = torch.load(other.out / "tune" / "weights.pth", weights_only=True)
+    changed["conv1.weight"][0] += 1
+    torch.save(changed, tmp_path / "other.pth")
+    with pytest.raises(SystemExit, match=r"stage localise in .* made with other weights"):
+        stages.execute(replace(other, weights=str(tmp_path / "other.pth")))
+
+
+def test_places_of_another_checkpoint_are_made_anew(done, tmp_path):
+    other = copied(done, tmp_path)
+    file = places_file(other.out, "validation:1/4")
+    right = np.load(file)["places"]
+    checkpoint.write_numpy(file, {"places": right * 0, "checkpoint": np.array("another")})
+    stages.execute(replace(other, stage="classify"))
+    assert (np.load(file)["places"] == right).all()
+
+
+def test_a_later_stage_needs_the_earlier_ones(pictures, tmp_path):
+    options = FcanOptions(dataset=pictures, out=tmp_path, **SMALL)
+    with pytest.raises(SystemExit, match=r"--stage localise needs the files of the stage tune in .*: run --stage all, or --stage tune"):
+        stages.execute(replace(options, stage="localise"))
+
+
+def test_localising_resumes_the_same_run(done, tmp_path):
+    """Two epochs, a stop, the third = three epochs."""
+    other = copied(done, tmp_path)
+    saved = checkpoint.load(other.out / "checkpoint.pt")
+    runs = []
+    for stop in (None, 2):
+        options = replace(other, stage="localise", resume=stop is not None)
+        if stop is not None:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+                patch.setattr(localising.Localising, "run_epoch", stopping_after(stop))
+                stages.execute(replace(options, resume=False))
+            assert ended.value.code == 130
+            assert not (other.out / "localise.json").is_file()
+            assert Progress(**checkpoint.load(other.out / "checkpoint.pt")["progress"]).epoch == stop
+        stages.execute(options)
+        runs.append(checkpoint.load(other.out / "checkpoint.pt")["network"])
+    for key, value in saved["network"].items():
+        assert torch.equal(value, runs[0][key]), key
+        torch.testing.assert_close(runs[1][key], value)
+
+
+def stopping_after(epochs: int):
+    """Return a run_epoch that is interrupted after so many."""
+    whole = localising.Localising.run_epoch
+
+    def run_epoch(self):
+        if self.progress.epoch == epochs:
+            raise KeyboardInterrupt
+        return whole(self)
+
+    return run_epoch
+
+
+def test_a_network_of_its_own_for_every_region(done, tmp_path):
+    other = copied(done, tmp_path)
+    stages.execute(replace(other, stage="classify", final="finetune", final_epochs=1))
+    final = json.loads((tmp_path / "classify" / "result.json").read_text())
+    assert final["options"]["final"] == "finetune"
+    assert len(list((tmp_path / "classify").glob("*/weights.pth"))) == 7  # the whole, and three kinds of two parts
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parts": ()}, "--parts: expected at least one side in cells"),
+        (
+            {"stage": "localise", "parts": (1, 3)},
+            "--parts 1 3: the feature map of resnet18 at 64 pixels has 2 x 2 cells; expected sides of 1 to 2 cells",
+        ),
+        ({"parts": (0,)}, "--parts=0: expected a whole number of at least 1"),
+        ({"samples": 0}, "--samples=0: expected a whole number of at least 1"),
+        ({"samples": 1, "baseline": True}, "--samples 1: --baseline compares"),
+        ({"batch": 0}, "--batch=0"),
+        ({"epochs": 0}, "--epochs=0"),
+        ({"split": "test"}, "--split test: expected train, fit or fit:K/N"),
+        ({"where": "random"}, "--where random: the final stage compares"),
+        ({"stage": "classify", "final": "none"}, "there is nothing to do"),
+        ({"stage": "tune", "weights": "a.pth"}, "--stage tune with --weights"),
+        (
+            {"stage": "localise", "view_size": 96},
+            "--image-size 64: the feature map of resnet18 at 96 pixels has 3 x 3 cells; expected a multiple of 3",
+        ),
+        ({"backbone": None}, "give --backbone"),
+        ({"weights": "nowhere.pth"}, "nowhere.pth"),
+    ],
+)
+def test_bad_options_are_refused_in_a_sentence_before_anything_changes(done, change, message):
+    before = times(done.out)
+    with pytest.raises(SystemExit, match=message) as refused:
+        stages.execute(replace(done, **change))
+    assert "\n" not in str(refused.value)
+    assert times(done.out) == before
+
+
+def test_a_damaged_note_is_named(done, tmp_path):
+    other = copied(done, tmp_path)
+    (tmp_path / "tune.json").unlink()
+    (tmp_path / "tune.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"tune.json is damaged: remove it"):
+        stages.execute(other)
+
+
+# The final stage
+
+
+def test_a_region_is_the_slice_of_the_image():
+    pixels = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels, torch.arange(3) % 2, ("a", "b"))
+    crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
+    place = torch.tensor([0, 4, 8])  # of 3 x 3 places of a 2 x 2 part; a cell is 16 pixels
+    cut = regions_table.pixels(crops, images, 2, place)
+    expected = torch.stack([pixels[0, :, :32, :32], pixels[1, :, 16:48, 16:48], pixels[2, :, 32:, 32:]])
+    assert torch.equal(cut.images, expected)
+    found = regions_table.features(crops, images, 2, place)
+    torch.testing.assert_close(found, crops.backbone(expected), rtol=1e-3, atol=1e-3)
+    whole = regions_table.features(crops, images, 4, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(whole, crops.backbone(torch.nn.functional.avg_pool2d(pixels / 255, 2)), rtol=1e-3, atol=1e-3)
+
+
+def test_regions_of_one_place_are_kept_for_later_runs_and_other_splits(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
+    pixels = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels, torch.arange(6) % 2, ("a", "b"), key="squares")
+    crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
+    middle, mixed = torch.full((6,), 4), torch.arange(6) % 2
+    expected = regions_table.seen(crops, images, 2, middle)
+    torch.testing.assert_close(regions_table.features(crops, images, 2, middle), expected, rtol=1e-3, atol=1e-3)
+    assert len(list(tmp_path.glob("squares-*.npy"))) == 1
+    regions_table.features(crops, images, 2, mixed)
+    assert len(list(tmp_path.glob("squares-*.npy"))) == 1
+    monkeypatch.setattr(regions_table, "seen", None)
+    part = images.subset(torch.tensor([5, 2]))
+    torch.testing.assert_close(regions_table.features(crops, part, 2, middle[:2]), expected[[5, 2]], rtol=1e-3, atol=1e-3)
+    with pytest.raises(TypeError):
+        regions_table.features(crops, images, 2, torch.zeros(6, dtype=torch.int64))  # another place has no table yet
+
+
+def test_the_linear_classifier_is_at_its_minimum():
+    """At the solution the gradient of cross-entropy + penalty / 2 |W|^2 is 0."""
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    labels = (features[:, 0] > 0).long()
+    model = regions_table.fitted(features, labels, 2, 0.1).requires_grad_(True)
+    loss = torch.nn.functional.cross_entropy(model(features), labels) + 0.05 * model.layer.weight.square().sum()
+    loss.backward()
+    assert model.layer.weight.grad.abs().max() < 1e-3
+    assert (model(features).argmax(1) == labels).float().mean() > 0.9
+
+
+def test_rows_average_probabilities():
+    """Two images, label 0: the whole is right on the first, the part on the second, their mean on both."""
+    sure, unsure = torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([[0.4, 0.6], [0.9, 0.1]])
+    found = {"whole": sure, "part1-4x4": unsure, "random1-4x4": sure, "center1-4x4": 1 - sure}
+    rows = {row["row"]: row for row in table.rows(found, torch.tensor([0, 0]), (4,))}
+    assert rows["whole image"]["accuracy"] == rows["part1-4x4 alone"]["accuracy"] == 0.5
+    assert rows["whole + part1-4x4"]["accuracy"] == rows["whole + all parts"]["accuracy"] == 1
+    assert rows["whole + all parts"]["minus_whole"][0] == 50
+    right_at_center = rows["rigid: whole + central places"]["accuracy"]
+    assert rows["whole + all parts"]["minus_center"][0] == 100 * (1 - right_at_center)
+    assert rows["multi-view: whole + random places"]["accuracy"] == 0.5
+    assert "minus_whole" not in rows["whole image"]
+    assert len(table.printed(list(rows.values())).splitlines()) == 1 + len(rows)
+
+
+def test_random_and_central_regions_have_the_parts_sizes():
+    crops = regions_table.Crops(None, None, None, side=4, size=32)  # only its side is asked for
+    some = torch.zeros(50, 2, dtype=torch.int64)
+    found = {region.name: region for region in classify.wanted(crops, FcanOptions(parts=(1, 2)), some, some[:7])}
+    assert next(iter(found)) == "whole"
+    assert [found[name].part for name in ("part1-1x1", "random2-2x2", "center1-1x1")] == [1, 2, 1]
+    assert found["random1-1x1"].learn.unique().numel() > 10
+    assert len(found["random1-1x1"].measure) == 7
+    assert found["center2-2x2"].learn.unique().tolist() == [fcan.middle(4, 2)]
+
+
+def test_the_figure_draws_boxes_where_the_parts_are(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, target: drawn.append(figure))
+    shares = (np.full((4, 4), 1 / 16), np.eye(3) / 3)
+    one = score_maps.Found(torch.zeros(1, 8, 8, dtype=torch.uint8), (6, 4), shares, "cat", True)
+    score_maps.score_maps([one, one], (1, 2), 4, tmp_path / "figure.png")
+    picture = drawn[0].axes[0]
+    small, large = picture.lines[1].get_xydata(), picture.lines[3].get_xydata()
+    assert (small.min(0).tolist(), small.max(0).tolist()) == ([2, 1], [3, 2])  # place 6 of 4 x 4
+    assert (large.min(0).tolist(), large.max(0).tolist()) == ([1, 1], [3, 3])  # place 4 of 3 x 3
+    heat = drawn[0].axes[2].images[0]
+    assert heat.get_extent() == [0.5, 3.5, 3.5, 0.5]  # the middles of 2 x 2 parts
+    assert len(drawn[0].axes) == 6

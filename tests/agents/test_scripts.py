@@ -1,0 +1,195 @@
+"""The scripts as a user meets them: help, evaluation from the checkpoint alone, and the benchmarks' arithmetic."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import summary
+import table7
+import torch
+
+from glimpse_env.evaluation import intervals, stopping_rules, trajectories
+from glimpse_env.runtime import terminal
+from glimpse_env.training import environments
+from glimpse_env.training.stages import StopOptions
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(*arguments):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for folder in ("agents", "benchmarks") for path in (ROOT / folder).glob("*.py"))
+NO_DEVICE = {f"benchmarks/{name}.py" for name in ("figures", "pages", "sb3_collect", "startup", "summary", "throughput")}  # that are chosen
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """What `printed_help.py` says of all scripts."""
+    environment = os.environ | {"COLUMNS": "200"}  # wide enough for an option and the beginning of its explanation in one line
+    command = [sys.executable, "tests/agents/printed_help.py", *SCRIPTS]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def explanations(text):
+    """Return what a help says of each option, without its default."""
+    entries = re.split(r"^(?=--[a-z])", re.sub(r"^[│ ]+|[│ ]+$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+    found = {}
+    for entry in entries:
+        name, _, rest = re.split(r"^[╭╰]", entry, maxsplit=1, flags=re.MULTILINE)[0].partition(" ")
+        told = re.split(r"\s{2,}|\n", rest, maxsplit=1)  # the kind of value, then the explanation
+        found[name] = re.sub(r"\((?:default|required|repeatable).*", "", told[1] if len(told) > 1 else "", flags=re.DOTALL).strip()
+    return found
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_explains_every_option(printed, name):
+    told = printed["scripts"][name]
+    assert told["status"] == 0
+    options = explanations(told["text"])
+    assert options or "positional arguments" in told["text"]
+    assert [option for option, explanation in options.items() if len(explanation) < 8] == []
+    assert (name in NO_DEVICE) == ("--device" not in options)
+    if name not in NO_DEVICE:
+        assert "--threads" in options
+        expected = "cuda, cuda:1" if name == "benchmarks/gpu.py" else "auto (a CUDA GPU where there is one, else MPS, else the CPU"
+        assert options["--device"].startswith(expected)
+
+
+def test_help_and_the_package_import_nothing_slow(printed):
+    """Scripts run in turn in one process, so the first with a list that is not empty is the culprit."""
+    assert printed["package"] == []
+    assert {name: told["slow"] for name, told in printed["scripts"].items() if told["slow"]} == {}
+
+
+def test_unknown_option_and_missing_checkpoint_are_refused():
+    unknown = script("agents/ram_reinforce.py", "--epoch", "3")
+    assert unknown.returncode == 2
+    assert "--epoch" in unknown.stderr + unknown.stdout
+    missing = script("agents/evaluate.py", "nowhere.pt")
+    assert missing.returncode == 1
+    assert "no checkpoint at nowhere.pt" in missing.stderr
+
+
+def looks():
+    """Four images, two steps; thresholds below .9 stop half of them at once."""
+    return trajectories.Looks(
+        index=torch.arange(4),
+        labels=torch.tensor([0, 0, 0, 0]),
+        answers=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
+        confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
+        stop=torch.zeros(2, 4),
+        locations=torch.zeros(2, 4, 2),
+    )
+
+
+def test_the_rule_mixes_neighbouring_thresholds():
+    found = looks()
+
+    def rule(glimpses: float) -> list[float]:
+        return stopping_rules.right(found, stopping_rules.rule_at(found, glimpses)).tolist()
+
+    assert rule(1.5) == [1, 0, 1, 0]  # the two sure ones answer at once, one of them wrongly
+    assert rule(2.0) == [1, 1, 1, 0]
+    assert rule(1.75) == [1, 0.5, 1, 0]
+    assert rule(1.25) == [1, 0, 0.5, 0]
+    assert rule(1.0) == [1, 0, 0, 0]
+
+
+def test_the_rule_spends_what_it_is_given_and_no_threshold_beats_it():
+    """On noise every confidence is another threshold; the rule's curve goes through all of their points."""
+    torch.manual_seed(0)
+    answers = torch.randint(0, 2, (5, 200))
+    noise = {"stop": torch.zeros(5, 200), "locations": torch.zeros(5, 200, 2)}
+    found = trajectories.Looks(torch.arange(200), torch.zeros(200, dtype=torch.int64), answers, torch.rand(5, 200), **noise)
+    for glimpses in (1.0, 1.37, 3.0, 4.999, 5.0):
+        mixture = stopping_rules.rule_at(found, glimpses)
+        assert sum(share * stopping_rules.mean(when) for share, when in mixture) == pytest.approx(glimpses)
+        assert stopping_rules.mean(mixture[1][1]) - stopping_rules.mean(mixture[0][1]) <= 4 / 200 + 1e-9  # one image answers later
+    for threshold in (0.2, 0.5, 0.9):
+        when = trajectories.threshold_stops(found, threshold)
+        at_once = stopping_rules.right(found, stopping_rules.rule_at(found, stopping_rules.mean(when))).mean().item()
+        assert at_once == pytest.approx(found.at(when)[0], abs=1 / 200)
+
+
+def test_table7_compares_with_blind_rivals_at_equal_glimpses():
+    found = looks()
+    sure, last = table7.rows_of(found, False, (0.9, 1.0))
+    assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (81.3, 3.6))
+    # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.
+    assert sure["random_stop"]["accuracy"] == sure["fixed_number"]["accuracy"] == 50
+    assert last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
+    assert "learned" in table7.line(table7.rows_of(found, True, ())[0])
+
+
+def test_random_stop_is_the_mean_of_shuffled_stops():
+    found, generator = looks(), torch.Generator().manual_seed(0)
+    when = torch.tensor([0, 1, 1, 1])
+    draws = [found.at(when[torch.randperm(4, generator=generator)])[0] for _ in range(2000)]
+    assert trajectories.random_stop(found, when).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
+    assert trajectories.summary(found, dynamic=False)["random_stop_accuracy"] == 0.75
+    assert [stopping_rules.right(found, stopping_rules.number_at(found, glimpses)).tolist() for glimpses in (1, 1.5, 2)] == [
+        [1, 0, 0, 0],
+        [1, 0.5, 0.5, 0],
+        [1, 1, 1, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "at least one result.json"), ("no json", "is no JSON file"), ('{"a": 1}', "holds no rows of runs")]
+)
+def test_summary_refuses_what_is_no_result(tmp_path, content, message):
+    file = tmp_path / "result.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        summary.main(summary.Summary(() if content is None else (file,)))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"epochs": 0}, "--epochs=0: expected a whole number"),
+        ({"stop_epochs": 0}, "--stop-epochs=0: expected"),
+        ({"gamma": 2.0}, r"--gamma 2.0: expected a discount in \(0, 1\]"),
+        ({"gamma": 0.0}, r"--gamma 0.0: expected a discount in \(0, 1\]"),
+        ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
+        ({"location_discount": 1.5}, r"--location-discount 1.5: expected a discount in \[0, 1\]"),
+        ({"sure": 0.0}, r"--sure 0.0: expected a probability in \(0, 1\]"),
+        ({"augment_shift": 0.7}, r"--augment-shift 0.7: expected a share of the image's side in \[0, 0.5\]"),
+        ({"stop_split": "foo"}, "split='foo': expected one of"),
+    ],
+)
+def test_numbers_that_train_nothing_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        environments.check_numbers(StopOptions(**given))
+
+
+def test_no_thread_is_none_too_few():
+    with pytest.raises(SystemExit, match="--threads 0: expected a whole number of at least 1"):
+        terminal.use_threads(0)
+
+
+def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
+    for seed, accuracy in ((0, 0.98), (1, 0.99)):
+        row = {"agent": "a", "dataset": "mnist", "split": "test", "seed": seed, "accuracy": accuracy, "mean_glimpses": 2.0}
+        row |= {"per_step_accuracy": [0.5, accuracy], "train_seconds": 10, "options": {"seed": seed, "epochs": 3}}
+        (tmp_path / f"{seed}.json").write_text(json.dumps(row))
+    summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "1.50 +- 6.36" in lines[1]  # t(1) * 0.7071 / sqrt(2)
+    assert intervals.over_runs([1.0]) == "1.00"

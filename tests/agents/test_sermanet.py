@@ -1,0 +1,130 @@
+"""Sermanet's agent: resolutions as windows, whole runs on a small folder of pictures, and what it refuses."""
+
+import json
+import sys
+
+import pytest
+import sermanet_rnn
+import torch
+from PIL import Image
+from sermanet_rnn import SermanetOptions, seen
+
+from glimpse_env.networks.double_decker import DoubleDecker
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint
+from glimpse_env.training import trainer
+from glimpse_env.training.options import parse
+from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
+
+SMALL = {"image_size": 32, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "depth": 1, "threads": 1, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def pictures(halves):
+    return halves((24, 10))
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["sermanet_rnn.py"])
+
+
+@pytest.mark.parametrize(
+    ("given", "windows"),
+    [
+        ({"dataset": "mnist"}, (7, 14, 28)),
+        ({"dataset": "cub", "glimpse_size": 96}, (128, 256, 512)),
+        ({"dataset": "cub", "glimpse_size": 96, "image_size": 384, "resolutions": ("high", "low")}, (96, 384)),
+        ({"dataset": "clutter", "resolutions": ("low", "high")}, (24, 96)),  # in the papers' order whatever was given
+    ],
+)
+def test_resolutions_are_shares_of_the_side(given, windows):
+    options = seen(SermanetOptions(**given))
+    assert tuple(round(scale * options.glimpse_size) for scale in options.scales) == windows
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"resolutions": ()}, r"--resolutions \(none\): expected at least one of high, medium, low, each once"),
+        ({"resolutions": ("high", "huge")}, "--resolutions high huge: expected at least one of high, medium, low"),
+        ({"resolutions": ("low", "low")}, "--resolutions low low: .* each once"),
+        ({"scales": (1.0, 2.0)}, "--scales 1.0 2.0: --resolutions says how wide"),
+        ({"first_view": "image"}, "--first-view image: this agent chooses the place of glimpse 1"),
+    ],
+)
+def test_a_bad_fovea_is_refused_in_one_sentence(given, message):
+    with pytest.raises(SystemExit, match=message):
+        sermanet_rnn.train(SermanetOptions(**given))
+
+
+def test_more_glimpses_than_the_grid_has_cells_are_refused():
+    options = SermanetOptions(dataset="mnist", sensor="bank", backbone="resnet18", weights=None, grid=1, glimpses=3)
+    with pytest.raises(SystemExit, match="max_glimpses=3: a bank of grid=1 shows 1 views of an image; expected at most as many"):
+        sermanet_rnn.train(options)
+
+
+def test_layers_of_its_own_are_for_pixels(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
+    options = SermanetOptions(dataset=pictures, sensor="bank", backbone="resnet18", weights=None, grid=2, resolutions=("low",), **SMALL)
+    with pytest.raises(SystemExit, match="--depth 1: BankSensor shows the features of a frozen network; expected 0"):
+        sermanet_rnn.train(options)
+
+
+@pytest.mark.parametrize("recipe", [*SERMANET.values(), *PAPER_SERMANET.values()])
+def test_recipes_name_options_only(recipe):
+    assert SermanetOptions(**recipe)
+
+
+def test_the_command_line_chooses_resolutions_and_recipes(capsys):
+    named = {"paper": PAPER_SERMANET}
+    words = ["--dataset", "dogs", "--paper", "--resolutions", "high", "low"]
+    options = parse(SermanetOptions, named, SERMANET, "", words)
+    assert (options.resolutions, options.hidden, options.backbone, options.glimpse_size) == (("high", "low"), 4096, "googlenet", 96)
+    assert parse(SermanetOptions, named, SERMANET, "", ["--resolutions"]).resolutions == ()
+    with pytest.raises(SystemExit):
+        parse(SermanetOptions, named, SERMANET, "", ["--resolutions", "huge"])
+    assert "high" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="--paper: there are such settings for cub, cars, dogs, none for --dataset mnist"):
+        parse(SermanetOptions, named, SERMANET, "", ["--paper"])
+
+
+@pytest.mark.usefixtures("with_figures")
+def test_a_run_leaves_its_results_and_composites_and_is_evaluated_from_its_checkpoint(pictures, tmp_path):
+    row = sermanet_rnn.train(SermanetOptions(dataset=pictures, out=tmp_path, **SMALL))
+    assert (row["agent"], row["images"], row["mean_glimpses"]) == ("sermanet_rnn", 20, 3)
+    with Image.open(tmp_path / "foveal_composites.png") as drawn:
+        assert drawn.size[0] > 400
+    saved = checkpoint.load(tmp_path / "checkpoint.pt")
+    assert (saved["network_name"], saved["environment"]["context"], saved["environment"]["fill"]) == ("double_decker", True, "noise")
+    before = json.loads((tmp_path / "result.json").read_text())
+    assert results.write(tmp_path / "checkpoint.pt")["accuracy"] == before["accuracy"] == row["accuracy"]
+
+
+def test_resume_continues_the_same_run(pictures, tmp_path, monkeypatch):
+    whole, broken = (SermanetOptions(dataset=pictures, out=tmp_path / name, resolutions=("high",), **SMALL) for name in ("whole", "broken"))
+    sermanet_rnn.train(whole)
+    real, calls = trainer.run_epoch, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "run_epoch", interrupted)
+        with pytest.raises(SystemExit) as stop:
+            sermanet_rnn.train(broken)
+    assert stop.value.code == 130
+    sermanet_rnn.train(SermanetOptions(**{**broken.__dict__, "resume": True}))
+    first, second = (checkpoint.load(options.out / "checkpoint.pt")["network"] for options in (whole, broken))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_it_learns_from_telling_patches(pictures, tmp_path):
+    options = SermanetOptions(dataset=pictures, out=tmp_path, **(SMALL | {"epochs": 12}), split="train", augment=False)
+    assert sermanet_rnn.train(options)["accuracy"] >= 0.9
+    saved = checkpoint.load(tmp_path / "checkpoint.pt")
+    assert isinstance(results.registry.rebuilt(saved), DoubleDecker)

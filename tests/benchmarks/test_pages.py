@@ -1,0 +1,147 @@
+"""The tables of results in the pages: written from rows, and checked against them."""
+
+from pathlib import Path
+
+import pages
+import pytest
+import torch
+from reproduction import rows
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "python benchmarks/reproduce.py dtram-3 --weights /somewhere/w.pth --threads 1 --out /somewhere --results /elsewhere"
+
+
+def row(name, seed, right, glimpses, table="dtram-3"):
+    """Return a row as `reproduce.py` writes it, as far as a page needs it."""
+    correct = torch.arange(100) < right
+    return {
+        "format": rows.FORMAT,
+        "table": table,
+        "row": name,
+        "part": "CUB-50",
+        "split": "fit:1/8",
+        "measured": "test",
+        "seed": seed,
+        "options": {},
+        "weights_sha256": None,
+        "classes": 50,
+        "of_classes": 200,
+        "images": 100,
+        "accuracy": right / 100,
+        "mean_class_accuracy": right / 100,
+        "right": rows.packed(correct),
+        "mean_glimpses": glimpses,
+        "command": COMMAND.replace("dtram-3", table),
+        "versions": {"torch": "2.15.0"},
+        "hardware": {"cpu": "AMD EPYC", "cores": 2, "threads": 1, "gpu": None},
+    }
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Return a folder with a README and a page in docs; both want Table 3, one of them with differences between rows."""
+    (tmp_path / "docs" / "agents").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("before\n\n<!-- results: dtram-3 cub -->\n<!-- end -->\n\nafter\n")
+    (tmp_path / "docs" / "agents" / "dtram.md").write_text("<!-- results: dtram-3 cub paired -->\nold\n<!-- end -->\n")
+    return tmp_path
+
+
+def write(root, *made, table="dtram-3"):
+    """Put rows where the pages look for them, write the pages and return their texts."""
+    rows.add(root / "benchmarks" / "results" / f"{table}-cub.jsonl", made)
+    pages.main(pages.Pages(root))
+    return (root / "README.md").read_text(), (root / "docs" / "agents" / "dtram.md").read_text()
+
+
+def cells(text, name):
+    """Return the cells of the row of a Markdown table."""
+    [found] = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_the_published_pages_are_what_the_rows_say():
+    for page in pages.pages(ROOT):
+        assert pages.written(page, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
+
+
+def test_a_table_has_the_papers_number_ours_and_the_difference(root):
+    """Seeds with 78 and 82 of 100 right: 80 +- 12.71 * (4 / sqrt 2) / 2 / ... = 25.42, Student's t with one degree of freedom."""
+    readme, _ = write(root, row("RAM 3", 0, 78, 3.0), row("RAM 3", 1, 82, 3.0))
+    assert cells(readme, "RAM 3") == ["RAM 3", "86 at 3", "80.00 +- 25.42", "-6.00", "3.00", "2"]
+    assert readme.startswith("before\n\n<!-- results: dtram-3 cub -->\n")
+    assert readme.endswith("\n<!-- end -->\n\nafter\n")
+    assert "Here: CUB-50 (50 of 200 classes), trained on fit:1/8, 100 images of test." in readme.replace("\n", " ")
+
+
+def test_rows_that_are_not_there_are_left_out_and_so_are_comparisons_with_them(root):
+    """Without the row "one view" only "RAM 3" is there to compare with: 2 of 100 images more."""
+    readme, page = write(root, row("RAM 3", 0, 78, 3.0), row("DT-RAM", 0, 80, 1.9))
+    assert "one view" not in readme + page
+    assert cells(page, "DT-RAM")[-1].startswith("+2.00 [")
+    assert cells(page, "RAM 3")[-1] == ""
+    assert len(cells(readme, "RAM 3")) == 6
+
+
+def test_a_pair_is_compared_with_its_other_half(root):
+    page = root / "docs" / "agents" / "dtram.md"
+    page.write_text("<!-- results: dtram-8 cub paired -->\n<!-- end -->\n")
+    made = [row("2 glimpses, with curriculum", 0, 90, 2.0, "dtram-8"), row("2 glimpses, without", 0, 85, 2.0, "dtram-8")]
+    _, text = write(root, *made, table="dtram-8")
+    assert cells(text, "2 glimpses, with curriculum")[-1].startswith("+5.00 [")
+    assert cells(text, "2 glimpses, without")[-1] == ""
+
+
+def test_the_source_names_no_place_of_the_machine_and_links_from_where_the_page_lies(root):
+    readme, page = write(root, row("RAM 3", 0, 78, 3.0))
+    for text in (readme, page):
+        assert "`python benchmarks/reproduce.py dtram-3 --weights WEIGHTS`; seeds 0; AMD EPYC (1 thread); torch 2.15.0" in text
+        assert "somewhere" not in text
+    assert "](benchmarks/results/dtram-3-cub.jsonl)" in readme
+    assert "](../../benchmarks/results/dtram-3-cub.jsonl)" in page
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("reproduce.py dtram-6 --weights=tuned/w.pth --split fit:1/8", "reproduce.py dtram-6 --weights WEIGHTS --split fit:1/8"),
+        ("reproduce.py --threads 1 dtram-8 --seeds=5 --measure test", "reproduce.py dtram-8 --measure test"),
+        (
+            "reproduce.py dtram-7 --rows '> 0' '> 0.4' --root data --stop-split validation:1/8",
+            "reproduce.py dtram-7 --stop-split validation:1/8",
+        ),
+    ],
+)
+def test_a_command_is_told_as_a_reader_would_type_it(given, told):
+    assert pages.spoken(given) == told
+
+
+def test_without_rows_the_block_says_which_command_makes_them(root):
+    pages.main(pages.Pages(root))
+    assert "no rows yet; `python benchmarks/reproduce.py dtram-3 --weights WEIGHTS` makes them" in (root / "README.md").read_text()
+
+
+def test_writing_again_changes_nothing_and_a_new_row_is_noticed(root):
+    first = write(root, row("RAM 3", 0, 78, 3.0))
+    assert write(root) == first
+    pages.main(pages.Pages(root, check=True))
+    rows.add(root / "benchmarks" / "results" / "dtram-3-cub.jsonl", [row("RAM 3", 1, 79, 3.0)])
+    with pytest.raises(ValueError, match=r"README.md, .*dtram.md: tables differ from .*results; write them with"):
+        pages.main(pages.Pages(root, check=True))
+    assert (root / "README.md").read_text() == first[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<!-- results: dtram-99 cub -->\n<!-- end -->\n", "expected one of the tables dtram-2"),
+        ("<!-- results: dtram-3 -->\n<!-- end -->\n", "expected one of cub, cars, dogs after dtram-3"),
+        ("<!-- results: dtram-3 cub pared -->\n<!-- end -->\n", "expected nothing but paired"),
+        ("<!-- results: dtram-3 cub -->\n", "followed by its own <!-- end -->"),
+        ("<!-- results: dtram-3 cub -->\n<!-- results: dtram-6 cub -->\n<!-- end -->\n", "followed by its own <!-- end -->"),
+    ],
+)
+def test_a_block_that_cannot_be_filled_is_named(root, text, said):
+    (root / "README.md").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        pages.main(pages.Pages(root))
+    assert (root / "README.md").read_text() == text

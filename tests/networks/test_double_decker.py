@@ -1,0 +1,170 @@
+"""The double-decker network: what reaches what, and with which gradient."""
+
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
+from glimpse_env.training import reinforce
+from glimpse_env.training.rollout import Behaviour, attached, collect
+
+ROWS, STEPS, PATCH = 6, 3, 16
+
+
+def network(**options):
+    torch.manual_seed(0)
+    net = DoubleDecker(DeckSizes(glimpse=3 * PATCH, classes=4, scales=3, hidden=24, place=8, features=12, **options))
+    torch.nn.init.normal_(net.locator.weight, std=0.3)
+    return net
+
+
+def looked(net, context, through):
+    """Return logits and means of three glimpses, each told to be where the last mean pointed: with its gradient, or held fixed."""
+    generator = torch.Generator().manual_seed(1)
+    state, mean = net.start(ROWS, context)
+    logits, means = [], [mean]
+    for t in range(1, STEPS + 1):
+        location = mean.detach()
+        observation = {
+            "glimpse": torch.rand(ROWS, 3 * PATCH, generator=generator),
+            "location": location,
+            "step": torch.full((ROWS, 1), t / STEPS),
+        }
+        heads, state = net(attached(observation, mean, 1.0) if through else observation, state)
+        mean = heads.mean
+        logits.append(heads.logits)
+        means.append(mean)
+    return torch.stack(logits), torch.stack(means)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_with_the_locations_held_fixed_the_class_scores_do_not_see_the_context(depth):
+    net = network(depth=depth)
+    context = torch.rand(ROWS, PATCH, requires_grad=True)
+    logits, means = looked(net, context, through=False)
+    assert torch.autograd.grad(logits.sum(), context, allow_unused=True, retain_graph=True)[0] is None
+    assert all(torch.autograd.grad(mean.sum(), context, retain_graph=True)[0].abs().sum() > 0 for mean in means)
+
+
+def test_with_the_locations_held_fixed_another_context_gives_the_same_scores():
+    net = network()
+    observation = {"glimpse": torch.rand(ROWS, 3 * PATCH), "location": torch.rand(ROWS, 2), "step": torch.full((ROWS, 1), 1 / STEPS)}
+    (one, _), (other, _) = (net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0]) for _ in range(2))
+    assert torch.equal(one.logits, other.logits)
+    assert not torch.allclose(one.mean, other.mean)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_through_the_location_the_class_scores_reach_context_and_location_deck(depth):
+    net = network(depth=depth)
+    context = torch.rand(ROWS, PATCH, requires_grad=True)
+    logits, _ = looked(net, context, through=True)
+    for t in range(STEPS):
+        net.zero_grad()
+        assert torch.autograd.grad(logits[t].sum(), context, retain_graph=True)[0].abs().sum() > 0
+        logits[t].sum().backward(retain_graph=True)
+        for module in (net.locator, net.core.begin):
+            assert module.weight.grad.abs().sum() > 0
+        assert (net.core.across.weight.grad.abs().sum() > 0) == (t > 0)  # r1 leads to the second place, and so to its scores
+
+
+def test_the_attached_location_keeps_its_value_and_carries_a_share_of_the_gradient():
+    mean = torch.rand(4, 2, requires_grad=True)
+    place = torch.rand(4, 2)
+    for share in (1.0, 0.25):
+        told = attached({"location": place}, mean, share)["location"]
+        torch.testing.assert_close(told, place)
+        torch.testing.assert_close(torch.autograd.grad(told.sum(), mean)[0], torch.full((4, 2), share))
+    assert attached({"location": place}, mean, 0.0)["location"] is place
+    assert attached({"location": place}, None, 1.0)["location"] is place
+
+
+def test_the_baseline_shapes_no_deck_and_nothing_stops_early():
+    net = network()
+    observation = {"glimpse": torch.rand(ROWS, 3 * PATCH), "location": torch.rand(ROWS, 2), "step": torch.full((ROWS, 1), 1 / STEPS)}
+    heads, _ = net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0])
+    heads.baseline.sum().backward()
+    assert net.glimpse.fuse.weight.grad is None
+    assert net.baseline.weight.grad.abs().sum() > 0
+    assert (heads.stop < -5).all()  # it never stops by itself
+
+
+def test_all_patches_and_the_context_are_seen_through_the_same_layers():
+    net = network(depth=1)
+    patches = torch.rand(1, 3, PATCH)
+    wide = net.glimpse.patch(patches).flatten(1)
+    apart = torch.cat([net.glimpse.patch(patches[:, scale]) for scale in range(3)], 1)
+    torch.testing.assert_close(wide, apart)
+    assert net.core.begin.in_features == net.glimpse.width == 12
+
+
+def test_without_a_context_it_says_so():
+    with pytest.raises(ValueError, match="proposes glimpse 1 from a context: make the environment with context=True"):
+        network().start(ROWS, None)
+
+
+# In the environment
+
+
+@pytest.fixture(scope="module")
+def env():
+    look = {"glimpse_size": 7, "scales": (1.0, 2.0, 4.0), "location_range": 1.0, "fill": "noise", "context": True, "max_glimpses": STEPS}
+    return GlimpseVectorEnv(32, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED, **look)
+
+
+def digits(**options):
+    torch.manual_seed(0)
+    return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, depth=1, **options))
+
+
+def rolled(env, net, **behaviour):
+    env.reset(seed=0)
+    return collect(env, net, Behaviour(STEPS, **behaviour), torch.Generator().manual_seed(1), torch.arange(32))
+
+
+def supervise(rollout):
+    reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, True).backward()
+
+
+def test_glimpse_one_is_taken_where_the_context_proposes(env):
+    net = digits()
+    torch.nn.init.normal_(net.locator.weight, std=0.5)
+    with torch.no_grad():
+        _, mean = net.start(32, env.sensor.context(torch.arange(32)))
+    rollout = rolled(env, net)
+    torch.testing.assert_close(rollout.locations[0], mean)
+    assert rollout.locations[0].std(0).min() > 0.01  # not one place for all
+
+
+@pytest.mark.parametrize(("share", "policy", "reached"), [(1.0, "learned", True), (0.0, "learned", False), (1.0, "random", False)])
+def test_class_scores_teach_the_location_deck_only_through_places_it_chose(env, share, policy, reached):
+    net = digits(location_gradient=share)
+    supervise(rolled(env, net, sigma=0.1, policy=policy))
+    gradient = net.core.begin.weight.grad
+    assert (gradient is not None and gradient.abs().sum().item() > 0) == reached
+
+
+def test_reinforce_teaches_the_location_deck_without_the_class_scores(env):
+    net = digits(location_gradient=0.0)
+    rollout = rolled(env, net, sigma=0.1)
+    rollout.first_log_prob.sum().backward(retain_graph=True)
+    assert net.core.begin.weight.grad.abs().sum() > 0
+    net.zero_grad()
+    reinforce.policy_loss(rollout.location_log_prob, torch.rand(STEPS, 32), rollout.active).backward()
+    assert net.core.across.weight.grad.abs().sum() > 0
+
+
+def test_the_gradient_through_the_location_is_that_of_the_reparametrised_sample(env):
+    """A class deck that reads the location alone: the gradient by hand is that of f(mean + sigma * noise)."""
+    net = digits()
+    torch.nn.init.zeros_(net.glimpse.fuse.weight[:, : -net.architecture.place].data)
+    rollout = rolled(env, net, sigma=0.05)
+    rollout.logits[0].square().sum().backward()
+    found = net.locator.bias.grad.clone()
+    net.zero_grad()
+    state, mean = net.start(32, env.sensor.context(torch.arange(32)))
+    place = mean + (rollout.locations[0] - mean.detach())
+    heads, _ = net({"glimpse": torch.zeros(32, 3 * 49), "location": place}, state)
+    heads.logits.square().sum().backward()
+    torch.testing.assert_close(found, net.locator.bias.grad)

@@ -1,0 +1,134 @@
+"""Gradient flow per head, exact cells, and what the stop head may see."""
+
+import pytest
+import torch
+from torch import nn
+
+from glimpse_env.networks.recurrent_attention import Architecture, LSTMCell, RecurrentAttention, State, confidence
+
+
+def network(**options):
+    torch.manual_seed(0)
+    return RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, **options))
+
+
+def looked(net, rows=5, step=1):
+    observation = {"glimpse": torch.rand(rows, 1, 8, 8), "location": torch.rand(rows, 2) * 2 - 1, "step": torch.full((rows, 1), step / 7)}
+    return net(observation, net.begin(rows))
+
+
+def test_lstm_cell_equals_torch():
+    ours, theirs = LSTMCell(6, 4), nn.LSTMCell(6, 4)
+    order = torch.cat([torch.arange(4) + 4 * gate for gate in (0, 1, 3, 2)])  # torch keeps (enter, keep, fresh, leave)
+    with torch.no_grad():
+        theirs.weight_ih.copy_(ours.input.weight[order])
+        theirs.bias_ih.copy_(ours.input.bias[order])
+        theirs.weight_hh.copy_(ours.recur.weight[order])
+        theirs.bias_hh.zero_()
+    feature, state = torch.randn(3, 6), State(torch.randn(3, 4), torch.randn(3, 4), *torch.zeros(3, 3, 2))
+    found, wanted = ours(feature, state), theirs(feature, (state.hidden, state.cell))
+    assert torch.allclose(found.hidden, wanted[0], atol=1e-6)
+    assert torch.allclose(found.cell, wanted[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("core", ["rnn", "lstm"])
+@pytest.mark.parametrize("where", ["linear", "fourier"])
+def test_the_locator_learns_from_the_policy_and_not_from_the_classes(core, where):
+    net = network(core=core, where=where)
+    heads, _ = looked(net)
+    heads.logits.sum().backward(retain_graph=True)
+    assert net.locator.weight.grad is None
+    assert net.classifier.weight.grad.abs().sum() > 0
+    heads.mean.sum().backward()
+    assert net.locator.weight.grad.abs().sum() > 0
+
+
+def test_confidence_features_pass_no_gradient_to_the_classifier():
+    net = network(stop_input="confidence")
+    nn.init.ones_(net.stopper[2].weight)
+    looked(net)[0].stop.sum().backward()
+    assert net.classifier.weight.grad is None
+    assert net.stopper[0].weight.grad.abs().sum() > 0
+
+
+def test_the_state_stop_head_reaches_the_core():
+    net = network(stop_input="state")
+    nn.init.ones_(net.stopper[2].weight)
+    looked(net)[0].stop.sum().backward()
+    assert net.core.recur.weight.grad is not None
+
+
+def test_the_baseline_does_not_shape_the_state():
+    net = network()
+    looked(net)[0].baseline.sum().backward()
+    assert net.glimpse.what[0].weight.grad is None
+    assert net.baseline.weight.grad.abs().sum() > 0
+
+
+def test_confidence_features_by_hand():
+    logits = torch.tensor([[0.7, 0.2, 0.1]]).log()
+    features = confidence(logits, torch.tensor([[0.0, 1.0]]))[0]
+    p = torch.tensor([0.7, 0.2, 0.1])
+    assert features[0].item() == pytest.approx(torch.tensor(0.7 / 0.3).log().item(), abs=1e-4)
+    assert features[1].item() == pytest.approx(0.5, abs=1e-4)
+    assert features[2].item() == pytest.approx((-(p * p.log()).sum()).log().item(), abs=1e-4)
+    assert features[3:].tolist() == [0, 1]
+
+
+def test_confidence_features_are_finite_when_sure():
+    assert confidence(torch.tensor([[100.0, 0.0, -100.0]]), torch.zeros(1, 0)).isfinite().all()
+
+
+def test_convolutions_see_a_pattern_wherever_it_lies():
+    torch.manual_seed(0)
+    net = RecurrentAttention(Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, what="conv"))
+    pattern = torch.zeros(2, 32, 32)
+    pattern[0, 11:14, 11:14] = pattern[1, 11:14, 17:20] = torch.rand(3, 3)
+    what = net.glimpse.what
+    first, moved = what.patterns(pattern.flatten(1))
+    assert torch.allclose(first, moved, atol=1e-6)
+    first, moved = what.places(pattern.flatten(1))
+    assert not torch.allclose(first, moved, atol=1e-3)
+    with pytest.raises(ValueError, match="at least 12 x 12 pixels, got 8 x 8"):
+        network(what="conv")
+
+
+def test_the_shortcut_reads_the_present_glimpse_past_the_core():
+    net = network(shortcut=True)
+    torch.nn.init.zeros_(net.classifier.weight)  # nothing through the state
+    torch.nn.init.zeros_(net.classifier.bias)
+    looked(net)[0].logits.sum().backward()
+    assert net.glimpse.what[0].weight.grad.abs().sum() > 0
+    assert net.core.recur.weight.grad is None or net.core.recur.weight.grad.abs().sum() == 0
+
+
+def test_rows_do_not_see_each_other():
+    net = network()
+    observation = {"glimpse": torch.rand(4, 1, 8, 8), "location": torch.rand(4, 2), "step": torch.full((4, 1), 1 / 7)}
+    together = net(observation, net.begin(4))[0].logits
+    alone = net({name: value[1:2] for name, value in observation.items()}, net.begin(1))[0].logits
+    assert torch.allclose(together[1:2], alone, atol=1e-6)
+
+
+def test_mean_scores_are_the_mean_of_each_glimpse_own_scores():
+    once, mean = network(shortcut=True), network(shortcut=True, scores="mean")
+    mean.load_state_dict(once.state_dict())
+    first, second = (torch.rand(3, 1, 8, 8) for _ in range(2))
+    states, found, own = [mean.begin(3), once.begin(3)], [], []
+    for t, glimpse in enumerate((first, second), 1):
+        observation = {"glimpse": glimpse, "location": torch.zeros(3, 2), "step": torch.full((3, 1), t / 7)}
+        (heads, states[0]), (single, states[1]) = mean(observation, states[0]), once(observation, states[1])
+        found.append(heads.logits)
+        own.append(single.logits)
+    assert torch.allclose(found[0], own[0], atol=1e-5)
+    assert torch.allclose(found[1], (own[0] + own[1]) / 2, atol=1e-5)
+
+
+def test_dropout_acts_in_training_only():
+    net = network(dropout=0.5)
+    observation = {"glimpse": torch.ones(4, 1, 8, 8), "location": torch.zeros(4, 2), "step": torch.full((4, 1), 1 / 7)}
+    logits = net(observation, net.begin(4))[0].logits
+    assert not torch.allclose(logits[0], logits[1])
+    net.eval()
+    logits = net(observation, net.begin(4))[0].logits
+    assert torch.allclose(logits[0], logits[1])
