@@ -108,7 +108,7 @@ def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
         assert lit[top:bottom, left:right].sum() == (look.pixels[top:bottom, left:right] > 0).any(2).sum()  # the newest glimpse is lit
         assert lit.sum() < (look.pixels > 0).any(2).sum() or look.steps > 4
     drawn, stays = zip(*animation.frame_sequence(shown[:2]), strict=True)
-    Path("a.gif").write_bytes(animation.frame_sequence(drawn, stays))
+    Path("a.gif").write_bytes(animation.animated(drawn, stays))
     with Image.open("a.gif") as picture:
         assert picture.n_frames > shown[1].steps
         assert picture.info["loop"] == 0
