@@ -20,19 +20,26 @@ recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/table7.py.
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.evaluation import intervals
-from glimpse_env.networks import averaged_views
+from glimpse_env.evaluation.trajectories import glimpse_values
+from glimpse_env.evaluation.validation import Validation
+from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
-from glimpse_env.training import run
-from glimpse_env.training.options import Options, View
+from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.training import optimizers, reinforce, resume
+from glimpse_env.training.augment import vary
+from glimpse_env.training.environments import build_environment
+from glimpse_env.training.options import Training, View, check_training
+from glimpse_env.training.rollout import Behaviour, collect, summarise
+from glimpse_env.training.trainer import Run
 
 PARTS: dict[str, Any] = {"first_view": "image"}  # rows of FCAN's tables: the whole image, then one crop of each size
 ROWS: dict[str, dict[str, Any]] = {
@@ -83,12 +90,12 @@ class Baselines(View):
     """Also write the table here."""
 
 
-def options_of(options: Baselines, row: str, seed: int) -> Options:
+def options_of(options: Baselines, row: str, seed: int) -> Training:
     """Return the options of one run."""
-    shared = {name: getattr(options, name) for name in Options.__dataclass_fields__ if name in Baselines.__dataclass_fields__}
+    shared = {name: getattr(options, name) for name in Training.__dataclass_fields__ if name in Baselines.__dataclass_fields__}
     own = ROWS[row] | (windows(options) if "first_view" in ROWS[row] else {})
     same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0, "sure": 1.0}
-    return Options(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
+    return Training(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
 
 
 def folder(options: Baselines, row: str, seed: int) -> Path:
@@ -110,24 +117,63 @@ def windows(options: Baselines) -> dict[str, Any]:
     return {"scales": scales, "location_range": inside, "glimpses": 1 + len(options.parts)}
 
 
-def made(options: Baselines, row: str, seed: int) -> dict[str, Any]:
+def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: Validation) -> None:
+    """Train the classifiers by the cross-entropy of every view."""
+    options, behaviour = run.options, Behaviour(env.preset.max_glimpses, policy=run.options.policy)
+    optimizer = optimizers.build_optimizer(network, options)
+    env.reward = Delayed()
+    for epoch in run.epochs(options.epochs, "views", optimizer):
+        network.train()
+        if options.augment:
+            vary(env, epoch.generator, options.augment_shift)
+        for images in epoch.batches(len(env.images), options.batch):
+            rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
+            seen = (rollout.logits, rollout.labels, rollout.active)
+            losses = {"classification": reinforce.supervision_loss(*seen, True, options.label_smoothing)}
+            epoch.log({"loss": optimizer.update(losses, epoch.warm_up), **summarise(rollout)})
+        epoch.add(validation(network, behaviour.steps, run.precision))
+
+
+def build_network(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
+    """Return new classifiers for what an environment shows."""
+    return AveragedViews(
+        ViewsArchitecture(
+            glimpse=glimpse_values(env),
+            classes=len(env.images.classes),
+            horizon=env.preset.max_glimpses,
+            windows=len(env.sensor.windows),
+            whole_first=env.sensor.whole_first,
+            dropout=dropout,
+        )
+    )
+
+
+def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
     """Return the result of a run, training it if it is not there."""
-    out = folder(options, row, seed)
-    chosen, finished = run.again(options_of(options, row, seed), out)
-    if not finished:
-        plan: run.Plan = lambda network, horizon: [lambda: averaged_views.stage(chosen, network, horizon)]  # noqa: E731
-        run.execute(f"baseline-{row}", chosen, plan, build=lambda env: averaged_views.build(env, options.dropout))
-    return results.of(out / "checkpoint.pt", options.measure)
+    path = folder(options, row, seed) / "checkpoint.pt"
+    given = options_of(options, row, seed)
+    if resume.belongs(path, given):
+        given = replace(given, resume=True)
+    if not results.is_finished(path):
+        with Run.open(f"baseline-{row}", given, check_training) as run:
+            env = build_environment(run.options, run.saved)
+            network = build_network(env, run.options.dropout).to(env.device)
+            run.start(network, resume.describe(run.agent, run.options, env, network), env.device)
+            train(run, env, network, Validation(env, run.options))
+            run.finish()
+            results.write(run.checkpoint, device=run.options.device)
+    return results.of(path, options.measure)
 
 
 def main(options: Baselines) -> None:
     """Make every run, then print and write the table."""
     options = terminal.prepare(options)
+    distributed.refuse("a table of several runs")
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # what cannot be made is said before anything is trained
         options_of(options, row, 0)
-    found = {row: [made(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
+    found = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
     for row, runs in found.items():
         accuracy = intervals.over_runs([100 * result["accuracy"] for result in runs])

@@ -17,9 +17,7 @@ both at the last glimpse) have no log-probability; no clipping of the value loss
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,13 +32,14 @@ from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.networks.base import Heads, Memory
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime import distributed
 from glimpse_env.runtime.precision import named
-from glimpse_env.training import environments, run
+from glimpse_env.runtime.random_state import move_to, random_state, set_random_state
+from glimpse_env.training import environments, resume
 from glimpse_env.training.options import Running, View
 from glimpse_env.training.reinforce import bernoulli_log_prob, gaussian_log_prob
-from glimpse_env.training.rounds import Rounds
 from glimpse_env.training.step_buffer import Now, Steps, look, stand
+from glimpse_env.training.trainer import Run
 
 AGENT = "cleanrl_ppo"
 LOG_EVERY = 10  # updates
@@ -151,46 +150,48 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
     return total / (options.epochs * options.minibatches)
 
 
-def train(rounds: Rounds, network: RecurrentAttention, options: Ppo, saved: Mapping[str, Any] | None = None) -> None:
-    """Collect and update until `total_steps` were taken, from the beginning or from where a checkpoint was saved."""
-    if saved is None:
-        observation, info = rounds.env.reset(seed=options.seed)
+def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options: Ppo) -> None:
+    """Collect and update until `total_steps` were taken, from the beginning or from where the run was saved."""
+    rounds = max(1, options.total_steps // (options.envs * options.steps))
+    optimizer = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5)
+    if run.saved is None:
+        observation, info = env.reset(seed=options.seed)
         now = Now(observation, info["label"], torch.ones_like(info["valid"]), network.begin(options.envs))
-        rounds.save(now.plain())
     else:
-        now = stand(rounds.restore(saved), network)
-    for done in rounds:
-        rounds.optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds.total)
-        steps, after = collect(rounds.env, network, now, options)
-        loss, now = update(network, rounds.optimizer, (now, steps, after), options), after
-        if rounds.due(done):
-            right = (steps.reward > 0).sum().item() / max(1, steps.done.sum().item())  # only a right answer is paid
-            rounds.record(done, {"loss": loss.item(), "train_accuracy": right}, now.plain())
+        env.load_state_dict(run.saved["env"])
+        now = stand(move_to(run.saved["standing"], run.device), network)
+        set_random_state(run.saved["random"], run.device)
+    run.extra_state = lambda: {"env": env.state_dict(), "standing": now.plain(), "random": random_state(run.device)}
+    for done in run.rounds(rounds, optimizer, LOG_EVERY, options.envs * options.steps):
+        optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds)
+        steps, after = collect(env, network, now, options)
+        loss, now = update(network, optimizer, (now, steps, after), options), after
+        if run.is_due(done):
+            correct = (steps.reward > 0).sum().item() / max(1, steps.done.sum().item())  # only a correct prediction is rewarded
+            means = {"reward": env.mean_return.item(), "mean_glimpses": env.mean_length.item()}
+            run.log_round(done, means | {"loss": loss.item(), "train_accuracy": correct})
+
+
+def check_options(options: Ppo) -> None:
+    """Check the numbers, and that this is the only process."""
+    distributed.refuse(AGENT)
+    environments.check_split(options.split)
+    for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
+        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
 
 
 def main(options: Ppo) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
-    options = terminal.prepare(options)
-    torch.manual_seed(options.seed)
-    target = (options.out or Path("runs") / checkpoint.run_name(AGENT, options.dataset, options.split, options.seed)) / "checkpoint.pt"
-    with terminal.foreseen(AGENT):
-        distributed.refuse(AGENT)
-        environments.check_split(options.split)
-        for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
-            checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
-        saved = run.resumable(target, AGENT, options) if options.resume else None
+    with Run.open(AGENT, options, check_options) as run:
+        options = run.options
         given = environments.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
         architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
         network = RecurrentAttention(architecture).to(env.device)
-        identity = run.describe(AGENT, options, env, network, stop_input="confidence")
-    identity |= {"precision": str(named(options.precision, env.device))}
-    optimizer, steps = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5), options.envs * options.steps
-    total = max(1, options.total_steps // steps)
-    rounds = Rounds(EpisodeStatistics(env, window=1000), network, optimizer, target, identity, total, steps, LOG_EVERY)
-    with terminal.interruptible(f"{target} holds the last recorded update; go on with --resume, or evaluate it as it is"):
-        train(rounds, network, options, saved)
-    return results.write(target, device=options.device)
+        run.start(network, resume.describe(AGENT, options, env, network, dynamic=True), env.device)
+        train(run, EpisodeStatistics(env, window=1000), network, options)
+        run.finish()
+        return results.write(run.checkpoint, device=options.device)
 
 
 if __name__ == "__main__":

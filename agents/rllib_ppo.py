@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from glimpse_env import Delayed, GlimpseVectorEnv, checks
 from glimpse_env.runtime import checkpoint, distributed, terminal
-from glimpse_env.training import environments
+from glimpse_env.training import environments, resume
 from glimpse_env.training.options import Place, View
 from glimpse_env.training.trainer import Progress
 
@@ -94,7 +94,7 @@ def main(options: RllibOptions) -> dict[str, Any]:
         check(options)
         look = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(1, **look)  # says here what cannot be made; the workers make their own
-        identity = {"agent": AGENT, "environment": environments.env_options(env, options), "options": checkpoint.plain(options)}
+        identity = {"agent": AGENT, "environment": resume.env_options(env, options), "options": checkpoint.plain(options)}
     rllib.start(options.workers)
     config = rllib.ppo_config(look, options.action, options.workers, options.envs, options.seed, options.device.startswith("cuda"))
     config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch, num_epochs=options.epochs)

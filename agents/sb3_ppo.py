@@ -30,7 +30,7 @@ from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint, distributed, terminal
-from glimpse_env.training import environments
+from glimpse_env.training import environments, resume
 from glimpse_env.training.augment import Mirrors
 from glimpse_env.training.options import Lasting, View
 
@@ -98,7 +98,7 @@ def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the librar
     venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
     if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
         raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
-    seen, fold = environments.env_options(venv.core, options), held_out(options.split)
+    seen, fold = resume.env_options(venv.core, options), held_out(options.split)
     told = checkpoint.plain(options) | {"classifier": asdict(options.classifier)}
     identity = {"agent": f"sb3_{options.algo}", "environment": seen, "options": told}
     checking = None if fold is None else trajectories.environment(seen, fold, options.device)

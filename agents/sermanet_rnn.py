@@ -21,18 +21,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
+import ram_reinforce
+
 from glimpse_env import GlimpseVectorEnv, PixelSensor
 from glimpse_env.evaluation.trajectories import glimpse_values
+from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.presets import FirstView, resolve
+from glimpse_env.reports import results
 from glimpse_env.retina import Fill
 from glimpse_env.runtime import terminal
-from glimpse_env.training import run
-from glimpse_env.training.options import Training, parse
+from glimpse_env.training import resume
+from glimpse_env.training.environments import build_environment
+from glimpse_env.training.options import Training, check_training, parse
 from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
-from glimpse_env.training.stages import look_stage
+from glimpse_env.training.trainer import Run
 
-NAME = "sermanet_rnn"
+AGENT = "sermanet_rnn"
 Resolution = Literal["high", "medium", "low"]
 SHARES: dict[str, float] = {"high": 1 / 4, "medium": 1 / 2, "low": 1.0}  # of the image's short side that a patch spans
 
@@ -65,7 +70,7 @@ class SermanetOptions(Training):
     """ReLU layers through which a patch is seen: 0 for a sensor that runs a frozen network."""
 
 
-def seen(options: SermanetOptions) -> SermanetOptions:
+def add_scales(options: SermanetOptions) -> SermanetOptions:
     """Return the options with the resolutions as widths of windows.
 
     Raises:
@@ -86,7 +91,7 @@ def seen(options: SermanetOptions) -> SermanetOptions:
     return replace(options, resolutions=ordered, glimpse_size=size, scales=tuple(SHARES[name] * side / size for name in ordered))
 
 
-def build(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
+def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
     """Return a new network for what the environment shows."""
     if not isinstance(env.sensor, PixelSensor) and options.depth:
         raise ValueError(f"--depth {options.depth}: {type(env.sensor).__name__} shows the features of a frozen network; expected 0")
@@ -105,17 +110,19 @@ def build(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
     )
 
 
-def train(options: SermanetOptions) -> dict[str, Any]:
-    """Train the agent, evaluate it once, write the results and return their row (see `run.execute`)."""
-    with terminal.foreseen(NAME):
-        chosen = seen(options)
-    return run.execute(
-        NAME,
-        chosen,
-        lambda network, horizon: [lambda: look_stage(chosen, network, horizon)],
-        build=lambda env: build(env, chosen),
-    )
+def main(options: SermanetOptions) -> dict[str, Any]:
+    """Train Sermanet's agent with RAM's loop, evaluate it once, and return the row of the result."""
+    with terminal.foreseen(AGENT):
+        options = add_scales(options)
+    with Run.open(AGENT, options, check_training) as run:
+        options = run.options
+        env = build_environment(options, run.saved)
+        network = build_network(env, options).to(env.device)
+        run.start(network, resume.describe(AGENT, options, env, network), env.device)
+        ram_reinforce.train(run, env, network, Validation(env, options))
+        run.finish()
+        return results.write(run.checkpoint, device=options.device)
 
 
 if __name__ == "__main__":
-    train(parse(SermanetOptions, {"paper": PAPER_SERMANET}, SERMANET, __doc__ or ""))
+    main(parse(SermanetOptions, {"paper": PAPER_SERMANET}, SERMANET, __doc__ or ""))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from fcan import localising, setup, stage_files
-from fcan.plan import FcanOptions
-from fcan.setup import Plan
 from jaxtyping import Int64
 from torch import Tensor
 
+from fcan import localising, setup, stage_files
+from fcan.plan import FcanOptions
+from fcan.setup import Plan
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import trajectories
@@ -22,7 +22,7 @@ from glimpse_env.networks import registry
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
 from glimpse_env.runtime import checkpoint
 from glimpse_env.runtime.precision import named
-from glimpse_env.training import environments as common
+from glimpse_env.training import resume as common
 from glimpse_env.training.trainer import Progress
 
 if TYPE_CHECKING:

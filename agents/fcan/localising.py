@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from fcan import objective
-from fcan.plan import FcanOptions
-from fcan.setup import map_sensor
 from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm import tqdm
 
+from fcan import objective
+from fcan.plan import FcanOptions
+from fcan.setup import map_sensor
 from glimpse_env import GlimpseVectorEnv, rewards
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
@@ -119,7 +119,7 @@ class Localising:
         totals = torch.zeros(len(MEASURES), device=env.device)
         for done, index in enumerate(batches):
             share = (progress.epoch + done / len(batches)) / options.epochs
-            self.anneal(trainer.rate(share, options.epochs * len(batches)))
+            self.anneal(trainer.warm_up_and_decay(share, options.epochs * len(batches)))
             totals += self.update(index, generator) * (len(index) / count)
         progress.epoch += 1
         progress.seconds += time.monotonic() - start

@@ -16,7 +16,7 @@ from glimpse_env.adapters.sb3_run import Plan, save
 from glimpse_env.evaluation import trajectories
 from glimpse_env.runtime import terminal
 from glimpse_env.training.augment import vary
-from glimpse_env.training.trainer import rate
+from glimpse_env.training.trainer import warm_up_and_decay
 
 try:
     from stable_baselines3.common.callbacks import BaseCallback
@@ -52,7 +52,7 @@ class Watch(BaseCallback):
         share = self.num_timesteps / self.plan.total_steps
         core, classifier = self.plan.venv.core, self.plan.classifier
         if classifier is not None:
-            classifier.optimizer.anneal(rate(share, max(1, self.plan.total_steps // self.plan.venv.num_envs)))
+            classifier.optimizer.anneal(warm_up_and_decay(share, max(1, self.plan.total_steps // self.plan.venv.num_envs)))
             classifier.obeys_stop = share >= self.plan.look_first
         if self.plan.augment and self.episodes - self.varied >= len(core.images):
             self.varied = self.episodes

@@ -18,7 +18,7 @@ from glimpse_env.evaluation.stopping_rules import Rule, Ruled
 from glimpse_env.networks import registry
 from glimpse_env.rendering import frames
 from glimpse_env.sensors import OnGrid
-from glimpse_env.training import environments
+from glimpse_env.training import resume
 from glimpse_env.training.rollout import Behaviour, Policy, collect
 
 
@@ -118,7 +118,7 @@ def predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str | No
         FileNotFoundError: The weights are not there.
     """
     found = saved["environment"] | ({} if weights is None else {"weights": weights})
-    environments.check_weights(saved, found, source)
+    resume.check_weights(saved, found, source)
     given = {name: value for name, value in found.items() if name not in ("dataset", "root", "weights")}
     look = asdict(presets.resolve(found["dataset"], **given))  # checkpoints of earlier versions do not say all of it
     network = registry.rebuilt(saved).to(device).eval()

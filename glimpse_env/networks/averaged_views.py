@@ -14,13 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from glimpse_env import Delayed, GlimpseVectorEnv
-from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.networks.base import Agent, Heads
-from glimpse_env.training import objectives, optimizers, reinforce
-from glimpse_env.training.options import Options
-from glimpse_env.training.rollout import Behaviour
-from glimpse_env.training.trainer import Stage
 
 
 @dataclass(frozen=True)
@@ -91,32 +85,3 @@ class AveragedViews(Agent):
     def device(self) -> torch.device:
         """Where the classifiers lie."""
         return next(self.parameters()).device
-
-
-def build(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
-    """Return new classifiers for what an environment shows."""
-    return AveragedViews(
-        ViewsArchitecture(
-            glimpse=glimpse_values(env),
-            classes=len(env.images.classes),
-            horizon=env.preset.max_glimpses,
-            windows=len(env.sensor.windows),
-            whole_first=env.sensor.whole_first,
-            dropout=dropout,
-        )
-    )
-
-
-def stage(options: Options, network: AveragedViews, horizon: int) -> Stage:
-    """Return the only stage: cross-entropy of every view."""
-    return Stage(
-        name="views",
-        epochs=options.epochs,
-        behaviour=lambda _: Behaviour(horizon, policy=options.policy),
-        losses=lambda rollout: {
-            "classification": reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, True, options.label_smoothing)
-        },
-        measures=objectives.happened,
-        optimizer=optimizers.make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay),
-        reward=Delayed(),
-    )

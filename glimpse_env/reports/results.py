@@ -19,7 +19,7 @@ from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
 from glimpse_env.reports import run_figures, run_report
 from glimpse_env.runtime import checkpoint, distributed
-from glimpse_env.training import environments
+from glimpse_env.training import resume
 
 
 def write(
@@ -108,6 +108,15 @@ def kept(path: Path, saved: Mapping[str, Any], split: str | None) -> dict[str, A
     return row if row is not None and row["train_seconds"] == round(saved["progress"]["seconds"], 1) else None
 
 
+def is_finished(path: Path) -> bool:
+    """Tell whether a run has come to its end and was evaluated then; an interrupted one may have been evaluated as it was."""
+    if not path.is_file():
+        return False
+    saved = checkpoint.load(path)
+    epochs = saved["options"]["stop_epochs" if saved["dynamic"] else "epochs"]
+    return saved["progress"]["epoch"] >= epochs and kept(path, saved, None) is not None
+
+
 def suffix(saved: Mapping[str, Any], split: str | None, dataset: str | None = None) -> str:
     """Return how the names of an evaluation's files end: nothing for the split and data set that the run answers for, else their names."""
     parts = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(str(dataset)).name]
@@ -138,7 +147,7 @@ def looked(
     network = registry.rebuilt(saved)
     given = {"dataset": dataset, "root": root, "weights": weights}
     options = saved["environment"] | {name: value for name, value in given.items() if value is not None}
-    environments.check_weights(saved, options, path)
+    resume.check_weights(saved, options, path)
     env = trajectories.environment(options, split, device_for(saved, device))
     check_fit(env, network, path)
     policy = saved["options"].get("policy", "learned")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,12 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glimpse_env.runtime import distributed
 from glimpse_env.runtime.precision import fastest
 
 Name = Literal["muon", "adamw", "sgd"]
 # Coefficients (a, b, c) of the steps x <- a x + b x^3 + c x^5 of singular values towards 1, each the best for what is left of
 # [0.01, 1] (as in Amsel et al. 2025, The Polar Express): [0.73, 1.27] in the end, as near in three steps as Jordan et al. in five.
 NEWTON_SCHULZ = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
+CLIP = 5.0  # largest norm of the gradient
 MUON_ROOMS = ("glimpse", "core")  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
 
 
@@ -85,10 +87,26 @@ def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tenso
 class Optimizer:
     """Several torch optimisers stepped as one, their rates annealed by a common factor."""
 
-    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
-        """Remember each part's peak rate."""
-        self.parts = parts
+    def __init__(self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter]) -> None:
+        """Remember each part's peak rate, and all parameters in the network's order."""
+        self.parts, self.parameters = parts, parameters
         self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
+
+    def update(self, losses: Mapping[str, Tensor], lr_scale: float) -> Tensor:
+        """Take one step down the sum of the losses, averaged over processes; the gradient's norm is at most `CLIP`. Return the sum.
+
+        Args:
+            losses: Scalars, by name.
+            lr_scale: Learning rate as a share of its peak.
+        """
+        self.anneal(lr_scale)
+        loss = torch.stack(list(losses.values())).sum()
+        self.zero_grad()
+        loss.backward()
+        distributed.average_gradients(self.parameters)
+        nn.utils.clip_grad_norm_(self.parameters, CLIP)
+        self.step()
+        return loss.detach()
 
     def anneal(self, share: float) -> None:
         """Set every rate to `share` of its peak."""
@@ -116,11 +134,17 @@ class Optimizer:
             part.load_state_dict(state)
 
 
+def build_optimizer(network: nn.Module, options: Descent) -> Optimizer:
+    """Return the optimiser that the options describe for the parameters that require a gradient; only matrices decay."""
+    return make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)
+
+
 def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: float) -> Optimizer:
-    """Return the optimiser for the parameters of `network` that require a gradient; only matrices decay."""
+    """Return an optimiser (see `build_optimizer`)."""
     named = [(key, value) for key, value in network.named_parameters() if value.requires_grad]
+    parameters = [value for _, value in named]
     if name == "sgd":
-        return Optimizer([torch.optim.SGD([value for _, value in named], rate, momentum=0.9)])
+        return Optimizer([torch.optim.SGD(parameters, rate, momentum=0.9)], parameters)
     hidden = [value for key, value in named if name == "muon" and value.ndim == 2 and key.split(".")[0] in MUON_ROOMS]
     rest = [value for _, value in named if not any(value is other for other in hidden)]
     groups = [
@@ -128,4 +152,4 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
         {"params": [value for value in rest if value.ndim < 2], "weight_decay": 0.0},
     ]
     parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate)]
-    return Optimizer([Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts)
+    return Optimizer([Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts, parameters)

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
-from glimpse_env.networks.recurrent_attention import Core, LocatorName, Scores, What, Where
+from glimpse_env import checks, datasets
 from glimpse_env.presets import FirstView, SensorName
-from glimpse_env.training.objectives import Baseline
 from glimpse_env.training.optimizers import Descent
+from glimpse_env.training.reinforce import Baseline
 from glimpse_env.training.rollout import Policy
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
@@ -174,31 +174,27 @@ class Training(Running, View, Descent):
     """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
 
 
-@dataclass(frozen=True)
-class Options(Training):
-    """Options of RAM and DT-RAM: what their network is made of."""
-
-    long: bool = False
-    """Start from the longer, more accurate settings (half an hour on two CPU cores)."""
-    core: Core = "rnn"
-    """Recurrent core: rnn (a ReLU layer, the paper's), or lstm, which costs four times as much."""
-    features: int = 192
-    """Units of the glimpse network's branches for what and where."""
-    depth: int = 3
-    """ReLU layers of its branch for what."""
-    what: What = "mlp"
-    """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
-    shortcut: bool = False
-    """Let class scores also read the glimpse's own features: learning starts even where telling glimpses are rare."""
-    locator: LocatorName = "state"
-    """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
-    spatial softmax), which finds things wherever they are."""
-    scores: Scores = "state"
-    """The answer: the scores of the present state, or the mean of all scores so far."""
-    where: Where = "fourier"
-    """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
-    learned_start: bool = False
-    """Learn the place of the first glimpse (DT-RAM's code) instead of starting at the centre."""
+def check_training(options: Training) -> None:
+    """Check numbers: counts and rates must be positive, discounts and probabilities in (0, 1]."""
+    for name in ("epochs", "stop_epochs", "batch", "samples"):
+        if hasattr(options, name):
+            checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+    stop_split = getattr(options, "stop_split", None)
+    if stop_split is not None:
+        datasets.check_split(stop_split)
+    for name in ("learning_rate", "stop_rate"):
+        rate = getattr(options, name, None)
+        if rate is not None and rate <= 0:
+            raise ValueError(f"--{name.replace('_', '-')} {rate}: expected a number above 0")
+    gamma = getattr(options, "gamma", 1.0)
+    if not 0 < gamma <= 1:
+        raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")
+    if not 0 < options.sure <= 1:
+        raise ValueError(f"--sure {options.sure}: expected a probability in (0, 1]; 1 = no answer ends an episode")
+    if not 0 <= options.augment_shift <= 0.5:
+        raise ValueError(f"--augment-shift {options.augment_shift}: expected a share of the image's side in [0, 0.5]")
+    if not 0 <= options.location_discount <= 1:
+        raise ValueError(f"--location-discount {options.location_discount}: expected a discount in [0, 1]")
 
 
 def parse(

@@ -8,6 +8,7 @@ References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (D
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,6 +17,10 @@ from torch.nn import functional as F
 
 from glimpse_env.runtime import distributed
 
+if TYPE_CHECKING:
+    from glimpse_env.training.rollout import Rollout
+
+Baseline = Literal["regression", "learned"]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -133,3 +138,55 @@ def baseline_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of the learned baseline over active steps."""
     return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / distributed.average(active.sum())
+
+
+class Advantages(NamedTuple):
+    """How much better than expected the sampled actions were; each expectation was formed before its action was drawn."""
+
+    first: Float[Tensor, " env"]  # of the learned place of glimpse 1
+    stop: Float[Tensor, "decision env"]  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
+    location: Float[Tensor, "decision env"]  # of the place chosen after glimpse 1, 2, ...
+
+
+def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: float) -> Advantages:
+    """Return the advantages of a rollout's actions.
+
+    The place chosen after glimpse t is compared on the return from glimpse t + 1 on, the stop decision at t on the return that includes
+    the answer at t. The baseline of both is one of the state after glimpse t, which chose: the state after glimpse t + 1 has seen the
+    chosen place, so a baseline of it would explain the reward of the choice away.
+
+    Args:
+        rollout: What happened.
+        samples: Trajectories an image. From 2 on, the baseline is the mean of the image's other trajectories.
+        baseline: That of one trajectory an image: the network's head ("learned"), or a line through the other images' returns against
+            the present probability of the label ("regression"). The learned place of glimpse 1 is compared with the mean of the other
+            rows: nothing is known of the image before it.
+        discount: Of later rewards, a glimpse, for places.
+    """
+    returns, credited = (returns_to_go(rollout.rewards, gamma) for gamma in (1.0, discount))
+    if samples > 1:
+        stop, location = (leave_one_out(each, samples) for each in (returns, credited))
+        return Advantages(location[0], stop[:-1], location[1:])
+    first = mean_of_others(credited[0])
+    if baseline == "learned":
+        expected = rollout.baseline[:-1].detach()
+        return Advantages(first, returns[:-1] - expected, credited[1:] - expected)
+    known, running = (-rollout.loss[:-1]).exp(), rollout.active[:-1]
+    stop = regression_residual(returns[:-1], known, running)
+    location = regression_residual(credited[1:], known, running & ~rollout.stopped[:-1])
+    return Advantages(first, stop, location)
+
+
+def return_after_decision(rollout: Rollout, discount: float) -> Float[Tensor, "decision env"]:
+    """Return what a learned baseline predicts: the return after each decision.
+
+    That is the reward of the answer where the decision was to stop, else the return from the next glimpse on.
+    """
+    later = returns_to_go(rollout.rewards, discount)[1:]
+    return torch.where(rollout.stopped[:-1], rollout.rewards[:-1], later)
+
+
+def discounted_correctness(correct: Bool[Tensor, "time env"], gamma: float) -> Float[Tensor, "time env"]:
+    """Return gamma^t * [correct_t]: the delayed reward of answering at each step."""
+    steps = torch.arange(1, len(correct) + 1, device=correct.device)
+    return torch.pow(gamma, steps)[:, None] * correct

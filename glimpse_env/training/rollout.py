@@ -207,3 +207,13 @@ def decide(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Gener
         return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)
     threshold = 0.5 if rule == "likely" else distributed.drawn(torch.rand, stop_logits.shape, generator)
     return stop_logits.detach().sigmoid() >= threshold
+
+
+@torch.no_grad()
+def summarise(rollout: Rollout) -> dict[str, Tensor]:
+    """Return what the sampled episodes earned: mean reward, accuracy and glimpses of an episode."""
+    return {
+        "reward": rollout.rewards.sum(0).mean(),
+        "train_accuracy": (rollout.correct & rollout.stopped).any(0).float().mean(),
+        "mean_glimpses": rollout.active.float().sum(0).mean(),
+    }

@@ -1,53 +1,51 @@
-"""The training loop: stages of epochs over the training images, each update one rollout, one loss, one optimiser step."""
+"""`Run`: what every training has around its loop. It opens or resumes, shows progress, logs, saves and shares work between processes.
+
+The loop stands in the agent's script, and a `Run` never sees a loss:
+
+    with Run.open("ram_reinforce", options) as run:
+        env = build_environment(options)
+        run.start(env, build_network(env, options))
+        for epoch in run.epochs(options.epochs, "look", optimizer):
+            for images in epoch.batches(len(env.images), options.batch):
+                ...
+                epoch.log({"loss": loss})
+        run.finish()
+        results.write(run.checkpoint)
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from glimpse_env import GlimpseVectorEnv, Reward
-from glimpse_env.networks.base import Agent
-from glimpse_env.runtime import distributed
-from glimpse_env.training.augment import vary
-from glimpse_env.training.optimizers import Optimizer
-from glimpse_env.training.rollout import Behaviour, Rollout, collect
+from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime.precision import named
+from glimpse_env.training import resume
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-LOG_EVERY = 10  # updates between two looks at the measures
-CLIP = 5.0  # largest gradient norm
-WARM_UP = 200  # updates, at most a tenth of the stage
-
-Losses = dict[str, Tensor]
-Measures = dict[str, Tensor]
+SHOW_EVERY = 10  # updates between two refreshes of the progress bar: reading a measure waits for the device
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage of training."""
+class HasState(Protocol):
+    """An optimiser, or several as one."""
 
-    name: str
-    epochs: int
-    behaviour: Callable[[float], Behaviour]  # from the share of the stage that is done
-    losses: Callable[[Rollout], Losses]  # their sum is minimised
-    measures: Callable[[Rollout], Measures]  # shown and logged: reward, train_accuracy, mean_glimpses
-    optimizer: Optimizer
-    reward: Reward  # of the environment during this stage
-    decides: bool = True  # the network's stop head is asked
-    frozen: bool = False  # only heads are trained, on a network that behaves as in evaluation (no dropout)
-    env: GlimpseVectorEnv | None = None  # where it is trained; None = the run's environment
+    def state_dict(self) -> Any: ...  # noqa: ANN401, D102 - whatever the optimiser keeps
+    def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: ANN401, D102
 
 
 @dataclass
 class Progress:
-    """Where a run stands; everything here is saved with each epoch."""
+    """How far a run is; saved with each epoch."""
 
     stage: int = 0
     epoch: int = 0  # finished epochs of this stage
@@ -55,119 +53,245 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What stays the same during a run."""
+class Run:
+    """One training run, in one process or in several that torchrun started. Open it with `Run.open`."""
 
-    env: GlimpseVectorEnv  # num_envs = batch * samples, AutoresetMode.DISABLED
-    network: Agent
-    samples: int
-    seed: int
-    augment_shift: float | None  # of random changes of the images, anew each epoch; None = no changes
-    precision: torch.dtype
-    writer: SummaryWriter | None  # of the first process
-    validate: Callable[[int], dict[str, float]]  # from the number of glimpses to measures on held-out images
-    save: Callable[[Progress, Optimizer], None]
+    def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
+        """Remember what the run is; `open` calls this."""
+        self.agent, self.options, self.saved = agent, options, saved
+        self.checkpoint: Path = resume.checkpoint_path(agent, options)
+        self.progress = Progress(**saved["progress"]) if saved else Progress()
+        self.extra_state: Callable[[], Mapping[str, Any]] = dict  # what else a checkpoint needs, such as running episodes
+        self.writer: SummaryWriter | None = None
+        self.network: nn.Module | None = None
+        self._identity: dict[str, Any] = {}
+        self._optimizer: HasState | None = None
+        self._stages = 0  # that the script has asked for
+        self._in_loop = self._finished = False
 
+    @classmethod
+    @contextmanager
+    def open(cls, agent: str, options: Any, check: Callable[[Any], None] | None = None) -> Iterator[Self]:  # noqa: ANN401
+        """Open a run: join the other processes, seed torch, and with `options.resume` load the checkpoint.
 
-def train(setting: Setting, stages: list[Callable[[], Stage]], progress: Progress, optimizer: list[dict[str, Any]] | None = None) -> None:
-    """Run the stages from where `progress` stands, saving before the first epoch and after each.
+        Args:
+            agent: Name in file names and rows.
+            options: The script's options (a `RunOptions`); those of an open run (`run.options`) name the device that "auto" stands for.
+            check: Raises a ValueError for options that cannot be used.
 
-    Each stage is made when it begins, since a later one may freeze what an earlier one trains. `optimizer` is the saved state of
-    the stage to go on with.
-    """
-    while progress.stage < len(stages):
-        stage = stages[progress.stage]()
-        if optimizer is not None:
-            stage.optimizer.load_state_dict(optimizer)
-        optimizer = None
-        setting.save(progress, stage.optimizer)
-        env = stage.env or setting.env
-        updates = len(env.images) // batch_of(setting, env)
-        known = {"total": stage.epochs * updates, "initial": progress.epoch * updates, "disable": not distributed.first()}
-        with tqdm(**known, desc=stage.name, unit="update", dynamic_ncols=True) as bar:
-            while progress.epoch < stage.epochs:
-                run_epoch(setting, stage, progress, bar)
-                setting.save(progress, stage.optimizer)
+        Raises:
+            SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C; 1 where another of several
+                processes ended.
+        """
+        path = resume.checkpoint_path(agent, options)
+        options = terminal.prepare(options)
+        run: Run | None = None
+        try:
+            with distributed.joined(options.device):
+                torch.manual_seed(options.seed)
+                if check is not None:
+                    check(options)
+                run = cls(agent, options, resume.load_resumable(path, agent, options) if options.resume else None)
+                with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume, or evaluate it as it is"):
+                    yield run
+        except (ValueError, OSError, ImportError) as error:
+            if run is not None and run._in_loop:  # a fault of the program, not of its input
+                raise
+            todo = (
+                f"training is finished, its evaluation is not; repeat it with agents/evaluate.py {path}: " if run and run._finished else ""
+            )
+            raise SystemExit(f"{agent}: {todo}{error}" if distributed.first() else 1) from error
+        except RuntimeError as error:
+            if not distributed.lost(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise SystemExit(f"{agent}: another process ended ({reason}); {path} holds the last finished epoch: use --resume") from error
+        finally:
+            if run is not None and run.writer is not None:
+                run.writer.close()
+
+    def start(self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0) -> None:
+        """Give the run its network, on its device; load its weights when the run is resumed.
+
+        Args:
+            network: What is trained; already on `device`.
+            identity: What a checkpoint must say about itself so that it can be rebuilt and evaluated alone (see `resume.describe`).
+            device: Where the run computes.
+            seconds: Of training that the network had before this run.
+        """
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
+
+        self.network, self.device = network, device
+        self.precision = distributed.agreed(named(self.options.precision, device))  # processes may run on unlike CPUs
+        self._identity = {**identity, "precision": str(self.precision)}
+        if self.saved is not None:
+            network.load_state_dict(self.saved["network"])
+        else:
+            self.progress.seconds = seconds
+        self.writer = SummaryWriter(str(self.checkpoint.parent)) if distributed.first() else None
+
+    def epochs(self, count: int, stage: str, optimizer: HasState) -> Iterator[Epoch]:
+        """Yield the epochs of a stage that are left; record and save after each.
+
+        The stages of a run are told apart by their order: of a resumed run, finished ones yield nothing.
+
+        Args:
+            count: Epochs of the stage.
+            stage: Its name in the history and on the progress bar.
+            optimizer: Saved with the network, and loaded when the run is resumed within this stage.
+        """
+        number, progress = self._stages, self.progress
+        self._stages += 1
+        if progress.stage > number:
+            return
+        self._optimizer = optimizer
+        if self.saved is not None:
+            optimizer.load_state_dict(self.saved["optimizer"])
+            self.saved = None
+        self.save()
+        with tqdm(disable=not distributed.first(), desc=stage, unit="update", dynamic_ncols=True) as bar:
+            while progress.epoch < count:
+                epoch = Epoch(self, stage, count, bar)
+                self._in_loop = True
+                yield epoch
+                self._in_loop = False
+                epoch.record()
+                self.save()
         progress.stage, progress.epoch = progress.stage + 1, 0
 
+    def rounds(self, count: int, optimizer: HasState, every: int, steps: int) -> Iterator[int]:
+        """Yield the numbers of the rounds that are left, from 0: for algorithms whose episodes run on from update to update.
 
-def batch_of(setting: Setting, env: GlimpseVectorEnv) -> int:
-    """Return the images of an update, those of all processes together."""
-    return env.num_envs // setting.samples * distributed.count()
+        Random numbers are not seeded anew: where the generators stand belongs to the `extra_state`.
 
+        Args:
+            count: Rounds of collecting and updating.
+            optimizer: Saved with the network, loaded when the run is resumed.
+            every: Rounds between two that are logged and saved (see `is_due`).
+            steps: Of all rows together in a round.
+        """
+        self._optimizer, self._round_count, self._log_every, progress = optimizer, count, every, self.progress
+        if self.saved is not None:
+            optimizer.load_state_dict(self.saved["optimizer"])
+        else:
+            self.save()
+        known = {"total": count * steps, "initial": progress.epoch * steps, "unit": "step"}
+        with tqdm(**known, unit_scale=True, dynamic_ncols=True) as self._bar:
+            self._started = time.monotonic() - progress.seconds
+            for done in range(progress.epoch, count):
+                self._in_loop = True
+                yield done
+                self._in_loop = False
+                self._bar.update(steps)
 
-def run_epoch(setting: Setting, stage: Stage, progress: Progress, bar: tqdm) -> None:
-    """Pass once over the training images and add a row to the history."""
-    start = time.monotonic()
-    env = stage.env or setting.env
-    generator = torch.Generator(env.device).manual_seed(epoch_seed(setting.seed, progress))
-    torch.manual_seed(epoch_seed(setting.seed, progress) + distributed.rank() * 2**48)  # dropout draws from the global generator
-    if setting.augment_shift is not None:
-        vary(env, generator, setting.augment_shift)
-    batches = list(shuffled(len(env.images), batch_of(setting, env), setting.samples, generator))
-    env.reward = stage.reward
-    totals: dict[str, Tensor] = {}
-    setting.network.train(not stage.frozen)
-    setting.network.decides = stage.decides
-    for done, indices in enumerate(batches):
-        share = (progress.epoch + done / len(batches)) / stage.epochs
-        stage.optimizer.anneal(rate(share, stage.epochs * len(batches)))
-        rollout = collect(env, setting.network, stage.behaviour(share), generator, distributed.part(indices), setting.precision)
-        totals = {name: totals.get(name, 0) + value for name, value in update(setting.network, stage, rollout).items()}
-        if (done + 1) % LOG_EVERY == 0 or done + 1 == len(batches):
-            show(bar, done + 1, totals)
-    setting.network.decides = True
-    progress.epoch += 1
-    progress.seconds += time.monotonic() - start
-    means = {name: distributed.average(value).item() / len(batches) for name, value in totals.items()}
-    record(setting, stage, progress, means | setting.validate(stage.behaviour(progress.epoch / stage.epochs).steps))
+    def is_due(self, done: int) -> bool:
+        """Tell whether the round of this number is logged: every so many, and the last."""
+        return (done + 1) % self._log_every == 0 or done + 1 == self._round_count
 
+    def log_round(self, done: int, measures: Mapping[str, float]) -> None:
+        """Show a round's measures, add them to the history, and save."""
+        self._bar.set_postfix_str(terminal.live(measures))
+        self.progress.epoch, self.progress.seconds = done + 1, time.monotonic() - self._started
+        self.progress.history.append({"epoch": done + 1, "seconds": round(self.progress.seconds, 2), **measures})
+        self.save()
 
-def update(network: nn.Module, stage: Stage, rollout: Rollout) -> dict[str, Tensor]:
-    """Take one optimiser step and return what is worth watching, on the device."""
-    losses = stage.losses(rollout)
-    loss = torch.stack(list(losses.values())).sum()
-    stage.optimizer.zero_grad()
-    loss.backward()
-    distributed.average_gradients(network.parameters())
-    nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-    stage.optimizer.step()
-    with torch.no_grad():
-        return {"loss": loss.detach(), **stage.measures(rollout)}
+    def save(self) -> None:
+        """Write the checkpoint whole or not at all; of several processes the first one does."""
+        assert self.network is not None
+        assert self._optimizer is not None
+        learned = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
+        if distributed.first():
+            checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
 
-
-def shuffled(images: int, batch: int, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of each update's rows: every image at most once an epoch, `samples` rows side by side for each."""
-    order = torch.randperm(images, generator=generator, device=generator.device)
-    for part in order[: images // batch * batch].split(batch):
-        yield part.repeat_interleave(samples)
+    def finish(self) -> None:
+        """End the training: wait until the first process has written the last epoch. What follows is the evaluation."""
+        distributed.wait()
+        self._finished = True
 
 
-def rate(share: float, updates: int) -> float:
-    """Return the learning rate as a share of its peak: a short warm-up, then a straight fall to nearly 0."""
-    warm = min(1.0, (share * updates + 1) / min(WARM_UP, 1 + updates / 10))
+class Epoch:
+    """One pass over the training images: its random numbers, its batches and its measures."""
+
+    def __init__(self, run: Run, stage: str, count: int, bar: tqdm) -> None:
+        """Seed everything that the epoch draws, so that a resumed run draws what an uninterrupted one would."""
+        self.run, self.stage, self.count, self.bar = run, stage, count, bar
+        self.start = time.monotonic()
+        seed = epoch_seed(run.options.seed, run.progress)
+        self.generator = torch.Generator(run.device).manual_seed(seed)
+        torch.manual_seed(seed + distributed.rank() * 2**48)  # dropout draws from the global generator
+        self.totals: dict[str, Tensor] = {}
+        self.extra: dict[str, float] = {}
+        self.updates = self.done = 0
+        self.seconds: float | None = None
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage that is done, in [0, 1]."""
+        return (self.run.progress.epoch + self.done / max(1, self.updates)) / self.count
+
+    @property
+    def warm_up(self) -> float:
+        """The learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0."""
+        return warm_up_and_decay(self.progress, self.count * self.updates)
+
+    def batches(self, images: int, batch: int, repeat: int = 1) -> Iterator[Tensor]:
+        """Yield the indices of the images of each update, in random order; a last, smaller batch is left out.
+
+        Args:
+            images: Number of images.
+            batch: Images of an update, those of all processes together; this process gets its share.
+            repeat: How often each image comes, side by side.
+        """
+        order = torch.randperm(images, generator=self.generator, device=self.generator.device)
+        yield from self.each([part.repeat_interleave(repeat) for part in order[: images // batch * batch].split(batch)])
+
+    def each(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        """Yield this process' share of each of the epoch's batches, moving the progress bar."""
+        self.updates = len(batches)
+        finished = self.run.progress.epoch * self.updates
+        self.bar.total = self.count * self.updates
+        if self.bar.n < finished:  # resumed
+            self.bar.initial = self.bar.n = finished
+        for self.done, indices in enumerate(batches):
+            yield distributed.part(indices)
+        self.done = self.updates
+        self.seconds = time.monotonic() - self.start
+
+    def log(self, measures: Mapping[str, Tensor]) -> None:
+        """Add the measures of an update, on the device; their means go to the progress bar, the history and TensorBoard."""
+        self.totals = {name: self.totals.get(name, 0) + value for name, value in measures.items()}
+        finished = self.done + 1
+        if finished % SHOW_EVERY == 0 or finished == self.updates:
+            self.bar.set_postfix_str(terminal.live({name: value.item() / finished for name, value in self.totals.items()}), refresh=False)
+            self.bar.update(SHOW_EVERY if finished % SHOW_EVERY == 0 else finished % SHOW_EVERY)
+
+    def add(self, measures: Mapping[str, float]) -> None:
+        """Add measures of the whole epoch, such as the accuracy on held-out images."""
+        self.extra |= measures
+
+    def record(self) -> None:
+        """Add the epoch to the history and to TensorBoard."""
+        run, progress = self.run, self.run.progress
+        progress.epoch += 1
+        progress.seconds += time.monotonic() - self.start if self.seconds is None else self.seconds
+        means = {name: distributed.average(value).item() / self.updates for name, value in self.totals.items()} | self.extra
+        number = len(progress.history) + 1
+        progress.history.append({"epoch": number, "stage": self.stage, "seconds": round(progress.seconds, 2), **means})
+        for name, value in means.items() if run.writer is not None else ():
+            run.writer.add_scalar(name, value, number)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def warm_up_and_decay(share: float, updates: int) -> float:
+    """Return the learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0.
+
+    Args:
+        share: How much of the stage is done.
+        updates: Of the whole stage; the first 200, at most a tenth of them, are the warm-up.
+    """
+    warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
     return warm * max(1e-3, 1 - share)
 
 
 def epoch_seed(seed: int, progress: Progress) -> int:
-    """Return a seed of its own for every epoch, so that a resumed run draws what an uninterrupted one would."""
+    """Return a seed of its own for every epoch."""
     return ((seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62
-
-
-def show(bar: tqdm, done: int, totals: Mapping[str, Tensor]) -> None:
-    """Bring the progress bar to `done` updates of this epoch, with the epoch's means so far."""
-    means = {name: value.item() / done for name, value in totals.items()}
-    live = f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}"
-    bar.set_postfix_str(live, refresh=False)
-    bar.update(LOG_EVERY if done % LOG_EVERY == 0 else done % LOG_EVERY)
-
-
-def record(setting: Setting, stage: Stage, progress: Progress, measures: dict[str, Any]) -> None:
-    """Add the epoch to the history and to TensorBoard."""
-    row = {"epoch": len(progress.history) + 1, "stage": stage.name, "seconds": round(progress.seconds, 2), **measures}
-    progress.history.append(row)
-    if setting.writer is None:
-        return
-    for name, value in measures.items():
-        setting.writer.add_scalar(name, value, row["epoch"])

@@ -1,0 +1,30 @@
+"""Accuracy on held-out training images, after every epoch of a training."""
+
+from __future__ import annotations
+
+import torch
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.datasets import held_out
+from glimpse_env.evaluation.trajectories import environment, look
+from glimpse_env.networks.base import Agent
+from glimpse_env.training.options import Training
+from glimpse_env.training.resume import env_options
+from glimpse_env.training.rollout import Policy
+
+
+class Validation:
+    """Measures an agent on the images that the training split holds out; measures nothing where it holds out none."""
+
+    def __init__(self, env: GlimpseVectorEnv, options: Training) -> None:
+        """Build an environment over the held-out images that shows them as `env` shows the training images."""
+        held = held_out(options.split)
+        self.policy: Policy = options.policy
+        self.env = None if held is None else environment(env_options(env, options), held, env.device)
+
+    def __call__(self, network: Agent, glimpses: int, precision: torch.dtype) -> dict[str, float]:
+        """Return the accuracy after so many glimpses; empty where no images are held out."""
+        if self.env is None:
+            return {}
+        looks = look(self.env, network, glimpses, precision, self.policy)
+        return {"validation_accuracy": looks.correct[-1].float().mean().item()}

@@ -1,0 +1,152 @@
+"""Is this the run that was asked for? Checkpoints to resume from or to start from, and what a checkpoint says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.backbone import find
+from glimpse_env.networks import registry
+from glimpse_env.networks.base import Agent
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.runtime import checkpoint
+from glimpse_env.training.options import Training, View
+
+
+def checkpoint_path(agent: str, options: Any) -> Path:  # noqa: ANN401 - any RunOptions
+    """Return where a run's checkpoint lies: in `options.out`, else in runs/AGENT-DATASET-SEED."""
+    folder = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
+    return folder / "checkpoint.pt"
+
+
+def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False) -> dict[str, Any]:
+    """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
+    look = env_options(env, options)
+    return {
+        "agent": agent,
+        "dynamic": dynamic,
+        "options": checkpoint.plain(options),
+        "network_name": registry.name_of(network),
+        "architecture": asdict(network.architecture),
+        "environment": look,
+        "classes": list(env.images.classes),
+        "weights_sha256": weights_hash(look),
+        "command": checkpoint.command(),
+    }
+
+
+def belongs(path: Path, options: View) -> bool:
+    """Tell whether a checkpoint is there that was made with these options.
+
+    Raises:
+        ValueError: One is there with other options, or on other weights.
+    """
+    if not path.is_file():
+        return False
+    if names := other_options(checkpoint.load(path), options):
+        option = names[0].replace("_", "-")
+        raise ValueError(f"{path.parent} holds a run with another --{option}: give another --out, or remove it")
+    return True
+
+
+def load_resumable(path: Path, agent: str, options: View) -> dict[str, Any]:
+    """Return the checkpoint to go on from; it must be this agent's, with these options."""
+    saved = checkpoint.load(path)
+    if saved["agent"] != agent:
+        raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
+    if "optimizer" not in saved:
+        raise ValueError(f"--resume: {path} comes without the optimizer's state, so its run cannot go on; start another from it with --ram")
+    if names := other_options(saved, options):
+        described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)
+        raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
+    return saved
+
+
+def other_options(saved: Mapping[str, Any], options: View) -> list[str]:
+    """Return the options that differ from a checkpoint's; files that a run reads are told by what is in them, not by their places."""
+    names = checkpoint.different(saved["options"], checkpoint.plain(options), ("root", "weights", "ram"))
+    if other_weights(saved, options.weights):
+        names.append("weights")
+    if other_ram(saved, getattr(options, "ram", None)):
+        names.append("ram")
+    return names
+
+
+def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
+    """Tell whether a run started from another RAM: by its network, else (a checkpoint of an earlier version) by where it lay."""
+    before, known = saved["options"].get("ram"), saved.get("ram_sha256")
+    if ram is None or before is None or known is None:
+        return before != (None if ram is None else str(ram))
+    return known != checkpoint.digest(checkpoint.load(ram)["network"])
+
+
+def env_options(env: GlimpseVectorEnv, options: View) -> dict[str, Any]:
+    """Return the keyword arguments that rebuild the environment's look at its images."""
+    root = None if options.root is None else str(options.root)
+    return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
+
+
+def weights_hash(options: Mapping[str, Any]) -> str | None:
+    """Return the SHA-256 of the backbone's weights file; None where there is no such file (torchvision's own, random, or no backbone)."""
+    name, weights = options.get("backbone"), options.get("weights")
+    file = None if name is None or weights is None or options.get("sensor") == "pixel" else find(name, weights)
+    return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: object) -> None:
+    """Refuse weights that are not those of a checkpoint, though they may have its path."""
+    known, found = saved.get("weights_sha256"), weights_hash(options)
+    if known != found and known is not None:
+        raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
+
+
+def weights_named(options: Mapping[str, Any]) -> str | None:
+    """Return what tells weights of the backbone from others: the hash of their file, else their name; None = random, or not used."""
+    used = options.get("backbone") is not None and options.get("sensor") != "pixel"
+    return weights_hash(options) or (options.get("weights") if used else None)
+
+
+def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
+    """Tell whether these weights of the backbone are not a checkpoint's, wherever their file lies."""
+    before = saved["environment"]
+    return (saved.get("weights_sha256") or weights_named(before)) != weights_named(before | {"weights": weights})
+
+
+def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
+    """Refuse a RAM that was trained on other images than these options say, or looked at them otherwise."""
+    found, wanted = start["environment"], env_options(env, options)
+    different = [
+        name for name in wanted if name in found and name not in ("root", "weights", "max_glimpses") and found[name] != wanted[name]
+    ]
+    earlier = {"split": "fit", "policy": "learned"} | start["options"]
+    different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
+    different += ["weights"] if other_weights(start, wanted.get("weights")) else []
+    if different:
+        described = ", ".join(f"--{name.replace('_', '-')} {found.get(name, earlier.get(name))}" for name in different)
+        raise ValueError(f"--ram: it was trained with {described}; give the same options")
+
+
+def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentAttention:
+    """Return the network of a RAM's checkpoint with a new stop head.
+
+    Args:
+        start: The checkpoint.
+        shown: What the environment shows (`glimpse` values, `classes`, `horizon`), and what the stop head reads (`stop_input`).
+
+    Raises:
+        ValueError: The network was trained on glimpses of another size, or on other classes.
+    """
+    sizes = Architecture(**start["architecture"])
+    if (sizes.glimpse, sizes.classes) != (shown["glimpse"], shown["classes"]):
+        raise ValueError(
+            f"--ram: its network sees {sizes.glimpse} values and answers {sizes.classes} classes; "
+            f"this data set has {shown['glimpse']} and {shown['classes']}"
+        )
+    network = RecurrentAttention(replace(sizes, horizon=shown["horizon"], stop_input=shown["stop_input"]))
+    kept = {name: value for name, value in start["network"].items() if not name.startswith("stopper.")}
+    network.load_state_dict(kept, strict=False)
+    return network
