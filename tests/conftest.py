@@ -18,6 +18,7 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
     from glimpse_env import Backbone, GlimpseVectorEnv
     from glimpse_env.runtime import devices
+    from glimpse_env.training import trainer
 
 FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")  # the longest files: begun last they would end alone
 
@@ -86,6 +87,27 @@ def counted_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Backbone, "flops", flops)
         yield
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[int], None]]:
+    """Return a function that lets the next trainings end, as by Ctrl-C, after so many checkpoints; 0 = let them run."""
+    hooks = trainer.Run.after_save
+
+    def arrange(saves: int) -> None:
+        hooks.clear()
+        left = [saves]
+
+        def count(run: trainer.Run) -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        if saves:
+            hooks.append(count)
+
+    yield arrange
+    hooks.clear()
 
 
 @pytest.fixture

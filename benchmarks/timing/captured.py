@@ -7,22 +7,26 @@ numbers), and the addresses of all tensors that are read, among them the images.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 
 import torch
 from timing import timed
 from torch import Tensor
 
-from glimpse_env import checks
+from glimpse_env import checks, rewards
 from glimpse_env.runtime.precision import named
-from glimpse_env.training import environments, stages, trainer
+from glimpse_env.training.environments import build_environment
 from glimpse_env.training.optimizers import Optimizer
-from glimpse_env.training.options import Options
 from glimpse_env.training.rollout import collect
+
+sys.path.append(str(Path(__file__).parents[2] / "agents"))  # a part of the script is captured, not a run of it
+from ram_reinforce import Options, behaviour, build_network, losses
 
 SHARE = 0.5  # of the stage that counts as done: the curriculum has reached all glimpses
 COMPARED = 20  # updates whose losses are compared; later on rounding errors have grown
@@ -40,29 +44,32 @@ class RamUpdate:
         """
         torch.manual_seed(SEED)
         self.options = options
-        self.env = environments.training_environment(options)
+        self.env = build_environment(options)
         self.env.reset(seed=SEED)
-        self.network = environments.build_network(self.env, options, None, None).to(self.env.device)
+        self.network = build_network(self.env, options).to(self.env.device)
         self.generator = torch.Generator(self.env.device).manual_seed(SEED)
-        stage = stages.look_stage(options, self.network, self.env.preset.max_glimpses)
-        adam = torch.optim.AdamW(self.network.parameters(), options.learning_rate, capturable=capturable)
-        self.stage = replace(stage, optimizer=Optimizer([adam]))
-        self.env.reward = stage.reward
+        parameters = list(self.network.parameters())
+        self.optimizer = Optimizer([torch.optim.AdamW(parameters, options.learning_rate, capturable=capturable)], parameters)
+        self.behaviour = behaviour(options, SHARE, self.env.preset.max_glimpses)
+        self.env.reward = rewards.make(options.reward)
         self.network.train()
+        self.network.decides = False
         self.precision = named(options.precision, self.env.device)
         self.rows = torch.zeros(self.env.num_envs, dtype=torch.int64, device=self.env.device)
-        self.measures: dict[str, Tensor] = {}
+        self.loss = torch.zeros((), device=self.env.device)
 
     def batches(self) -> Iterator[Tensor]:
         """Yield the rows' images of every update, the same for twins."""
         generator = torch.Generator(self.env.device).manual_seed(SEED)
         while True:
-            yield from trainer.shuffled(len(self.env.images), self.options.batch, self.options.samples, generator)
+            order = torch.randperm(len(self.env.images), generator=generator, device=self.env.device)
+            for images in order.split(self.options.batch)[: len(order) // self.options.batch]:
+                yield images.repeat_interleave(self.options.samples)
 
     def __call__(self) -> None:
         """Make the update of the images in `rows`; nothing here waits for the device."""
-        rollout = collect(self.env, self.network, self.stage.behaviour(SHARE), self.generator, self.rows, self.precision)
-        self.measures = trainer.update(self.network, self.stage, rollout)
+        rollout = collect(self.env, self.network, self.behaviour, self.generator, self.rows, self.precision)
+        self.loss = self.optimizer.update(losses(rollout, self.options), lr_scale=1.0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Replay:
         self.update, self.read = update, (update.env._state, update.env._seen)
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(update.generator)
-        update.stage.optimizer.zero_grad()
+        update.optimizer.zero_grad()
         with torch.cuda.graph(self.graph, stream=stream):
             update()
 
@@ -142,5 +149,5 @@ def run(call: RamUpdate | Replay, update: RamUpdate, batches: Iterator[Tensor], 
     for batch in islice(batches, count):
         update.rows.copy_(batch)
         call()
-        losses.append(update.measures["loss"].clone())
+        losses.append(update.loss.clone())
     return torch.stack(losses)

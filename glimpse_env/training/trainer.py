@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SHOW_EVERY = 10  # updates between two refreshes of the progress bar: reading a measure waits for the device
 
 
+@runtime_checkable
 class HasState(Protocol):
     """An optimiser, or several as one."""
 
@@ -54,7 +55,13 @@ class Progress:
 
 
 class Run:
-    """One training run, in one process or in several that torchrun started. Open it with `Run.open`."""
+    """One training run, in one process or in several that torchrun started. Open it with `Run.open`.
+
+    `after_save` is a hook: what is in this list is called with the run after each checkpoint. Raise KeyboardInterrupt there to end a run as
+    Ctrl-C does.
+    """
+
+    after_save: ClassVar[list[Callable[[Run], None]]] = []
 
     def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
         """Remember what the run is; `open` calls this."""
@@ -202,6 +209,8 @@ class Run:
         learned = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
         if distributed.first():
             checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
+        for hook in self.after_save:
+            hook(self)
 
     def finish(self) -> None:
         """End the training: wait until the first process has written the last epoch. What follows is the evaluation."""

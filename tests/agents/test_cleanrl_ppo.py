@@ -17,7 +17,6 @@ from glimpse_env import Delayed, EpisodeStatistics
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training.rounds import Rounds
 from glimpse_env.training.step_buffer import Now, Steps
 from tests.conftest import CLASSES, HORIZON
 
@@ -114,25 +113,20 @@ def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
     assert "cleanrl_ppo" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, monkeypatch, capsys):
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, interrupt, capsys):
     """Weights, history and result are those of the run that nobody stopped: episodes, counts and random numbers go on too."""
-    folder, record = halves((24, 12), shape=(16, 16)), Rounds.record
+    folder = halves((24, 12), shape=(16, 16))
     given = {"dataset": folder, "image_size": 16, "glimpse_size": 8, "glimpses": 3, "split": "train", "envs": 8, "steps": 4, "threads": 1}
     given |= {"total_steps": 32 * 25, "hidden": 16, "precision": "float32"}
     whole = cleanrl_ppo.main(Ppo(**given, out=tmp_path / "whole"))
 
-    def stopped(self, done, *rest):
-        if done + 1 == 20:  # the checkpoint holds round 10
-            raise KeyboardInterrupt
-        record(self, done, *rest)
-
     options = Ppo(**given, out=tmp_path / "parts")
-    monkeypatch.setattr(Rounds, "record", stopped)
+    interrupt(2)  # the checkpoint holds round 10
     with pytest.raises(SystemExit) as end:
         cleanrl_ppo.main(options)
     assert end.value.code == 130
-    assert "checkpoint.pt holds the last recorded update; go on with --resume" in capsys.readouterr().err
-    monkeypatch.setattr(Rounds, "record", record)
+    assert "checkpoint.pt holds the last finished epoch; resume with --resume" in capsys.readouterr().err
+    interrupt(0)
     with pytest.raises(SystemExit, match=r"cleanrl_ppo: --resume: .*checkpoint.pt was made with --steps 4; give the same options"):
         cleanrl_ppo.main(replace(options, steps=5, resume=True))
     again = cleanrl_ppo.main(replace(options, resume=True))

@@ -11,11 +11,11 @@ import pytest
 import summary
 import table7
 import torch
+from dtram_reinforce import StopOptions
 
 from glimpse_env.evaluation import intervals, stopping_rules, trajectories
 from glimpse_env.runtime import terminal
-from glimpse_env.training import environments
-from glimpse_env.training.stages import StopOptions
+from glimpse_env.training.options import check_training
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,7 +175,7 @@ def test_summary_refuses_what_is_no_result(tmp_path, content, message):
 )
 def test_numbers_that_train_nothing_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        environments.check_numbers(StopOptions(**given))
+        check_training(StopOptions(**given))
 
 
 def test_no_thread_is_none_too_few():

@@ -7,12 +7,11 @@ import pytest
 import sermanet_rnn
 import torch
 from PIL import Image
-from sermanet_rnn import SermanetOptions, seen
+from sermanet_rnn import SermanetOptions, add_scales
 
 from glimpse_env.networks.double_decker import DoubleDecker
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import trainer
 from glimpse_env.training.options import parse
 from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
 
@@ -39,7 +38,7 @@ def command(monkeypatch):
     ],
 )
 def test_resolutions_are_shares_of_the_side(given, windows):
-    options = seen(SermanetOptions(**given))
+    options = add_scales(SermanetOptions(**given))
     assert tuple(round(scale * options.glimpse_size) for scale in options.scales) == windows
 
 
@@ -56,20 +55,20 @@ def test_resolutions_are_shares_of_the_side(given, windows):
 )
 def test_a_bad_fovea_is_refused_in_one_sentence(given, message):
     with pytest.raises(SystemExit, match=message):
-        sermanet_rnn.train(SermanetOptions(**given))
+        sermanet_rnn.main(SermanetOptions(**given))
 
 
 def test_more_glimpses_than_the_grid_has_cells_are_refused():
     options = SermanetOptions(dataset="mnist", sensor="bank", backbone="resnet18", weights=None, grid=1, glimpses=3)
     with pytest.raises(SystemExit, match="max_glimpses=3: a bank of grid=1 shows 1 views of an image; expected at most as many"):
-        sermanet_rnn.train(options)
+        sermanet_rnn.main(options)
 
 
 def test_layers_of_its_own_are_for_pixels(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
     options = SermanetOptions(dataset=pictures, sensor="bank", backbone="resnet18", weights=None, grid=2, resolutions=("low",), **SMALL)
     with pytest.raises(SystemExit, match="--depth 1: BankSensor shows the features of a frozen network; expected 0"):
-        sermanet_rnn.train(options)
+        sermanet_rnn.main(options)
 
 
 @pytest.mark.parametrize("recipe", [*SERMANET.values(), *PAPER_SERMANET.values()])
@@ -92,7 +91,7 @@ def test_the_command_line_chooses_resolutions_and_recipes(capsys):
 
 @pytest.mark.usefixtures("with_figures")
 def test_a_run_leaves_its_results_and_composites_and_is_evaluated_from_its_checkpoint(pictures, tmp_path):
-    row = sermanet_rnn.train(SermanetOptions(dataset=pictures, out=tmp_path, **SMALL))
+    row = sermanet_rnn.main(SermanetOptions(dataset=pictures, out=tmp_path, **SMALL))
     assert (row["agent"], row["images"], row["mean_glimpses"]) == ("sermanet_rnn", 20, 3)
     with Image.open(tmp_path / "foveal_composites.png") as drawn:
         assert drawn.size[0] > 400
@@ -102,29 +101,21 @@ def test_a_run_leaves_its_results_and_composites_and_is_evaluated_from_its_check
     assert results.write(tmp_path / "checkpoint.pt")["accuracy"] == before["accuracy"] == row["accuracy"]
 
 
-def test_resume_continues_the_same_run(pictures, tmp_path, monkeypatch):
+def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
     whole, broken = (SermanetOptions(dataset=pictures, out=tmp_path / name, resolutions=("high",), **SMALL) for name in ("whole", "broken"))
-    sermanet_rnn.train(whole)
-    real, calls = trainer.run_epoch, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "run_epoch", interrupted)
-        with pytest.raises(SystemExit) as stop:
-            sermanet_rnn.train(broken)
+    sermanet_rnn.main(whole)
+    interrupt(2)
+    with pytest.raises(SystemExit) as stop:
+        sermanet_rnn.main(broken)
+    interrupt(0)
     assert stop.value.code == 130
-    sermanet_rnn.train(SermanetOptions(**{**broken.__dict__, "resume": True}))
+    sermanet_rnn.main(SermanetOptions(**{**broken.__dict__, "resume": True}))
     first, second = (checkpoint.load(options.out / "checkpoint.pt")["network"] for options in (whole, broken))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_it_learns_from_telling_patches(pictures, tmp_path):
     options = SermanetOptions(dataset=pictures, out=tmp_path, **(SMALL | {"epochs": 12}), split="train", augment=False)
-    assert sermanet_rnn.train(options)["accuracy"] >= 0.9
+    assert sermanet_rnn.main(options)["accuracy"] >= 0.9
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
     assert isinstance(results.registry.rebuilt(saved), DoubleDecker)

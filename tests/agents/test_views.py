@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks import registry
-from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture, build
+from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -67,7 +67,7 @@ def test_an_episode_begun_anew_forgets_the_one_before():
 
 
 def test_a_checkpoint_rebuilds_them(make):
-    network = build(make(first_view="image", scales=(1.0, 2.0)), dropout=0.0)
+    network = baselines.build_network(make(first_view="image", scales=(1.0, 2.0)), dropout=0.0)
     saved = {"network_name": registry.name_of(network), "architecture": vars(network.architecture), "network": network.state_dict()}
     again = registry.rebuilt(saved)
     assert (type(again), again.architecture) == (AveragedViews, network.architecture)
@@ -76,7 +76,7 @@ def test_a_checkpoint_rebuilds_them(make):
 
 def test_they_answer_on_the_common_environment_and_metric(make):
     env = make(23, first_view="image", autoreset_mode=AutoresetMode.DISABLED)
-    network = build(env, dropout=0.0)
+    network = baselines.build_network(env, dropout=0.0)
     looks = trajectories.look(env, network, 4, policy="center")
     rollout = collect(env, network, Behaviour(4, policy="center"), torch.Generator(), torch.arange(23))
     assert torch.equal(looks.answers, rollout.logits.argmax(2))

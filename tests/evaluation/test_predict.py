@@ -6,10 +6,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import dtram_reinforce
 import numpy as np
 import predict
 import pytest
 import torch
+from dtram_reinforce import StopOptions
 from PIL import Image
 
 from glimpse_env import Backbone, CropSensor, PixelSensor, datasets
@@ -21,8 +23,6 @@ from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAtte
 from glimpse_env.rendering import frames
 from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import BankSensor, OnGrid
-from glimpse_env.training import run
-from glimpse_env.training.stages import StopOptions, look_stage, stop_stage
 
 SMALL = {"epochs": 3, "batch": 8, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32", "augment": False}
 CORNERS = ("left", "right")
@@ -38,9 +38,8 @@ def trained(pictures, tmp_path_factory):
     """The folder of a small DT-RAM."""
     out = tmp_path_factory.mktemp("run")
     options = StopOptions(dataset=str(pictures), image_size=32, glimpse_size=8, out=out, stop_epochs=1, **SMALL)
-    plan = lambda network, horizon: [lambda stage=stage: stage(options, network, horizon) for stage in (look_stage, stop_stage)]  # noqa: E731
     argv, sys.argv = sys.argv, ["agent.py"]
-    run.execute("dtram", options, plan, stop_input=options.stop_input)
+    dtram_reinforce.main(options)
     saved = checkpoint.load(out / "checkpoint.pt")
     network = saved["network"]
     network["classifier.weight"] *= 10  # opinions

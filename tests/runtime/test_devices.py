@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 import pytest
+import ram_reinforce
 import torch
+from ram_reinforce import Options
 
 from glimpse_env import GlimpseVectorEnv, checks
 from glimpse_env.reports import results
 from glimpse_env.runtime import devices, distributed, terminal
-from glimpse_env.training import run
-from glimpse_env.training.options import Options
-from glimpse_env.training.stages import look_stage
+from glimpse_env.training import resume
 
 BEST = devices.best  # before conftest puts the CPU in its place
 
@@ -86,7 +86,7 @@ def trained(halves, out, **options):
     """Train a tiny RAM."""
     tiny = {"epochs": 1, "batch": 8, "glimpses": 2, "glimpse_size": 8, "image_size": 16, "hidden": 8, "features": 8, "augment": False}
     chosen = Options(dataset=halves, out=out, threads=1, **tiny | options)
-    return run.execute("ram_reinforce", chosen, lambda network, horizon: [lambda: look_stage(chosen, network, horizon)])
+    return ram_reinforce.main(chosen)
 
 
 def test_files_name_the_device_that_was_used_and_a_run_moves_to_another_machine(machine, halves, tmp_path):
@@ -99,7 +99,7 @@ def test_files_name_the_device_that_was_used_and_a_run_moves_to_another_machine(
     saved["options"]["device"] = "cuda:7"  # as if it came from a machine with eight GPUs
     torch.save(saved, source)
     machine()
-    assert run.other_options(saved, Options(**saved["options"] | {"device": "auto"})) == []
+    assert resume.other_options(saved, Options(**saved["options"] | {"device": "auto"})) == []
     assert results.device_for(saved, None) == "cpu"
     assert results.write(source)["device"] == "cpu"
     again = trained(folder, tmp_path, resume=True)

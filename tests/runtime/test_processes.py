@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_run_with_a_checkpoint_that_resumes(alone, pic
     output = output_of(run)
     assert run.returncode not in (0, None)
     assert "another process ended" in output, output
-    assert "go on with --resume" in output
+    assert "use --resume" in output
     epoch = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["epoch"]
     assert epoch < EPOCHS
     alone("ram_reinforce", *options, "--resume")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
+from ram_reinforce import Options, losses
 
 from glimpse_env import Confidence, GlimpseVectorEnv
 from glimpse_env.networks.base import Agent, Heads
-from glimpse_env.training import objectives, reinforce
+from glimpse_env.training import reinforce
 from glimpse_env.training.rollout import Behaviour, collect
 
 SIGMA, ROWS = 0.2, 24_000
@@ -90,7 +91,7 @@ def gradients(samples, baseline, learned_start, discount=1.0):
     env = GlimpseVectorEnv(ROWS, Dots(), **sizes, reward=Confidence(), autoreset_mode=AutoresetMode.DISABLED)
     agent, generator = Pointer(learned_start), torch.Generator().manual_seed(0)
     rollout = collect(env, agent, Behaviour(2, SIGMA), generator, torch.arange(4).repeat_interleave(ROWS // 4))
-    found = objectives.looking(samples, True, 1.0, baseline=baseline, discount=discount)(rollout)
+    found = losses(rollout, Options(samples=samples, policy_weight=1.0, baseline=baseline, location_discount=discount))
     found["policy"].backward()
     return -agent.first.grad if learned_start else None, -agent.later.grad
 
@@ -132,11 +133,11 @@ def small_rollout():
 
 
 def test_learned_advantages_by_hand():
-    found = objectives.advantages(small_rollout(), 1, "learned", 1.0)
+    found = reinforce.advantages(small_rollout(), 1, "learned", 1.0)
     assert found.location.tolist() == [[20 - 10, 8 - 20], [16 - 30, 0 - 40]]  # from the next glimpse on, less the chooser's baseline
     assert found.stop.tolist() == [[21 - 10, 10 - 20], [20 - 30, 8 - 40]]
     assert found.first.tolist() == [21 - 10, 10 - 21]  # against the other row's return
-    target = objectives.after_decision(small_rollout(), 1.0)
+    target = reinforce.return_after_decision(small_rollout(), 1.0)
     assert target.tolist() == [[20, 8], [16, 8]]  # row 1's second decision was to stop: its answer's reward
 
 

@@ -2,17 +2,19 @@
 
 import math
 
+import dtram_reinforce
 import pytest
+import ram_reinforce
 import torch
+from dtram_reinforce import StopOptions
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards, sensors
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
-from glimpse_env.training import fixed_policies, objectives, reinforce
+from glimpse_env.training import fixed_policies, reinforce
 from glimpse_env.training import rollout as rollout_module
 from glimpse_env.training.rollout import Behaviour, collect
-from glimpse_env.training.stages import StopOptions, look_stage, stop_stage
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,11 @@ def agent():
     torch.nn.init.normal_(network.stopper[2].weight, std=0.2)  # a stop head with opinions
     torch.nn.init.zeros_(network.stopper[2].bias)
     return network
+
+
+def ram_losses(rollout, sampled_stops=False):
+    options = StopOptions(samples=2, policy_weight=1.0, location_discount=1.0)
+    return ram_reinforce.losses(rollout, options, sampled_stops)
 
 
 def rolled(env, agent, **behaviour):
@@ -56,7 +63,7 @@ def test_leaving_out_ended_rows_changes_nothing_but_the_work(env, agent, behavio
     def gradients():
         agent.zero_grad()
         rollout = rolled(env, agent, sigma=0.1, **behaviour)
-        sum(objectives.looking(2, True, 1.0, decide=True)(rollout).values()).backward()
+        sum(ram_losses(rollout, True).values()).backward()
         return rollout, [value.grad for value in agent.parameters() if value.grad is not None]
 
     compact, found = gradients()
@@ -95,7 +102,7 @@ def test_masked_steps_get_no_gradient(env, agent):
     rollout = rolled(env, agent, sigma=0.1, stop="sample")
     rollout.logits.retain_grad()
     rollout.location_log_prob.retain_grad()
-    sum(objectives.looking(2, True, 1.0, decide=True)(rollout).values()).backward()
+    sum(ram_losses(rollout, True).values()).backward()
     assert (rollout.logits.grad[~rollout.active] == 0).all()
     assert (rollout.logits.grad[rollout.active].abs().sum(-1) > 0).all()
     ended = ~rollout.active | rollout.stopped
@@ -170,7 +177,7 @@ def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator
     assert torch.equal(rollout.locations, rolled(env, agent, sigma=0.1, policy=policy).locations)
     later = rollout.locations[1:]
     assert (later == 0).all() if policy == "center" else (later.std(0) > 0.1).all()
-    sum(objectives.looking(2, True, 1.0)(rollout).values()).backward()
+    sum(ram_losses(rollout).values()).backward()
     assert agent.locator.weight.grad is None
     assert agent.classifier.weight.grad.abs().sum() > 0
 
@@ -209,7 +216,7 @@ def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy)
     expected = fixed_policies.path(policy, 3, torch.device("cpu"))[:7]
     assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
     rollout = rolled(env, agent, policy=policy)
-    sum(objectives.looking(2, True, 1.0)(rollout).values()).backward()
+    sum(ram_losses(rollout).values()).backward()
     assert agent.locator.weight.grad is None
 
 
@@ -227,18 +234,16 @@ def test_where_the_first_view_is_the_whole_image_the_path_begins_after_it(make):
 def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agent, reward, dynamic):
     """They telescope: a whole episode pays what its last answer gained over chance, and the stages hand them to the environment."""
     options = StopOptions(reward=reward, epochs=1, gamma=0.9)
-    stage = stop_stage(options, agent, 7) if dynamic else look_stage(options, agent, 7)
-    assert stage.reward == rewards.make(reward)
     env.reset(seed=0)
     agent.requires_grad_(True)
-    kept, env.reward = env.reward, stage.reward
+    kept, env.reward = env.reward, rewards.make(reward)
     rollout = collect(env, agent, Behaviour(7, sigma=0.1, stop="sample" if dynamic else "never"), torch.Generator().manual_seed(1))
     env.reward = kept
     last = rollout.active.sum(0) - 1
     log_p = rollout.logits.log_softmax(2).gather(2, rollout.labels.expand(7, -1)[..., None]).squeeze(2).gather(0, last[None])[0]
     gained = log_p + math.log(10) if reward == "information_gain" else log_p.exp() - 0.1
     assert torch.allclose(rollout.rewards.sum(0), gained.detach(), atol=1e-4)
-    losses = stage.losses(rollout)
+    losses = dtram_reinforce.losses(rollout, options) if dynamic else ram_reinforce.losses(rollout, options)
     sum(losses.values()).backward()
     learned = agent.stopper[2].weight if dynamic else agent.locator.weight
     assert learned.grad.abs().sum() > 0

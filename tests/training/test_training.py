@@ -4,20 +4,25 @@ import json
 import sys
 from pathlib import Path
 
+import dtram_reinforce
 import numpy as np
 import pytest
+import ram_reinforce
 import torch
+from dtram_reinforce import StopOptions
 from PIL import Image
+from ram_reinforce import Options
+from tqdm import tqdm
 
 from glimpse_env import datasets
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import run, trainer
+from glimpse_env.training import trainer
 from glimpse_env.training.augment import affine
-from glimpse_env.training.options import Options, parse
+from glimpse_env.training.environments import build_environment
+from glimpse_env.training.options import parse
 from glimpse_env.training.recipes import PAPER
-from glimpse_env.training.stages import StopOptions, look_stage, stop_stage
 
 SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32"}
 SMALL |= {"image_size": 32, "glimpse_size": 8}
@@ -33,40 +38,27 @@ def command(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["agent.py"])
 
 
-def ram(options):
-    return run.execute("ram", options, lambda network, horizon: [lambda: look_stage(options, network, horizon)])
-
-
-def dtram(options):
-    stages = [look_stage] * (options.ram is None) + [stop_stage]
-    plan = lambda network, horizon: [(lambda stage=stage: stage(options, network, horizon)) for stage in stages]  # noqa: E731
-    return run.execute("dtram", options, plan, stop_input=options.stop_input, start=options.ram)
+ram, dtram = ram_reinforce.main, dtram_reinforce.main
 
 
 def weights(out):
     return checkpoint.load(out / "checkpoint.pt")["network"]
 
 
-def test_resume_continues_the_same_run(pictures, tmp_path, monkeypatch):
+def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
     whole = StopOptions(dataset=pictures, out=tmp_path / "whole", **SMALL, stop_epochs=2)
     dtram(whole)
     broken = StopOptions(dataset=pictures, out=tmp_path / "broken", **SMALL, stop_epochs=2)
-    real, calls = trainer.run_epoch, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) in (2, 4):
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    monkeypatch.setattr(trainer, "run_epoch", interrupted)
+    interrupt(2)  # after the first epoch
     with pytest.raises(SystemExit) as stop:
         dtram(broken)
     assert stop.value.code == 130
     results.write(broken.out / "checkpoint.pt")  # what Ctrl-C leaves can be evaluated
     again = StopOptions(**{**broken.__dict__, "resume": True})
+    interrupt(4)  # within the second stage
     with pytest.raises(SystemExit):
         dtram(again)
+    interrupt(0)
     dtram(again)
     expected = weights(whole.out)
     for name, value in weights(broken.out).items():
@@ -123,32 +115,65 @@ def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, varia
 
 
 @pytest.mark.parametrize(("finetune", "expected"), [("stop", 0.03), ("all", 0.001)])
-def test_the_stop_head_has_a_rate_of_its_own_while_the_rest_is_frozen(finetune, expected):
-    options = StopOptions(finetune=finetune, learning_rate=0.001, stop_rate=0.03, optimizer="adamw")
-    network = RecurrentAttention(Architecture(glimpse=4, classes=2, horizon=3, stop_input="confidence"))
-    assert {peak for peaks in stop_stage(options, network, 3).optimizer.peaks for peak in peaks} == {expected}
+def test_the_stop_head_has_a_rate_of_its_own_while_the_rest_is_frozen(pictures, finetune, expected):
+    rates = {"finetune": finetune, "learning_rate": 0.001, "stop_rate": 0.03, "optimizer": "adamw"}
+    run, env, network = stopping(pictures, **rates)
+    dtram_reinforce.train_stopping(run, env, network, lambda *_: {})
+    assert {peak for peaks in run.optimizer.peaks for peak in peaks} == {expected}
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("learned", "random"), ("random", "random"), ("center", "center")])
 def test_exploring_first_changes_the_learned_policy_only(policy, expected):
     options = Options(explore=0.3, policy=policy)
-    behaviour = look_stage(options, RecurrentAttention(Architecture(glimpse=4, classes=2, horizon=3)), 3).behaviour
+
+    def behaviour(share):
+        return ram_reinforce.behaviour(options, share, 3)
+
     assert behaviour(0.1).policy == expected
     assert behaviour(0.5).policy == policy
     assert behaviour(0.3).sigma == pytest.approx(options.sigma_start)
     assert behaviour(1.0).sigma == pytest.approx(options.sigma_end)
 
 
-def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures, tmp_path):
-    options = StopOptions(dataset=pictures, **SMALL | {"batch": 4}, stop_split="validation")
-    network = RecurrentAttention(Architecture(glimpse=8 * 8 * 3, classes=2, horizon=3))
-    stage = stop_stage(options, network, 3)
-    held = datasets.load(pictures, "validation", image_size=32)
-    assert torch.equal(stage.env.images.stack(), held.stack())
-    assert stage.frozen
-    assert stop_stage(StopOptions(dataset=pictures, **SMALL), network, 3).env is None
+class StoppedRun:
+    """A run that takes its one epoch without recording it, and remembers which images its batches were drawn from."""
+
+    def __init__(self, options):
+        """Stand where a new run stands."""
+        self.options, self.precision, self.progress = options, torch.float32, trainer.Progress()
+        self.device = torch.device("cpu")
+
+    def epochs(self, count, stage, optimizer):
+        """Yield one epoch."""
+        self.optimizer = optimizer
+        self.epoch = trainer.Epoch(self, stage, count, tqdm(disable=True))
+        yield self.epoch
+
+
+def stopping(pictures, **changes):
+    """Return a run, an environment and a network for the second stage."""
+    options = StopOptions(dataset=pictures, **SMALL | {"batch": 4} | changes)
+    env = build_environment(options)
+    return StoppedRun(options), env, RecurrentAttention(Architecture(glimpse=8 * 8 * 3, classes=2, horizon=3))
+
+
+def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures):
+    run, env, network = stopping(pictures, stop_split="validation")
+    dtram_reinforce.train_stopping(run, env, network, lambda *_: {})
+    assert run.epoch.updates == len(datasets.load(pictures, "validation", image_size=32)) // 4 < len(env.images) // 4
+    assert not network.training
+    assert [name for name, value in network.named_parameters() if value.requires_grad] == [
+        name for name, _ in network.named_parameters() if name.startswith("stopper")
+    ]
+    run, env, network = stopping(pictures, stop_split="test")
     with pytest.raises(ValueError, match="--split test: the test images are not for training"):
-        stop_stage(StopOptions(dataset=pictures, **SMALL, stop_split="test"), network, 3)
+        dtram_reinforce.train_stopping(run, env, network, lambda *_: {})
+
+
+def test_a_stop_split_that_is_too_small_is_refused_in_one_sentence(pictures, tmp_path):
+    options = StopOptions(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 1}, stop_split="validation")
+    with pytest.raises(SystemExit, match="dtram_reinforce: --batch 16: the data set has 4 training images; use a smaller batch"):
+        dtram(options)
 
 
 @pytest.mark.parametrize("other", [{"split": "train"}, {"glimpse_size": 4}, {"policy": "random"}])
@@ -160,15 +185,25 @@ def test_a_ram_that_saw_other_images_or_looked_otherwise_is_no_start(pictures, t
         dtram(options)
 
 
-def test_a_stage_that_learns_to_look_does_not_ask_the_stop_head(pictures, tmp_path):
-    network = RecurrentAttention(Architecture(glimpse=4, classes=2, horizon=3))
-    options = StopOptions()
-    stages = look_stage(options, network, 3), stop_stage(options, network, 3)
-    assert [stage.decides for stage in stages] == [False, True]
-    assert stages[0].behaviour(0.5).sure == options.sure < 1
-    assert stages[1].behaviour(0.5).sure == 1
+def watch(forward, asked):
+    """Note for every call in training whether the stop head is computed."""
+
+    def call(self, *arguments):
+        if self.training:
+            asked.append(self.decides)
+        return forward(self, *arguments)
+
+    return call
+
+
+def test_a_stage_that_learns_to_look_does_not_ask_the_stop_head(pictures, tmp_path, monkeypatch):
+    assert ram_reinforce.behaviour(StopOptions(), 0.5, 3).sure == StopOptions().sure < 1
+    asked = []
+    monkeypatch.setattr(RecurrentAttention, "forward", watch(RecurrentAttention.forward, asked))
     ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 1}))
     assert checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"][0]["mean_glimpses"] <= 3
+    assert asked
+    assert not any(asked)
 
 
 def test_runs_from_before_an_option_are_the_same_run():
