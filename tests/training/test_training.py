@@ -135,7 +135,7 @@ def test_exploring_first_changes_the_learned_policy_only(policy, expected):
     assert behaviour(1.0).sigma == pytest.approx(options.sigma_end)
 
 
-class StoppedRun:
+class StoppedRun(trainer.Run):
     """A run that takes its one epoch without recording it, and remembers which images its batches were drawn from."""
 
     def __init__(self, options):
