@@ -8,6 +8,7 @@ import io
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import torch  # noqa: F401 - what torch imports by itself is not counted
 
@@ -34,6 +35,7 @@ def imported():
 def help_of(script):
     """Return what a script prints for --help, and its exit status."""
     sys.argv, printed, status = [script, "--help"], io.StringIO(), None
+    sys.path[0] = str(Path(script).parent)  # as Python has it: scripts import their neighbours by bare names
     with contextlib.redirect_stdout(printed):
         try:
             runpy.run_path(script, run_name="__main__")
