@@ -33,7 +33,6 @@ from timing import captured, timed
 
 from glimpse_env import checks
 from glimpse_env.runtime import checkpoint, terminal
-from glimpse_env.training.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["sensors", "accuracy", "photographs", "graph", "tests"]
@@ -138,7 +137,7 @@ def graph(options: Gpu, folder: Path) -> Figures:
     """Capture a training update as a CUDA graph and compare it with the same update run step by step."""
     del folder  # it writes no file
     small: dict[str, Any] = {"batch": 32, "hidden": 32, "features": 32} if options.quick else {}
-    run = Options(device=options.device, threads=options.threads, augment=False, **small)
+    run = captured.Options(device=options.device, threads=options.threads, augment=False, **small)
     found = captured.measure(run, *((3, 2) if options.quick else (200, 11)))
     second = "graph" if options.device != "cpu" else "no graph on cpu: eager again"
     names = {"eager_ms": "eager update, ms", "graph_ms": f"{second}, ms", "difference": "largest relative difference of the losses"}

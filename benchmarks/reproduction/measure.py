@@ -20,7 +20,7 @@ from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import environments
+from glimpse_env.training import resume
 
 NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
 SHARED = ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")
@@ -79,7 +79,7 @@ def ask_for_row(job: Job, name: str, seed: int) -> dict[str, Any]:
 @cache
 def name_weights(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
     """Return what tells weights from others; their file is read once, though a table asks for every row."""
-    return environments.weights_named({"backbone": backbone, "weights": weights, "sensor": sensor})
+    return resume.weights_named({"backbone": backbone, "weights": weights, "sensor": sensor})
 
 
 def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from glimpse_env.datasets import PHOTOGRAPHS
 from glimpse_env.presets import SensorName, resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import environments
+from glimpse_env.training import resume
 
 log = logging.getLogger("glimpse_env")
 SCRIPTS = Path(__file__).parents[2] / "agents"
@@ -152,23 +152,17 @@ def check_same(out: Path, options: Mapping[str, Any]) -> None:
     saved = checkpoint.load(out / "checkpoint.pt")
     names = rows.list_differences(saved["options"], options)
     if "weights" in options:
-        names += ["weights"] if environments.other_weights(saved, options["weights"]) else []
+        names += ["weights"] if resume.other_weights(saved, options["weights"]) else []
     elif saved["options"]["weights"] is not None:  # an FCAN whose network was not its own
         names.append("weights")
-    if "ram" in options and saved.get("ram_sha256") != checkpoint.digest(checkpoint.load(options["ram"])["network"]):
-        names.append("ram")
+    names += ["ram"] if resume.other_ram(saved, options.get("ram")) else []
     if names:
         raise ValueError(f"{out} holds a run with another --{names[0].replace('_', '-')}: give another --out, or remove it")
 
 
 def is_finished(agent: AgentName, out: Path) -> bool:
     """Tell whether a run has come to its result; an interrupted one may have been evaluated as it was."""
-    target = out / "checkpoint.pt"
-    if agent == "fcan" or not target.is_file():
-        return (out / "classify" / "result.json").is_file()
-    saved = checkpoint.load(target)
-    epochs = saved["options"]["stop_epochs" if saved["dynamic"] else "epochs"]
-    return len(saved["progress"]["history"]) >= epochs and results.kept(target, saved, None) is not None
+    return (out / "classify" / "result.json").is_file() if agent == "fcan" else results.is_finished(out / "checkpoint.pt")
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from dataclasses import replace
 import figures
 import pytest
 import torch
+from dtram_reinforce import StopOptions
 from fcan.plan import FcanOptions
 from fcan.table import combinations
 from papers import fcan
 from papers.tables import TABLES
+from ram_reinforce import Options
 from reproduction import compare, measure, rows, runs, text_table
 from reproduction.compare import Point
 from reproduction.runs import Settings
@@ -18,8 +20,6 @@ from sermanet_rnn import SermanetOptions
 
 from glimpse_env.evaluation import intervals, stopping_rules, trajectories
 from glimpse_env.reports import plots
-from glimpse_env.training.options import Options
-from glimpse_env.training.stages import StopOptions
 
 OWN = Row(Run("dtram"))  # answers when the agent does
 
