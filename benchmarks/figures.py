@@ -26,7 +26,7 @@ from typing import Annotated
 
 import tyro
 from papers.tables import TABLES
-from reproduction import rows, steps, table_figures, text_table
+from reproduction import rows, table_figures, text_table
 from reproduction.text_table import About, Rows
 
 from glimpse_env.reports import plots
@@ -48,7 +48,7 @@ class Figures:
     """Folder of the figures; default: that of the rows."""
 
 
-def everything(results: Path) -> dict[About, dict[str, Rows]]:
+def read_all(results: Path) -> dict[About, dict[str, Rows]]:
     """Return all rows by the part of a data set and the splits, then by table, then by name."""
     found: dict[About, dict[str, Rows]] = {}
     for file in sorted(results.glob("*.jsonl")):
@@ -57,12 +57,12 @@ def everything(results: Path) -> dict[About, dict[str, Rows]]:
         kept = rows.read(file)
         name = kept[0]["table"] if kept else ""
         if name in TABLES:
-            for about, group in text_table.grouped(TABLES[name], kept).items():
+            for about, group in text_table.group_rows(TABLES[name], kept).items():
                 found.setdefault(about, {})[name] = group
     return found
 
 
-def titled(about: About, group: Rows) -> str:
+def describe(about: About, group: Rows) -> str:
     """Return what a figure is about: the part of the data set, how many images, how many seeds."""
     seeds = {len(runs) for runs in group.values()}
     count = str(*seeds) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
@@ -70,17 +70,17 @@ def titled(about: About, group: Rows) -> str:
     return f"{about[0]}, {first['images']:,} images ({about[2]}), {count} seed{'s' * (count != '1')}"
 
 
-def stopping(about: About, found: Found, target: Path) -> bool:
+def draw_stopping(about: About, found: Found, target: Path) -> bool:
     """Draw who dominates whom."""
     group = {row: runs for name, every in found.items() for row, runs in every.items() if TABLES[name].rows[row].after is None}
     if not any("rivals" in run for runs in group.values() for run in runs):
         return False
     table = replace(TABLES[next(iter(found))], rows={row: one for name in found for row, one in TABLES[name].rows.items()})
-    table_figures.stopping(table, group, titled(about, group), target)
+    table_figures.draw_stopping(table, group, describe(about, group), target)
     return True
 
 
-def cost(about: About, found: Found, target: Path) -> bool:
+def draw_cost(about: About, found: Found, target: Path) -> bool:
     """Draw what accuracy costs."""
     series = {}
     if "dtram-6" in found:
@@ -100,21 +100,21 @@ def cost(about: About, found: Found, target: Path) -> bool:
     series = {name: points for name, points in series.items() if points}
     if not series or not any(run["flops"][0] for points in series.values() for runs in points for run in runs):
         return False
-    table_figures.cost(series, titled(about, {name: points[0] for name, points in series.items()}), target)
+    table_figures.draw_cost(series, describe(about, {name: points[0] for name, points in series.items()}), target)
     return True
 
 
-def histogram(about: About, found: Found, target: Path) -> bool:
+def draw_histogram(about: About, found: Found, target: Path) -> bool:
     """Draw the stopping steps."""
     chosen = {"dtram-2": [row for row in TABLES["dtram-figure-5"].rows], "dtram-6": ["DT-RAM"]}
     group = {row: found[name][row] for name, names in chosen.items() for row in names if row in found.get(name, {})}
     if not group:
         return False
-    steps.histogram(group, titled(about, group), target)
+    table_figures.draw_histogram(group, describe(about, group), target)
     return True
 
 
-def ablations(about: About, found: Found, target: Path) -> bool:
+def draw_ablations(about: About, found: Found, target: Path) -> bool:
     """Draw curriculum and supervision."""
     curves = {}
     for key, name, end in (
@@ -130,15 +130,15 @@ def ablations(about: About, found: Found, target: Path) -> bool:
         base = next((runs for row, runs in group.items() if row.startswith("1 ")), None)
         if base is None or len(group) < 2:
             continue
-        gains = {int(row.paper_glimpses or 0): text_table.paired(group[name], base) for name, row in lines.items() if name in group}
+        gains = {int(row.paper_glimpses or 0): text_table.compare_rows(group[name], base) for name, row in lines.items() if name in group}
         curves[key] = ({number: gain for number, gain in gains.items() if gain is not None}, quoted)
     if not curves:
         return False
-    steps.ablations(curves, titled(about, next(iter(found.values()))), target)
+    table_figures.draw_ablations(curves, describe(about, next(iter(found.values()))), target)
     return True
 
 
-def rewards(about: About, found: Found, target: Path) -> bool:
+def draw_rewards(about: About, found: Found, target: Path) -> bool:
     """Draw learning curves."""
     group = found.get("rewards", {})
     if not group:
@@ -159,15 +159,15 @@ class Figure:
 
 
 FIGURES = {
-    "stopping": Figure(stopping, ("dtram-2", "dtram-6", "dtram-7")),
-    "cost": Figure(cost, ("dtram-6", "dtram-7", "sermanet-1", "fcan-2", "fcan-4", "fcan-6"), together=True),
-    "histogram": Figure(histogram, ("dtram-2", "dtram-6")),
-    "ablations": Figure(ablations, ("dtram-6", "dtram-8", "dtram-9")),
-    "rewards": Figure(rewards, ("rewards",)),
+    "stopping": Figure(draw_stopping, ("dtram-2", "dtram-6", "dtram-7")),
+    "cost": Figure(draw_cost, ("dtram-6", "dtram-7", "sermanet-1", "fcan-2", "fcan-4", "fcan-6"), together=True),
+    "histogram": Figure(draw_histogram, ("dtram-2", "dtram-6")),
+    "ablations": Figure(draw_ablations, ("dtram-6", "dtram-8", "dtram-9")),
+    "rewards": Figure(draw_rewards, ("rewards",)),
 }
 
 
-def drawn_from(figure: Figure, found: Mapping[About, Found]) -> dict[About, dict[str, Rows]]:
+def select_rows(figure: Figure, found: Mapping[About, Found]) -> dict[About, dict[str, Rows]]:
     """Return the rows that a figure draws: of each part of a data set and each split, or of all splits measured on the same images."""
     groups: dict[About, dict[str, Rows]] = {}
     for about, every in found.items():
@@ -183,10 +183,10 @@ def main(options: Figures) -> None:
         raise ValueError(f"{unknown[0]!r}: expected some of {', '.join(FIGURES)}")
     if not options.results.is_dir():
         raise ValueError(f"--results {options.results}: there is no such folder")
-    found, out = everything(options.results), options.out or options.results
+    found, out = read_all(options.results), options.out or options.results
     out.mkdir(parents=True, exist_ok=True)
     for name in options.figures or FIGURES:
-        drawn, groups = 0, drawn_from(FIGURES[name], found)
+        drawn, groups = 0, select_rows(FIGURES[name], found)
         parts = Counter(part for part, _, _ in groups)
         for about, tables in groups.items():
             part, split, measured = about

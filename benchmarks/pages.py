@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +27,9 @@ import tyro
 from papers.tables import TABLES
 from reproduction import rows, text_table
 from reproduction.spec import Table
+from reproduction.text_table import About, Rows
 
 from glimpse_env.datasets import PHOTOGRAPHS
-from glimpse_env.evaluation import intervals
 from glimpse_env.runtime import terminal
 
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
@@ -50,7 +49,7 @@ class Pages:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Block:
     """What a block asks for."""
 
     table: str
@@ -65,12 +64,12 @@ class Wanted:
         return " ".join(words + (["--weights WEIGHTS"] if self.dataset in PHOTOGRAPHS else []))
 
 
-def pages(root: Path) -> list[Path]:
+def list_pages(root: Path) -> list[Path]:
     """Return the pages that may hold tables."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
-def written(page: Path, results: Path) -> str:
+def fill_page(page: Path, results: Path) -> str:
     """Return a page's text with every block as the rows have it.
 
     Raises:
@@ -82,12 +81,12 @@ def written(page: Path, results: Path) -> str:
         raise ValueError(f"{page}: expected every <!-- results: ... --> to be followed by its own <!-- end -->, both alone on their lines")
     parts, position = [], 0
     for block in blocks:
-        parts += [text[position : block.start(2)], "\n" + filled(wanted(page, block[1]), results, page.parent) + "\n\n"]
+        parts += [text[position : block.start(2)], "\n" + fill_block(read_block(page, block[1]), results, page.parent) + "\n\n"]
         position = block.end(2)
     return "".join(parts) + text[position:]
 
 
-def wanted(page: Path, words: str) -> Wanted:
+def read_block(page: Path, words: str) -> Block:
     """Return what the words of a block ask for."""
     name, dataset, *more = words.split() if " " in words else (words, "")
     if name not in TABLES:
@@ -96,68 +95,65 @@ def wanted(page: Path, words: str) -> Wanted:
         raise ValueError(f"{page}, results of {words!r}: expected one of {', '.join(TABLES[name].datasets)} after {name}")
     if more not in ([], ["paired"]):
         raise ValueError(f"{page}, results of {words!r}: expected nothing but paired after the data set")
-    return Wanted(name, dataset, bool(more))
+    return Block(name, dataset, bool(more))
 
 
-def filled(block: Wanted, results: Path, place: Path) -> str:
+def fill_block(block: Block, results: Path, place: Path) -> str:
     """Return what stands in a block, on a page that lies in `place`."""
     table = TABLES[block.table]
     file = rows.path_of(results, table.kept_with or block.table, block.dataset)
-    groups = text_table.grouped(table, rows.read(file))
-    texts = [group(block, about, found, os.path.relpath(file, place)) for about, found in groups.items() if found]
+    groups = text_table.group_rows(table, rows.read(file))
+    link = Path(os.path.relpath(file, place))
+    texts = [format_group(table, about, found, block.paired, link) for about, found in groups.items() if found]
     return "\n\n".join(texts) or f"**{table.title}**: no rows yet; `{block.command}` makes them."
 
 
-def group(block: Wanted, about: tuple[str, str, str], found: text_table.Rows, link: str) -> str:
+def format_group(table: Table, about: About, found: Rows, paired: bool, link: Path) -> str:
     """Return the table of one part of a data set: what it is about, its rows, and how they were made."""
-    table = TABLES[block.table]
-    title, *more = text_table.heading(table, about, found)
-    lines = list(body(table, found, block.paired))
+    title, *more = text_table.describe(table, about, found)
+    lines = list(format_rows(table, found, paired))
     aligned = "|".join(["---", *["---:"] * (lines[0].count("|") - 2)])
     about_it = " ".join([f"**{title}.**", *(f"{one[0].upper()}{one[1:]}." for one in more)])
     text = textwrap.fill(about_it, WIDTH, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([text, "", lines[0], f"|{aligned}|", *lines[1:], "", made(found, link)])
+    return "\n".join([text, "", lines[0], f"|{aligned}|", *lines[1:], "", format_source(found, link)])
 
 
-def body(table: Table, found: text_table.Rows, paired: bool) -> Iterator[str]:
+def format_rows(table: Table, found: Rows, paired: bool) -> Iterator[str]:
     """Yield the lines of the Markdown table, the head first."""
-    others = compared(table, found) if paired else {}
+    others = find_columns(table, found) if paired else {}
     what = table.measure.replace("_", " ")
-    yield line(["", f"paper: {what} %", f"ours: {what} %", "ours - paper", "glimpses", "seeds", *others])
+    yield format_line(["", f"paper: {what} %", f"ours: {what} %", "ours - paper", "glimpses", "seeds", *others])
     for name, paper in table.quoted.items():
-        yield line([name, f"{paper:g}", *[""] * (4 + len(others))])
+        yield format_line([name, f"{paper:g}", *[""] * (4 + len(others))])
     for name, runs in found.items():
-        row, ours = table.rows[name], [text_table.value(table, run) for run in runs]
-        said = "" if row.paper is None else f"{row.paper:g}" + ("" if row.paper_glimpses is None else f" at {row.paper_glimpses:g}")
-        less = "" if row.paper is None else f"{statistics.fmean(ours) - row.paper:+.2f}"
-        glimpses = f"{statistics.fmean(run['mean_glimpses'] for run in runs):.2f}"
-        cells = [text_table.difference(table, runs, found[column[name]]) if name in column else "" for column in others.values()]
-        yield line([name, said, intervals.over_runs(ours), less, glimpses, str(len(runs)), *cells])
+        compared = [found.get(column.get(name, ""), ()) for column in others.values()]
+        differences = [text_table.format_difference(table, runs, other) for other in compared]
+        yield format_line([name, *text_table.format_cells(table, name, runs), *differences])
 
 
-def compared(table: Table, found: text_table.Rows) -> dict[str, dict[str, str]]:
+def find_columns(table: Table, found: Rows) -> dict[str, dict[str, str]]:
     """Return the columns of differences: which rows are compared with which other; in pairs if the table is made of them."""
     if table.pairs:
         return {"- the other of its pair": {name: other for name, other in table.pairs.items() if name in found and other in found}}
     return {f"- {other}": {name: other for name in found if name != other} for other in table.against if other in found}
 
 
-def line(cells: Sequence[str]) -> str:
+def format_line(cells: Sequence[str]) -> str:
     """Return a line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def made(found: text_table.Rows, link: str) -> str:
+def format_source(found: Rows, link: Path) -> str:
     """Return how the rows were made: commands, seeds, hardware, versions, and where they are."""
     runs = [run for group in found.values() for run in group]
-    commands = ", ".join(sorted({f"`{spoken(run['command'])}`" for run in runs}))
+    commands = ", ".join(sorted({f"`{shorten_command(run['command'])}`" for run in runs}))
     seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
     machines = ", ".join(sorted({machine(run["hardware"]) for run in runs}))
     versions = ", ".join(sorted({f"torch {run['versions']['torch']}" for run in runs}))
-    return f"{commands}; seeds {seeds}; {machines}; {versions}; rows: [`{Path(link).name}`]({Path(link).as_posix()})."
+    return f"{commands}; seeds {seeds}; {machines}; {versions}; rows: [`{link.name}`]({link.as_posix()})."
 
 
-def spoken(command: str) -> str:
+def shorten_command(command: str) -> str:
     """Return a row's command without what only says where it was run, or which part of it; weights are a file of the reader's."""
     kept, option, full = [], "", False
     for word in shlex.split(command):
@@ -181,7 +177,7 @@ def machine(hardware: Mapping[str, Any]) -> str:
 def main(options: Pages) -> None:
     """Write the pages that differ from the rows, or say which do."""
     results = options.root / "benchmarks" / "results"
-    changed = {page: text for page in pages(options.root) if (text := written(page, results)) != page.read_text(encoding="utf-8")}
+    changed = {page: text for page in list_pages(options.root) if (text := fill_page(page, results)) != page.read_text(encoding="utf-8")}
     if options.check and changed:
         raise ValueError(f"{', '.join(map(str, changed))}: tables differ from {results}; write them with python benchmarks/pages.py")
     for page, text in changed.items():

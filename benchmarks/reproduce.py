@@ -4,25 +4,25 @@
     python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3       # CUB, Table 6; on whatever part of the set is there
     python benchmarks/reproduce.py dtram-6 --only-print                      # from the rows, without data or training
 
-A table is a list of runs (benchmarks/papers/tables.py). Every run has a folder named by what it is, so tables share runs;
-finished runs are found and not repeated, an interrupted one goes on from its checkpoint. The same command, started twice, shares the work.
+A table is a list of runs (benchmarks/papers), each of which is a command of agents/ in a folder named by what it is, so tables share runs;
+finished runs are found and not repeated, an interrupted one resumes from its checkpoint. The same command, started twice, shares the work.
 Every row of every seed is one line of JSON in --results. Our numbers are means over seeds with the 95 % interval of that mean (Student's
 t); differences between our rows are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from papers.tables import TABLES
-from reproduction import compare, measure, reporting, rows, steps, text_table, trainings
+from reproduction import compare, html, measure, rows, runs, table_figures, text_table
 from reproduction.measure import Job
-from reproduction.spec import Table
-from reproduction.trainings import Settings, Work
+from reproduction.runs import Settings, Work
+from reproduction.spec import Run, Table
 
 from glimpse_env import checks
 from glimpse_env.datasets import NAMED, PHOTOGRAPHS, check_split
@@ -52,7 +52,7 @@ class Reproduce(Settings):
     """Print the table from the rows that are there, of all seeds and splits."""
 
 
-def chosen(options: Reproduce) -> tuple[Reproduce, Table]:
+def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
     """Return the options with the table's data set filled in, and the table.
 
     Raises:
@@ -73,82 +73,81 @@ def chosen(options: Reproduce) -> tuple[Reproduce, Table]:
     return replace(options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")), table
 
 
-def works(options: Reproduce, job: Job, file: Path) -> list[Work]:
+def list_work(options: Reproduce, job: Job, file: Path, start: runs.Start) -> list[Work]:
     """Return what is to be done: every run whose rows are not all there, after the RAM that it starts from."""
-    known, runs = rows.read(file), dict[Path, list[str]]()
+    known, names = rows.read(file), dict[Path, list[str]]()
     found: dict[Path, Work] = {}
 
-    def record(out: Path, seed: int) -> Callable[[], None]:
-        return lambda: rows.add(file, measure.rows_of(job, runs[out], seed, out))
+    def work(run: Run, seed: int, after: Callable[[Path], None] = lambda out: None) -> Work:
+        def is_ready() -> bool:
+            return run.start is None or runs.is_finished(run.start.agent, runs.folder(options, run.start, seed))
+
+        return Work(runs.folder(options, run, seed), lambda: after(runs.make(options, run, seed, start)), is_ready)
 
     for seed in range(options.seed, options.seed + options.seeds):
         for name in dict.fromkeys(options.rows or job.table.rows):
-            if rows.there(file, known, measure.wanted(job, name, seed)):
+            if rows.is_there(file, known, measure.ask_for_row(job, name, seed)):
                 continue
             run = job.table.rows[name].run
-            out = trainings.folder(options, run, seed)
             if run.start is not None:
-                start = trainings.work(options, run.start, seed)
-                found.setdefault(start.out, start)
-            runs.setdefault(out, []).append(name)
-            found[out] = trainings.work(options, run, seed, record(out, seed))
+                start_of = work(run.start, seed)
+                found.setdefault(start_of.out, start_of)
+            own = names.setdefault(runs.folder(options, run, seed), [])
+            own.append(name)
+            made = work(run, seed, lambda out, own=own, seed=seed: rows.add(file, measure.make_rows(job, own, seed, out)))
+            found[made.out] = made
     return list(found.values())
 
 
 def show(options: Reproduce, table: Table, file: Path) -> None:
     """Print the table of every part of the data set and every split that there are rows of."""
-    wanted = options.rows or table.rows
-    kept = [row for row in rows.read(file) if row["row"] in wanted]
+    names = options.rows or table.rows
+    kept = [row for row in rows.read(file) if row["row"] in names]
     if not kept:
         raise ValueError(f"{file} has no rows of {options.table}: leave --only-print out to make them")
-    for about, group in text_table.grouped(table, kept).items():
-        print("\n" + text_table.printed(table, about, group))
-        if points := compare.points(table, group):
-            print("\n" + compare.printed(points))
-        drawn = {} if table.figure is None else {table.title: figure(options, table, about, group)}
+    for about, group in text_table.group_rows(table, kept).items():
+        print("\n" + text_table.format_table(table, about, group))
+        if points := compare.find_points(table, group):
+            print("\n" + compare.format_points(points))
+        drawn = {} if table.figure is None else {table.title: write_figure(options, table, about, group)}
         for path in drawn.values():
             print(f"figure: {path}")
-        page = reporting.path_of(options.out, options.table, about)
-        reporting.write(page, table, about, group, drawn)
+        page = html.path_of(options.out, options.table, about)
+        html.write(page, table, about, group, drawn)
         print(f"report, to open in a browser: {page}")
 
 
-def figure(options: Reproduce, table: Table, about: text_table.About, group: text_table.Rows) -> Path:
+def write_figure(options: Reproduce, table: Table, about: text_table.About, group: text_table.Rows) -> Path:
     """Write the figure that a table stands for, and return its file."""
     part, split, measured = about
     target = options.results / f"{'-'.join((options.table, part, checkpoint.file_name(split), checkpoint.file_name(measured)))}.png"
     if table.figure == "histogram":
-        steps.histogram(group, f"{part}, {measured}", target)
+        table_figures.draw_histogram(group, f"{part}, {measured}", target)
         return target
     first = next(iter(group.values()))[0]
     source = options.out / first["run"] / "checkpoint.pt"
     if not source.is_file():
-        where = f"--out {options.out}: give its folder, or --results FOLDER to make it anew"
+        where = f"--out {options.out}: give its folder, or --results FOLDER to make it again"
         raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in {where}")
     end = results.suffix(checkpoint.load(source), measured)
     checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
     return target
 
 
-def listed(tables: Mapping[str, Table]) -> str:
-    """Return the names and titles of all tables."""
-    return "\n".join(f"{name:<16} {table.title}" for name, table in tables.items())
-
-
-def main(options: Reproduce) -> None:
-    """Make the runs that are not there, write their rows, and print the table."""
+def main(options: Reproduce, start: runs.Start = runs.start) -> None:
+    """Make the runs that are not there, each by `start`, write their rows, and print the table."""
     if not options.table:
-        print(listed(TABLES))
+        print("\n".join(f"{name:<16} {table.title}" for name, table in TABLES.items()))
         return
-    options, table = chosen(options)
+    options, table = find_table(options)
     file = rows.path_of(options.results, table.kept_with or options.table, options.dataset)
     if not options.only_print:
         options = terminal.prepare(options)
         checks.device(options.device)
-        lacking = works(options, Job(options.table, table, options, measure.part_of(options)), file)
+        lacking = list_work(options, Job(options.table, table, options, measure.find_part(options)), file, start)
         if not lacking:
-            print(f"all rows are in {file}: nothing is trained; --results FOLDER makes them anew in another folder")
-        trainings.share(lacking)
+            print(f"all rows are in {file}: nothing is trained; --results FOLDER makes them again in another folder")
+        runs.share_work(lacking)
     show(options, table, file)
 
 

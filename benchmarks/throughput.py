@@ -186,7 +186,7 @@ def machine() -> dict[str, Any]:
     """Describe hardware and versions, without names of hosts, users or folders."""
     packages = ["torch", "numpy", "gymnasium", *(["ap-gym"] if find_spec("ap_gym") else [])]
     return {
-        "cpu": origin.cpu(),
+        "cpu": origin.find_cpu(),
         "cores": os.cpu_count(),
         "system": platform.system(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},

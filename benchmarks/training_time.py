@@ -3,128 +3,130 @@
     python benchmarks/training_time.py --weights runs/finetune_backbone-cub-0/weights.pth
 
 RAM passes the frozen network over every glimpse of every trajectory of every epoch; FCAN's localisers learn on feature maps that are
-computed once. A few updates of each are timed and counted up to whole epochs; what the maps take is measured apart and added once. RAM's
-rows: with one trajectory per image as in the papers, and with as many as its recipe has. A test is all glimpses of an image, in a batch:
-FCAN's is a map, its localisers, and a pass of the network over the image and over each part. Weights do not change the time: --weights None
-takes random ones. The paper (section 4.1, a K40): 3 hours against 30 to train, 150 ms against 250 ms to test.
+computed once. Both agents are started on a few pictures of noise of the data set's size, and the seconds of an epoch after the
+first are counted up to its images; what the maps take is measured apart and added once. RAM's rows: with one trajectory per image
+as in the papers, and with the four of its recipe. A test is all glimpses of an image, in a batch: FCAN's is a map, its localisers,
+and a pass of the network over the image and over each part. Weights do not change the time: --weights None takes random ones. The
+paper (section 4.1, a K40): 3 hours against 30 to train, 150 ms against 250 ms to test.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
-from fcan import localising, setup
-from fcan.plan import FcanOptions
-from gymnasium.vector import AutoresetMode
+from options import Common
+from reproduction import runs
+from timing import timed
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import Backbone, checks, datasets
 from glimpse_env.evaluation import trajectories
-from glimpse_env.networks.base import Agent
+from glimpse_env.networks import registry
+from glimpse_env.networks.fcan import FullyConvolutionalAttention
+from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
-from glimpse_env.runtime.precision import named
-from glimpse_env.training import environments as common
-from glimpse_env.training import trainer
-from glimpse_env.training.options import Benchmark, Options
-from glimpse_env.training.recipes import DATASETS
-from glimpse_env.training.rollout import collect
-from glimpse_env.training.stages import look_stage
-from glimpse_env.training.trainer import Progress
 
+IMAGES = 100  # pictures that agents are trained on: a batch of RAM's recipe
 TESTED = 16  # images that the times of maps and tests are measured on
 TURNS = 3  # of those measurements
+RAM = {"sensor": "crop", "curriculum": 0.0, "sure": 1.0, "augment": False, "batch": IMAGES, "glimpses": 3}  # all glimpses, always
 
 
 @dataclass(frozen=True)
-class TrainingTime(Benchmark):
+class TrainingTime(Common):
     """Options of `training_time.py`."""
 
     epochs: int = 30
     """Passes over the images that are counted up to."""
     updates: int = 2
-    """Updates of RAM that are timed, after one that is not; FCAN's are ten times as many."""
+    """Updates of RAM that are timed, after one that is not; of FCAN ten times as many epochs over the few pictures."""
+    json: Path | None = None
+    """Also write the table here."""
 
 
-def seconds_of(work: Callable[[], object], times: int, device: torch.device) -> float:
+@dataclass(frozen=True)
+class Pictures:
+    """What both agents are started with."""
+
+    folder: Path  # of the pictures, the weights and the runs
+    options: dict[str, Any]  # that both agents take
+    image_size: int
+    glimpse_size: int
+    count: int  # images of the real data set
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     """Return the mean seconds of some work, after a turn to warm up."""
     work()
-    wait(device)
+    timed.synchronize(device)
     start = time.perf_counter()
-    for _ in range(times):
+    for _ in range(TURNS):
         work()
-    wait(device)
-    return (time.perf_counter() - start) / times
+    timed.synchronize(device)
+    return (time.perf_counter() - start) / TURNS
 
 
-def wait(device: torch.device) -> None:
-    """Let a GPU finish, so that clocks tell the truth."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def prepare(options: TrainingTime, folder: Path) -> Pictures:
+    """Write the pictures and the weights."""
+    import torchvision  # slow to import, and --help does not need it
+
+    preset = resolve(options.dataset, backbone=options.backbone)
+    if preset.backbone is None or preset.image_size is None or preset.glimpse_size is None:
+        raise ValueError(f"--dataset {options.dataset}: expected cub, cars or dogs, whose presets look through a network")
+    images = datasets.load(options.dataset, options.split, root=options.root, image_size=preset.image_size)
+    pictures = timed.write_pictures(folder / "pictures", preset.image_size, IMAGES // 2, TESTED // 2)
+    weights = options.weights
+    if weights is None:
+        weights = str(folder / "weights.pth")
+        torch.save(torchvision.models.get_model(preset.backbone).state_dict(), weights)
+    given = {"dataset": pictures, "split": "train", "backbone": preset.backbone, "weights": weights, "image_size": preset.image_size}
+    given |= {"device": options.device, "threads": options.threads}
+    return Pictures(folder, given, preset.image_size, preset.glimpse_size, len(images))
 
 
-def shared(options: TrainingTime) -> dict[str, Any]:
-    """Return the options that both agents take."""
-    return {name: getattr(options, name) for name in ("weights", "dataset", "root", "backbone", "split", "device", "threads")}
+def train(script: str, pictures: Pictures, epochs: int, name: str, **own: object) -> tuple[dict[str, Any], float]:
+    """Start an agent; return its checkpoint, and the seconds an image of its epochs after the first."""
+    out = pictures.folder / name
+    words = runs.format_options(pictures.options | own | {"epochs": epochs, "out": out})
+    runs.start([str(runs.SCRIPTS / script), *words])
+    saved = checkpoint.load(out / "checkpoint.pt")
+    history = saved["progress"]["history"]
+    return saved, (history[-1]["seconds"] - history[0]["seconds"]) / (epochs - 1) / IMAGES
 
 
-def ram(options: TrainingTime, samples: int | None) -> dict[str, Any]:
-    """Time updates of RAM on the crop sensor; `samples` None = the recipe's."""
-    given: dict[str, Any] = DATASETS.get(options.dataset, {}) | shared(options) | {"sensor": "crop"}
-    given = {name: value for name, value in given.items() if hasattr(Options, name)}  # recipes serve DT-RAM too
-    chosen = Options(**given) if samples is None else replace(Options(**given), samples=samples)
-    env = common.training_environment(chosen)
-    network = common.build_network(env, chosen, None, None).to(env.device)
-    stage = look_stage(chosen, network, env.preset.max_glimpses)
-    precision = named("auto", env.device)
-    generator = torch.Generator(env.device).manual_seed(0)
-    env.reward = stage.reward
-    network.train()
-
-    def update() -> None:
-        indices = next(trainer.shuffled(len(env.images), chosen.batch, chosen.samples, generator))
-        trainer.update(network, stage, collect(env, network, stage.behaviour(0.5), generator, indices, precision))
-
-    seconds = seconds_of(update, options.updates, env.device) / chosen.batch
-    row = {"row": f"RAM on crops, trajectories an image: {chosen.samples}", "update": seconds, "once": 0.0, "images": len(env.images)}
-    return row | {"test": tested(env, network)}
+def measure_ram(pictures: Pictures, updates: int, samples: int) -> dict[str, Any]:
+    """Time updates of RAM on the crop sensor, and what looking at an image takes it at test time."""
+    own = RAM | {"samples": samples, "glimpse_size": pictures.glimpse_size}
+    saved, update = train("ram_reinforce.py", pictures, 1 + updates, f"ram-{samples}", **own)
+    env = trajectories.environment(saved["environment"], "test", pictures.options["device"], rows=TESTED)
+    network = registry.rebuilt(saved).to(env.device)
+    test = seconds_of(lambda: trajectories.look(env, network, env.preset.max_glimpses), env.device) / TESTED
+    row = {"row": f"RAM on crops, trajectories an image: {samples}", "update": update, "once": 0.0, "images": pictures.count}
+    return row | {"test": test}
 
 
-def tested(env: GlimpseVectorEnv, network: Agent) -> float:
-    """Return the seconds that looking at an image takes RAM at test time."""
-    label = len(env.images.classes) - 1  # the largest says how many classes there are
-    given = [(env.images.image(number), label) for number in range(TESTED)]
-    mode = AutoresetMode.DISABLED
-    small = GlimpseVectorEnv(TESTED, given, sensor=env.sensor, order="once", max_glimpses=env.preset.max_glimpses, autoreset_mode=mode)
-    return seconds_of(lambda: trajectories.look(small, network, small.preset.max_glimpses), TURNS, env.device) / TESTED
-
-
-def fcan(options: TrainingTime) -> dict[str, Any]:
+def measure_fcan(pictures: Pictures, updates: int) -> dict[str, Any]:
     """Time updates of FCAN's localisers, the maps that they learn on, and a test."""
-    from torchvision.transforms import v2  # slow to import: see backbone.weights
+    from torchvision.transforms import v2  # slow to import, and --help does not need it
 
-    plan = setup.planned(FcanOptions(**shared(options)))
-    env = trajectories.environment(setup.look(plan, options.weights), plan.learn, options.device, rows=1)
-    network = setup.network_for(env, plan.options)
-    localising.standardise(network, env)
-    setting = localising.Setting(env, plan.options, named("auto", env.device), dict, lambda row: None, lambda progress, optimizer: None)
-    learner = localising.Localising(setting, network, Progress())
-    generator = torch.Generator(env.device).manual_seed(0)
-    count = min(plan.options.batch, len(env.images))
-    network.train()
-
-    def update() -> None:
-        learner.update(torch.randperm(len(env.images), generator=generator, device=env.device)[:count], generator)
-
-    seconds = seconds_of(update, 10 * options.updates, env.device) / count
-    backbone = setup.map_sensor(env).backbone
-    seen = torch.stack([env.images.image(number) for number in range(TESTED)]).to(env.device)
-    view = env.preset.view_size or plan.image_size
-    whole, crop = (v2.functional.resize(seen, [side, side], antialias=True) for side in (view, plan.crop_size))
+    size = pictures.glimpse_size
+    saved, update = train("fcan_greedy.py", pictures, 1 + 10 * updates, "fcan", crop_size=size, final="none")
+    network = registry.rebuilt(saved)
+    assert isinstance(network, FullyConvolutionalAttention)
+    given = pictures.options
+    backbone = Backbone(given["backbone"], given["weights"], given["device"])
+    device = torch.device(given["device"])
+    network.to(device)
+    test_images = datasets.load(str(given["dataset"]), "test", image_size=pictures.image_size)
+    whole = torch.stack([test_images.image(number) for number in range(TESTED)]).to(device)
+    crop = v2.functional.resize(whole, [size, size], antialias=True)
 
     @torch.no_grad()
     def test() -> None:
@@ -132,9 +134,8 @@ def fcan(options: TrainingTime) -> dict[str, Any]:
         for _ in range(network.horizon):
             backbone(crop)
 
-    maps = seconds_of(lambda: backbone.map(whole), TURNS, env.device) / TESTED
-    row = {"row": f"FCAN's localisers, {plan.options.samples} places a part", "update": seconds, "once": maps, "images": len(env.images)}
-    return row | {"test": seconds_of(test, TURNS, env.device) / TESTED}
+    row = {"row": f"FCAN's localisers, {saved['options']['samples']} places a part", "update": update, "images": pictures.count}
+    return row | {"once": seconds_of(lambda: backbone.map(whole), device) / TESTED, "test": seconds_of(test, device) / TESTED}
 
 
 def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
@@ -157,10 +158,15 @@ def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
 def main(options: TrainingTime) -> None:
     """Time all, then print and write the table."""
     options = terminal.prepare(options)
-    rows = table([ram(options, 1), ram(options, None), fcan(options)], options.epochs)
+    for name in ("epochs", "updates"):
+        checks.count(f"--{name}", getattr(options, name))
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = prepare(options, Path(folder))
+        rows = [measure_ram(pictures, options.updates, samples) for samples in (1, 4)]
+        rows = table([*rows, measure_fcan(pictures, options.updates)], options.epochs)
     if options.json is not None:
-        told = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.versions()}
-        checkpoint.write_json(options.json, told)
+        about = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.versions()}
+        checkpoint.write_json(options.json, about)
 
 
 if __name__ == "__main__":

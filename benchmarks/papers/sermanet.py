@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from reproduction.spec import Row, Run, Table
-from sermanet_rnn import Resolution
 
-SETS: dict[str, tuple[Resolution, ...]] = {
+SETS = {
     "high": ("high",),
     "medium": ("medium",),
     "low": ("low",),

@@ -1,7 +1,7 @@
 """Mean over seeds of finished runs: one line per agent, data set and settings, with the 95 % interval of the mean.
 
-    python benchmarks/summary.py runs/*/result.json
-    python benchmarks/summary.py benchmarks/results/runs.json     # the published runs
+    python benchmarks/probes/summary.py runs/*/result.json
+    python benchmarks/probes/summary.py benchmarks/results/runs.json     # the published runs
 
 Rows of the same settings make one line, whatever their seeds.
 """
@@ -19,7 +19,6 @@ import tyro
 
 from glimpse_env.evaluation import intervals
 from glimpse_env.runtime import checkpoint, terminal
-from glimpse_env.training.stages import StopOptions
 
 OWN = ("seed", "out", "threads", "device", "resume", "root")  # options that do not make another setting
 
@@ -32,14 +31,14 @@ class Summary:
     """result.json files of finished runs, or files with a list of such rows."""
 
 
-def setting(row: dict[str, Any]) -> str:
-    """Return what makes runs the same but for their seed; options that came later than the run count as their defaults."""
-    options = checkpoint.plain(StopOptions()) | row["options"]
-    kept = {name: value for name, value in options.items() if name not in OWN} | {"ram": options["ram"] is not None}
+def describe_setting(row: dict[str, Any]) -> str:
+    """Return what makes runs the same but for their seed; options that came later than a run count as what it did."""
+    options = checkpoint.ADDED | row["options"]
+    kept = {name: value for name, value in options.items() if name not in OWN} | {"ram": options.get("ram") is not None}
     return json.dumps([row["agent"], row["dataset"], row["split"], kept], sort_keys=True)
 
 
-def rows_of(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file.
 
     Raises:
@@ -48,10 +47,10 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON file: expected the result.json of a run ({error})") from error
+        raise ValueError(f"{path} is not a JSON file: expected the result.json of a run ({error})") from error
     found = content if isinstance(content, list) else [content]
     if not all(isinstance(row, dict) and {"agent", "options", "per_step_accuracy"} <= row.keys() for row in found):
-        raise ValueError(f"{path} holds no rows of runs: expected the result.json of a run, or a list of such rows")
+        raise ValueError(f"{path} does not hold rows of runs: expected the result.json of a run, or a list of such rows")
     return found
 
 
@@ -61,10 +60,10 @@ def main(options: Summary) -> None:
         raise ValueError("expected at least one result.json, such as runs/*/result.json")
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in options.results:
-        for row in rows_of(path):
-            group = groups[setting(row)]
+        for row in read_rows(path):
+            group = groups[describe_setting(row)]
             if any(row["seed"] == other["seed"] for other in group):
-                raise SystemExit(f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once")
+                raise ValueError(f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once")
             group.append(row)
     head = f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15}"
     print(f"{head} {'error % after all':>20} {'train s':>8}")

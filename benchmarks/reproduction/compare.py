@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from reproduction import rows
 from reproduction.spec import Table
-from reproduction.text_table import RESAMPLES, Rows, rights
+from reproduction.text_table import RESAMPLES, Rows, Runs, stack_correct
 from torch import Tensor
 
 from glimpse_env.evaluation import intervals
@@ -31,9 +31,10 @@ class Point:
 
     row: str
     glimpses: float
-    ahead: Mapping[str, tuple[float, float, float]]  # by rival, in points: above 0 the learned stop is right more often; 95 % interval
+    # By rival, in points: above 0 the learned stop is correct more often; with its 95 % interval.
+    ahead: Mapping[str, tuple[float, float, float]]
 
-    def verdict(self, rival: str) -> str:
+    def judge(self, rival: str) -> str:
         """Return what the interval says at the margin."""
         _, low, high = self.ahead[rival]
         if self.glimpses < FROM:
@@ -45,52 +46,46 @@ class Point:
         return "worse" if high < -MARGIN else "open"
 
 
-def points(table: Table, group: Rows) -> list[Point]:
+def find_points(table: Table, group: Rows) -> list[Point]:
     """Return the points of all rows that stop by themselves, in the order of their glimpses."""
     found = []
     for name, runs in group.items():
         if not all("rivals" in run for run in runs):
             continue
-        seeds = [run["seed"] for run in runs]
-        ours = rights(runs, seeds)
-        others = {rival: torch.stack([mixed(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
-        if (trained := of_rams(table, group, runs)) is not None:
+        ours = stack_correct(runs, [run["seed"] for run in runs])
+        others = {rival: torch.stack([mix(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
+        if (trained := mix_rams(table, group, runs)) is not None:
             others["trained"] = trained
         ahead = {rival: intervals.paired(ours, other, RESAMPLES) for rival, other in others.items()}
         found.append(Point(name, statistics.fmean(run["mean_glimpses"] for run in runs), ahead))
     return sorted(found, key=lambda point: point.glimpses)
 
 
-def mixed(mixture: Sequence[Sequence[Any]], images: int) -> Float[Tensor, " image"]:
-    """Return how often a mixture of rules gets each image right."""
-    return torch.stack([share * rows.unpacked(right, images).float() for share, right in mixture]).sum(0)
+def mix(mixture: Sequence[Sequence[Any]], images: int) -> Float[Tensor, " image"]:
+    """Return how often a mixture of rules predicts each image correctly."""
+    return torch.stack([share * rows.unpack_bits(right, images).float() for share, right in mixture]).sum(0)
 
 
-def of_rams(table: Table, group: Rows, runs: Sequence[Mapping[str, Any]]) -> Float[Tensor, "seed image"] | None:
-    """Return how often the table's RAMs of the same seeds get images right with as many glimpses; None = they do not reach there.
+def mix_rams(table: Table, group: Rows, runs: Runs) -> Float[Tensor, "seed image"] | None:
+    """Return how often the table's RAMs of the same seeds are correct with as many glimpses; None = they do not reach there.
 
     Between two numbers of glimpses, images mix the two RAMs that were trained with them.
     """
     seeds, found = {run["seed"] for run in runs}, []
-    whole = {name: rams for name, rams in group.items() if seeds <= {ram["seed"] for ram in rams}}  # mixed alike for every seed
+    names = [name for name in group if table.rows[name].run.agent == "ram" and table.rows[name].by_itself]
+    whole = [group[name] for name in names if seeds <= {ram["seed"] for ram in group[name]}]  # mixed alike for every seed
     for run in runs:
-        rams = {other["mean_glimpses"]: other for other in same_seed(table, whole, run["seed"])}
+        rams = {ram["mean_glimpses"]: ram for same in whole for ram in same if ram["seed"] == run["seed"]}
         fewer = max((number for number in rams if number <= run["mean_glimpses"]), default=None)
         more = min((number for number in rams if number >= run["mean_glimpses"]), default=None)
         if fewer is None or more is None:
             return None
-        low, high = (rows.unpacked(rams[number]["right"], run["images"]).float() for number in (fewer, more))
+        low, high = (rows.unpack_bits(rams[number]["right"], run["images"]).float() for number in (fewer, more))
         found.append(torch.lerp(low, high, (run["mean_glimpses"] - fewer) / (more - fewer) if more > fewer else 0.0))
     return torch.stack(found)
 
 
-def same_seed(table: Table, group: Rows, seed: int) -> list[Mapping[str, Any]]:
-    """Return the rows of a seed's RAMs, each answering after its own number of glimpses."""
-    names = [name for name in group if table.rows[name].run.agent == "ram" and table.rows[name].by_itself]
-    return [run for name in names for run in group[name] if run["seed"] == seed]
-
-
-def printed(found: Sequence[Point]) -> str:
+def format_points(found: Sequence[Point]) -> str:
     """Return the points as a table for the terminal."""
     width = max(len(point.row) for point in found)
     shown = [rival for rival in RIVALS if any(rival in point.ahead for point in found)]
@@ -101,7 +96,7 @@ def printed(found: Sequence[Point]) -> str:
     ]
     for point in found:
         cells = [
-            "{:+.3f} [{:+.3f}, {:+.3f}] {}".format(*point.ahead[rival], point.verdict(rival)) if rival in point.ahead else ""
+            "{:+.3f} [{:+.3f}, {:+.3f}] {}".format(*point.ahead[rival], point.judge(rival)) if rival in point.ahead else ""
             for rival in shown
         ]
         lines.append(f"{point.row:<{width}} {point.glimpses:>8.2f}  " + "  ".join(f"{cell:<38}" for cell in cells))

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fcan import table as regions
 from jaxtyping import Bool, Int64
-from reproduction import origin, rows, trainings
-from reproduction.spec import AgentName, Row, Run, Table
-from reproduction.trainings import Settings
+from reproduction import origin, rows, runs
+from reproduction.runs import Settings
+from reproduction.spec import Row, Table
 from torch import Tensor
 
 from glimpse_env import datasets
@@ -21,9 +20,12 @@ from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import environments
+from glimpse_env.training import resume
 
 NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
+SHARED = ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")
+OPTIONAL = ("in_box", "on_patch", "pixels", "flops")  # of some sensors and data sets
+LEARNED = ("reward", "train_accuracy", "validation_accuracy", "loss")  # what a learning curve shows
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class Part:
     of: int | None  # classes of the whole set, where it is known
 
 
-def part_of(settings: Settings) -> Part:
-    """Return which part of the data set is there, which a look at its images tells."""
+def find_part(settings: Settings) -> Part:
+    """Return which part of the data set is there, which its images tell."""
     size = resolve(settings.dataset, image_size=settings.image_size).image_size
     classes = len(datasets.load(settings.dataset, "test", root=settings.root, image_size=size).classes)
     name = NAMES.get(settings.dataset, Path(settings.dataset).name)
@@ -59,103 +61,100 @@ class Job:
         return self.settings.measure or results.answers_for(self.settings.split)
 
 
-def wanted(job: Job, name: str, seed: int) -> dict[str, Any]:
-    """Return what tells a row from others: what it is about, its options, and the hash of its weights."""
-    settings = job.settings
-    options = trainings.options_of(settings, job.table.rows[name].run, seed)
-    backbone = options.backbone or resolve(settings.dataset).backbone
+def ask_for_row(job: Job, name: str, seed: int) -> dict[str, Any]:
+    """Return what tells a row from others: what it is about, the options that its run is asked for with, and the hash of its weights."""
+    options = runs.list_options(job.settings, job.table.rows[name].run, seed)
+    backbone = runs.backbone_of(job.settings, options)
     return {
         "row": name,
         "part": job.part.name,
-        "split": settings.split,
+        "split": job.settings.split,
         "measured": job.measured,
         "seed": seed,
-        "options": {name: value for name, value in checkpoint.plain(options).items() if name not in rows.MACHINE},
-        "weights_sha256": weights_named(backbone, options.weights, getattr(options, "sensor", None)),
+        "options": options,
+        "weights_sha256": name_weights(backbone, options.get("weights"), options.get("sensor")),
     }
 
 
 @cache
-def weights_named(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
+def name_weights(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
     """Return what tells weights from others; their file is read once, though a table asks for every row."""
-    return environments.weights_named({"backbone": backbone, "weights": weights, "sensor": sensor})
+    return resume.weights_named({"backbone": backbone, "weights": weights, "sensor": sensor})
 
 
-def rows_of(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:
-    """Return the rows that answer from one finished run, evaluating it if that is not done."""
-    source, run = out / "checkpoint.pt", job.table.rows[names[0]].run
-    saved, lie = checkpoint.load(source), places(job, run, seed)
-    looks = results.looks_on(source, (job.measured,), device=job.settings.device, **lie)
-    shared = common(job, run.agent, out, saved, lie) | {"images": len(looks.labels)}
+def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:
+    """Return the rows `names` from one finished run, evaluating it if that is not done."""
+    asked = [ask_for_row(job, name, seed) for name in names]
+    # Where images and weights lie now, which may not be where they lay in training.
+    root = None if job.settings.root is None else str(job.settings.root)
+    places: dict[str, str | None] = {"root": root, "weights": asked[0]["options"].get("weights")}
+    source = out / "checkpoint.pt"
+    saved = checkpoint.load(source)
+    looks = results.looks_on(source, (job.measured,), device=job.settings.device, **places)
+    fcan = job.table.rows[names[0]].run.agent == "fcan"
+    final = out / "classify" / "result.json"  # of FCAN's last stage
+    result = checkpoint.read_json(final) if fcan else results.of(source, job.measured, **places)
+    shared = describe_run(job, names[0], out, saved, result) | {"images": len(looks.labels)}
+    options = {name: value for name, value in result["options"].items() if name not in rows.MACHINE}
     made = []
-    for name in names:
+    for name, about in zip(names, asked, strict=True):
         row = job.table.rows[name]
-        about = {"format": rows.FORMAT, "table": job.table.kept_with or job.name} | wanted(job, name, seed)
-        answers = of_regions(out, looks, row.regions) if row.regions else of_steps(looks, saved["dynamic"], row)
+        about = {"format": rows.FORMAT, "table": job.table.kept_with or job.name} | about | {"options": options}
+        answers = measure_regions(out, looks, result, row.regions) if row.regions else measure_steps(looks, saved["dynamic"], row)
         made.append(about | answers | shared)
     return made
 
 
-def places(job: Job, run: Run, seed: int) -> dict[str, str | None]:
-    """Return where images and weights lie now, which may not be where they lay in training."""
-    root = job.settings.root
-    return {"root": None if root is None else str(root), "weights": trainings.options_of(job.settings, run, seed).weights}
-
-
-def common(job: Job, agent: AgentName, out: Path, saved: Mapping[str, Any], lie: Mapping[str, str | None]) -> dict[str, Any]:
+def describe_run(job: Job, name: str, out: Path, saved: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what all rows of a run share."""
-    result = final(out) if agent == "fcan" else results.of(out / "checkpoint.pt", job.measured, **lie)
-    found = {name: result[name] for name in ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")}
-    found |= {name: result[name] for name in ("in_box", "on_patch", "pixels", "flops") if name in result} | origin.read(out)
+    agent = job.table.rows[name].run.agent
+    found = {name: result[name] for name in SHARED} | {name: result[name] for name in OPTIONAL if name in result} | origin.read(out)
     found |= {"agent": agent, "stop_split": job.settings.stop_split if agent == "dtram" else None, "run": out.name}
     found |= {"dataset": job.settings.dataset, "classes": job.part.classes, "of_classes": job.part.of}
-    return found | ({"history": [learned(epoch) for epoch in saved["progress"]["history"]]} if job.table.history else {})
+    if not job.table.history:
+        return found
+    history = saved["progress"]["history"]
+    curves = [{name: round(epoch[name], 5) for name in LEARNED if epoch.get(name) is not None} for epoch in history]
+    return found | {"history": [{"epoch": epoch["epoch"]} | curve for epoch, curve in zip(history, curves, strict=True)]}
 
 
-def learned(epoch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a learning curve shows of an epoch, in as many digits as can be seen."""
-    names = ("reward", "train_accuracy", "validation_accuracy", "loss")
-    return {"epoch": epoch["epoch"]} | {name: round(epoch[name], 5) for name in names if epoch.get(name) is not None}
-
-
-def of_steps(looks: trajectories.Looks, dynamic: bool, row: Row) -> dict[str, Any]:
-    """Return how an agent's answers fare, given when the row says."""
+def measure_steps(looks: trajectories.Looks, dynamic: bool, row: Row) -> dict[str, Any]:
+    """Return how an agent's predictions fare, after the glimpses that the row says."""
     if row.after is not None:
         when = torch.full_like(looks.labels, row.after - 1)
     else:
         when = trajectories.answered(looks, dynamic) if row.threshold is None else trajectories.threshold_stops(looks, row.threshold)
-    right = looks.correct.gather(0, when[None])[0]
+    correct = looks.correct.gather(0, when[None])[0]
     return (
-        fares(right, looks.labels)
+        measure_accuracy(correct, looks.labels)
         | {
             "mean_glimpses": (when + 1).float().mean().item(),
             "glimpse_histogram": torch.bincount(when, minlength=len(looks.answers)).tolist(),
             "random_stop_accuracy": trajectories.random_stop(looks, when).mean().item(),
         }
-        | ({"rivals": rivals_of(looks, when)} if dynamic and row.by_itself else {})
+        | ({"rivals": measure_rivals(looks, when)} if dynamic and row.by_itself else {})
     )
 
 
-def rivals_of(looks: trajectories.Looks, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
-    """Return what stops otherwise on the same network with as many glimpses: shares of a mixture, and which images each part gets right."""
+def measure_rivals(looks: trajectories.Looks, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
+    """Return rivals that spend as many glimpses on the same network: mixtures of two rules, each a share and its correct images."""
     glimpses = stopping_rules.mean(when)
     mixtures = {"threshold": stopping_rules.rule_at(looks, glimpses), "fixed": stopping_rules.number_at(looks, glimpses)}
     return {
-        name: [(share, rows.packed(looks.correct.gather(0, when[None])[0])) for share, when in mixture]
+        name: [(share, rows.pack_bits(looks.correct.gather(0, when[None])[0])) for share, when in mixture]
         for name, mixture in mixtures.items()
     }
 
 
-def of_regions(out: Path, looks: trajectories.Looks, name: str) -> dict[str, Any]:
-    """Return how FCAN's answers from a combination of regions fare."""
-    parts = final(out)["options"]["parts"]
-    names = regions.combinations(parts)[name]
-    found = {one: checkpoint.load(out / "classify" / f"{one}.pt", kind="region")["probabilities"] for one in names}
-    spent = {"mean_glimpses": float(len(names))} | cost_of(final(out), names)
-    return fares(regions.mean(found, names).argmax(1) == looks.labels, looks.labels) | spent
+def measure_regions(out: Path, looks: trajectories.Looks, result: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return how FCAN's predictions from a combination of regions fare: the mean of their probabilities (section 3.4)."""
+    names = next(row["regions"] for row in result["rows"] if row["row"] == name)
+    found = [checkpoint.load(out / "classify" / f"{one}.pt", kind="region")["probabilities"] for one in names]
+    correct = torch.stack(found).mean(0).argmax(1) == looks.labels
+    return measure_accuracy(correct, looks.labels) | {"mean_glimpses": float(len(names))} | count_cost(result, names)
 
 
-def cost_of(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[int]]:
+def count_cost(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[int]]:
     """Return what an image costs: a pass for every region, and one for the map if parts are looked for; nothing is added by a glimpse."""
     options, stages = result["options"], result["cost"]["stages"]
     looked = any(name.startswith("part") for name in names)
@@ -164,13 +163,8 @@ def cost_of(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[i
     return {"pixels": [options["crop_size"] ** 2 * len(names) + side**2, 0], "flops": [flops, 0]}
 
 
-def final(out: Path) -> dict[str, Any]:
-    """Return the result of FCAN's last stage."""
-    return checkpoint.read_json(out / "classify" / "result.json")
-
-
-def fares(right: Bool[Tensor, " image"], labels: Int64[Tensor, " image"]) -> dict[str, Any]:
-    """Return accuracy over images, its mean over classes, and which images were right."""
+def measure_accuracy(correct: Bool[Tensor, " image"], labels: Int64[Tensor, " image"]) -> dict[str, Any]:
+    """Return accuracy over images, its mean over classes, and which images were predicted correctly."""
     counts = torch.bincount(labels)
-    by_class = torch.bincount(labels, right.float())[counts > 0] / counts[counts > 0]
-    return {"accuracy": right.float().mean().item(), "mean_class_accuracy": by_class.mean().item(), "right": rows.packed(right)}
+    by_class = torch.bincount(labels, correct.float())[counts > 0] / counts[counts > 0]
+    return {"accuracy": correct.float().mean().item(), "mean_class_accuracy": by_class.mean().item(), "right": rows.pack_bits(correct)}

@@ -1,4 +1,4 @@
-"""Where a run was made: hardware and commit, noted in its folder when it begins."""
+"""Where a run was made: command, hardware and commit, noted in its folder when it starts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ NAME = "origin.json"
 
 
 def write(out: Path, threads: int, device: str) -> None:
-    """Note in a run's folder where it is made; a run that is gone on with is where it was made last."""
-    checkpoint.write_json(out / NAME, {"hardware": hardware(threads, device), "commit": commit()})
+    """Note in a run's folder how and where it is made; a resumed run is where it was made last."""
+    made = {"command": checkpoint.command(), "hardware": describe_hardware(threads, device), "commit": find_commit()}
+    checkpoint.write_json(out / NAME, made)
 
 
 def read(out: Path) -> dict[str, Any]:
-    """Return where a run was made.
+    """Return how and where a run was made.
 
     Raises:
         ValueError: The run does not say; it was not made by a table.
@@ -33,22 +34,21 @@ def read(out: Path) -> dict[str, Any]:
     return checkpoint.read_json(out / NAME)
 
 
-def hardware(threads: int, device: str) -> dict[str, Any]:
+def describe_hardware(threads: int, device: str) -> dict[str, Any]:
     """Describe the machine, without names of hosts, users or folders."""
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return {"cpu": cpu(), "cores": os.cpu_count(), "threads": threads, "gpu": gpu}
+    return {"cpu": find_cpu(), "cores": os.cpu_count(), "threads": threads, "gpu": gpu}
 
 
-def cpu() -> str:
+def find_cpu() -> str:
     """Return the processor's model, or its architecture where the system does not tell."""
     info = Path("/proc/cpuinfo")
-    models = (
-        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    )
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
 
 
-def commit() -> str | None:
+def find_commit() -> str | None:
     """Return the commit of this source tree, with "+" if tracked files differ from it; None = it is no git working copy."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:

@@ -12,33 +12,33 @@ Measure = Literal["error", "accuracy", "mean_class_accuracy"]
 
 @dataclass(frozen=True)
 class Run:
-    """An agent and its options beside the data set's recipe; the seed comes later."""
+    """An agent and its options, named as on its command line; its recipe for the data set says the rest, and the seed comes later."""
 
     agent: AgentName
     own: Mapping[str, Any] = field(default_factory=dict)
     start: Run | None = None  # the RAM that a DT-RAM is taught from
-    quick: bool = False  # from the agent's own defaults instead of the recipe of the papers' tables
+    quick: bool = False  # MNIST: the agent's own defaults instead of --long, the recipe of the papers' tables
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the options beside the recipe, those of the RAM that it starts from included."""
+        """Return the options, those of the RAM that it starts from included."""
         return {**(self.start.options if self.start else {}), **self.own}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: whose answers, when, and what the paper says."""
+    """A row of a table: whose predictions, after which glimpse, and what the paper says."""
 
     run: Run
     paper: float | None = None  # error or accuracy in %, as the table measures
     paper_glimpses: float | None = None  # the paper's mean glimpses
-    threshold: float | None = None  # answer where the confidence exceeds this, instead of when the agent does
-    after: int | None = None  # answer after this many glimpses, instead of when the agent does
-    regions: str | None = None  # FCAN: which combination of regions answers
+    threshold: float | None = None  # predict where the confidence exceeds this, instead of when the agent does
+    after: int | None = None  # predict after this many glimpses, instead of when the agent does
+    regions: str | None = None  # FCAN: which combination of regions predicts
 
     @property
     def by_itself(self) -> bool:
-        """Tell whether the agent answers when it does so by itself."""
+        """Tell whether the prediction counts that the agent makes by itself."""
         return self.threshold is None and self.after is None
 
 

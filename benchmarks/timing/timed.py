@@ -83,7 +83,7 @@ def describe_speed(measured: Mapping[str, Any]) -> str:
 
 def provenance(threads: int, device: str) -> dict[str, Any]:
     """Return the entries of a row that say where it was measured."""
-    return {"hardware": origin.hardware(threads, device), "versions": results.versions(), "commit": origin.commit()}
+    return {"hardware": origin.describe_hardware(threads, device), "versions": results.versions(), "commit": origin.find_commit()}
 
 
 def machine_name(row: Mapping[str, Any]) -> str:
@@ -155,12 +155,12 @@ def images_per_second(result: Path) -> float:
 def gpu_tests(root: Path) -> list[str]:
     """Return pytest's names of the project's tests that need a GPU: those with a decorator that skips them without one."""
     found = []
-    for file in sorted((root / "tests").glob("test_*.py")):
+    for file in sorted((root / "tests").rglob("test_*.py")):
         functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
         marked = [
             node.name for node in functions if any("not torch.cuda.is_available" in ast.unparse(mark) for mark in node.decorator_list)
         ]
-        found += [f"tests/{file.name}::{name}" for name in marked]
+        found += [f"{file.relative_to(root).as_posix()}::{name}" for name in marked]
     return found
 
 

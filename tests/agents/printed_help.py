@@ -8,6 +8,7 @@ import io
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import torch  # noqa: F401 - what torch imports by itself is not counted
 
@@ -24,6 +25,7 @@ SLOW = {
     "torch._dynamo",
 }
 EARLIER = set(sys.modules)
+ROOT = Path(__file__).parents[2]
 
 
 def imported():
@@ -34,11 +36,15 @@ def imported():
 def help_of(script):
     """Return what a script prints for --help, and its exit status."""
     sys.argv, printed, status = [script, "--help"], io.StringIO(), None
+    sys.path[0] = str(Path(script).parent)  # as Python has it: scripts import their neighbours by bare names
     with contextlib.redirect_stdout(printed):
         try:
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
             status = end.code
+    for name, module in list(sys.modules.items()):  # a script must not find what another folder's script has imported
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(ROOT) and not name.startswith(("glimpse_env", "__main__")):
+            del sys.modules[name]
     return {"text": printed.getvalue(), "status": status, "slow": imported()}
 
 

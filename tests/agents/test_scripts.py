@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import summary
-import table7
 import torch
 from dtram_reinforce import StopOptions
 
-from glimpse_env.evaluation import intervals, stopping_rules, trajectories
+from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.runtime import terminal
 from glimpse_env.training.options import check_training
+from glimpse_env.training.recipes import DATASETS, LONG, PAPER, PAPER_STOP
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,8 +29,10 @@ def script(*arguments):
     )
 
 
-SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for folder in ("agents", "benchmarks") for path in (ROOT / folder).glob("*.py"))
-NO_DEVICE = {f"benchmarks/{name}.py" for name in ("figures", "pages", "sb3_collect", "startup", "summary", "throughput")}  # that are chosen
+FOLDERS = ("agents", "benchmarks", "benchmarks/probes")
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+SCRIPTS.remove("benchmarks/options.py")  # no script
+NO_DEVICE = ("figures", "pages", "sb3_collect", "startup", "throughput", "probes/fcan_rewards", "probes/summary")  # that is chosen
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,9 @@ def test_help_explains_every_option(printed, name):
     options = explanations(told["text"])
     assert options or "positional arguments" in told["text"]
     assert [option for option, explanation in options.items() if len(explanation) < 8] == []
-    assert (name in NO_DEVICE) == ("--device" not in options)
-    if name not in NO_DEVICE:
+    chooses = name.removeprefix("benchmarks/").removesuffix(".py") not in NO_DEVICE
+    assert chooses == ("--device" in options)
+    if chooses:
         assert "--threads" in options
         expected = "cuda, cuda:1" if name == "benchmarks/gpu.py" else "auto (a CUDA GPU where there is one, else MPS, else the CPU"
         assert options["--device"].startswith(expected)
@@ -125,16 +127,6 @@ def test_the_rule_spends_what_it_is_given_and_no_threshold_beats_it():
         assert at_once == pytest.approx(found.at(when)[0], abs=1 / 200)
 
 
-def test_table7_compares_with_blind_rivals_at_equal_glimpses():
-    found = looks()
-    sure, last = table7.rows_of(found, False, (0.9, 1.0))
-    assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (81.3, 3.6))
-    # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.
-    assert sure["random_stop"]["accuracy"] == sure["fixed_number"]["accuracy"] == 50
-    assert last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
-    assert "learned" in table7.line(table7.rows_of(found, True, ())[0])
-
-
 def test_random_stop_is_the_mean_of_shuffled_stops():
     found, generator = looks(), torch.Generator().manual_seed(0)
     when = torch.tensor([0, 1, 1, 1])
@@ -146,17 +138,6 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
         [1, 0.5, 0.5, 0],
         [1, 1, 1, 0],
     ]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [(None, "at least one result.json"), ("no json", "is no JSON file"), ('{"a": 1}', "holds no rows of runs")]
-)
-def test_summary_refuses_what_is_no_result(tmp_path, content, message):
-    file = tmp_path / "result.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(ValueError, match=message):
-        summary.main(summary.Summary(() if content is None else (file,)))
 
 
 @pytest.mark.parametrize(
@@ -183,13 +164,6 @@ def test_no_thread_is_none_too_few():
         terminal.use_threads(0)
 
 
-def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
-    for seed, accuracy in ((0, 0.98), (1, 0.99)):
-        row = {"agent": "a", "dataset": "mnist", "split": "test", "seed": seed, "accuracy": accuracy, "mean_glimpses": 2.0}
-        row |= {"per_step_accuracy": [0.5, accuracy], "train_seconds": 10, "options": {"seed": seed, "epochs": 3}}
-        (tmp_path / f"{seed}.json").write_text(json.dumps(row))
-    summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert "1.50 +- 6.36" in lines[1]  # t(1) * 0.7071 / sqrt(2)
-    assert intervals.over_runs([1.0]) == "1.00"
+@pytest.mark.parametrize("recipe", [*DATASETS.values(), *PAPER.values(), PAPER_STOP, *LONG.values()])
+def test_recipes_name_options_only(recipe):
+    assert StopOptions(**recipe)

@@ -12,9 +12,8 @@ import pytest
 import torch
 from gpu import Gpu
 from timing import captured, timed
+from timing.captured import Options
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from glimpse_env.training.options import Options
 
 ROOT = Path(__file__).parents[2]
 SMALL = Options(batch=8, samples=2, hidden=16, features=16, augment=False, precision="float32")
@@ -71,7 +70,7 @@ def test_losses_are_compared_relatively_and_a_difference_is_an_error(monkeypatch
 def test_every_test_that_asks_for_a_gpu_is_found():
     found = timed.gpu_tests(ROOT)
     marks = re.compile(r"^@pytest\.mark\.skipif\(not torch\.cuda", re.MULTILINE)
-    assert len(found) == sum(len(marks.findall(file.read_text(encoding="utf-8"))) for file in (ROOT / "tests").glob("test_*.py")) >= 4
+    assert len(found) == sum(len(marks.findall(file.read_text(encoding="utf-8"))) for file in (ROOT / "tests").rglob("test_*.py")) >= 4
     for name in found:
         file, test = name.split("::")
         assert re.search(rf"^def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
@@ -101,7 +100,7 @@ def test_parts_that_fail_are_told_and_the_others_still_run(tmp_path, monkeypatch
 
 def test_the_papers_figures_pass_over_the_rows_of_benchmarks(tmp_path):
     timed.append(tmp_path / "gpu.jsonl", {"part": "tests"})
-    assert figures.everything(tmp_path) == {}
+    assert figures.read_all(tmp_path) == {}
 
 
 def test_the_graph_part_says_that_a_cpu_has_none(tmp_path, capsys):

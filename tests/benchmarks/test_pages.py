@@ -29,7 +29,7 @@ def row(name, seed, right, glimpses, table="dtram-3"):
         "images": 100,
         "accuracy": right / 100,
         "mean_class_accuracy": right / 100,
-        "right": rows.packed(correct),
+        "right": rows.pack_bits(correct),
         "mean_glimpses": glimpses,
         "command": COMMAND.replace("dtram-3", table),
         "versions": {"torch": "2.15.0"},
@@ -60,8 +60,8 @@ def cells(text, name):
 
 
 def test_the_published_pages_are_what_the_rows_say():
-    for page in pages.pages(ROOT):
-        assert pages.written(page, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
+    for page in pages.list_pages(ROOT):
+        assert pages.fill_page(page, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
 
 
 def test_a_table_has_the_papers_number_ours_and_the_difference(root):
@@ -112,7 +112,7 @@ def test_the_source_names_no_place_of_the_machine_and_links_from_where_the_page_
     ],
 )
 def test_a_command_is_told_as_a_reader_would_type_it(given, told):
-    assert pages.spoken(given) == told
+    assert pages.shorten_command(given) == told
 
 
 def test_without_rows_the_block_says_which_command_makes_them(root):

@@ -7,8 +7,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-
-from glimpse_env.evaluation import intervals
+import scipy.stats
 
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?")
@@ -49,7 +48,7 @@ def assert_quoted(text, *values):
 
 def over(values):
     """Return a mean over seeds and the half-width of its 95 % interval, which is left out where nothing varies."""
-    half = intervals.STUDENT[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
+    half = scipy.stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return [statistics.fmean(values), *([half] if half else [])]
 
 

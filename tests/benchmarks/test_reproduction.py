@@ -1,10 +1,12 @@
-"""Tables made from runs: no row is lost or counted twice, finished runs are not repeated, an interrupted table goes on."""
+"""Tables made from runs: no row is lost or counted twice, finished runs are not repeated, an interrupted table resumes."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import reproduce
@@ -12,13 +14,14 @@ import torch
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from reproduction import reporting, rows, trainings
+from reproduction import html, rows, runs
+from reproduction.runs import Work
 from reproduction.spec import Row, Run, Table
-from reproduction.trainings import Work
 
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import run
+
+ROOT = Path(__file__).parents[2]
 
 TINY = {"epochs": 2, "batch": 8, "glimpse_size": 8, "hidden": 8, "features": 8, "precision": "float32"}
 RAM3 = Run("ram", {"glimpses": 3, **TINY})
@@ -48,8 +51,8 @@ def test_two_processes_lose_no_row_and_count_none_twice(tmp_path):
     """Each adds twelve rows, four of them the other's too, one at a time."""
     file = tmp_path / "tiny-mnist.jsonl"
     given_rows = [[made_up(seed=seed) for seed in seeds] for seeds in (range(12), range(19, 7, -1))]
-    command = [sys.executable, "-c", CHILD, str(file)]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in given_rows]
+    command, folder = [sys.executable, "-c", CHILD, str(file)], ROOT / "benchmarks"
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=folder) for _ in given_rows]
     for child, lines in zip(children, given_rows, strict=True):
         assert child.stdin is not None
         child.stdin.write("".join(json.dumps(line) + "\n" for line in lines))
@@ -61,15 +64,15 @@ def test_two_processes_lose_no_row_and_count_none_twice(tmp_path):
 @given(st.lists(st.booleans(), min_size=1, max_size=50))
 def test_which_images_were_right_survives_the_text(right):
     kept = torch.tensor(right)
-    assert torch.equal(rows.unpacked(rows.packed(kept), len(right)), kept)
+    assert torch.equal(rows.unpack_bits(rows.pack_bits(kept), len(right)), kept)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         (json.dumps(made_up(format=2)), "line 2 has format 2, this program reads 1"),
-        ('{"format": 1, "row":', "line 2 is no row of a result: it is damaged"),
-        ("[]", "line 2 is no row"),
+        ('{"format": 1, "row":', "line 2 is not a row of a result: it is damaged"),
+        ("[]", "line 2 is not a row"),
         ('{"format": 1, "row": "RAM 2"}', "line 2 lacks 'table'"),
         (json.dumps(made_up()), "lines 1 and 2 are both 'RAM 2' of seed 0: remove one"),
     ],
@@ -95,6 +98,8 @@ def test_a_row_made_otherwise_is_neither_replaced_nor_taken_for_this_one(tmp_pat
         rows.add(file, [made_up(options=same | {"newer": True})])
     with pytest.raises(ValueError, match="other --weights"):
         rows.add(file, [made_up(weights_sha256="ab")])
+    with pytest.raises(ValueError, match="'RAM 2' of seed 0 made with --epochs 2: give the same options"):
+        rows.add(file, [made_up(seed=1, options={"epochs": 3})])
     assert rows.read(file) == [made_up()]
 
 
@@ -114,7 +119,7 @@ def test_two_workers_share_runs_and_make_each_once(tmp_path):
 
             return Work(out, do, lambda: number == 0 or (tmp_path / str(number - 1)).exists() or number == 1)
 
-        trainings.share([work(number) for number in range(6)])
+        runs.share_work([work(number) for number in range(6)])
         assert all((tmp_path / str(number)).exists() for number in range(6))
 
     workers = [threading.Thread(target=worker) for _ in range(2)]
@@ -144,111 +149,164 @@ def test_a_run_waits_for_what_it_starts_from_in_other_hands(tmp_path):
             released.set()
 
     works = [Work(tmp_path / str(number), lambda number=number: do(number), lambda number=number: number != 1) for number in range(3)]
-    trainings.share(works)
+    runs.share_work(works)
     assert order == [2, 0, 1]
 
 
-@pytest.fixture
-def asked(halves, tmp_path, monkeypatch):
-    """Options of a tiny table on pictures, and what was trained, as (agent, whether it went on)."""
-    monkeypatch.setitem(reproduce.TABLES, "tiny", TABLE)
-    paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, kept_with="tiny", figure="paths")
-    monkeypatch.setitem(reproduce.TABLES, "tiny-paths", paths)
-    trained, execute = [], run.execute
-
-    def watched(agent, options, plan, **more):
-        trained.append((agent, options.resume))
-        return execute(agent, options, plan, **more)
-
-    monkeypatch.setattr(run, "execute", watched)
+@pytest.fixture(scope="module")
+def asked(halves, tmp_path_factory):
+    """Options of a tiny table on pictures; its runs are made by command line, once for all tests."""
+    folder = tmp_path_factory.mktemp("table")
     options = reproduce.Reproduce(
-        table="tiny", dataset=halves((12, 5)), image_size=32, seeds=1, threads=1, out=tmp_path / "runs", results=tmp_path / "rows"
+        table="tiny", dataset=halves((12, 5)), image_size=32, seeds=1, threads=1, out=folder / "runs", results=folder / "rows"
     )
-    return options, trained, rows.path_of(options.results, "tiny", options.dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(reproduce.TABLES, "tiny", TABLE)
+        paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, kept_with="tiny", figure="paths")
+        patch.setitem(reproduce.TABLES, "tiny-paths", paths)
+        reproduce.main(options)
+        yield options
 
 
-@pytest.mark.usefixtures("with_figures")
-def test_a_table_is_made_once_and_found_again(asked, capsys):
-    options, trained, file = asked
-    reproduce.main(options)
-    assert sorted(trained) == [("dtram_reinforce", False), ("ram_reinforce", False), ("ram_reinforce", False)]
-    kept = {row["row"]: row for row in rows.read(file)}
+class Started(list):
+    """Takes the place of starting agents: notes (agent, whether it resumed), and copies what it made in another folder."""
+
+    def __init__(self, source):
+        """Take the folder of finished runs, and start with nothing."""
+        super().__init__()
+        self.source, self.interrupted = source, ""
+
+    def __call__(self, words):
+        """Copy a run; the one that `interrupted` is a part of the name of ends after its first epoch."""
+        self.append((Path(words[0]).stem, "--resume" in words))
+        out = Path(words[words.index("--out") + 1])
+        shutil.copytree(self.source / out.name, out, dirs_exist_ok=True)
+        if self.interrupted and self.interrupted in out.name:
+            saved = checkpoint.load(out / "checkpoint.pt")
+            saved["progress"] |= {"epoch": 1, "history": saved["progress"]["history"][:1]}
+            checkpoint.save(out / "checkpoint.pt", saved)
+            raise SystemExit(130)
+
+
+@pytest.fixture
+def again(asked, tmp_path):
+    """Options of the same table in new folders, and what is started."""
+    return replace(asked, out=tmp_path / "runs", results=tmp_path / "rows"), Started(asked.out)
+
+
+def file_of(options):
+    """Return the file of the tiny table's rows."""
+    return rows.path_of(options.results, "tiny", options.dataset)
+
+
+def folder_of(options, run):
+    """Return the folder of a run of the tiny table."""
+    return runs.folder(reproduce.find_table(options)[0], run, 0)
+
+
+def test_a_table_is_made_by_command_line(asked, capsys):
+    kept = {row["row"]: row for row in rows.read(file_of(asked))}
     assert list(kept) == ["RAM 2", "> 0.6", "DT"]
-    result = checkpoint.read_json(options.out / kept["DT"]["run"] / "result.json")
+    result = checkpoint.read_json(asked.out / kept["DT"]["run"] / "result.json")
     assert (kept["DT"]["accuracy"], kept["DT"]["mean_glimpses"]) == (result["accuracy"], result["mean_glimpses"])
-    assert rows.unpacked(kept["DT"]["right"], 10).float().mean().item() == kept["DT"]["accuracy"] == kept["DT"]["mean_class_accuracy"]
+    assert (kept["DT"]["options"]["gamma"], kept["DT"]["options"]["hidden"]) == (0.9, 8)
+    correct = rows.unpack_bits(kept["DT"]["right"], 10).float().mean().item()
+    assert correct == kept["DT"]["accuracy"] == kept["DT"]["mean_class_accuracy"]
     assert {"cpu", "cores", "threads", "gpu"} == set(kept["DT"]["hardware"])
+    reproduce.main(replace(asked, only_print=True, out=asked.out / "nowhere"))
     printed = capsys.readouterr().out
     assert "trained on train, 10 images of test" in printed
     assert "judged" in printed or "better (interval above 0)" in printed
-
-    before = file.read_bytes()
-    reproduce.main(options)  # the rows are there
-    file.unlink()
-    reproduce.main(options)  # the runs are there
-    assert len(trained) == 3
-    assert file.read_bytes() == before
-    capsys.readouterr()
-    reproduce.main(replace(options, only_print=True, out=options.out / "nowhere"))
-    assert "RAM 2" in capsys.readouterr().out
-    pictures = replace(options, table="tiny-paths", only_print=True)
+    pictures = replace(asked, table="tiny-paths", only_print=True)
     reproduce.main(pictures)
-    page = reporting.path_of(options.out, "tiny", (kept["DT"]["part"], "train", "test")).read_text(encoding="utf-8")
+    page = html.path_of(asked.out, "tiny", (kept["DT"]["part"], "train", "test")).read_text(encoding="utf-8")
     assert "RAM 2" in page
     assert f"{100 * (1 - kept['DT']['accuracy']):.2f}" in page
-    drawn = options.results / f"tiny-paths-{kept['DT']['part']}-train-test.png"
-    assert drawn.read_bytes() == (options.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
+    drawn = asked.results / f"tiny-paths-{kept['DT']['part']}-train-test.png"
+    assert drawn.read_bytes() == (asked.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
     with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):
-        reproduce.main(replace(pictures, out=options.out / "nowhere"))
+        reproduce.main(replace(pictures, out=asked.out / "nowhere"))
 
 
-def test_an_interrupted_table_goes_on_where_it_stopped(asked, monkeypatch):
-    options, trained, file = asked
-    save = checkpoint.save
+def test_rows_and_runs_are_found_again(again):
+    options, started = again
+    reproduce.main(options, started)
+    assert started == [("ram_reinforce", False), ("ram_reinforce", False), ("dtram_reinforce", False)]
+    before = file_of(options).read_bytes()
+    reproduce.main(options, started)  # the rows are there
+    file_of(options).unlink()
+    reproduce.main(options, started)  # the runs are there
+    assert len(started) == 3
+    assert file_of(options).read_bytes() == before
 
-    def interrupted(target, content):
-        save(target, content)
-        if "glimpses-3" in target.parent.name:  # after the second run's first epoch
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped:
-        patch.setattr(checkpoint, "save", interrupted)
-        reproduce.main(options)
+def test_an_interrupted_table_resumes_where_it_stopped(again):
+    options, started = again
+    started.interrupted = "glimpses-3"  # the second run
+    with pytest.raises(SystemExit) as stopped:
+        reproduce.main(options, started)
     assert stopped.value.code == 130
-    assert [row["row"] for row in rows.read(file)] == ["RAM 2"]
-    half = trainings.folder(reproduce.chosen(options)[0], RAM3, 0)
+    assert [row["row"] for row in rows.read(file_of(options))] == ["RAM 2"]
+    half = folder_of(options, RAM3)
     results.write(half / "checkpoint.pt")  # as it is, which is not what a row is about
-    assert not trainings.finished(RAM3, half)
-    reproduce.main(options)
-    assert trained == [("ram_reinforce", False), ("ram_reinforce", False), ("ram_reinforce", True), ("dtram_reinforce", False)]
-    assert len(rows.read(file)) == 3
+    assert not runs.is_finished("ram", half)
+    started.interrupted = ""
+    reproduce.main(options, started)
+    assert started[2:] == [("ram_reinforce", True), ("dtram_reinforce", False)]
+    assert len(rows.read(file_of(options))) == 3
 
 
-def test_runs_that_were_moved_are_found_and_a_stop_taught_on_another_ram_is_refused(asked, tmp_path):
-    options, trained, file = asked
-    reproduce.main(options)
-    file.unlink()
+def test_runs_that_were_moved_are_found_and_a_stop_taught_on_another_ram_is_refused(again, tmp_path):
+    options, started = again
+    reproduce.main(options, started)
+    file_of(options).unlink()
     moved = replace(options, out=options.out.rename(tmp_path / "elsewhere"))
-    reproduce.main(moved)
-    assert len(trained) == 3
-    assert len(rows.read(file)) == 3
-    file.unlink()
-    ram = trainings.folder(reproduce.chosen(moved)[0], RAM3, 0) / "checkpoint.pt"
+    reproduce.main(moved, started)
+    assert len(started) == 3
+    assert len(rows.read(file_of(options))) == 3
+    file_of(options).unlink()
+    ram = folder_of(moved, RAM3) / "checkpoint.pt"
     other = checkpoint.load(ram)
     next(iter(other["network"].values())).add_(1.0)
     checkpoint.save(ram, other)
     with pytest.raises(ValueError, match="holds a run with another --ram"):
-        reproduce.main(moved)
+        reproduce.main(moved, started)
 
 
-def test_a_damaged_run_is_refused(asked):
-    options, trained, _ = asked
-    out = trainings.folder(reproduce.chosen(options)[0], TABLE.rows["RAM 2"].run, 0)
-    out.mkdir(parents=True)
+def test_a_folder_with_another_run_or_a_damaged_one_is_refused(again):
+    options, started = again
+    out = folder_of(options, TABLE.rows["RAM 2"].run)
+    shutil.copytree(folder_of(replace(options, out=started.source), TABLE.rows["RAM 2"].run), out)
+    with pytest.raises(ValueError, match="holds a run with another --image-size: give another --out, or remove it"):
+        reproduce.main(replace(options, image_size=36), started)
     (out / "checkpoint.pt").write_bytes(b"half")
     with pytest.raises(ValueError, match="is not readable as a checkpoint"):
-        reproduce.main(options)
-    assert not trained
+        reproduce.main(options, started)
+    assert not started
+
+
+def test_a_failing_agent_ends_the_table_with_its_own_sentence(tmp_path, capfd):
+    script = tmp_path / "agent.py"
+    script.write_text("raise SystemExit('agent: --epochs 0: expected at least 1')")
+    with pytest.raises(SystemExit) as failed:
+        runs.start([str(script)])
+    assert failed.value.code == 1
+    assert capfd.readouterr().err == "agent: --epochs 0: expected at least 1\n"
+
+
+def test_options_are_said_as_on_the_command_line():
+    options = {"scales": (1.0, 2.0), "supervision": False, "long": True, "backbone": None, "weights": None, "stop_epochs": 2}
+    assert runs.format_options(options) == [
+        "--scales",
+        "1.0",
+        "2.0",
+        "--no-supervision",
+        "--long",
+        "--weights",
+        "None",
+        "--stop-epochs",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +320,6 @@ def test_a_damaged_run_is_refused(asked):
         ({"only_print": True}, "has no rows of tiny: leave --only-print out"),
     ],
 )
-def test_what_cannot_be_made_is_said(asked, given, message):
+def test_what_cannot_be_made_is_said(again, given, message):
     with pytest.raises(ValueError, match=message):
-        reproduce.main(replace(asked[0], **given))
+        reproduce.main(replace(again[0], **given), again[1])

@@ -6,13 +6,19 @@ from dataclasses import replace
 import figures
 import pytest
 import torch
+from dtram_reinforce import StopOptions
+from fcan.plan import FcanOptions
+from fcan.table import combinations
+from papers import fcan
 from papers.tables import TABLES
-from reproduction import compare, measure, rows, text_table, trainings
+from ram_reinforce import Options
+from reproduction import compare, measure, rows, runs, text_table
 from reproduction.compare import Point
+from reproduction.runs import Settings
 from reproduction.spec import Row, Run, Table
-from reproduction.trainings import Settings
+from sermanet_rnn import SermanetOptions
 
-from glimpse_env.evaluation import stopping_rules, trajectories
+from glimpse_env.evaluation import intervals, stopping_rules, trajectories
 from glimpse_env.reports import plots
 
 OWN = Row(Run("dtram"))  # answers when the agent does
@@ -30,19 +36,19 @@ def test_every_row_is_a_run_of_its_agent_and_every_name_is_a_row(name, tmp_path)
         assert all(TABLES[table.kept_with].rows[row] == one for row, one in table.rows.items())
     for dataset in table.datasets:
         for row in table.rows.values():
-            options = trainings.options_of(settings(dataset, out=tmp_path), row.run, 3)
-            assert (options.seed, options.dataset, options.split) == (3, dataset, "fit")
-            assert all(getattr(options, name) == value for name, value in row.run.options.items())
+            options = runs.list_options(settings(dataset, out=tmp_path), row.run, 3)
+            assert (options["seed"], options["dataset"], options["split"]) == (3, dataset, "fit")
+            assert all(options[name] == value for name, value in row.run.options.items())
             if row.run.start is not None:
-                assert options.ram == trainings.folder(settings(dataset, out=tmp_path), row.run.start, 3) / "checkpoint.pt"
-                assert options.glimpses == row.run.start.options["glimpses"]
+                assert options["ram"] == runs.folder(settings(dataset, out=tmp_path), row.run.start, 3) / "checkpoint.pt"
+                assert options["glimpses"] == row.run.start.options["glimpses"]
 
 
 def test_tables_share_runs_that_are_the_same_and_no_others():
     given = settings("cub")
 
     def place(table: str, row: str) -> str:
-        return trainings.folder(given, TABLES[table].rows[row].run, 0).name
+        return runs.folder(given, TABLES[table].rows[row].run, 0).name
 
     assert place("dtram-6", "6 glimpses") == place("dtram-7", "> 0.5") == place("dtram-9", "6 glimpses, with supervision")
     assert place("dtram-3", "RAM 3") == place("dtram-8", "3 glimpses, without") != place("dtram-6", "3 glimpses")
@@ -55,17 +61,33 @@ def test_tables_share_runs_that_are_the_same_and_no_others():
 
 def test_one_weights_option_serves_several_networks():
     given = settings("cub", weights="tuned/{backbone}/weights.pth")
-    run = TABLES["dtram-5"].rows["RAM-34, 224"].run
-    assert trainings.options_of(given, run, 0).weights == "tuned/resnet34/weights.pth"
-    assert trainings.options_of(given, TABLES["dtram-6"].rows["1 glimpse"].run, 0).weights == "tuned/resnet50/weights.pth"
-    assert trainings.options_of(settings("cub"), TABLES["fcan-6"].rows["whole image"].run, 0).weights is None
+
+    def weights(table: str, row: str) -> str:
+        return runs.list_options(given, TABLES[table].rows[row].run, 0)["weights"]
+
+    assert weights("dtram-5", "RAM-34, 224") == "tuned/resnet34/weights.pth"
+    assert weights("dtram-6", "1 glimpse") == "tuned/resnet50/weights.pth"
+    assert "weights" not in runs.list_options(settings("cub"), TABLES["fcan-6"].rows["whole image"].run, 0)
 
 
-def test_settings_count_after_the_recipe_and_before_the_row():
+def test_the_rows_options_count_before_the_tables_and_these_before_the_recipe():
     run = TABLES["sermanet-1"].rows["high, 2"].run
-    assert trainings.options_of(settings("cub"), run, 0).augment
-    assert not trainings.options_of(settings("cub", augment=False), run, 0).augment
-    assert trainings.options_of(settings("cub", image_size=300), TABLES["dtram-5"].rows["RAM-50, 224"].run, 0).image_size == 256
+    assert "augment" not in runs.list_options(settings("cub"), run, 0)  # left to the recipe
+    assert not runs.list_options(settings("cub", augment=False), run, 0)["augment"]
+    assert runs.list_options(settings("cub", image_size=300), TABLES["dtram-5"].rows["RAM-50, 224"].run, 0)["image_size"] == 256
+
+
+def test_the_agents_know_every_option_of_every_table():
+    """By their classes of options, which their command lines are made of."""
+    kinds = {"ram": Options, "dtram": StopOptions, "sermanet": SermanetOptions, "fcan": FcanOptions}
+    for table in TABLES.values():
+        for row in table.rows.values():
+            options = runs.list_options(settings(table.datasets[0]), row.run, 0)
+            assert options.keys() <= kinds[row.run.agent].__dataclass_fields__.keys()
+
+
+def test_rows_of_fcan_are_those_of_its_result():
+    assert set(fcan.ROWS) <= set(combinations(FcanOptions.parts))
 
 
 TABLE = Table(
@@ -86,13 +108,13 @@ TABLE = Table(
 def made_up(row: str, seed: int, right: list[int], glimpses: float, **more: object) -> dict:
     kept = torch.tensor(right, dtype=torch.bool)
     about = {"format": 1, "table": "dtram-2", "row": row, "part": "CUB-50", "split": "fit", "measured": "test", "seed": seed}
-    found = {"accuracy": kept.float().mean().item(), "right": rows.packed(kept), "images": len(right), "mean_glimpses": glimpses}
+    found = {"accuracy": kept.float().mean().item(), "right": rows.pack_bits(kept), "images": len(right), "mean_glimpses": glimpses}
     return about | found | {"classes": 50, "of_classes": 200, "options": {"gamma": 0.98}, "weights_sha256": None} | more
 
 
 def some_rows() -> list[dict]:
-    first = rows.packed(torch.tensor([True, False, False, False]))
-    second = rows.packed(torch.tensor([True, True, True, False]))
+    first = rows.pack_bits(torch.tensor([True, False, False, False]))
+    second = rows.pack_bits(torch.tensor([True, True, True, False]))
     mixture = {"threshold": [[0.5, first], [0.5, second]], "fixed": [[1.0, first], [0.0, second]]}
     return [
         *(made_up("RAM 1", seed, [1, 0, 0, 0], 1.0) for seed in (0, 1)),
@@ -102,9 +124,9 @@ def some_rows() -> list[dict]:
 
 
 def test_the_printed_table_by_hand():
-    ((about, group),) = text_table.grouped(TABLE, some_rows()).items()
+    ((about, group),) = text_table.group_rows(TABLE, some_rows()).items()
     assert about == ("CUB-50", "fit", "test")
-    text = text_table.printed(TABLE, about, group)
+    text = text_table.format_table(TABLE, about, group)
     assert "CUB-50 (50 of 200 classes), trained on fit, 4 images of test" in text
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["conv"].split() == ["conv", "1.21"]
@@ -117,20 +139,29 @@ def test_the_printed_table_by_hand():
     assert "-37.50 [" in lines["DT"]
 
 
+def test_paired_difference_by_hand():
+    first = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])  # two seeds, four images
+    second = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
+    mean, low, high = intervals.paired(first, second)
+    assert mean == pytest.approx(12.5)  # one image, right for one of two seeds more
+    assert low == 0 < high
+    assert intervals.paired(first, first) == (0, 0, 0)
+
+
 def test_parts_and_splits_are_tables_of_their_own():
     whole = [row | {"part": "CUB-200", "classes": 200} for row in some_rows()]
-    groups = text_table.grouped(TABLE, some_rows() + whole)
+    groups = text_table.group_rows(TABLE, some_rows() + whole)
     assert set(groups) == {("CUB-50", "fit", "test"), ("CUB-200", "fit", "test")}
     assert all(len(runs) == 2 for group in groups.values() for runs in group.values())
 
 
 def test_rivals_at_equal_glimpses_by_hand():
-    ((_, group),) = text_table.grouped(TABLE, some_rows()).items()
-    (point,) = compare.points(TABLE, group)
+    ((_, group),) = text_table.group_rows(TABLE, some_rows()).items()
+    (point,) = compare.find_points(TABLE, group)
     assert (point.row, point.glimpses) == ("DT", 1.5)
     # DT is right in 62.5 % of the cases, the mixtures in 50 and 25 %; the RAMs with one and two glimpses, half of each, in 50 %.
     assert [point.ahead[rival][0] for rival in ("threshold", "fixed", "trained")] == pytest.approx([12.5, 37.5, 12.5])
-    assert "DT" in compare.printed([point])
+    assert "DT" in compare.format_points([point])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +176,7 @@ def test_rivals_at_equal_glimpses_by_hand():
     ],
 )
 def test_verdicts_at_the_margin(glimpses, interval, verdict):
-    assert Point("DT", glimpses, {"threshold": (0.0, *interval)}).verdict("threshold") == verdict
+    assert Point("DT", glimpses, {"threshold": (0.0, *interval)}).judge("threshold") == verdict
 
 
 def test_a_rows_rivals_are_those_of_its_trajectories():
@@ -159,23 +190,23 @@ def test_a_rows_rivals_are_those_of_its_trajectories():
         torch.rand(4, count),
         torch.zeros(4, count, 2),
     )
-    row = json.loads(json.dumps(measure.of_steps(looks, True, OWN)))
+    row = json.loads(json.dumps(measure.measure_steps(looks, True, OWN)))
     when = trajectories.learned_stops(looks)
     assert row["glimpse_histogram"] == torch.bincount(when, minlength=4).tolist()
     for name, mixture in (
         ("threshold", stopping_rules.rule_at(looks, stopping_rules.mean(when))),
         ("fixed", stopping_rules.number_at(looks, stopping_rules.mean(when))),
     ):
-        assert torch.allclose(compare.mixed(row["rivals"][name], count), stopping_rules.right(looks, mixture))
-    assert "rivals" not in measure.of_steps(looks, True, replace(OWN, threshold=0.5))
-    second = measure.of_steps(looks, True, replace(OWN, after=2))
+        assert torch.allclose(compare.mix(row["rivals"][name], count), stopping_rules.right(looks, mixture))
+    assert "rivals" not in measure.measure_steps(looks, True, replace(OWN, threshold=0.5))
+    second = measure.measure_steps(looks, True, replace(OWN, after=2))
     assert (second["accuracy"], second["mean_glimpses"]) == (pytest.approx(looks.correct[1].float().mean().item()), 2)
     assert "rivals" not in second
 
 
 def test_mean_class_accuracy_weighs_classes_alike():
-    fares = measure.fares(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 2]))
-    assert (fares["accuracy"], fares["mean_class_accuracy"]) == (0.75, 0.5)
+    found = measure.measure_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 2]))
+    assert (found["accuracy"], found["mean_class_accuracy"]) == (0.75, 0.5)
 
 
 @pytest.fixture
@@ -206,13 +237,13 @@ def test_what_was_measured_on_the_same_images_is_compared_by_cost_whatever_it_wa
     some = {"a row": [{}]}
     eighth, quarter, held_out = (("CUB-50", split, measured) for split, measured in (("a", "test"), ("b", "test"), ("a", "validation")))
     found = {eighth: {"dtram-6": some, "dtram-3": some}, quarter: {"fcan-6": some}, held_out: {"dtram-6": some}}
-    assert figures.drawn_from(figures.FIGURES["cost"], found) == {
+    assert figures.select_rows(figures.FIGURES["cost"], found) == {
         eighth: {"dtram-6": some, "fcan-6": some},
         held_out: {"dtram-6": some},
     }
     found[quarter]["dtram-6"] = some  # a row for each: they stay apart
-    assert list(figures.drawn_from(figures.FIGURES["cost"], found)) == list(found)
-    assert list(figures.drawn_from(figures.FIGURES["ablations"], found)) == list(found)
+    assert list(figures.select_rows(figures.FIGURES["cost"], found)) == list(found)
+    assert list(figures.select_rows(figures.FIGURES["ablations"], found)) == list(found)
 
 
 def test_figures_without_rows_are_named(tmp_path, capsys):

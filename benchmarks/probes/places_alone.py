@@ -1,0 +1,93 @@
+"""How much of an agent's accuracy lies in its places alone: every glimpse is another image's, taken at the same place.
+
+    python agents/sermanet_rnn.py --resolutions high --glimpses 1 --epochs 2
+    python benchmarks/probes/places_alone.py runs/sermanet_rnn-mnist-0/checkpoint.pt
+
+An agent that sees a context before it looks (Sermanet's) can tell the class through where it looks, as a code, without any
+glimpse. What the second column is above chance, it has told that way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from gymnasium import spaces
+from torch import Tensor
+
+from glimpse_env import Contextual, Sensor
+from glimpse_env.evaluation import trajectories
+from glimpse_env.networks import registry
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.training.rollout import Guide
+
+
+@dataclass(frozen=True)
+class PlacesAlone:
+    """Options of `places_alone.py`."""
+
+    checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """checkpoint.pt of runs of sermanet_rnn.py."""
+    device: str = "auto"
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    threads: int = 2
+    """CPU threads that torch may use."""
+
+
+class Elsewhere:
+    """A sensor that shows every image the glimpses of another one, half a data set away, but its own context."""
+
+    whole_first = False
+    shows_context = True
+
+    def __init__(self, sensor: Sensor, images: int) -> None:
+        """Take the sensor, and how many images it has."""
+        self.sensor, self.images = sensor, images
+        self.reach, self.windows, self.pixels, self.flops = sensor.reach, sensor.windows, sensor.pixels, sensor.flops
+
+    @property
+    def space(self) -> dict[str, spaces.Space]:
+        """Observation entries of one row."""
+        return self.sensor.space
+
+    def observe(self, index: Tensor, location: Tensor, step: Tensor) -> dict[str, Tensor]:
+        """Return what the other image shows at this place."""
+        return self.sensor.observe((index + self.images // 2) % self.images, location, step)
+
+    def context(self, index: Tensor) -> Tensor:
+        """Return the image's own context."""
+        assert isinstance(self.sensor, Contextual)
+        return self.sensor.context(index)
+
+
+def measure(path: Path, device: str) -> tuple[float, float]:
+    """Return the accuracy of a run's network, and that on its places with the glimpses of other images."""
+    saved = checkpoint.load(path)
+    split = results.result_split(saved)
+    own = results.looks_on(path, (split,), device=device)
+    env = trajectories.environment(saved["environment"], split, device)
+    if not (isinstance(env.sensor, Contextual) and env.sensor.shows_context):
+        raise ValueError(f"{path}: {saved['agent']} sees no context before it looks; expected a run of sermanet_rnn")
+    env.sensor = Elsewhere(env.sensor, len(env.images))
+    places = own.locations.to(env.device)
+    guide: Guide = lambda state, index, step: places[step - 1, index]  # noqa: E731
+    network = registry.rebuilt(saved).to(env.device)
+    others = trajectories.look(env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide)
+    return own.correct[-1].float().mean().item(), others.correct[-1].float().mean().item()
+
+
+def main(options: PlacesAlone) -> None:
+    """Measure every run, and print the table."""
+    options = terminal.prepare(options)
+    print(f"{'':<50} {'accuracy %':>10} {'places alone %':>15}")
+    for path in options.checkpoints:
+        accuracy, alone = measure(path, options.device)
+        print(f"{path.parent.name:<50} {100 * accuracy:>10.2f} {100 * alone:>15.2f}")
+
+
+if __name__ == "__main__":
+    with terminal.foreseen("places_alone.py"):
+        main(tyro.cli(PlacesAlone, description=__doc__))
