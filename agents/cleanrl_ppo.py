@@ -32,7 +32,6 @@ from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.networks.base import Heads, Memory
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
-from glimpse_env.runtime import distributed
 from glimpse_env.runtime.precision import named
 from glimpse_env.runtime.random_state import move_to, random_state, set_random_state
 from glimpse_env.training import environments, resume
@@ -173,8 +172,7 @@ def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options
 
 
 def check_options(options: Ppo) -> None:
-    """Check the numbers, and that this is the only process."""
-    distributed.refuse(AGENT)
+    """Check the numbers."""
     environments.check_split(options.split)
     for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
@@ -182,7 +180,7 @@ def check_options(options: Ppo) -> None:
 
 def main(options: Ppo) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
-    with Run.open(AGENT, options, check_options) as run:
+    with Run.open(AGENT, options, check_options, alone=True) as run:
         options = run.options
         given = environments.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)

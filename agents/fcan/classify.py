@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
 from fcan import cost, regions_table, stage_files, table
 from fcan.localise import AGENT, places_of
 from fcan.plan import FcanOptions
 from fcan.regions_table import Crops, Region
 from fcan.setup import Plan, map_sensor
-from jaxtyping import Float, Int64
-from torch import Tensor
-
 from glimpse_env import Backbone, GlimpseVectorEnv
 from glimpse_env.evaluation import fixations, trajectories
 from glimpse_env.networks import fcan

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from fcan import localising
-from fcan.localise import reopened
-from fcan.setup import Plan
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from fcan import localising
+from fcan.localise import reopened
+from fcan.setup import Plan
 from glimpse_env.evaluation import trajectories
 from glimpse_env.rendering import frames
 from glimpse_env.reports import plots

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fcan.plan import FcanOptions
-
 from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks, datasets
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import trajectories

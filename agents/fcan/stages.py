@@ -10,13 +10,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from finetune_backbone import tune
+
 from fcan import classify, setup, stage_files
 from fcan.localise import localise
 from fcan.plan import FcanOptions, StageName
 from fcan.score_maps import draw_score_maps
 from fcan.setup import Plan
-from finetune_backbone import tune
-
 from glimpse_env.backbone import find
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, terminal

@@ -78,13 +78,14 @@ class Run:
 
     @classmethod
     @contextmanager
-    def open(cls, agent: str, options: Any, check: Callable[[Any], None] | None = None) -> Iterator[Self]:  # noqa: ANN401
+    def open(cls, agent: str, options: Any, check: Callable[[Any], None] | None = None, alone: bool = False) -> Iterator[Self]:  # noqa: ANN401
         """Open a run: join the other processes, seed torch, and with `options.resume` load the checkpoint.
 
         Args:
             agent: Name in file names and rows.
             options: The script's options (a `RunOptions`); those of an open run (`run.options`) name the device that "auto" stands for.
             check: Raises a ValueError for options that cannot be used.
+            alone: The agent trains in one process only.
 
         Raises:
             SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C; 1 where another of several
@@ -94,6 +95,8 @@ class Run:
         options = terminal.prepare(options)
         run: Run | None = None
         try:
+            if alone:
+                distributed.refuse(agent)
             with distributed.joined(options.device):
                 torch.manual_seed(options.seed)
                 if check is not None:
@@ -104,10 +107,8 @@ class Run:
         except (ValueError, OSError, ImportError) as error:
             if run is not None and run._in_loop:  # a fault of the program, not of its input
                 raise
-            todo = (
-                f"training is finished, its evaluation is not; repeat it with agents/evaluate.py {path}: " if run and run._finished else ""
-            )
-            raise SystemExit(f"{agent}: {todo}{error}" if distributed.first() else 1) from error
+            todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
+            raise SystemExit(f"{agent}: {todo if run and run._finished else ''}{error}" if distributed.first() else 1) from error
         except RuntimeError as error:
             if not distributed.lost(error):
                 raise
