@@ -46,7 +46,11 @@ def rows(
             "row": row,
             "regions": names,
             "accuracy": right[row].mean().item(),
-            **{f"minus_{key}": intervals.over_images(100 * (right[row] - right[other])) for key, other in against.items() if other != row},
+            **{
+                f"minus_{key}": intervals.bootstrap_over_images(100 * (right[row] - right[other]))
+                for key, other in against.items()
+                if other != row
+            },
         }
         for row, names in made.items()
     ]

@@ -56,7 +56,7 @@ def find_points(table: Table, group: Rows) -> list[Point]:
         others = {rival: torch.stack([mix(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
         if (trained := mix_rams(table, group, runs)) is not None:
             others["trained"] = trained
-        ahead = {rival: intervals.paired(ours, other, RESAMPLES) for rival, other in others.items()}
+        ahead = {rival: intervals.compare_paired(ours, other, RESAMPLES) for rival, other in others.items()}
         found.append(Point(name, statistics.fmean(run["mean_glimpses"] for run in runs), ahead))
     return sorted(found, key=lambda point: point.glimpses)
 

@@ -68,6 +68,6 @@ def report(rows: Sequence[Row]) -> str:
 
 def line(schedule: str, rows: Sequence[Row]) -> list[str]:
     """Return the table's line of a schedule."""
-    figures = [intervals.over_runs([row[name] for row in rows]) for name in ("seconds", "train_seconds", "error", "mean_glimpses")]
+    figures = [intervals.format_mean([row[name] for row in rows]) for name in ("seconds", "train_seconds", "error", "mean_glimpses")]
     commits = sorted({f"{row['commit'][:7]}{row['commit'][40:]}" if row["commit"] else "unknown" for row in rows})
     return [schedule, str(len(rows)), *figures, ", ".join(commits)]
