@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # 97.5 % quantile by number of runs
 RESAMPLES = 10_000
 
 
@@ -28,7 +27,9 @@ def format_interval(interval: Sequence[float], digits: int = 1) -> str:
 
 def compute_half_width(values: Sequence[float]) -> float:
     """Return half the width of the mean's interval (Student's t) over at least two runs."""
-    return STUDENT.get(len(values), 2.26) * statistics.stdev(values) / math.sqrt(len(values))
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls; not needed by --help, and scipy.stats takes a second to import
+
+    return float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def compute_wilson_half_width(accuracy: float, images: int) -> float:

@@ -242,7 +242,7 @@ def test_table_groups_runs_beside_the_paper(tmp_path, with_figures):
     table_report.write_table(tmp_path / "table.html", "Table 2", rows, {"a figure": tmp_path / "a.png"}, note="half of it")
     html = (tmp_path / "table.html").read_text()
     lines = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in re.findall(r"<tr>(.*?)</tr>", html)[1:]]
-    assert lines == [["DT-RAM", "2", "1.50 ± 6.36", "2.50", "1.12", "5.2", "+0.38"], ["&lt;ours&gt;", "1", "10.00", "1.00", "", "", ""]]
+    assert lines == [["DT-RAM", "2", "1.50 ± 6.35", "2.50", "1.12", "5.2", "+0.38"], ["&lt;ours&gt;", "1", "10.00", "1.00", "", "", ""]]
     assert "DT-RAM, seed 1: 1.00 %" in html
     assert html.count("data:image/png;base64,") == 1
     with pytest.raises(ValueError, match="at least one run"):
