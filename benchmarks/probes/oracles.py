@@ -89,7 +89,7 @@ def main(options: Oracles) -> None:
     own = correct["its own places"]
     print(f"{'':<20} {'accuracy %':>15}  {'- its own places':>22}")
     for name, found in correct.items():
-        difference = "" if found is own else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*intervals.compare_paired(found, own))
+        difference = "" if found is own else intervals.format_interval(intervals.compare_paired(found, own))
         print(f"{name:<20} {intervals.format_mean((100 * found.mean(1)).tolist()):>15}  {difference:>22}")
 
 

@@ -78,7 +78,8 @@ def format_row(row: dict[str, Any]) -> str:
     paper = "{:.1f} at {:.1f}".format(*row["paper"]) if row["paper"] else ""
     cells = []
     for rival in (row["random_stop"], row["fixed_number"]):
-        cells.append("{:6.2f} {:+6.2f} [{:+.2f}, {:+.2f}]".format(rival["accuracy"], rival["difference"], *rival["interval"]))
+        difference = intervals.format_interval((rival["difference"], *rival["interval"]), 2)
+        cells.append(f"{rival['accuracy']:6.2f} {difference}")
     return f"{row['stop']:<8} {paper:>12} {row['mean_glimpses']:>9.2f} {row['accuracy']:>10.2f}  {cells[0]:>29}  {cells[1]:>29}"
 
 

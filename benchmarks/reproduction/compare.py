@@ -96,8 +96,7 @@ def format_points(found: Sequence[Point]) -> str:
     ]
     for point in found:
         cells = [
-            "{:+.3f} [{:+.3f}, {:+.3f}] {}".format(*point.ahead[rival], point.judge(rival)) if rival in point.ahead else ""
-            for rival in shown
+            f"{intervals.format_interval(point.ahead[rival], 3)} {point.judge(rival)}" if rival in point.ahead else "" for rival in shown
         ]
         lines.append(f"{point.row:<{width}} {point.glimpses:>8.2f}  " + "  ".join(f"{cell:<38}" for cell in cells))
     return "\n".join(line.rstrip() for line in lines)

@@ -86,7 +86,7 @@ def format_difference(table: Table, first: Runs, second: Runs) -> str:
     mean, low, high = found
     if table.measure == "error":
         mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low  # no -0.00
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return intervals.format_interval((mean, low, high), 2)
 
 
 def compare_rows(first: Runs, second: Runs) -> tuple[float, float, float] | None:
