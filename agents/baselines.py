@@ -28,7 +28,6 @@ import tyro
 
 from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.evaluation import intervals
-from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
 from glimpse_env.presets import resolve
@@ -36,7 +35,7 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
-from glimpse_env.training.environments import build_environment
+from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import Training, View, check_training
 from glimpse_env.training.rollout import Behaviour, collect, summarise
 from glimpse_env.training.trainer import Run
@@ -138,7 +137,7 @@ def build_network(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
     """Return new classifiers for what an environment shows."""
     return AveragedViews(
         ViewsArchitecture(
-            glimpse=glimpse_values(env),
+            glimpse=count_glimpse_values(env),
             classes=len(env.images.classes),
             horizon=env.preset.max_glimpses,
             windows=len(env.sensor.windows),
@@ -162,7 +161,7 @@ def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
             train(run, env, network, Validation(env, run.options))
             run.finish()
             results.write(run.checkpoint, device=run.options.device)
-    return results.of(path, options.measure)
+    return results.read_or_write(path, options.measure)
 
 
 def main(options: Baselines) -> None:
@@ -176,10 +175,10 @@ def main(options: Baselines) -> None:
     found = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
     for row, runs in found.items():
-        accuracy = intervals.over_runs([100 * result["accuracy"] for result in runs])
+        accuracy = intervals.format_mean([100 * result["accuracy"] for result in runs])
         print(f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}")
     if options.json is not None:
-        told = {"command": checkpoint.command(), "versions": results.versions()}
+        told = {"command": checkpoint.command(), "versions": results.collect_versions()}
         checkpoint.write_json(options.json, told | {"rows": found})
 
 

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv, checks
-from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.networks.base import Heads, Memory
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime.precision import named
 from glimpse_env.runtime.random_state import move_to, random_state, set_random_state
 from glimpse_env.training import environments, resume
+from glimpse_env.training.environments import count_glimpse_values
 from glimpse_env.training.options import Running, View
 from glimpse_env.training.reinforce import bernoulli_log_prob, gaussian_log_prob
 from glimpse_env.training.step_buffer import Now, Steps, look, stand
@@ -184,7 +184,7 @@ def main(options: Ppo) -> dict[str, Any]:
         options = run.options
         given = environments.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
-        architecture = Architecture(glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
+        architecture = Architecture(count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
         network = RecurrentAttention(architecture).to(env.device)
         run.start(network, resume.describe(AGENT, options, env, network, dynamic=True), env.device)
         train(run, EpisodeStatistics(env, window=1000), network, options)

@@ -1,10 +1,10 @@
-"""Evaluate a checkpoint: every image of a split once, one deterministic rollout each; rewrites result.json, report.html and the plots.
+"""Evaluate a checkpoint: one deterministic rollout for every image of a split; writes result.json, report.html and the plots again.
 
     python agents/evaluate.py mnist-dtram
     python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
     python agents/evaluate.py CHECKPOINT --split validation --device cuda
 
-mnist-dtram is a trained DT-RAM that comes with the package; it is copied to runs/mnist-dtram first.
+mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Evaluate:
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """The checkpoint.pt of a run, or mnist-dtram; results are written beside it."""
     dataset: str | None = None
-    """Another data set with the same classes and glimpses; default: the one it was trained on."""
+    """Another data set with the same classes and glimpses; default: that of training."""
     split: str | None = None
-    """train, fit, validation, a fold such as validation:1/5, or test; default: the one that the run answers for. Files of another
-    split carry its name."""
+    """train, fit, validation, a fold such as validation:1/5, or test; default: the fold that training left out, else test. The files of
+    another split carry its name."""
     root: str | None = None
-    """Folder in which a relative data set folder is looked for."""
+    """Folder in which a relative data set folder is searched."""
     weights: str | None = None
-    """Where the backbone's weights file lies now; default: where it lay in training."""
+    """Path of the backbone's weights file; default: the path in training."""
     device: str = "auto"
     """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
@@ -45,4 +45,5 @@ if __name__ == "__main__":
     options = tyro.cli(Evaluate, description=__doc__)
     options = terminal.prepare(options)
     with terminal.foreseen("evaluate.py"):
-        results.write(pretrained.found(options.checkpoint), options.split, options.dataset, options.root, options.device, options.weights)
+        path = pretrained.find_checkpoint(options.checkpoint)
+        results.write(path, options.split, options.dataset, options.root, options.device, options.weights)

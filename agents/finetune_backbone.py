@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from glimpse_env import checks, datasets
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation import metrics
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
@@ -39,23 +39,23 @@ def tune(options: Finetune) -> dict[str, Any]:
     out = folder(options)
     run = Finetuning(options, load(options, options.split, preset.image_size), side, device, out)
     run.train()
-    split = results.answers_for(options.split)
+    split = results.choose_result_split(options.split)
     looks = one_view(run.network, load(options, split, preset.image_size), side, device)
     row = {
         "agent": "finetune_backbone",
         "dataset": options.dataset,
         "split": split,
-        **trajectories.summary(looks, dynamic=False),
+        **metrics.summarize(looks, dynamic=False),
         "train_seconds": round(run.seconds, 1),
         "device": str(device),
         "seed": options.seed,
         "command": checkpoint.command(),
-        "versions": results.versions(),
+        "versions": results.collect_versions(),
         "options": checkpoint.plain(options),
     }
     checkpoint.write_torch(out / "weights.pth", half(run.network.state_dict()))
     checkpoint.write_json(out / "result.json", row)
-    trajectories.save(looks, out / "looks.npz")
+    looks.save(out / "looks.npz")
     return row
 
 
@@ -78,7 +78,7 @@ def load(options: Finetune, split: str, size: int) -> datasets.ImageSet:
 
 def main(options: Finetune) -> None:
     """Fine-tune, evaluate once, and say where the weights are."""
-    print(results.line(tune(options)))
+    print(results.format_row(tune(options)))
     print(f"weights: {folder(options) / 'weights.pth'}")
 
 

@@ -1,21 +1,21 @@
-"""What a trained agent says of your own images: class, probability, glimpses taken, and a picture of where it looked.
+"""Predict the classes of your own images: class, probability, glimpses taken, and a picture of the fixation path.
 
     python agents/predict.py mnist-dtram digit.png
     python agents/predict.py runs/dtram_reinforce-cub-0/checkpoint.pt bird.jpg holidays/
-    python agents/predict.py runs/ram_reinforce-mnist-0/checkpoint.pt digits/ --budget 1.8 --json answers.json
+    python agents/predict.py runs/ram_reinforce-mnist-0/checkpoint.pt digits/ --budget 1.8 --json predictions.json
 
-mnist-dtram is a trained DT-RAM that comes with the package; it is copied to runs/mnist-dtram first.
+mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 
-Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, turned by EXIF); folders are searched at any depth,
-and what is no image in them is named and passed over. Images are resized as the agent's data set resizes its own: cub, cars and dogs are
-stretched to a square; of all others the central square is kept, and made grey for mnist and clutter. MNIST's digits are light on dark and
-fill the middle 20 of 28 pixels: a file whose border is light is reversed, and a digit should be as large.
+Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, rotated by EXIF). Folders are searched at any depth;
+files in them that are not images are listed and skipped. Images are resized as the agent's data set resizes its own: for cub, cars and dogs
+they are stretched to a square; for all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits are
+light on dark and fill the middle 20 of 28 pixels: a file whose border is light is inverted, and its digit should have that size.
 
-Agents that learned to stop do so by their stop head, others look to their last glimpse. --budget picks the threshold instead (of the
-stop head, or of the confidence) that spends the wanted mean number of glimpses on held-out images; on yours the mean may differ.
+Agents with a stop head stop by it, others after the last glimpse. --budget stops by a threshold instead (on the stop head's probability, or
+on the confidence): the one that gives the requested mean number of glimpses on held-out images. On your images the mean may differ.
 
-The data set itself need not be there, but for --budget where the checkpoint's folder holds no evaluation (looks.npz), and for checkpoints
-of earlier versions, which do not hold the names of their classes.
+The data set itself is needed only for --budget where the checkpoint's folder holds no evaluation (looks.npz), and for checkpoints of
+earlier versions, which do not hold the class names.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from glimpse_env.rendering import frames
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
 
-CHUNK = 64  # images looked at together
+CHUNK = 64  # images processed together
 
 
 @dataclass(frozen=True)
@@ -53,61 +53,61 @@ class Predict:
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Image files, and folders of them."""
     budget: float | None = None
-    """Mean glimpses an image; default: the agent stops as it was trained to."""
+    """Mean glimpses an image; default: the agent stops by its own rule."""
     out: Path | None = None
     """Folder of the pictures; default: predictions beside the checkpoint."""
     pictures: bool = True
     """Draw the fixation path of every image."""
     json: Path | None = None
-    """Also write the answers, with the places looked at, as JSON here."""
+    """Also write the predictions, with the locations of all glimpses, to this JSON file."""
     csv: Path | None = None
-    """Also write the table as CSV here."""
+    """Also write the table to this CSV file."""
     root: str | None = None
-    """Folder of the data set, where that is needed."""
+    """Folder of the data set, where it is needed."""
     weights: str | None = None
-    """Where the backbone's weights file lies now; default: where it lay in training."""
+    """Path of the backbone's weights file; default: the path in training."""
     device: str = "auto"
     """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 
 
-def rule_of(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
-    """Return when the agent stops."""
+def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
+    """Return the rule by which the agent stops."""
     if options.budget is None:
-        return stopping_rules.usual(saved["dynamic"])
+        return stopping_rules.choose_rule(saved["dynamic"])
     held = datasets.held_out(saved["options"].get("split", "fit")) or "test"
-    splits = (results.result_split(saved), held)
-    looks = results.looks_on(options.checkpoint, splits, options.root, options.device, options.weights)
-    return stopping_rules.for_budget(looks, saved["dynamic"], options.budget)
+    splits = (results.get_result_split(saved), held)
+    trajectories = results.read_or_write_trajectories(options.checkpoint, splits, options.root, options.device, options.weights)
+    return stopping_rules.choose_rule_for_budget(trajectories, saved["dynamic"], options.budget)
 
 
-def decoded(files: Sequence[Path], may_fail: set[Path], look: dict[str, Any]) -> Iterator[tuple[Path, torch.Tensor]]:
-    """Yield the files that are images, as their data set would have them; those of folders may be something else."""
+def read_images(files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any]) -> Iterator[tuple[Path, torch.Tensor]]:
+    """Yield the files that are images, resized as the agent's data set; files in `may_fail` are skipped if they are not images."""
     for file in files:
         try:
-            yield file, read_like(str(look["dataset"]), file, look["image_size"])
+            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"])
         except ValueError as error:
             if file not in may_fail:
                 raise
-            tqdm.write(f"passed over: {error}", file=sys.stderr)
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
 
 
-def answers(options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
+def predict(options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction."""
     files, listed = found(options.images, without=out)
-    agent = predictor.predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
+    agent = predictor.load_predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
     with tqdm(total=len(files), desc="images", unit="image", disable=len(files) <= CHUNK) as bar:
         for start in range(0, len(files), CHUNK):
             part = files[start : start + CHUNK]
-            images = dict(decoded(part, listed, saved["environment"]))
+            images = dict(read_images(part, listed, saved["environment"]))
             if images:
                 yield from zip(images, agent(list(images.values())), strict=True)
             bar.update(len(part))
 
 
-def drawn(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Path:
-    """Write the picture of one image and return its path; files of one name get numbers."""
+def write_picture(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Path:
+    """Write the picture of one image and return its path; files of the same name get numbers."""
     name, number = file.stem, 1
     while name in taken:
         number += 1
@@ -119,8 +119,8 @@ def drawn(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Pat
     return out / f"{name}.png"
 
 
-def table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> None:
-    """Print the answers."""
+def print_table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> None:
+    """Print the predictions."""
     width = max(len(row["file"]) for row in rows)
     names = max(5, *(len(row["class"]) for row in rows))
     print(f"{'file':<{width}}  {'class':<{names}}  probability  glimpses")
@@ -130,7 +130,7 @@ def table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> None:
     print(f"{len(rows)} image{'s' * (len(rows) > 1)}, {mean:.2f} glimpses on average; the agent {rule}")
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
+def format_csv(rows: Sequence[dict[str, Any]]) -> bytes:
     """Return the table as a CSV file."""
     text = io.StringIO()
     columns: list[str] = ["file", "class", "probability", "glimpses"]
@@ -141,30 +141,30 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def main(options: Predict) -> None:
-    """Look at every image, then print and write what was seen."""
+    """Predict every image, then print and write the predictions."""
     options = terminal.prepare(options)
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")
-    options = replace(options, checkpoint=pretrained.found(options.checkpoint))
+    options = replace(options, checkpoint=pretrained.find_checkpoint(options.checkpoint))
     saved = checkpoint.load(options.checkpoint)
-    rule = rule_of(options, saved)
+    rule = choose_rule(options, saved)
     out = options.out or options.checkpoint.parent / "predictions"
     rows, taken = [], set()
-    for file, prediction in answers(options, saved, rule, out):
-        rows.append(predictor.row(file, prediction))
+    for file, prediction in predict(options, saved, rule, out):
+        rows.append(predictor.build_row(file, prediction))
         if options.pictures:
-            rows[-1]["picture"] = str(drawn(prediction, file, out, taken))
+            rows[-1]["picture"] = str(write_picture(prediction, file, out, taken))
     if not rows:
-        raise ValueError(f"{', '.join(map(str, options.images))}: no image among the files")
-    table(rows, rule)
+        raise ValueError(f"{', '.join(map(str, options.images))}: none of the files is an image")
+    print_table(rows, rule)
     if options.pictures:
         print(f"pictures: {out}")
     if options.json is not None:
-        told = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold, "expected_glimpses": rule.expected}
-        checkpoint.write_json(options.json, told | {"images": rows})
+        used = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold, "expected_glimpses": rule.expected}
+        checkpoint.write_json(options.json, used | {"images": rows})
     if options.csv is not None:
-        checkpoint.write_bytes(options.csv, as_csv(rows))
+        checkpoint.write_bytes(options.csv, format_csv(rows))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import Any
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor, rewards
-from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.recurrent_attention import (
@@ -36,7 +35,7 @@ from glimpse_env.networks.recurrent_attention import (
 from glimpse_env.reports import results
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
-from glimpse_env.training.environments import build_environment
+from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import Training, check_training, parse
 from glimpse_env.training.recipes import DATASETS, LONG, PAPER
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
@@ -154,7 +153,7 @@ def build_network(
     if options.learned_start and env.sensor.whole_first:
         raise ValueError("--learned-start chooses the location of glimpse 1, but glimpse 1 shows the whole image: use --first-view glimpse")
     shown = {
-        "glimpse": glimpse_values(env),
+        "glimpse": count_glimpse_values(env),
         "classes": len(env.images.classes),
         "horizon": env.preset.max_glimpses,
         "stop_input": stop_input,

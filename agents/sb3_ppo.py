@@ -27,7 +27,6 @@ import tyro
 
 from glimpse_env import Delayed, PixelSensor, Reward, rewards
 from glimpse_env.datasets import held_out
-from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.training import environments, resume
@@ -101,7 +100,7 @@ def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the librar
     seen, fold = resume.env_options(venv.core, options), held_out(options.split)
     told = checkpoint.plain(options) | {"classifier": asdict(options.classifier)}
     identity = {"agent": f"sb3_{options.algo}", "environment": seen, "options": told}
-    checking = None if fold is None else trajectories.environment(seen, fold, options.device)
+    checking = None if fold is None else environments.build_evaluation_environment(seen, fold, options.device)
     parts = (options.action, options.total_steps, options.look_first, options.augment)
     return sb3_run.Plan(venv, identity, *parts, out, checking, options.seed)
 

@@ -24,7 +24,6 @@ from typing import Any, ClassVar, Literal, get_args
 import ram_reinforce
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor
-from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.presets import FirstView, resolve
@@ -32,7 +31,7 @@ from glimpse_env.reports import results
 from glimpse_env.retina import Fill
 from glimpse_env.runtime import terminal
 from glimpse_env.training import resume
-from glimpse_env.training.environments import build_environment
+from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import Training, check_training, parse
 from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
 from glimpse_env.training.trainer import Run
@@ -97,7 +96,7 @@ def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDeck
         raise ValueError(f"--depth {options.depth}: {type(env.sensor).__name__} shows the features of a frozen network; expected 0")
     return DoubleDecker(
         DeckSizes(
-            glimpse=glimpse_values(env),
+            glimpse=count_glimpse_values(env),
             classes=len(env.images.classes),
             scales=len(options.resolutions),
             hidden=options.hidden,

@@ -15,7 +15,8 @@ from pathlib import Path
 import tyro
 
 from glimpse_env import pretrained
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation import stopping_rules
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import animation, results
 from glimpse_env.runtime import checkpoint, terminal
 
@@ -38,10 +39,10 @@ class Animation:
     """CPU threads that torch may use."""
 
 
-def chosen(looks: trajectories.Looks, dynamic: bool, count: int) -> list[int]:
+def chosen(looks: Trajectories, dynamic: bool, count: int) -> list[int]:
     """Return the images to show (see the top of this file)."""
-    when, labels = trajectories.answered(looks, dynamic).tolist(), looks.labels.tolist()
-    groups = [[image for image, at in enumerate(when) if at == step] for step in range(len(looks.answers))]
+    when, labels = stopping_rules.choose_rule(dynamic).find_stops(looks).tolist(), looks.labels.tolist()
+    groups = [[image for image, at in enumerate(when) if at == step] for step in range(len(looks.predictions))]
     found: list[int] = []
     while len(found) < min(count, len(labels)):
         for group in groups:
@@ -57,13 +58,13 @@ def main(options: Animation) -> None:
     options = terminal.prepare(options)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: expected at least 1")
-    path = pretrained.found(options.checkpoint)
-    split = options.split or results.result_split(checkpoint.load(path))
-    saved, env, looks = results.looked(path, split, device=options.device)
-    when = trajectories.answered(looks, saved["dynamic"])
-    shown = [animation.look_of(env, looks, image, int(when[image])) for image in chosen(looks, saved["dynamic"], options.images)]
-    drawn, stays = zip(*animation.frame_sequence(shown), strict=True)
-    content = animation.animated(drawn, stays)
+    path = pretrained.find_checkpoint(options.checkpoint)
+    split = options.split or results.get_result_split(checkpoint.load(path))
+    saved, env, looks = results.evaluate_checkpoint(path, split, device=options.device)
+    when = stopping_rules.choose_rule(saved["dynamic"]).find_stops(looks)
+    shown = [animation.build_clip(env, looks, image, int(when[image])) for image in chosen(looks, saved["dynamic"], options.images)]
+    drawn, stays = zip(*animation.draw_frames(shown), strict=True)
+    content = animation.encode_gif(drawn, stays)
     checkpoint.write_bytes(options.out, content)
     print(f"{options.out}: {len(shown)} images, {len(drawn)} frames, {len(content) / 1e6:.2f} MB")
 

@@ -145,7 +145,7 @@ def draw_rewards(about: About, found: Found, target: Path) -> bool:
         return False
     histories = {name: [run["history"] for run in runs] for name, runs in group.items()}
     panels = {key: title for key, title in PANELS.items() if all(key in row for runs in histories.values() for run in runs for row in run)}
-    plots.compared_curves(histories, panels, target, errors=True)
+    plots.write_compared_curves(histories, panels, target, errors=True)
     return True
 
 

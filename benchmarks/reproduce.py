@@ -129,7 +129,7 @@ def write_figure(options: Reproduce, table: Table, about: text_table.About, grou
     if not source.is_file():
         where = f"--out {options.out}: give its folder, or --results FOLDER to make it again"
         raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in {where}")
-    end = results.suffix(checkpoint.load(source), measured)
+    end = results.build_suffix(checkpoint.load(source), measured)
     checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
     return target
 

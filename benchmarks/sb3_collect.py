@@ -127,7 +127,7 @@ def main(options: Collect) -> None:
     digits = [(images.image(number), int(images.labels[number])) for number in range(DIGITS)]
     found = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})
     if options.json is not None:
-        checkpoint.write_json(options.json, {"command": checkpoint.command(), "versions": results.versions(), "rows": found})
+        checkpoint.write_json(options.json, {"command": checkpoint.command(), "versions": results.collect_versions(), "rows": found})
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def main(options: Startup) -> None:
     best = {name: min(turn[name] for turn in turns) for name in timed}
     print(table(best))
     if options.json is not None:
-        checkpoint.write_json(options.json, {"command": checkpoint.command(), "seconds": best, "versions": results.versions()})
+        checkpoint.write_json(options.json, {"command": checkpoint.command(), "seconds": best, "versions": results.collect_versions()})
 
 
 if __name__ == "__main__":

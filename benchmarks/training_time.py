@@ -32,6 +32,7 @@ from glimpse_env.networks.fcan import FullyConvolutionalAttention
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.training import environments
 
 IMAGES = 100  # pictures that agents are trained on: a batch of RAM's recipe
 TESTED = 16  # images that the times of maps and tests are measured on
@@ -105,9 +106,9 @@ def measure_ram(pictures: Pictures, updates: int, samples: int) -> dict[str, Any
     """Time updates of RAM on the crop sensor, and what looking at an image takes it at test time."""
     own = RAM | {"samples": samples, "glimpse_size": pictures.glimpse_size}
     saved, update = train("ram_reinforce.py", pictures, 1 + updates, f"ram-{samples}", **own)
-    env = trajectories.environment(saved["environment"], "test", pictures.options["device"], rows=TESTED)
+    env = environments.build_evaluation_environment(saved["environment"], "test", pictures.options["device"], rows=TESTED)
     network = registry.rebuilt(saved).to(env.device)
-    test = seconds_of(lambda: trajectories.look(env, network, env.preset.max_glimpses), env.device) / TESTED
+    test = seconds_of(lambda: trajectories.evaluate(env, network, env.preset.max_glimpses), env.device) / TESTED
     row = {"row": f"RAM on crops, trajectories an image: {samples}", "update": update, "once": 0.0, "images": pictures.count}
     return row | {"test": test}
 
@@ -165,7 +166,7 @@ def main(options: TrainingTime) -> None:
         rows = [measure_ram(pictures, options.updates, samples) for samples in (1, 4)]
         rows = table([*rows, measure_fcan(pictures, options.updates)], options.epochs)
     if options.json is not None:
-        about = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.versions()}
+        about = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.collect_versions()}
         checkpoint.write_json(options.json, about)
 
 

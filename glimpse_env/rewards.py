@@ -24,6 +24,11 @@ class Transition:
 Reward = Callable[[Transition], Float[Tensor, " env"]]
 
 
+def discount_correct(discount: float, correct: Bool[Tensor, "*batch"], glimpses: Int64[Tensor, "*#batch"]) -> Float[Tensor, "*batch"]:
+    """Return discount^t for a correct prediction after t glimpses, 0 for an incorrect one (DT-RAM, section 3.3)."""
+    return correct * torch.pow(discount, glimpses)
+
+
 @dataclass(frozen=True)
 class Delayed:
     """discount^t at the end of the episode if the answer is right, 0 before (DT-RAM, section 3.3).
@@ -40,7 +45,7 @@ class Delayed:
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
-        return (transition.stop & transition.correct) * torch.pow(self.discount, transition.glimpses)
+        return discount_correct(self.discount, transition.stop & transition.correct, transition.glimpses)
 
 
 @dataclass(frozen=True)

@@ -117,9 +117,10 @@ def with_figures() -> None:
 
 @pytest.fixture(autouse=True)
 def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave a run's figures out: they take longer to draw than a small run takes, and few tests look at them."""
+    """Leave a run's figures out: they take longer to draw than a small run takes, and few tests need them."""
     if "with_figures" not in request.fixturenames:
-        monkeypatch.setattr("glimpse_env.reports.run_figures.draw", lambda *_: None)
+        monkeypatch.setattr("glimpse_env.reports.run_report.write_plots", lambda *_: None)
+        monkeypatch.setattr("glimpse_env.reports.svg.render_chart", lambda *_, **__: "")
 
 
 @pytest.fixture

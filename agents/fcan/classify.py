@@ -17,7 +17,8 @@ from fcan.plan import FcanOptions
 from fcan.regions_table import Crops, Region
 from fcan.setup import Plan, map_sensor
 from glimpse_env import Backbone, GlimpseVectorEnv
-from glimpse_env.evaluation import fixations, trajectories
+from glimpse_env.evaluation import fixations, metrics, stopping_rules
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
 from glimpse_env.runtime import checkpoint
@@ -38,21 +39,21 @@ def classify(plan: Plan, weights: str) -> None:
         "agent": f"{AGENT}, final",
         "dataset": options.dataset,
         "split": plan.measure,
-        **trajectories.summary(looks, dynamic=False),
+        **metrics.summarize(looks, dynamic=False),
         "rows": table.rows(found, env.images.labels, options.parts),
         "cost": cost.per_image(plan, env, crops),
         "train_seconds": round(seconds, 1),
         "device": str(env.device),
         "seed": options.seed,
         "command": checkpoint.command(),
-        "versions": results.versions(),
+        "versions": results.collect_versions(),
         "options": checkpoint.plain(options),
-        **fixations.measures(env, looks, trajectories.answered(looks, dynamic=False), learned_start=False),
+        **fixations.measure_fixations(env, looks, stopping_rules.HORIZON.find_stops(looks), learned_start=False),
     }
     checkpoint.write_json(plan.out / "classify" / "result.json", row)
-    trajectories.save(looks, plan.out / "classify" / "looks.npz")
+    looks.save(plan.out / "classify" / "looks.npz")
     told(plan.out / "classify" / "report.html", row)
-    print(results.line(row))
+    print(results.format_row(row))
 
 
 def wanted(crops: Crops, options: FcanOptions, learn: Int64[Tensor, "image part"], measure: Int64[Tensor, "image part"]) -> list[Region]:
@@ -88,18 +89,16 @@ def probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Flo
     return found
 
 
-def as_looks(
-    env: GlimpseVectorEnv, found: dict[str, Tensor], parts: Sequence[int], chosen: Int64[Tensor, "image part"]
-) -> trajectories.Looks:
+def as_looks(env: GlimpseVectorEnv, found: dict[str, Tensor], parts: Sequence[int], chosen: Int64[Tensor, "image part"]) -> Trajectories:
     """Return the answers after the whole image and after each part as trajectories, so that the common metric applies."""
     names = ["whole", *(table.name_of("part", number, part) for number, part in enumerate(parts))]
     best = [table.mean(found, names[:step]).max(1) for step in range(1, len(names) + 1)]
     side, far = map_sensor(env).shape[1], env.sensor.reach
     steps = [fcan.locations(chosen[:, number], side, part, far) for number, part in enumerate(parts)]
-    return trajectories.Looks(
+    return Trajectories(
         index=torch.arange(len(chosen)),
         labels=env.images.labels,
-        answers=torch.stack([answer.indices for answer in best]),
+        predictions=torch.stack([answer.indices for answer in best]),
         confidence=torch.stack([answer.values for answer in best]),
         stop=torch.zeros(len(names), len(chosen)),
         locations=torch.stack([torch.zeros(len(chosen), 2), *steps]),

@@ -17,11 +17,12 @@ from fcan.plan import FcanOptions
 from fcan.setup import Plan
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
-from glimpse_env.evaluation import trajectories
+
 from glimpse_env.networks import registry
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
 from glimpse_env.runtime import checkpoint
 from glimpse_env.runtime.precision import named
+from glimpse_env.training import environments
 from glimpse_env.training import resume as common
 from glimpse_env.training.trainer import Progress
 
@@ -39,7 +40,7 @@ def localise(plan: Plan, weights: str) -> None:
     torch.manual_seed(options.seed)
     saved = resumable(target, options) if options.resume and target.is_file() else None
     look = setup.look(plan, weights)
-    env = trajectories.environment(look, plan.learn, options.device, rows=1)  # only its images and their maps are wanted
+    env = environments.build_evaluation_environment(look, plan.learn, options.device, rows=1)  # only its images and their maps are wanted
     network = setup.network_for(env, options)
     identity = describe(plan, env, network, look)
     progress = Progress()
@@ -91,7 +92,7 @@ def validator(plan: Plan, look: dict[str, Any], network: FullyConvolutionalAtten
     held = held_out(plan.learn)
     if held is None:
         return dict
-    env = trajectories.environment(look, held, plan.options.device, rows=1)  # only its images and their maps are wanted
+    env = environments.build_evaluation_environment(look, held, plan.options.device, rows=1)  # only its images and their maps are wanted
     return lambda: {"validation_accuracy": localising.accuracy(network, env)}
 
 
@@ -105,7 +106,7 @@ def record(writer: SummaryWriter, row: dict[str, Any]) -> None:
 def reopened(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolutionalAttention]:
     """Return the trained network of checkpoint.pt and the environment over a split."""
     saved = checkpoint.load(plan.out / "checkpoint.pt")
-    env = trajectories.environment(saved["environment"], split, plan.options.device, rows=1)
+    env = environments.build_evaluation_environment(saved["environment"], split, plan.options.device, rows=1)
     network = registry.rebuilt(saved)
     assert isinstance(network, FullyConvolutionalAttention)
     return env, network.to(env.device)

@@ -12,10 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fcan import localising
-from fcan.localise import reopened
-from fcan.setup import Plan
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.rendering import frames
 from glimpse_env.reports import plots
 
@@ -30,7 +27,7 @@ STYLES = ("-", "--", "-.", ":")
 def draw_score_maps(plan: Plan, target: Path) -> None:
     """Draw the first images of the measured split, no two of one class while there are others."""
     env, network = reopened(plan, plan.measure)
-    looks = trajectories.saved(target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz"))
+    looks = Trajectories.load(target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz"))
     first: dict[int, int] = {}
     for image, label in enumerate(looks.labels.tolist()):
         first.setdefault(label, image)
@@ -45,7 +42,7 @@ def draw_score_maps(plan: Plan, target: Path) -> None:
             image=env.images.image(image),
             places=tuple(best[row].tolist()),
             shares=tuple(share[row].reshape(side - part + 1, -1) for share, part in zip(shares, parts, strict=True)),
-            title=env.images.classes[int(looks.answers[-1, image])],
+            title=env.images.classes[int(looks.predictions[-1, image])],
             right=bool(looks.correct[-1, image]),
         )
         for row, image in enumerate(index.tolist())
@@ -71,7 +68,7 @@ def score_maps(found: Sequence[Found], parts: Sequence[int], side: int, target: 
     image do not exist and are grey.
     """
     columns = 1 + len(parts)
-    figure = plots.new_figure(2.1 * columns, 0.4 + 2.2 * len(found))
+    figure = plots.create_figure(2.1 * columns, 0.4 + 2.2 * len(found))
     panels = figure.subplots(len(found), columns, squeeze=False)
     for row, one in zip(panels, found, strict=True):
         picture(row[0], one, parts, side)

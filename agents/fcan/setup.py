@@ -9,11 +9,12 @@ from typing import Any
 from fcan.plan import FcanOptions
 from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks, datasets
 from glimpse_env.datasets import held_out
-from glimpse_env.evaluation import trajectories
+
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
+from glimpse_env.training import environments
 from glimpse_env.runtime import checkpoint
 
 
@@ -57,7 +58,7 @@ def planned(options: FcanOptions) -> Plan:
         raise ValueError(f"--dataset {options.dataset}: give --backbone, --image-size and --crop-size, for which it has no presets")
     checks.count("--crop-size", crop_size)
     out = options.out or Path("runs") / checkpoint.run_name("fcan_greedy", options.dataset, options.split, options.seed)
-    measure = options.measure or results.answers_for(options.split)
+    measure = options.measure or results.choose_result_split(options.split)
     chosen = replace(options, backbone=backbone, image_size=preset.image_size, crop_size=crop_size, measure=measure)
     return Plan(chosen, out, backbone, preset.image_size, crop_size, options.split, measure)
 
@@ -114,7 +115,7 @@ def network_for(env: GlimpseVectorEnv, options: FcanOptions) -> FullyConvolution
     """Return a new network for the environment's map."""
     channels, side, _ = map_sensor(env).shape
     architecture = FcanArchitecture(
-        glimpse=trajectories.glimpse_values(env),
+        glimpse=environments.count_glimpse_values(env),
         classes=len(env.images.classes),
         channels=channels,
         side=side,

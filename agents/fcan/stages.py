@@ -64,10 +64,10 @@ def run(plan: Plan) -> None:
 def report(plan: Plan) -> None:
     """Evaluate the localisers with their light classifiers by the common metric, and draw their score maps, if that is not done."""
     target = plan.out / "checkpoint.pt"
-    end = results.suffix(checkpoint.load(target), plan.measure)
+    end = results.build_suffix(checkpoint.load(target), plan.measure)
     file, figure = plan.out / f"result{end}.json", plan.out / f"score_maps{end}.png"
     if newer(file, target):
-        print(results.line(checkpoint.read_json(file)))
+        print(results.format_row(checkpoint.read_json(file)))
     else:
         results.write(target, plan.measure, device=plan.options.device)
     if not newer(figure, target):

@@ -46,7 +46,11 @@ def rows(
             "row": row,
             "regions": names,
             "accuracy": right[row].mean().item(),
-            **{f"minus_{key}": intervals.over_images(100 * (right[row] - right[other])) for key, other in against.items() if other != row},
+            **{
+                f"minus_{key}": intervals.bootstrap_over_images(100 * (right[row] - right[other]))
+                for key, other in against.items()
+                if other != row
+            },
         }
         for row, names in made.items()
     ]
@@ -57,6 +61,6 @@ def printed(found: Sequence[Mapping[str, Any]]) -> str:
     keys = ("minus_whole", "minus_random", "minus_center")
     lines = [f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}  {'- central places':>20}"]
     for row in found:
-        cells = ["{:+.1f} [{:+.1f}, {:+.1f}]".format(*row[key]) if key in row else "" for key in keys]
+        cells = [intervals.format_interval(row[key]) if key in row else "" for key in keys]
         lines.append(f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  " + "  ".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)

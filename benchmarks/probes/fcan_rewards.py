@@ -91,10 +91,10 @@ def main(options: Rewards) -> None:
     for row in rows:
         spread, moves = max(row["accuracy"]) - min(row["accuracy"]), statistics.fmean(row["moves"])
         epochs = " ".join("-" if epoch is None else str(epoch) for epoch in row["epochs"])
-        accuracy = intervals.over_runs(row["accuracy"])
+        accuracy = intervals.format_mean(row["accuracy"])
         print(f"{row['row']:<20} {accuracy:>15} {spread:>18.1f} {moves:>24.2f} {epochs:>16} {row['entropy']:>8.2f}")
     options.figure.parent.mkdir(parents=True, exist_ok=True)
-    plots.compared_curves(found, PANELS, options.figure)
+    plots.write_compared_curves(found, PANELS, options.figure)
     print(f"curves: {options.figure}")
     if options.json is not None:
         checkpoint.write_json(options.json, {"command": checkpoint.command(), "rows": rows})

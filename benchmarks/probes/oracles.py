@@ -26,6 +26,7 @@ from glimpse_env.networks.base import Agent, Memory
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
 from glimpse_env.sensors import lattice
+from glimpse_env.training import environments
 from glimpse_env.training.rollout import Guide
 
 # What chooses the next place of every row: environment, network, state, images, number of the next glimpse -> places.
@@ -74,11 +75,11 @@ ORACLES: dict[str, Oracle | None] = {"its own places": None, "oracle: box centre
 def look(path: Path, oracle: Oracle | None, options: Oracles) -> Tensor:
     """Return which images the network of a run predicts correctly when an oracle chooses the places; None = it chooses them itself."""
     saved = checkpoint.load(path)
-    env = trajectories.environment(saved["environment"], options.split or results.result_split(saved), options.device)
+    env = environments.build_evaluation_environment(saved["environment"], options.split or results.get_result_split(saved), options.device)
     network = registry.rebuilt(saved).to(env.device)
     guide: Guide | None = None if oracle is None else lambda state, index, step: oracle(env, network, state, index, step)
     policy = saved["options"].get("policy", "learned")
-    return trajectories.look(env, network, env.preset.max_glimpses, policy=policy, guide=guide).correct[-1].float()
+    return trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide).correct[-1].float()
 
 
 def main(options: Oracles) -> None:
@@ -88,8 +89,8 @@ def main(options: Oracles) -> None:
     own = correct["its own places"]
     print(f"{'':<20} {'accuracy %':>15}  {'- its own places':>22}")
     for name, found in correct.items():
-        difference = "" if found is own else "{:+.1f} [{:+.1f}, {:+.1f}]".format(*intervals.paired(found, own))
-        print(f"{name:<20} {intervals.over_runs((100 * found.mean(1)).tolist()):>15}  {difference:>22}")
+        difference = "" if found is own else intervals.format_interval(intervals.compare_paired(found, own))
+        print(f"{name:<20} {intervals.format_mean((100 * found.mean(1)).tolist()):>15}  {difference:>22}")
 
 
 if __name__ == "__main__":

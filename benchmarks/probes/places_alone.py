@@ -22,6 +22,7 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.networks import registry
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.training import environments
 from glimpse_env.training.rollout import Guide
 
 
@@ -66,16 +67,16 @@ class Elsewhere:
 def measure(path: Path, device: str) -> tuple[float, float]:
     """Return the accuracy of a run's network, and that on its places with the glimpses of other images."""
     saved = checkpoint.load(path)
-    split = results.result_split(saved)
-    own = results.looks_on(path, (split,), device=device)
-    env = trajectories.environment(saved["environment"], split, device)
+    split = results.get_result_split(saved)
+    own = results.read_or_write_trajectories(path, (split,), device=device)
+    env = environments.build_evaluation_environment(saved["environment"], split, device)
     if not (isinstance(env.sensor, Contextual) and env.sensor.shows_context):
         raise ValueError(f"{path}: {saved['agent']} sees no context before it looks; expected a run of sermanet_rnn")
     env.sensor = Elsewhere(env.sensor, len(env.images))
     places = own.locations.to(env.device)
     guide: Guide = lambda state, index, step: places[step - 1, index]  # noqa: E731
     network = registry.rebuilt(saved).to(env.device)
-    others = trajectories.look(env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide)
+    others = trajectories.evaluate(env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide)
     return own.correct[-1].float().mean().item(), others.correct[-1].float().mean().item()
 
 

@@ -69,9 +69,9 @@ def main(options: Summary) -> None:
     print(f"{head} {'error % after all':>20} {'train s':>8}")
     for rows in groups.values():
         first = rows[0]
-        error = intervals.over_runs([100 * (1 - row["accuracy"]) for row in rows])
-        last = intervals.over_runs([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
-        glimpses = intervals.over_runs([row["mean_glimpses"] for row in rows])
+        error = intervals.format_mean([100 * (1 - row["accuracy"]) for row in rows])
+        last = intervals.format_mean([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
+        glimpses = intervals.format_mean([row["mean_glimpses"] for row in rows])
         seconds = statistics.fmean(row["train_seconds"] for row in rows)
         seeds = len({row["seed"] for row in rows})
         what = f"{first['agent']:<18} {first['dataset']:<10} {first['split']:<10} {seeds:>5}"

@@ -18,7 +18,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from glimpse_env import pretrained
-from glimpse_env.evaluation import intervals, stopping_rules, trajectories
+from glimpse_env.evaluation import intervals, metrics, stopping_rules
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, terminal
 
@@ -50,25 +51,25 @@ class Thresholds:
     """Also write the table here."""
 
 
-def compare(looks: trajectories.Looks, when: Int64[Tensor, " image"]) -> dict[str, Any]:
+def compare(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, Any]:
     """Return accuracy and glimpses of predicting at these steps, and of the two rivals with as many glimpses."""
     correct = looks.correct.gather(0, when[None])[0].float()
-    accuracy, glimpses = looks.at(when)
+    accuracy, glimpses = looks.score_at(when)
     rivals = {
-        "random_stop": trajectories.random_stop(looks, when),
-        "fixed_number": stopping_rules.right(looks, stopping_rules.number_at(looks, glimpses)),
+        "random_stop": metrics.score_random_stop(looks, when),
+        "fixed_number": stopping_rules.score_mixture(looks, stopping_rules.mix_fixed_numbers(looks, glimpses)),
     }
     row: dict[str, Any] = {"mean_glimpses": glimpses, "accuracy": 100 * accuracy}
     for name, other in rivals.items():
-        mean, low, high = intervals.over_images(100 * (correct - other), RESAMPLES)
+        mean, low, high = intervals.bootstrap_over_images(100 * (correct - other), RESAMPLES)
         row[name] = {"accuracy": 100 * other.mean().item(), "difference": mean, "interval": [low, high]}
     return row
 
 
-def make_rows(looks: trajectories.Looks, dynamic: bool, thresholds: tuple[float, ...], cub: bool) -> list[dict[str, Any]]:
+def make_rows(looks: Trajectories, dynamic: bool, thresholds: tuple[float, ...], cub: bool) -> list[dict[str, Any]]:
     """Return the table: a row for each threshold, then that of the learned stop; the paper's numbers are of CUB."""
-    stops = {f"> {threshold:g}": trajectories.threshold_stops(looks, threshold) for threshold in thresholds}
-    stops |= {"learned": trajectories.learned_stops(looks)} if dynamic else {}
+    stops = {f"> {threshold:g}": stopping_rules.Rule("confidence", threshold).find_stops(looks) for threshold in thresholds}
+    stops |= {"learned": stopping_rules.LEARNED.find_stops(looks)} if dynamic else {}
     return [{"stop": name, "paper": PAPER.get(name) if cub else None} | compare(looks, when) for name, when in stops.items()]
 
 
@@ -77,25 +78,26 @@ def format_row(row: dict[str, Any]) -> str:
     paper = "{:.1f} at {:.1f}".format(*row["paper"]) if row["paper"] else ""
     cells = []
     for rival in (row["random_stop"], row["fixed_number"]):
-        cells.append("{:6.2f} {:+6.2f} [{:+.2f}, {:+.2f}]".format(rival["accuracy"], rival["difference"], *rival["interval"]))
+        difference = intervals.format_interval((rival["difference"], *rival["interval"]), 2)
+        cells.append(f"{rival['accuracy']:6.2f} {difference}")
     return f"{row['stop']:<8} {paper:>12} {row['mean_glimpses']:>9.2f} {row['accuracy']:>10.2f}  {cells[0]:>29}  {cells[1]:>29}"
 
 
 def main(options: Thresholds) -> None:
     """Evaluate if need be, print and write the table."""
     options = terminal.prepare(options)
-    source = pretrained.found(options.checkpoint)
+    source = pretrained.find_checkpoint(options.checkpoint)
     saved = checkpoint.load(source)
-    dataset, split = saved["environment"]["dataset"], options.split or results.result_split(saved)
-    looks = results.looks_on(source, (split,), options.root, options.device, options.weights)
+    dataset, split = saved["environment"]["dataset"], options.split or results.get_result_split(saved)
+    looks = results.read_or_write_trajectories(source, (split,), options.root, options.device, options.weights)
     rows = make_rows(looks, saved["dynamic"], options.thresholds, Path(dataset).name == "cub")
-    print(f"{saved['agent']} on {dataset}, {split}: {len(looks.labels)} images, at most {len(looks.answers)} glimpses")
+    print(f"{saved['agent']} on {dataset}, {split}: {len(looks.labels)} images, at most {len(looks.predictions)} glimpses")
     heads = ("random stop, difference", "fixed number, difference")
     print(f"{'stop':<8} {'paper %':>12} {'glimpses':>9} {'accuracy %':>10}  {heads[0]:>29}  {heads[1]:>29}")
     for row in rows:
         print(format_row(row))
     if options.json is not None:
-        about = {"command": checkpoint.command(), "split": split, "images": len(looks.labels), "versions": results.versions()}
+        about = {"command": checkpoint.command(), "split": split, "images": len(looks.labels), "versions": results.collect_versions()}
         checkpoint.write_json(options.json, about | {"rows": rows})
 
 

@@ -56,7 +56,7 @@ def find_points(table: Table, group: Rows) -> list[Point]:
         others = {rival: torch.stack([mix(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
         if (trained := mix_rams(table, group, runs)) is not None:
             others["trained"] = trained
-        ahead = {rival: intervals.paired(ours, other, RESAMPLES) for rival, other in others.items()}
+        ahead = {rival: intervals.compare_paired(ours, other, RESAMPLES) for rival, other in others.items()}
         found.append(Point(name, statistics.fmean(run["mean_glimpses"] for run in runs), ahead))
     return sorted(found, key=lambda point: point.glimpses)
 
@@ -96,8 +96,7 @@ def format_points(found: Sequence[Point]) -> str:
     ]
     for point in found:
         cells = [
-            "{:+.3f} [{:+.3f}, {:+.3f}] {}".format(*point.ahead[rival], point.judge(rival)) if rival in point.ahead else ""
-            for rival in shown
+            f"{intervals.format_interval(point.ahead[rival], 3)} {point.judge(rival)}" if rival in point.ahead else "" for rival in shown
         ]
         lines.append(f"{point.row:<{width}} {point.glimpses:>8.2f}  " + "  ".join(f"{cell:<38}" for cell in cells))
     return "\n".join(line.rstrip() for line in lines)

@@ -16,7 +16,8 @@ from reproduction.spec import Row, Table
 from torch import Tensor
 
 from glimpse_env import datasets
-from glimpse_env.evaluation import stopping_rules, trajectories
+from glimpse_env.evaluation import metrics, stopping_rules
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
@@ -58,7 +59,7 @@ class Job:
     @property
     def measured(self) -> str:
         """Return the split whose images the rows are about."""
-        return self.settings.measure or results.answers_for(self.settings.split)
+        return self.settings.measure or results.choose_result_split(self.settings.split)
 
 
 def ask_for_row(job: Job, name: str, seed: int) -> dict[str, Any]:
@@ -90,10 +91,10 @@ def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict
     places: dict[str, str | None] = {"root": root, "weights": asked[0]["options"].get("weights")}
     source = out / "checkpoint.pt"
     saved = checkpoint.load(source)
-    looks = results.looks_on(source, (job.measured,), device=job.settings.device, **places)
+    looks = results.read_or_write_trajectories(source, (job.measured,), device=job.settings.device, **places)
     fcan = job.table.rows[names[0]].run.agent == "fcan"
     final = out / "classify" / "result.json"  # of FCAN's last stage
-    result = checkpoint.read_json(final) if fcan else results.of(source, job.measured, **places)
+    result = checkpoint.read_json(final) if fcan else results.read_or_write(source, job.measured, **places)
     shared = describe_run(job, names[0], out, saved, result) | {"images": len(looks.labels)}
     options = {name: value for name, value in result["options"].items() if name not in rows.MACHINE}
     made = []
@@ -118,35 +119,39 @@ def describe_run(job: Job, name: str, out: Path, saved: Mapping[str, Any], resul
     return found | {"history": [{"epoch": epoch["epoch"]} | curve for epoch, curve in zip(history, curves, strict=True)]}
 
 
-def measure_steps(looks: trajectories.Looks, dynamic: bool, row: Row) -> dict[str, Any]:
+def measure_steps(looks: Trajectories, dynamic: bool, row: Row) -> dict[str, Any]:
     """Return how an agent's predictions fare, after the glimpses that the row says."""
     if row.after is not None:
         when = torch.full_like(looks.labels, row.after - 1)
     else:
-        when = trajectories.answered(looks, dynamic) if row.threshold is None else trajectories.threshold_stops(looks, row.threshold)
+        when = (
+            stopping_rules.choose_rule(dynamic).find_stops(looks)
+            if row.threshold is None
+            else stopping_rules.Rule("confidence", row.threshold).find_stops(looks)
+        )
     correct = looks.correct.gather(0, when[None])[0]
     return (
         measure_accuracy(correct, looks.labels)
         | {
             "mean_glimpses": (when + 1).float().mean().item(),
-            "glimpse_histogram": torch.bincount(when, minlength=len(looks.answers)).tolist(),
-            "random_stop_accuracy": trajectories.random_stop(looks, when).mean().item(),
+            "glimpse_histogram": torch.bincount(when, minlength=len(looks.predictions)).tolist(),
+            "random_stop_accuracy": metrics.score_random_stop(looks, when).mean().item(),
         }
         | ({"rivals": measure_rivals(looks, when)} if dynamic and row.by_itself else {})
     )
 
 
-def measure_rivals(looks: trajectories.Looks, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
+def measure_rivals(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
     """Return rivals that spend as many glimpses on the same network: mixtures of two rules, each a share and its correct images."""
-    glimpses = stopping_rules.mean(when)
-    mixtures = {"threshold": stopping_rules.rule_at(looks, glimpses), "fixed": stopping_rules.number_at(looks, glimpses)}
+    glimpses = stopping_rules.compute_mean_glimpses(when)
+    mixtures = {"threshold": stopping_rules.mix_thresholds(looks, glimpses), "fixed": stopping_rules.mix_fixed_numbers(looks, glimpses)}
     return {
         name: [(share, rows.pack_bits(looks.correct.gather(0, when[None])[0])) for share, when in mixture]
         for name, mixture in mixtures.items()
     }
 
 
-def measure_regions(out: Path, looks: trajectories.Looks, result: Mapping[str, Any], name: str) -> dict[str, Any]:
+def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return how FCAN's predictions from a combination of regions fare: the mean of their probabilities (section 3.4)."""
     names = next(row["regions"] for row in result["rows"] if row["row"] == name)
     found = [checkpoint.load(out / "classify" / f"{one}.pt", kind="region")["probabilities"] for one in names]

@@ -72,7 +72,7 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     if settings.dataset in PHOTOGRAPHS and "sensor" in found:
         found["sensor"] = settings.sensor or "bank"
     if "measure" in found:
-        found["measure"] = settings.measure or results.answers_for(settings.split)
+        found["measure"] = settings.measure or results.choose_result_split(settings.split)
     if settings.dataset == "mnist" and run.agent in ("ram", "dtram") and not run.quick:
         found["long"] = True  # the recipe of the papers' tables
     found |= run.options | {"seed": seed, "out": folder(settings, run, seed)}

@@ -27,7 +27,7 @@ Points = Sequence[tuple[float, Sequence[float]]]  # glimpses or cost, values by 
 
 def half_width(values: Sequence[float]) -> float:
     """Return the half-width of the mean's 95 % interval over seeds; 0 for a single one."""
-    return intervals.half_width(values) if len(values) > 1 else 0.0
+    return intervals.compute_half_width(values) if len(values) > 1 else 0.0
 
 
 def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
@@ -43,7 +43,7 @@ def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
     rams = [group[name] for name, row in rows.items() if row.run.agent == "ram" and row.by_itself]
     learned = [runs for runs in group.values() if all("rivals" in run for run in runs)]
     learned.sort(key=mean_glimpses)
-    figure = plots.new_figure(7.6, 5.2)
+    figure = plots.create_figure(7.6, 5.2)
     axes = figure.subplots()
     if rams:
         longest = max(rams, key=lambda runs: runs[0]["mean_glimpses"])
@@ -63,7 +63,7 @@ def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)
     axes.legend(fontsize=8.5, frameon=False)
     if table.measure == "error":
-        plots.log_if_positive(axes)
+        plots.set_log_scale(axes)
     plots.tidy(axes)
     plots.save(figure, target)
 
@@ -142,7 +142,7 @@ def draw_cost(series: Mapping[str, Sequence[Runs]], title: str, target: Path) ->
         title: Of the figure.
         target: The PNG file.
     """
-    figure = plots.new_figure(10.4, 4.4)
+    figure = plots.create_figure(10.4, 4.4)
     for axes, (key, unit, label) in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
         for (name, points), (colour, line), marker in zip(series.items(), cycle(COMPARED), cycle("osD^v*")):
             accuracies = [[100 * run["accuracy"] for run in runs] for runs in points]
@@ -168,7 +168,7 @@ def cost(run: Mapping[str, Any], key: str) -> float:
 
 def draw_histogram(group: Rows, title: str, target: Path) -> None:
     """Write how many images stop after each number of glimpses (DT-RAM, Figures 5 and 6): means over seeds, and their ranges."""
-    figure = plots.new_figure(6.4, 3.8)
+    figure = plots.create_figure(6.4, 3.8)
     axes = figure.subplots()
     width = 0.8 / len(group)
     for position, ((name, runs), (colour, _)) in enumerate(zip(group.items(), COMPARED, strict=False)):
@@ -180,7 +180,7 @@ def draw_histogram(group: Rows, title: str, target: Path) -> None:
         axes.bar(steps, shares.mean(0), width, yerr=ends, ecolor=GREY, capsize=2, **bars)
     axes.set(xlabel="glimpses before stopping", ylabel="share of test images (%)")
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)
-    plots.whole_ticks(axes)
+    plots.set_whole_ticks(axes)
     axes.legend(fontsize=9, frameon=False)
     plots.tidy(axes)
     plots.save(figure, target)
@@ -204,7 +204,7 @@ def draw_ablations(curves: Mapping[str, tuple[Gains, Sequence[float]]], title: s
         title: Of our panel.
         target: The PNG file.
     """
-    figure = plots.new_figure(9.6, 4.2)
+    figure = plots.create_figure(9.6, 4.2)
     ours, paper = figure.subplots(1, 2, sharey=True)
     for name, (found, quoted) in curves.items():
         label, marker, line, colour = ABLATIONS[name]
@@ -217,7 +217,7 @@ def draw_ablations(curves: Mapping[str, tuple[Gains, Sequence[float]]], title: s
     for axes, head in ((ours, title), (paper, "the paper: CUB-200-2011")):
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xlabel("glimpses")
-        plots.whole_ticks(axes)
+        plots.set_whole_ticks(axes)
         axes.set_title(head, fontsize=10, loc="left", parse_math=False)
         plots.tidy(axes)
     ours.set_ylabel("accuracy above one view (points)")

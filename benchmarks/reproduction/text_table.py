@@ -45,7 +45,7 @@ def format_cells(table: Table, name: str, runs: Runs) -> list[str]:
     if row.paper is not None:
         paper = f"{row.paper:g}" + ("" if row.paper_glimpses is None else f" at {row.paper_glimpses:g}")
         less = f"{statistics.fmean(ours) - row.paper:+.2f}"
-    return [paper, intervals.over_runs(ours), less, glimpses, str(len(runs))]
+    return [paper, intervals.format_mean(ours), less, glimpses, str(len(runs))]
 
 
 def format_table(table: Table, about: About, group: Rows) -> str:
@@ -86,13 +86,13 @@ def format_difference(table: Table, first: Runs, second: Runs) -> str:
     mean, low, high = found
     if table.measure == "error":
         mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low  # no -0.00
-    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return intervals.format_interval((mean, low, high), 2)
 
 
 def compare_rows(first: Runs, second: Runs) -> tuple[float, float, float] | None:
     """Return how many points more often one row is correct than another, paired over images, averaged over the seeds that both have."""
     seeds = sorted({run["seed"] for run in first} & {run["seed"] for run in second})
-    return intervals.paired(stack_correct(first, seeds), stack_correct(second, seeds), RESAMPLES) if seeds else None
+    return intervals.compare_paired(stack_correct(first, seeds), stack_correct(second, seeds), RESAMPLES) if seeds else None
 
 
 def stack_correct(runs: Runs, seeds: Sequence[int]) -> Float[Tensor, "seed image"]:

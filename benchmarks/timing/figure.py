@@ -23,7 +23,7 @@ def draw(groups: Mapping[tuple[str, str], Runs], target: Path) -> None:
         target: The PNG file.
     """
     machines = list(dict.fromkeys(machine for machine, _ in groups))
-    figure = plots.new_figure(5.4 * len(machines), 4.2)
+    figure = plots.create_figure(5.4 * len(machines), 4.2)
     for axes, machine in zip(figure.subplots(1, len(machines), squeeze=False)[0], machines, strict=True):
         own = {schedule: rows for (where, schedule), rows in groups.items() if where == machine}
         for (schedule, rows), (colour, style) in zip(own.items(), cycle(plots.COMPARED)):
@@ -47,7 +47,7 @@ def finish(axes: Axes) -> None:
     """Label the axes; both are logarithmic where all values are positive."""
     from matplotlib.ticker import FuncFormatter
 
-    plots.log_if_positive(axes)
+    plots.set_log_scale(axes)
     if all(value > 0 for line in axes.lines for value in line.get_xdata()):  # pyright: ignore[reportGeneralTypeIssues]
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

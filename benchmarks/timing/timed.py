@@ -83,7 +83,7 @@ def describe_speed(measured: Mapping[str, Any]) -> str:
 
 def provenance(threads: int, device: str) -> dict[str, Any]:
     """Return the entries of a row that say where it was measured."""
-    return {"hardware": origin.describe_hardware(threads, device), "versions": results.versions(), "commit": origin.find_commit()}
+    return {"hardware": origin.describe_hardware(threads, device), "versions": results.collect_versions(), "commit": origin.find_commit()}
 
 
 def machine_name(row: Mapping[str, Any]) -> str:

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.evaluation.trajectories import glimpse_values
 from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, Teaching, certainty, narrowed
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
+from glimpse_env.training.environments import count_glimpse_values
 
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
@@ -67,7 +67,7 @@ class LearnedClassifier(VectorWrapper):
         super().__init__(env)
         self.core = env
         sizes = {name: getattr(chosen, name) for name in ("hidden", "features", "depth", "dropout")}
-        values, classes, horizon = glimpse_values(env), len(env.images.classes), env.preset.max_glimpses
+        values, classes, horizon = count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
         self.optimizer = optimizers.make(self.network, chosen.optimizer, chosen.learning_rate, chosen.muon_rate, chosen.weight_decay)
         self._make_spaces(classes)

@@ -16,6 +16,7 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.base import Agent
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
+from glimpse_env.training import environments
 from glimpse_env.training.trainer import Progress
 
 
@@ -31,7 +32,7 @@ class PolicySizes:
 
 def sizes_of(env: GlimpseVectorEnv) -> PolicySizes:
     """Return the sizes of a policy for an environment."""
-    return PolicySizes(trajectories.glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
+    return PolicySizes(environments.count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
 
 
 def joined(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
@@ -52,9 +53,9 @@ def report(
         device: Where to measure.
         libraries: Distributions that the result depends on.
     """
-    split = results.answers_for(identity["options"]["split"])
-    env = trajectories.environment(identity["environment"], split, device)
-    looks = trajectories.look(env, agent.to(env.device), env.preset.max_glimpses)
+    split = results.choose_result_split(identity["options"]["split"])
+    env = environments.build_evaluation_environment(identity["environment"], split, device)
+    looks = trajectories.evaluate(env, agent.to(env.device), env.preset.max_glimpses)
     told = {"dynamic": True, "precision": str(torch.float32), "progress": asdict(progress), "command": checkpoint.command()}
     saved = {**identity, **told, "architecture": asdict(agent.architecture)}
     return results.record(out, saved, env, looks, split=split, libraries=libraries)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from glimpse_env.adapters.sb3_policy import PolicyAgent
 from glimpse_env.adapters.sb3_run import Plan, save
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.runtime import terminal
 from glimpse_env.training.augment import vary
 from glimpse_env.training.trainer import warm_up_and_decay
@@ -110,8 +110,8 @@ def agent_of(plan: Plan, model: Any) -> PolicyAgent:  # noqa: ANN401 - an on-pol
 def held_out(plan: Plan, model: Any) -> dict[str, float]:  # noqa: ANN401
     """Return accuracy and mean glimpses on held-out images."""
     assert plan.checking is not None
-    looks = trajectories.look(plan.checking, agent_of(plan, model), plan.checking.preset.max_glimpses)
-    accuracy, glimpses = looks.at(trajectories.learned_stops(looks))
+    looks = trajectories.evaluate(plan.checking, agent_of(plan, model), plan.checking.preset.max_glimpses)
+    accuracy, glimpses = looks.score_at(stopping_rules.LEARNED.find_stops(looks))
     return {"validation_accuracy": accuracy, "validation_glimpses": glimpses}
 
 

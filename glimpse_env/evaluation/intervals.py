@@ -1,4 +1,4 @@
-"""How sure a figure is: the interval of a mean over runs, and of a paired difference over images."""
+"""95 % intervals: of a mean over runs, of a paired difference over images, of an accuracy; and how they are written."""
 
 from __future__ import annotations
 
@@ -10,32 +10,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}  # 97.5 % quantile by number of runs
 RESAMPLES = 10_000
 
 
-def over_runs(values: Sequence[float]) -> str:
-    """Return "mean +- half-width" of the mean's 95 % interval (Student's t), or the value alone."""
+def format_mean(values: Sequence[float]) -> str:
+    """Return "1.32 +- 0.08", the mean and half the width of its interval; one value alone without."""
     mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:.2f}"
-    return f"{mean:.2f} +- {half_width(values):.2f}"
+    return f"{mean:.2f}" if len(values) < 2 else f"{mean:.2f} +- {compute_half_width(values):.2f}"
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Return half the width of the mean's 95 % interval (Student's t) over at least two runs."""
-    return STUDENT.get(len(values), 2.26) * statistics.stdev(values) / math.sqrt(len(values))
+def format_interval(interval: Sequence[float], digits: int = 1) -> str:
+    """Return "+1.2 [+0.3, +2.1]" from a difference and the ends of its interval."""
+    mean, low, high = (f"{value:+.{digits}f}" for value in interval)
+    return f"{mean} [{low}, {high}]"
 
 
-def over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES) -> tuple[float, float, float]:
-    """Return the mean of a difference known for every image, and its 95 % interval by bootstrap over images (a fixed seed)."""
+def compute_half_width(values: Sequence[float]) -> float:
+    """Return half the width of the mean's interval (Student's t) over at least two runs."""
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls; not needed by --help, and scipy.stats takes a second to import
+
+    return float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def compute_wilson_half_width(accuracy: float, images: int) -> float:
+    """Return half the width of Wilson's interval of an accuracy (a fraction) that was measured on so many images."""
+    z = 1.96
+    return z / (1 + z**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + z**2 / (4 * images**2))
+
+
+def bootstrap_over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES) -> tuple[float, float, float]:
+    """Return the mean of a difference known for every image, and the ends of its interval: bootstrap over images, with a fixed seed."""
     draws = torch.randint(len(difference), (resamples, len(difference)), generator=torch.Generator().manual_seed(0))
     means = difference[draws].mean(1).sort().values
     return difference.mean().item(), means[int(0.025 * resamples)].item(), means[int(0.975 * resamples)].item()
 
 
-def paired(
+def compare_paired(
     first: Float[Tensor, "seed image"], second: Float[Tensor, "seed image"], resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """Return how many points more often `first` is right than `second` (1 = right), with its 95 % interval over images."""
-    return over_images(100 * (first.mean(0) - second.mean(0)), resamples)
+    """Return by how many points `first` is correct more often than `second` (1 = correct), and the ends of the interval over images."""
+    return bootstrap_over_images(100 * (first.mean(0) - second.mean(0)), resamples)

@@ -1,4 +1,4 @@
-"""A trained agent on a user's own image files: what it answers, how sure it is, and where it looked."""
+"""A trained agent on a user's own image files: what it predicts, how probable that is, and where it looked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glimpse_env import Backbone, GlimpseVectorEnv, datasets, presets
 from glimpse_env.datasets.user_files import Unlabelled
-from glimpse_env.evaluation.stopping_rules import Rule, Ruled
+from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
 from glimpse_env.networks import registry
 from glimpse_env.rendering import frames
 from glimpse_env.sensors import OnGrid
@@ -24,34 +24,34 @@ from glimpse_env.training.rollout import Behaviour, Policy, collect
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an agent makes of one image."""
+    """What an agent predicts of one image."""
 
-    answer: int
+    index: int  # of the most probable class
     probabilities: Float[Tensor, " class"]
-    view: frames.Episode  # its path holds one place for every glimpse taken
+    view: frames.Episode  # its path holds one location for every glimpse taken
 
     @property
     def name(self) -> str:
-        """The class that was answered."""
-        return self.view.classes[self.answer]
+        """The name of the predicted class."""
+        return self.view.classes[self.index]
 
     @property
     def probability(self) -> float:
-        """How probable the agent holds its answer."""
-        return float(self.probabilities[self.answer])
+        """The probability of the predicted class."""
+        return float(self.probabilities[self.index])
 
     @property
     def glimpses(self) -> int:
-        """How often it looked."""
+        """How many glimpses were taken."""
         return len(self.view.path)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained agent with what it needs to look at any images."""
+    """A trained agent with what it needs to process any images."""
 
-    network: Ruled
-    look: Mapping[str, Any]  # arguments of the environment
+    network: RuledAgent
+    arguments: Mapping[str, Any]  # of the environment
     backbone: Backbone | None
     policy: Policy
     classes: tuple[str, ...]
@@ -59,25 +59,25 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> list[Prediction]:
-        """Look at images of the data set's size; those that are answered cost nothing more."""
-        env = self.environment(images)
+        """Return a prediction for each image, of the data set's size; images that have stopped cost nothing more."""
+        env = self.build_environment(images)
         behaviour = Behaviour(env.preset.max_glimpses, stop="likely", policy=self.policy)
         generator = torch.Generator(env.device).manual_seed(0)  # for policies that draw
         rollout = collect(env, self.network, behaviour, generator, torch.arange(len(images), device=env.device))
         taken = rollout.active.sum(0).cpu()
-        logits, places = rollout.logits.cpu(), rollout.locations.cpu() * env.sensor.reach
+        logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * env.sensor.reach
         return [
-            self.told(env, image, logits[count - 1, row].softmax(0), places[:count, row])
+            self.build_prediction(env, image, logits[count - 1, row].softmax(0), locations[:count, row])
             for row, (image, count) in enumerate(zip(images, taken.tolist(), strict=True))
         ]
 
-    def environment(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> GlimpseVectorEnv:
-        """Return the environment of these images. In place of a bank each glimpse is computed when it is taken, at the bank's places."""
-        banked = self.look["sensor"] == "bank"
+    def build_environment(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> GlimpseVectorEnv:
+        """Return the environment of these images. In place of a bank, each glimpse is computed when it is taken, on the bank's grid."""
+        banked = self.arguments["sensor"] == "bank"
         env = GlimpseVectorEnv(
             len(images),
             Unlabelled(images, self.classes),
-            **{**self.look, "sensor": "crop" if banked else self.look["sensor"], "backbone": self.backbone},
+            **{**self.arguments, "sensor": "crop" if banked else self.arguments["sensor"], "backbone": self.backbone},
             device=self.device,
             autoreset_mode=AutoresetMode.DISABLED,
             compact=True,
@@ -86,8 +86,12 @@ class Predictor:
             env.sensor = OnGrid(env.sensor, env.preset.grid)
         return env
 
-    def told(
-        self, env: GlimpseVectorEnv, image: UInt8[Tensor, "channel height width"], shares: Float[Tensor, " class"], path: Tensor
+    def build_prediction(
+        self,
+        env: GlimpseVectorEnv,
+        image: UInt8[Tensor, "channel height width"],
+        probabilities: Float[Tensor, " class"],
+        path: Float[Tensor, "time 2"],
     ) -> Prediction:
         """Return the prediction of one image."""
         view = frames.Episode(
@@ -95,64 +99,64 @@ class Predictor:
             path=path.numpy(),
             windows=env.sensor.windows,
             whole_first=env.sensor.whole_first,
-            prediction=shares.numpy(),
+            prediction=probabilities.numpy(),
             classes=self.classes,
             label=None,
         )
-        return Prediction(int(shares.argmax()), shares, view)
+        return Prediction(int(probabilities.argmax()), probabilities, view)
 
 
-def predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str | None, weights: str | None, device: str) -> Predictor:
-    """Return the agent of a checkpoint, ready to look.
+def load_predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str | None, weights: str | None, device: str) -> Predictor:
+    """Return the agent of a checkpoint, ready for images.
 
     Args:
         saved: The checkpoint's content.
-        source: Where it lies, for errors.
+        source: Its path, for errors.
         rule: When it stops.
-        root: Where the data set lies, which is needed for the names of the classes of older checkpoints only.
-        weights: Where the backbone's weights file lies now; None = where it lay in training.
+        root: Folder of the data set, which is needed for the class names of older checkpoints only.
+        weights: Path of the backbone's weights file; None = the path in training.
         device: Where to run.
 
     Raises:
-        ValueError: The classes have no names, or the weights are others.
-        FileNotFoundError: The weights are not there.
+        ValueError: The class names are not known, or the weights are not those of training.
+        FileNotFoundError: There is no weights file.
     """
-    found = saved["environment"] | ({} if weights is None else {"weights": weights})
-    resume.check_weights(saved, found, source)
-    given = {name: value for name, value in found.items() if name not in ("dataset", "root", "weights")}
-    look = asdict(presets.resolve(found["dataset"], **given))  # checkpoints of earlier versions do not say all of it
+    options = saved["environment"] | ({} if weights is None else {"weights": weights})
+    resume.check_weights(saved, options, source)
+    given = {name: value for name, value in options.items() if name not in ("dataset", "root", "weights")}
+    arguments = asdict(presets.resolve(options["dataset"], **given))  # checkpoints of earlier versions do not hold all of them
     network = registry.rebuilt(saved).to(device).eval()
     return Predictor(
-        network=Ruled(network, rule).eval(),
-        look=look,
-        backbone=None if look["backbone"] is None else Backbone(look["backbone"], found["weights"], device),
+        network=RuledAgent(network, rule).eval(),
+        arguments=arguments,
+        backbone=None if arguments["backbone"] is None else Backbone(arguments["backbone"], options["weights"], device),
         policy=saved["options"].get("policy", "learned"),
-        classes=class_names(saved, source, root),
+        classes=read_class_names(saved, source, root),
         device=device,
     )
 
 
-def class_names(saved: Mapping[str, Any], source: Path, root: str | None) -> tuple[str, ...]:
+def read_class_names(saved: Mapping[str, Any], source: Path, root: str | None) -> tuple[str, ...]:
     """Return the names of a checkpoint's classes: its own, or for checkpoints of earlier versions those of the data set."""
     if "classes" in saved:
         return tuple(saved["classes"])
-    look = saved["environment"]
+    options = saved["environment"]
     try:
-        images = datasets.load(look["dataset"], "train", root=root or look["root"], download=False, image_size=look["image_size"])
+        images = datasets.load(options["dataset"], "train", root=root or options["root"], download=False, image_size=options["image_size"])
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"{source} was written before checkpoints held the names of their classes, and its data set does not tell them ({error}): give "
-            "its folder as --root, or train anew"
+            f"{source} was written by an earlier version, without the class names, and its data set cannot be read ({error}): give the "
+            "data set's folder as --root, or train again"
         ) from error
     return images.classes
 
 
-def row(file: Path, prediction: Prediction) -> dict[str, Any]:
-    """Return what is told of one file, as plain values; places are (x, y) in [-1, 1] of the image as the agent sees it."""
+def build_row(file: Path, prediction: Prediction) -> dict[str, Any]:
+    """Return a file's prediction as plain values; locations are (x, y) in [-1, 1] of the image as the agent sees it."""
     return {
         "file": str(file),
         "class": prediction.name,
         "probability": prediction.probability,
         "glimpses": prediction.glimpses,
-        "places": prediction.view.path.tolist(),
+        "locations": prediction.view.path.tolist(),
     }

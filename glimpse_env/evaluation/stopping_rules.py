@@ -1,18 +1,17 @@
-"""Stopping rules: what is compared with which threshold, and the threshold that spends a wanted mean number of glimpses."""
+"""Stopping rules: when an agent's trajectories end by a threshold, at a given mean number of glimpses, and an agent that stops by one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from glimpse_env.evaluation import trajectories
-from glimpse_env.evaluation.trajectories import Looks, first
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.base import Agent, Heads, Memory
 
 NEAR = 0.05  # glimpses by which a mean may miss the budget
@@ -22,62 +21,119 @@ NEAR = 0.05  # glimpses by which a mean may miss the budget
 class Rule:
     """Stop as soon as a probability exceeds the threshold, at the horizon in any case."""
 
-    by: Literal["confidence", "stop head", "horizon"]  # of the most probable class, or of stopping; "horizon": never before it
+    by: Literal["confidence", "stop head", "horizon"]  # of the most probable class (DT-RAM, Table 7), or of stopping; "horizon": not before
     threshold: float = 1.0
-    expected: float | None = None  # mean glimpses on the images from which the threshold was found
+    expected: float | None = None  # mean glimpses on the images from which the threshold was computed
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the rule in words."""
         if self.by == "horizon":
-            return "answers after the last glimpse"
+            return "stops after the last glimpse"
         spent = "" if self.expected is None else f", {self.expected:.2f} glimpses on average on held-out images"
         return f"stops when the {'confidence' if self.by == 'confidence' else 'stop probability'} exceeds {self.threshold:.6g}{spent}"
 
+    def find_stops(self, trajectories: Trajectories) -> Int64[Tensor, " image"]:
+        """Return the step (from 0) at which each image stops."""
+        if self.by == "horizon":
+            return torch.full_like(trajectories.labels, len(trajectories.predictions) - 1)
+        return find_first((trajectories.stop if self.by == "stop head" else trajectories.confidence) > self.threshold)
 
-def usual(dynamic: bool) -> Rule:
-    """Return the rule by which an agent is evaluated: the stop head's more probable decision, or the horizon."""
-    # The largest number below one half, since one half itself stops.
-    return Rule("stop head", torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)).item()) if dynamic else Rule("horizon")
+
+# One half itself stops, so the threshold is the largest number below it.
+LEARNED = Rule("stop head", torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)).item())
+HORIZON = Rule("horizon")
 
 
-def for_budget(looks: Looks, dynamic: bool, budget: float) -> Rule:
+def choose_rule(dynamic: bool) -> Rule:
+    """Return the rule by which an agent is evaluated: the stop head's more probable decision (`dynamic`), or the horizon."""
+    return LEARNED if dynamic else HORIZON
+
+
+def find_first(crossed: Bool[Tensor, "time image"]) -> Int64[Tensor, " image"]:
+    """Return the first step (from 0) at which a condition holds; the last step where it never does."""
+    return torch.cat((crossed[:-1], torch.ones_like(crossed[:1]))).int().argmax(0)
+
+
+def compute_mean_glimpses(stops: Int64[Tensor, " image"]) -> float:
+    """Return the mean number of glimpses of stopping at these steps (from 0)."""
+    return (stops + 1).double().mean().item()
+
+
+def bracket(scores: Float[Tensor, "time image"], glimpses: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the neighbouring thresholds between whose mean numbers of glimpses a number lies.
+
+    All scores that occur are candidates: between two of them nothing changes, 0 stops every image at once, and the largest score none
+    before the horizon.
+    """
+    thresholds = torch.cat((scores.new_zeros(1), scores[:-1].flatten().unique()))
+
+    def spend(position: int) -> float:  # grows with the threshold
+        return compute_mean_glimpses(find_first(scores > thresholds[position]))
+
+    above = bisect_right(range(len(thresholds)), glimpses, key=spend)
+    return thresholds[max(above - 1, 0)], thresholds[min(max(above, 1), len(thresholds) - 1)]
+
+
+def choose_rule_for_budget(trajectories: Trajectories, dynamic: bool, budget: float) -> Rule:
     """Return the rule whose mean number of glimpses on these images is nearest to the budget.
 
     Args:
-        looks: Every image's whole trajectory.
-        dynamic: Whether to move the stop head's threshold, or the confidence threshold (DT-RAM, Table 7).
-        budget: Mean glimpses wanted.
+        trajectories: Of held-out images, to the horizon.
+        dynamic: Whether to move the stop head's threshold, or the confidence threshold.
+        budget: Mean glimpses.
 
     Raises:
-        ValueError: No threshold spends so many or so few glimpses.
+        ValueError: No threshold's mean is within 0.05 glimpses of the budget.
     """
-    time, images = looks.confidence.shape
+    time, images = trajectories.confidence.shape
     if not 1 <= budget <= time:
         raise ValueError(f"--budget {budget:g}: this agent takes 1.00 to {time:.2f} glimpses on average")
-    scores = looks.stop if dynamic else looks.confidence
-    # Between two values that occur nothing changes; 0 stops everything at once, the largest value nothing before the horizon.
-    thresholds = torch.cat((scores.new_zeros(1), scores[:-1].flatten().unique()))
-    low, high = 0, len(thresholds) - 1
-    while high - low > 1:  # the mean grows with the threshold
-        middle = (low + high) // 2
-        low, high = (middle, high) if mean_glimpses(scores, thresholds[middle]) <= budget else (low, middle)
-    means = [mean_glimpses(scores, thresholds[place]) for place in (low, high)]
+    scores = trajectories.stop if dynamic else trajectories.confidence
+    thresholds = bracket(scores, budget)
+    low, high = means = [compute_mean_glimpses(find_first(scores > threshold)) for threshold in thresholds]
     nearest = min((0, 1), key=lambda side: abs(means[side] - budget))
     if abs(means[nearest] - budget) > max(NEAR, time / images):
         raise ValueError(
-            f"--budget {budget:g}: no threshold spends it; there are some for 1.00 to {means[0]:.2f} glimpses on average, and for "
-            f"{means[1]:.2f} to {time:.2f}"
+            f"--budget {budget:g}: no threshold gives this mean; there are thresholds for 1.00 to {low:.2f} and for {high:.2f} to "
+            f"{time:.2f} glimpses on average"
         )
-    return Rule("stop head" if dynamic else "confidence", thresholds[(low, high)[nearest]].item(), means[nearest])
+    return Rule("stop head" if dynamic else "confidence", thresholds[nearest].item(), means[nearest])
 
 
-def mean_glimpses(scores: Float[Tensor, "time image"], threshold: Float[Tensor, ""]) -> float:
-    """Return the mean number of glimpses of stopping when the score exceeds the threshold."""
-    return (first(scores > threshold) + 1).float().mean().item()
+# Rules that are applied at random, each to its share of the images: how often, and the steps (from 0) at which images stop.
+Mixture = list[tuple[float, Int64[Tensor, " image"]]]
 
 
-class Ruled(Agent):
-    """An agent that looks and answers as another one does, but stops by a rule."""
+def mix_thresholds(trajectories: Trajectories, glimpses: float) -> Mixture:
+    """Return the rule "stop when max softmax > threshold" (DT-RAM, Table 7) at a mean number of glimpses: two neighbouring thresholds.
+
+    Every confidence is a candidate, so no other choice of thresholds is better. Labels are not used.
+    """
+    low, high = (find_first(trajectories.confidence > threshold) for threshold in bracket(trajectories.confidence, glimpses))
+    return mix(low, high, glimpses)
+
+
+def mix_fixed_numbers(trajectories: Trajectories, glimpses: float) -> Mixture:
+    """Return a fixed number of glimpses for every image; between two numbers, a mixture of them."""
+    time = len(trajectories.predictions)
+    low = min(max(math.floor(glimpses), 1), time)
+    return mix(torch.full_like(trajectories.labels, low - 1), torch.full_like(trajectories.labels, min(low, time - 1)), glimpses)
+
+
+def mix(fewer: Int64[Tensor, " image"], more: Int64[Tensor, " image"], glimpses: float) -> Mixture:
+    """Return the mixture of two rules whose mean number of glimpses is the given one."""
+    low, high = compute_mean_glimpses(fewer), compute_mean_glimpses(more)
+    share = min(max((glimpses - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+    return [(1 - share, fewer), (share, more)]
+
+
+def score_mixture(trajectories: Trajectories, mixture: Mixture) -> Float[Tensor, " image"]:
+    """Return the probability that each image's prediction is correct."""
+    return torch.stack([share * trajectories.correct_at(stops) for share, stops in mixture]).sum(0)
+
+
+class RuledAgent(Agent):
+    """An agent that chooses locations and predicts as another one does, but stops by a rule."""
 
     def __init__(self, agent: Agent, rule: Rule) -> None:
         """Take the agent and the rule."""
@@ -85,71 +141,21 @@ class Ruled(Agent):
         self.agent, self.rule, self.architecture = agent, rule, agent.architecture
 
     def begin(self, rows: int) -> Memory:
-        """Return what is remembered before the first glimpse."""
+        """Return the state before the first glimpse."""
         return self.agent.begin(rows)
 
     def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
-        """Return the mean of glimpse 1's place, or None where the environment chooses it."""
+        """Return the mean location of glimpse 1, or None where the environment chooses it."""
         return self.agent.first_location(rows)
 
     def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env 2"] | None]:
-        """Return what is remembered before the first glimpse, and the mean of its place."""
+        """Return the state before the first glimpse, and the mean of its location."""
         return self.agent.start(rows, context)
 
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
-        """Take in one glimpse."""
+        """Process one glimpse."""
         heads, state = self.agent(observation, state)
         if self.rule.by == "horizon":
             return heads._replace(stop=torch.full_like(heads.stop, -torch.inf)), state
         score = heads.stop.sigmoid() if self.rule.by == "stop head" else heads.logits.softmax(1).amax(1)
         return heads._replace(stop=torch.where(score > self.rule.threshold, torch.inf, -torch.inf)), state
-
-
-Mixture = list[tuple[float, Int64[Tensor, " image"]]]
-
-
-def right(looks: Looks, mixture: Mixture) -> Float[Tensor, " image"]:
-    """Return how often each image's answer is right."""
-    return torch.stack([share * looks.correct.gather(0, when[None])[0] for share, when in mixture]).sum(0)
-
-
-def rule_at(looks: Looks, glimpses: float) -> Mixture:
-    """Return the rule "stop when max softmax > threshold" (DT-RAM, Table 7) at a mean number of glimpses: two neighbouring thresholds.
-
-    All confidences are candidates, so that the rule is as good as any choice of thresholds makes it. Labels play no part in it.
-    """
-    candidates = torch.cat((torch.tensor([-1.0]), looks.confidence[:-1].flatten().unique(), torch.tensor([1.0])))
-
-    def stops(position: int) -> Int64[Tensor, " image"]:
-        return trajectories.threshold_stops(looks, candidates[position].item())
-
-    below = last(lambda position: mean(stops(position)) <= glimpses, len(candidates))
-    return between(stops(below), stops(min(below + 1, len(candidates) - 1)), glimpses)
-
-
-def number_at(looks: Looks, glimpses: float) -> Mixture:
-    """Return a fixed number of glimpses for every image; between two numbers, a mixture of them."""
-    time = len(looks.answers)
-    low = min(max(math.floor(glimpses), 1), time)
-    return between(torch.full_like(looks.labels, low - 1), torch.full_like(looks.labels, min(low, time - 1)), glimpses)
-
-
-def between(fewer: Int64[Tensor, " image"], more: Int64[Tensor, " image"], glimpses: float) -> Mixture:
-    """Return the mixture of two rules that spends so many glimpses on average."""
-    low, high = mean(fewer), mean(more)
-    share = min(max((glimpses - low) / (high - low), 0.0), 1.0) if high > low else 0.0
-    return [(1 - share, fewer), (share, more)]
-
-
-def mean(when: Int64[Tensor, " image"]) -> float:
-    """Return the mean number of glimpses of answering at these steps (from 0)."""
-    return (when + 1).double().mean().item()
-
-
-def last(holds: Callable[[int], bool], count: int) -> int:
-    """Return the last of the positions 0 ... count - 1 for which something holds that stops to hold once; 0 if it never does."""
-    low, high = 0, count
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low

@@ -1,17 +1,13 @@
-"""One metric for every agent: each image once, one deterministic rollout each, accuracy beside mean glimpses."""
+"""Evaluation, the same for every agent: each image once, one deterministic rollout to the horizon, every step kept."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -20,140 +16,92 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.runtime import checkpoint, distributed
 from glimpse_env.training.rollout import Behaviour, Guide, Policy, collect
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
-ROWS = 500  # images evaluated at a time
+EARLIER = {"answers": "predictions"}  # names of arrays in files of version 0.1, and today's
 
 
 @dataclass(frozen=True)
-class Looks:
-    """Every image's whole trajectory.
+class Trajectories:
+    """What an agent did on every image of a split.
 
     Stopping does not change what comes before it, so one rollout to the horizon serves every stopping rule.
     """
 
-    index: Int64[Tensor, " image"]
+    index: Int64[Tensor, " image"]  # in the data set
     labels: Int64[Tensor, " image"]
-    answers: Int64[Tensor, "time image"]  # most probable class at each step
+    predictions: Int64[Tensor, "time image"]  # most probable class after each glimpse
     confidence: Float[Tensor, "time image"]  # its probability
     stop: Float[Tensor, "time image"]  # probability of stopping, by the stop head
-    locations: Float[Tensor, "time image 2"]
-    shares: Float[Tensor, "time image class"] | None = None  # every class's probability, in half precision; files leave it out (None)
+    locations: Float[Tensor, "time image 2"]  # (x, y) in [-1, 1] of each glimpse, before the environment's location range
+    probabilities: Float[Tensor, "time image class"] | None = None  # in half precision; None if read from a file
 
     @property
     def correct(self) -> Bool[Tensor, "time image"]:
-        """Whether each step's answer is right."""
-        return self.answers == self.labels
+        """Whether the prediction after each glimpse is correct."""
+        return self.predictions == self.labels
 
-    def at(self, when: Int64[Tensor, " image"]) -> tuple[float, float]:
-        """Return accuracy and mean glimpses of answering at these steps (from 0)."""
-        right = self.correct.gather(0, when[None])[0]
-        return right.float().mean().item(), (when + 1).float().mean().item()
+    def correct_at(self, stops: Int64[Tensor, " image"]) -> Bool[Tensor, " image"]:
+        """Return whether each image's prediction is correct when it is made at these steps (from 0)."""
+        return self.correct.gather(0, stops[None])[0]
+
+    def score_at(self, stops: Int64[Tensor, " image"]) -> tuple[float, float]:
+        """Return accuracy and mean glimpses of predicting at these steps (from 0)."""
+        return self.correct_at(stops).float().mean().item(), (stops + 1).float().mean().item()
+
+    def save(self, path: Path) -> None:
+        """Write the trajectories as a numpy archive, atomically, without `probabilities`, which would be most of it."""
+        names = [name for name in self.__dataclass_fields__ if name != "probabilities"]
+        checkpoint.write_numpy(path, {name: getattr(self, name).numpy() for name in names})
+
+    @classmethod
+    def load(cls, path: Path) -> Trajectories:
+        """Read what `save` wrote, here or in version 0.1.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        try:
+            with path.open("rb") as file, np.load(file) as archive:
+                arrays = {EARLIER.get(str(name), str(name)): torch.from_numpy(archive[name]) for name in archive.files}
+                return cls(**arrays)
+        except (BadZipFile, EOFError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: remove it, then evaluate again ({error})") from error
 
 
-def look(
+def evaluate(
     env: GlimpseVectorEnv,
     network: Agent,
     steps: int,
     precision: torch.dtype = torch.float32,
     policy: Policy = "learned",
     guide: Guide | None = None,
-) -> Looks:
-    """Show every image of an order="once" environment to the agent for `steps` glimpses.
+) -> Trajectories:
+    """Show every image to the agent for `steps` glimpses.
 
-    The agent acts by its means; policy="random" draws its places from a fixed seed instead, a `guide` chooses them itself. Processes that
-    train together share the images out, and each of them gets all trajectories.
+    The agent takes its most probable actions; policy="random" draws locations from a fixed seed instead. Processes that train together
+    share the images, and each of them gets all trajectories.
+
+    Args:
+        env: An environment with order="once".
+        network: The agent's network, on the environment's device.
+        steps: Glimpses an image.
+        precision: Of the network's computations.
+        policy: Who chooses the locations.
+        guide: Chooses the locations instead of the policy.
     """
     network.eval()
     generator = torch.Generator(env.device)  # a learned policy draws nothing from it: its actions are deterministic
     parts = []
-    mine = range(0, len(env.images), env.num_envs)[distributed.rank() :: distributed.count()]
+    own = range(0, len(env.images), env.num_envs)[distributed.rank() :: distributed.count()]
     with torch.no_grad(), distributed.apart():
-        for start in mine:
+        for start in own:
             generator.manual_seed(start)
-            kept = min(env.num_envs, len(env.images) - start)
+            count = min(env.num_envs, len(env.images) - start)
             indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
             rollout = collect(env, network, Behaviour(steps, policy=policy, guide=guide), generator, indices, precision)
-            shares = rollout.logits.softmax(2)
-            best = shares.max(2)
-            stops = rollout.stop_logits.sigmoid()
-            part = (indices, rollout.labels, best.indices, best.values, stops, rollout.locations, shares.half())
-            parts.append([(value[..., :kept, :] if value.ndim == 3 else value[..., :kept]).cpu() for value in part])
+            probabilities = rollout.logits.softmax(2)
+            best = probabilities.max(2)
+            stop = rollout.stop_logits.sigmoid()
+            part = (indices, rollout.labels, best.indices, best.values, stop, rollout.locations, probabilities.half())
+            parts.append([(value[..., :count, :] if value.ndim == 3 else value[..., :count]).cpu() for value in part])
     columns = list(zip(*distributed.gathered(parts), strict=True))
-    return Looks(*(torch.cat(column, 0 if column[0].ndim == 1 else 1) for column in columns))
-
-
-def save(looks: Looks, path: Path) -> None:
-    """Write every image's trajectory as a numpy archive (read it with numpy.load), whole or not at all; `shares` would be most of it."""
-    checkpoint.write_numpy(path, {name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__ if name != "shares"})
-
-
-def saved(path: Path) -> Looks:
-    """Return the trajectories that `save` wrote.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
-    try:
-        with path.open("rb") as file, np.load(file) as archive:
-            return Looks(**{name: torch.from_numpy(archive[name]) for name in archive.files})
-    except (BadZipFile, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: remove it, and it is made anew ({error})") from error
-
-
-def glimpse_values(env: GlimpseVectorEnv) -> int:
-    """Return how many values one glimpse has."""
-    return math.prod(env.sensor.space["glimpse"].shape or ())
-
-
-def first(crossed: Bool[Tensor, "time image"]) -> Int64[Tensor, " image"]:
-    """Return the first step (from 0) at which a rule says stop; the last step where it never does."""
-    return torch.cat((crossed[:-1], torch.ones_like(crossed[:1]))).int().argmax(0)
-
-
-def learned_stops(looks: Looks) -> Int64[Tensor, " image"]:
-    """Return the step (from 0) at which the stop head's more probable decision is to stop."""
-    return first(looks.stop >= 0.5)
-
-
-def threshold_stops(looks: Looks, threshold: float) -> Int64[Tensor, " image"]:
-    """Return the step (from 0) at which the confidence first exceeds a threshold (DT-RAM, Table 7)."""
-    return first(looks.confidence > threshold)
-
-
-def random_stop(looks: Looks, when: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
-    """Return how often each image's answer is right if the steps `when` are dealt out to the images at random: the mean of all such draws.
-
-    A random stop of the same mean number of glimpses, even of the same histogram: what a rule must beat to be worth asking.
-    """
-    shares = torch.bincount(when, minlength=len(looks.answers)) / len(when)
-    return (shares[:, None] * looks.correct).sum(0)
-
-
-def answered(looks: Looks, dynamic: bool) -> Int64[Tensor, " image"]:
-    """Return the step (from 0) at which each image is answered: by the stop head (`dynamic`), or the last."""
-    return learned_stops(looks) if dynamic else torch.full_like(looks.labels, len(looks.answers) - 1)
-
-
-def summary(looks: Looks, dynamic: bool, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
-    """Return the measures of a result row; `dynamic` = stop by the stop head, else at the last step."""
-    time = len(looks.answers)
-    when = answered(looks, dynamic)
-    accuracy, glimpses = looks.at(when)
-    curve = []
-    for threshold in thresholds:
-        right, steps = looks.at(threshold_stops(looks, threshold))
-        curve.append({"threshold": threshold, "mean_glimpses": steps, "accuracy": right})
-    return {
-        "images": len(when),
-        "accuracy": accuracy,
-        "mean_glimpses": glimpses,
-        "random_stop_accuracy": random_stop(looks, when).mean().item(),
-        "glimpse_histogram": torch.bincount(when, minlength=time).tolist(),
-        "per_step_accuracy": looks.correct.float().mean(1).tolist(),
-        "threshold_curve": curve,
-    }
-
-
-def environment(options: dict[str, Any], split: str, device: torch.device | str, rows: int = ROWS) -> GlimpseVectorEnv:
-    """Return the environment of an evaluation: `rows` images at a time, absorbing."""
-    return GlimpseVectorEnv(rows, **options, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED)
+    return Trajectories(*(torch.cat(column, 0 if column[0].ndim == 1 else 1) for column in columns))

@@ -6,8 +6,9 @@ import torch
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
-from glimpse_env.evaluation.trajectories import environment, look
+from glimpse_env.evaluation.trajectories import evaluate
 from glimpse_env.networks.base import Agent
+from glimpse_env.training.environments import build_evaluation_environment
 from glimpse_env.training.options import Training
 from glimpse_env.training.resume import env_options
 from glimpse_env.training.rollout import Policy
@@ -20,11 +21,11 @@ class Validation:
         """Build an environment over the held-out images that shows them as `env` shows the training images."""
         held = held_out(options.split)
         self.policy: Policy = options.policy
-        self.env = None if held is None else environment(env_options(env, options), held, env.device)
+        self.env = None if held is None else build_evaluation_environment(env_options(env, options), held, env.device)
 
     def __call__(self, network: Agent, glimpses: int, precision: torch.dtype) -> dict[str, float]:
         """Return the accuracy after so many glimpses; empty where no images are held out."""
         if self.env is None:
             return {}
-        looks = look(self.env, network, glimpses, precision, self.policy)
-        return {"validation_accuracy": looks.correct[-1].float().mean().item()}
+        trajectories = evaluate(self.env, network, glimpses, precision, self.policy)
+        return {"validation_accuracy": trajectories.correct[-1].float().mean().item()}

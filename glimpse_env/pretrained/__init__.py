@@ -1,11 +1,13 @@
-"""Trained agents that come with the package, known by name wherever a script asks for a checkpoint.
+"""Trained agents of the package; their names are accepted wherever a script takes the path of a checkpoint.
 
 `mnist-dtram`: DT-RAM on MNIST with the default settings, `python agents/dtram_reinforce.py` (seed 0, about two minutes on two CPU cores,
-torch 2.14.1): error 1.35 % on the 10,000 test images, each looked at once, at 2.20 of 7 glimpses on average; the paper reports 1.46 % at
+torch 2.14.1): error 1.35 % on the 10,000 test images, each evaluated once, at 2.20 of 7 glimpses on average; the paper reports 1.46 % at
 3.6. Seeds 1 and 2 reach 1.33 and 1.29 %, and the mean of the three is 1.32 +- 0.08 %.
 
-The file is the run's own checkpoint without the optimizer's state, so it can be evaluated, asked and built upon (`--ram`), but not resumed:
-python -c "from glimpse_env import pretrained; pretrained.pack('RUN/checkpoint.pt', 'mnist_dtram.pt')"
+The file is the run's own checkpoint without the optimizer's state: it can be evaluated, used for predictions and as a start (`--ram`), but
+not resumed. It was written by
+
+    python -c "from glimpse_env import pretrained; pretrained.pack('RUN/checkpoint.pt', 'mnist_dtram.pt')"
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from glimpse_env.evaluation import predictor
 from glimpse_env.runtime import checkpoint
 
 NAMES = {"mnist-dtram": "mnist_dtram.pt"}
-PLACES = ("root", "out", "weights", "ram")  # options that may name folders of the machine that trained
+PATHS = ("root", "out", "weights", "ram")  # options that may hold paths of the machine that trained
 
 
-def found(path: Path, runs: Path = Path("runs")) -> Path:
-    """Return where a checkpoint lies: at this path, or for a name of `NAMES` in a run's folder of that name, to which it is copied first.
+def find_checkpoint(path: Path, runs: Path = Path("runs")) -> Path:
+    """Return the path of a checkpoint: the given one, or for a name of `NAMES` a copy in a run's folder of that name.
 
-    Results are written beside a checkpoint, and a package is no place for them.
+    It is copied because results are written beside a checkpoint.
 
     Raises:
-        ValueError: The run's folder holds another checkpoint.
+        ValueError: The run's folder holds a different checkpoint.
     """
     name = str(path)
     if name not in NAMES or path.is_file():
@@ -35,18 +37,18 @@ def found(path: Path, runs: Path = Path("runs")) -> Path:
     content = (files("glimpse_env.pretrained") / NAMES[name]).read_bytes()
     target = runs / name / "checkpoint.pt"
     if target.is_file() and target.read_bytes() != content:
-        raise ValueError(f"{target} is another checkpoint than the {name} of this package: move it away, or give its path to use it")
+        raise ValueError(f"{target} differs from the {name} of this package: move it away, or give its path to use it")
     if not target.is_file():
         checkpoint.write_bytes(target, content)
     return target
 
 
 def pack(source: str | Path, target: str | Path) -> None:
-    """Write a checkpoint as the package holds it: no optimizer, no folder of the machine that trained, and the names of the classes."""
+    """Write a checkpoint as the package holds it: without the optimizer's state and paths of the machine, with the names of the classes."""
     saved = checkpoint.load(Path(source))
-    kept = {name: value for name, value in saved.items() if name != "optimizer"}
-    kept["classes"] = list(predictor.class_names(saved, Path(source), None))
-    kept["command"] = re.sub(rf" --(?:{'|'.join(PLACES)})[ =]\S+", "", saved["command"])
+    packed = {name: value for name, value in saved.items() if name != "optimizer"}
+    packed["classes"] = list(predictor.read_class_names(saved, Path(source), None))
+    packed["command"] = re.sub(rf" --(?:{'|'.join(PATHS)})[ =]\S+", "", saved["command"])
     for part in ("options", "environment"):
-        kept[part] = {name: None if name in PLACES and value != "DEFAULT" else value for name, value in saved[part].items()}
-    checkpoint.write_torch(Path(target), kept)
+        packed[part] = {name: None if name in PATHS and value != "DEFAULT" else value for name, value in saved[part].items()}
+    checkpoint.write_torch(Path(target), packed)

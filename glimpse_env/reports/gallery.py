@@ -1,4 +1,4 @@
-"""What the report's gallery shows: some images of every stopping step, right and wrong ones, each with its trajectory."""
+"""What the report's gallery shows: images of every stopping step, with correct and incorrect predictions, each with its trajectory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation.stopping_rules import choose_rule
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.rendering import frames
 
 MOST = 120  # images
@@ -24,49 +25,49 @@ SPACE = 2_000_000  # bytes of their data URIs
 SIDE = 384  # pixels that the longer side of a photograph keeps
 SMALL = 128  # up to this many pixels a side an image is stored as it is, without loss
 BARS = 10  # up to so many classes all get a bar, else
-FEW = 6  # those that were most probable at any step, the answer and the true one among them
+FEW = 6  # those that were most probable at any step, the predicted and the true one among them
 
 
-def content(env: GlimpseVectorEnv, looks: trajectories.Looks, dynamic: bool, most: int = MOST, space: int = SPACE) -> dict[str, Any]:
-    """Return the gallery as plain values.
+def build_gallery(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bool, most: int = MOST, space: int = SPACE) -> dict[str, Any]:
+    """Return the gallery as plain values, which viewer.js and gallery.js read.
 
     Args:
         env: The environment of the evaluation.
-        looks: Every image's trajectory, with the probabilities of the classes.
-        dynamic: The agent stops by its stop head, else it looks to the last glimpse.
+        trajectories: Of every image, with the probabilities of the classes.
+        dynamic: The agent stops by its stop head, else after the last glimpse.
         most: Images at most.
-        space: Bytes that their data URIs may take.
+        space: Bytes of their data URIs at most.
 
     Raises:
-        ValueError: The trajectories come from a file, which does not hold the probabilities.
+        ValueError: The trajectories were read from a file, which does not hold the probabilities.
     """
-    if looks.shares is None:
-        raise ValueError("looks.shares is None: expected the class probabilities, which evaluation.look returns and files leave out")
-    when = trajectories.answered(looks, dynamic)
-    shown: list[dict[str, Any]] = []
-    for position in candidates(looks, when, most):
-        source = data_uri(env.images.image(int(looks.index[position])))
+    if trajectories.probabilities is None:
+        raise ValueError("probabilities=None: expected the class probabilities, which `evaluate` returns and files leave out")
+    stops = choose_rule(dynamic).find_stops(trajectories)
+    images: list[dict[str, Any]] = []
+    for position in choose_images(trajectories, stops, most):
+        source = encode_image(env.images.image(int(trajectories.index[position])))
         space -= len(source)
-        if space < 0 and shown:
+        if space < 0 and images:
             break
-        shown.append({"src": source, **trajectory(env, looks, position, int(when[position]))})
-    shown.sort(key=lambda image: (len(image["path"]), image["number"]))
-    used = sorted({index for image in shown for index in (*image["bars"], image["label"], image["last"], *image["says"])})
+        images.append({"src": source, **describe_image(env, trajectories, position, int(stops[position]))})
+    images.sort(key=lambda image: (len(image["path"]), image["number"]))
+    used = sorted({index for image in images for index in (*image["bars"], image["label"], image["final"], *image["predictions"])})
     return {
-        **sight(env, looks, dynamic),
-        "mean": (when + 1).float().mean().item(),
-        "names": {str(index): spoken(env.images.classes[index]) for index in used},
-        "groups": groups(looks, when),
-        "images": shown,
+        **describe_agent(env, trajectories, dynamic),
+        "mean": (stops + 1).float().mean().item(),
+        "names": {str(index): format_class_name(env.images.classes[index]) for index in used},
+        "groups": count_by_step(trajectories, stops),
+        "images": images,
     }
 
 
-def sight(env: GlimpseVectorEnv, looks: trajectories.Looks, dynamic: bool) -> dict[str, Any]:
-    """Return how this agent looks; windows in pixels of the image."""
+def describe_agent(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bool) -> dict[str, Any]:
+    """Return what an agent's glimpses are; windows in pixels of the image."""
     height, width = env.images.images.shape[-2:]
-    size = env.preset.glimpse_size or min(env.sensor.windows)
+    size, horizon = env.preset.glimpse_size or min(env.sensor.windows), len(trajectories.predictions)
     return {
-        "steps": len(looks.answers),
+        "steps": horizon,
         "dynamic": dynamic,
         "size": [width, height],
         "windows": list(env.sensor.windows),
@@ -74,100 +75,98 @@ def sight(env: GlimpseVectorEnv, looks: trajectories.Looks, dynamic: bool) -> di
         "whole": env.sensor.whole_first,
         "fill": env.preset.fill,
         "context": env.preset.context,
-        "ramps": [["#%02x%02x%02x" % colour for colour in frames.ramp(steps + 1)] for steps in range(len(looks.answers))],  # noqa: UP031 - hex
+        "ramps": [["#%02x%02x%02x" % colour for colour in frames.ramp(steps)] for steps in range(1, horizon + 1)],  # noqa: UP031 - hex
     }
 
 
-def spoken(name: str) -> str:
-    """Return a class name as people write it: 004.Groove_billed_Ani and n02085620-Chihuahua without their numbers and underscores."""
-    plain = frames.clean(name.replace("_", " "))
-    return re.sub(r"^n?\d+[.-](?=\S)", "", plain)
+def format_class_name(name: str) -> str:
+    """Return a class name without its number and underscores: 004.Groove_billed_Ani becomes Groove billed Ani."""
+    return re.sub(r"^n?\d+[.-](?=\S)", "", frames.clean(name.replace("_", " ")))
 
 
-def groups(looks: trajectories.Looks, when: Int64[Tensor, " image"]) -> list[dict[str, int]]:
-    """Return how many images of the whole evaluation were answered at each step, and how many of them rightly."""
-    right = looks.correct.gather(0, when[None])[0]
+def count_by_step(trajectories: Trajectories, stops: Int64[Tensor, " image"]) -> list[dict[str, int]]:
+    """Return how many images of the whole evaluation stopped at each step, and how many of them with a correct prediction."""
+    correct = trajectories.correct_at(stops)
     return [
-        {"step": step + 1, "images": int((when == step).sum()), "right": int((right & (when == step)).sum())}
-        for step in range(len(looks.answers))
+        {"step": step + 1, "images": int((stops == step).sum()), "correct": int((correct & (stops == step)).sum())}
+        for step in range(len(trajectories.predictions))
     ]
 
 
-def candidates(looks: trajectories.Looks, when: Int64[Tensor, " image"], most: int) -> list[int]:
-    """Return images in the order in which they are taken: turn by turn one of every step, right and wrong, from a fixed draw."""
-    right = looks.correct.gather(0, when[None])[0]
-    order = torch.randperm(len(when), generator=torch.Generator().manual_seed(0))
-    cells = [order[(when[order] == step) & (right[order] == good)].tolist() for step in range(len(looks.answers)) for good in (False, True)]
+def choose_images(trajectories: Trajectories, stops: Int64[Tensor, " image"], most: int) -> list[int]:
+    """Return positions of images: in turn one of every step and correctness, in a random order with a fixed seed."""
+    correct = trajectories.correct_at(stops)
+    order = torch.randperm(len(stops), generator=torch.Generator().manual_seed(0))
+    cells = [
+        order[(stops[order] == step) & (correct[order] == good)].tolist()
+        for step in range(len(trajectories.predictions))
+        for good in (False, True)
+    ]
     turns = (image for turn in zip_longest(*cells) for image in turn if image is not None)
     return [image for _, image in zip(range(most), turns, strict=False)]
 
 
-def trajectory(env: GlimpseVectorEnv, looks: trajectories.Looks, position: int, last: int) -> dict[str, Any]:
-    """Return what happened on one image; `last` = the step (from 0) of its answer."""
-    assert looks.shares is not None
-    label, answers = int(looks.labels[position]), looks.answers[:, position].tolist()
-    shares = looks.shares[: last + 1, position].float()
-    bars = chosen_bars(shares, answers[last], label)
-    places = looks.locations[: last + 1, position] * env.sensor.reach
+def describe_image(env: GlimpseVectorEnv, trajectories: Trajectories, position: int, last: int) -> dict[str, Any]:
+    """Return one image's trajectory as plain values; `last` = the step (from 0) at which it stopped."""
+    assert trajectories.probabilities is not None
+    label, predictions = int(trajectories.labels[position]), trajectories.predictions[:, position].tolist()
+    probabilities = trajectories.probabilities[: last + 1, position].float()
+    bars = choose_classes(probabilities, predictions[last], label)
+    path = trajectories.locations[: last + 1, position] * env.sensor.reach
     return {
-        "number": int(looks.index[position]),
+        "number": int(trajectories.index[position]),
         "label": label,
-        "right": answers[last] == label,
-        "path": rounded(places.tolist(), 4),
-        "says": answers[: last + 1],
-        "stop": rounded(looks.stop[: last + 1, position].tolist(), 3),
+        "correct": predictions[last] == label,
+        "path": round_nested(path.tolist(), 4),
+        "predictions": predictions[: last + 1],
+        "stop": round_nested(trajectories.stop[: last + 1, position].tolist(), 3),
         "bars": bars,
-        "shares": rounded(shares[:, bars].tolist(), 3),
-        "last": answers[-1],  # had it looked to the horizon
+        "probabilities": round_nested(probabilities[:, bars].tolist(), 3),
+        "final": predictions[-1],  # at the horizon
     }
 
 
-def chosen_bars(shares: Tensor, answer: int, label: int) -> list[int]:
+def choose_classes(probabilities: Tensor, prediction: int, label: int) -> list[int]:
     """Return the classes that get a bar, the same at every step: all in their order, or the most probable at the end first."""
-    classes = shares.shape[1]
+    classes = probabilities.shape[1]
     if classes <= BARS:
         return list(range(classes))
-    wanted = [answer, label] if answer != label else [label]
-    wanted += [index for index in shares.max(0).values.argsort(descending=True).tolist() if index not in wanted][: FEW - len(wanted)]
-    return sorted(wanted, key=lambda index: -float(shares[-1, index]))
+    chosen = [prediction, label] if prediction != label else [label]
+    by_probability = probabilities.max(0).values.argsort(descending=True).tolist()
+    chosen += [index for index in by_probability if index not in chosen][: FEW - len(chosen)]
+    return sorted(chosen, key=lambda index: -float(probabilities[-1, index]))
 
 
-def rounded(values: Sequence[Any], digits: int) -> list[Any]:
-    """Return nested lists of numbers with so many digits after the point; None for what is no number, as a run that diverged leaves."""
+def round_nested(values: Sequence[Any], digits: int) -> list[Any]:
+    """Return nested lists of numbers, rounded; None for NaN and infinity, which a run that diverged leaves and JSON does not have."""
     return [
-        rounded(value, digits) if isinstance(value, list) else round(value, digits) if math.isfinite(value) else None for value in values
+        round_nested(value, digits) if isinstance(value, list) else round(value, digits) if math.isfinite(value) else None
+        for value in values
     ]
 
 
-def data_uri(image: UInt8[Tensor, "channel height width"]) -> str:
+def encode_image(image: UInt8[Tensor, "channel height width"]) -> str:
     """Return an image as a data URI: small ones as PNG, photographs smaller and as JPEG."""
     picture = Image.fromarray(frames.coloured(image))
     if image.shape[0] < 3:
         picture = picture.convert("L")
-    buffer = io.BytesIO()
-    if max(picture.size) <= SMALL:
-        picture.save(buffer, "png", optimize=True)
-        return encoded(buffer.getvalue(), "png")
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    picture.save(buffer, "jpeg", quality=80, optimize=True)
-    return encoded(buffer.getvalue(), "jpeg")
+    buffer, kind = io.BytesIO(), "png" if max(picture.size) <= SMALL else "jpeg"
+    if kind == "jpeg":
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.save(buffer, kind, optimize=True, quality=80)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def encoded(content: bytes, kind: str) -> str:
-    """Return a picture file's content as a data URI."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def described(shown: dict[str, Any], total: int) -> str:
+def describe_selection(gallery: dict[str, Any], total: int) -> str:
     """Return the sentences that say which images are shown, and what is not drawn as the agent sees it."""
-    count = len(shown["images"])
-    told = f"All {total:,} images of the evaluation."
+    count = len(gallery["images"])
+    text = f"All {total:,} images of the evaluation."
     if count < total:
-        told = f"{count} of {total:,} images, taken evenly from every number of glimpses and from right and wrong answers: errors are more "
-        told += "frequent here than in the evaluation."
-    if shown["context"]:
-        told += " Before its first glimpse the agent saw the whole image, small."
-    if shown["fill"] != "zero":
-        filled = "noise" if shown["fill"] == "noise" else "its mirror image"
-        told += f" What lies beyond the image is drawn grey; the agent sees {filled} there."
-    return told
+        text = f"{count} of {total:,} images, taken evenly from every number of glimpses and from correct and incorrect predictions: "
+        text += "errors are more frequent here than in the evaluation."
+    if gallery["context"]:
+        text += " Before its first glimpse the agent saw the whole image at a low resolution."
+    if gallery["fill"] != "zero":
+        filled = "noise" if gallery["fill"] == "noise" else "its mirror image"
+        text += f" What lies beyond the image is drawn grey; the agent sees {filled} there."
+    return text

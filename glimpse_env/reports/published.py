@@ -1,88 +1,177 @@
-"""What the papers report for an agent on a data set, in percent; DT-RAM: arXiv 1703.10332, Sermanet: 1412.7054, FCAN: 1603.06765."""
+"""The papers' numbers, and the only place that has them; which of them belong beside a result row.
+
+`find(paper, table, dataset, row)` returns one number: find("DT-RAM", "Table 2", "mnist", "RAM, 7 glimpses").value is 1.07, an error in
+percent. `read_table("DT-RAM", "Table 6", "cub")` returns all rows of a table, in the paper's order, by name; names are those of `TABLES`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 CLASSES = {"mnist": 10, "cub": 200, "cars": 196, "dogs": 120}  # of the whole data set, which the papers use
 NAMES = {"mnist": "MNIST", "cub": "CUB-200-2011", "cars": "Stanford Cars", "dogs": "Stanford Dogs"}
-SHORT = {"cub": "CUB", "cars": "Cars", "dogs": "Dogs", "mnist": "MNIST"}
+SHORT = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
 AGENTS = {"ram_reinforce": "RAM", "dtram_reinforce": "DT-RAM", "sermanet_rnn": "Sermanet", "fcan_greedy": "FCAN"}
+Measure = Literal["error", "accuracy", "mean class accuracy"]
+Rows = dict[str, tuple[float, float | None]]  # by name: value in percent, mean glimpses (None = not stated, or no glimpses)
 
 
 class Figure(NamedTuple):
-    """One published figure."""
+    """One number of a paper."""
 
-    what: str  # whose
-    accuracy: float
-    glimpses: float | None  # mean glimpses; None = not a matter of glimpses
-    source: str
+    row: str
+    source: str  # "DT-RAM, Table 2"
+    value: float  # in percent, as the paper has it
+    measure: Measure
+    glimpses: float | None  # mean glimpses; None = not stated, or no glimpses
+
+    @property
+    def error(self) -> float:
+        """The error in percent; of a mean class accuracy, the mean over classes."""
+        return self.value if self.measure == "error" else 100 - self.value
 
 
-# Agent and data set -> glimpses (RAM) or gamma (DT-RAM; None = not stated) -> figure.
-RAM: dict[str, dict[int, Figure]] = {
-    "mnist": {
-        n: Figure(f"RAM, {n} glimpses", 100 - error, n, "DT-RAM, Table 2") for n, error in ((2, 3.79), (4, 1.54), (5, 1.34), (7, 1.07))
-    },
-    "cub": {1: Figure("ResNet-50", 84.5, 1, "DT-RAM, Table 3"), 3: Figure("RAM, 3 glimpses", 86.0, 3, "DT-RAM, Table 3")},
-    "cars": {1: Figure("ResNet-50", 92.3, 1, "DT-RAM, Table 4"), 3: Figure("RAM, 3 glimpses", 93.1, 3, "DT-RAM, Table 4")},
+def count_up(*values: float) -> Rows:
+    """Return the rows of a table with 1, 2, ... glimpses."""
+    return {f"{count} glimpse{'s' * (count > 1)}": (value, count) for count, value in enumerate(values, start=1)}
+
+
+def combine_resolutions(**values: tuple[float, float, float]) -> Rows:
+    """Return the rows of Sermanet's table: every set of resolutions with 1 to 3 glimpses."""
+    return {
+        f"{name.replace('_', ' + ')}, {row}": figure for name, accuracies in values.items() for row, figure in count_up(*accuracies).items()
+    }
+
+
+def combine_regions(whole: float, part: float, with_part: float, with_all: float, with_random: float, with_central: float) -> Rows:
+    """Return the rows of FCAN's tables; the part is the one of 8 x 8 cells."""
+    names = ("whole image", "part alone", "whole image + part", "whole image + all parts", "multi-view", "rigid")
+    return {name: (value, None) for name, value in zip(names, (whole, part, with_part, with_all, with_random, with_central), strict=True)}
+
+
+# By paper, table and data set. DT-RAM: Li et al. 2017, arXiv 1703.10332; Sermanet et al. 2015, arXiv 1412.7054; FCAN: Liu et al. 2016,
+# arXiv 1603.06765, whose baselines add 2 crops at random ("multi-view") or central ("rigid") locations to the whole image.
+TABLES: dict[tuple[str, str, str], tuple[Measure, Rows]] = {
+    ("DT-RAM", "Table 2", "mnist"): (
+        "error",
+        {
+            "FC, 2 layers": (1.69, None),
+            "conv, 2 layers": (1.21, None),
+            "RAM, 2 glimpses": (3.79, 2),
+            "RAM, 4 glimpses": (1.54, 4),
+            "RAM, 5 glimpses": (1.34, 5),
+            "RAM, 7 glimpses": (1.07, 7),
+            "DT-RAM, gamma 0.98": (1.46, 3.6),
+            "DT-RAM, gamma 0.99": (1.12, 5.2),
+        },
+    ),
+    ("DT-RAM", "Table 3", "cub"): ("accuracy", {"ResNet-50": (84.5, 1), "RAM, 3 glimpses": (86.0, 3), "DT-RAM": (86.0, 1.9)}),
+    ("DT-RAM", "Table 4", "cars"): ("accuracy", {"ResNet-50": (92.3, 1), "RAM, 3 glimpses": (93.1, 3), "DT-RAM": (93.1, 1.9)}),
+    ("DT-RAM", "Table 5", "cub"): (
+        "accuracy",
+        {
+            "ResNet-34, 224": (79.9, 1),
+            "RAM-34, 224": (81.8, 6),  # its glimpses are those of Table 6
+            "ResNet-50, 224": (81.5, 1),
+            "RAM-50, 224": (82.8, 6),
+            "ResNet-101, 224": (82.8, 1),
+            "ResNet-50, 448": (84.5, 1),
+            "RAM-50, 448": (86.0, 3),  # and those of Table 3
+        },
+    ),
+    ("DT-RAM", "Table 6", "cub"): ("accuracy", count_up(79.9, 80.7, 81.1, 81.5, 81.8, 81.8) | {"DT-RAM": (81.8, 3.6)}),
+    ("DT-RAM", "Table 7", "cub"): (
+        "accuracy",
+        {
+            "> 0": (79.9, 1.0),
+            "> 0.4": (80.7, 1.4),
+            "> 0.5": (81.0, 1.6),
+            "> 0.6": (81.2, 1.9),
+            "> 0.9": (81.3, 3.6),
+            "> 1": (81.8, 6.0),
+            "DT-RAM": (81.8, 3.6),
+        },
+    ),
+    ("DT-RAM", "Table 8", "cub"): ("accuracy", count_up(79.9, 80.7, 80.5, 80.9, 80.3, 80.0)),
+    ("DT-RAM", "Table 9", "cub"): ("accuracy", count_up(79.9, 78.8, 76.1, 74.8, 74.9, 74.7)),
+    ("Sermanet", "Table 1", "dogs"): (
+        "mean class accuracy",
+        combine_resolutions(
+            high=(43.5, 48.3, 49.6),
+            medium=(70.1, 72.3, 72.8),
+            low=(70.3, 70.1, 70.7),
+            high_medium=(70.7, 72.6, 72.7),
+            high_medium_low=(76.3, 76.5, 76.8),
+        )
+        | {"whole image at 96 pixels": (58.8, None), "GoogLeNet at 224 pixels": (75.5, None)},
+    ),
+    ("FCAN", "Table 2", "dogs"): ("accuracy", combine_regions(76.7, 81.4, 84.0, 84.2, 78.1, 77.1)),
+    ("FCAN", "Table 4", "cars"): (
+        "accuracy",
+        combine_regions(84.9, 80.1, 88.3, 89.1, 85.9, 86.3) | {"ground-truth boxes": (91.3, None)},
+    ),
+    ("FCAN", "Table 6", "cub"): (
+        "accuracy",
+        combine_regions(77.6, 76.1, 81.6, 82.0, 78.9, 79.0) | {"ground-truth boxes": (84.3, None)},
+    ),
 }
-DTRAM: dict[str, dict[float | None, Figure]] = {
-    "mnist": {
-        0.98: Figure("DT-RAM, gamma 0.98", 98.54, 3.6, "DT-RAM, Table 2"),
-        0.99: Figure("DT-RAM, gamma 0.99", 98.88, 5.2, "DT-RAM, Table 2"),
-    },
-    "cub": {None: Figure("DT-RAM", 86.0, 1.9, "DT-RAM, Table 3")},
-    "cars": {None: Figure("DT-RAM", 93.1, 1.9, "DT-RAM, Table 4")},
-}
-SERMANET = {  # resolutions -> accuracy after 1, 2, 3 glimpses
-    ("high",): (43.5, 48.3, 49.6),
-    ("medium",): (70.1, 72.3, 72.8),
-    ("low",): (70.3, 70.1, 70.7),
-    ("high", "medium"): (70.7, 72.6, 72.7),
-    ("high", "medium", "low"): (76.3, 76.5, 76.8),
-}
-FCAN = {"dogs": 84.2, "cars": 89.1, "cub": 82.0}
-FCAN_TABLES = {"dogs": "FCAN, Table 2", "cars": "FCAN, Table 4", "cub": "FCAN, Table 6"}
-BASELINES = {
-    "baseline-one-view": ("whole image", {"dogs": 76.7, "cars": 84.9, "cub": 77.6}),
-    "baseline-multi-view": ("whole image and 2 random crops", {"dogs": 78.1, "cars": 85.9, "cub": 78.9}),
-    "baseline-rigid": ("whole image and 2 central crops", {"dogs": 77.1, "cars": 86.3, "cub": 79.0}),
+DTRAM = {"mnist": "Table 2", "cub": "Table 3", "cars": "Table 4"}  # the table of DT-RAM with its main results, by data set
+FCAN = {"dogs": "Table 2", "cars": "Table 4", "cub": "Table 6"}
+OF_FCAN = {  # the row of FCAN's tables that an agent stands for, and what a report calls it
+    "fcan_greedy": ("whole image + all parts", "FCAN's final classifiers on crops (here: those on the map)"),
+    "baseline-one-view": ("whole image", "whole image"),
+    "baseline-multi-view": ("multi-view", "whole image and 2 random crops"),
+    "baseline-rigid": ("rigid", "whole image and 2 central crops"),
 }
 
 
-def figures(row: Mapping[str, Any]) -> list[Figure]:
+def read_table(paper: str, table: str, dataset: str) -> dict[str, Figure]:
+    """Return the rows of a paper's table on a data set, by name.
+
+    Raises:
+        KeyError: There is no such table.
+    """
+    measure, rows = TABLES[paper, table, dataset]
+    return {name: Figure(name, f"{paper}, {table}", value, measure, glimpses) for name, (value, glimpses) in rows.items()}
+
+
+def find(paper: str, table: str, dataset: str, row: str) -> Figure:
+    """Return one number of a paper.
+
+    Raises:
+        KeyError: There is no such table, or no such row in it.
+    """
+    return read_table(paper, table, dataset)[row]
+
+
+def find_figures(row: Mapping[str, Any]) -> list[Figure]:
     """Return what a paper reports of a result row's agent, data set and settings: the one figure that fits, else all there are."""
     agent, data, options = row["agent"], row["dataset"], row["options"]
-    if agent == "ram_reinforce" and options.get("policy", "learned") == "learned":
-        return chosen(RAM.get(data, {}), len(row["per_step_accuracy"]))
-    if agent == "dtram_reinforce" and options.get("policy", "learned") == "learned":
-        return chosen(DTRAM.get(data, {}), options.get("gamma"))
+    glimpses = len(row["per_step_accuracy"])
+    if agent in ("ram_reinforce", "dtram_reinforce") and data in DTRAM and options.get("policy", "learned") == "learned":
+        stops = agent == "dtram_reinforce"
+        known = [one for one in read_table("DT-RAM", DTRAM[data], data).values() if one.glimpses and one.row.startswith("DT-RAM") == stops]
+        fitting = [one for one in known if (one.row.endswith(f"gamma {options.get('gamma')}") if stops else one.glimpses == glimpses)]
+        return fitting or known
     if agent == "sermanet_rnn" and data == "dogs":
-        seen, glimpses = tuple(options["resolutions"]), len(row["per_step_accuracy"])
-        known = SERMANET.get(seen, ())[glimpses - 1 : glimpses]
-        return [Figure(f"{' + '.join(seen)}, {glimpses} glimpses", value, glimpses, "Sermanet, Table 1") for value in known]
-    if agent == "fcan_greedy" and data in FCAN:
-        return [Figure("FCAN's final classifiers on crops (here: those on the map)", FCAN[data], None, FCAN_TABLES[data])]
-    what, known = BASELINES.get(agent, ("", {}))
-    return [Figure(what, known[data], None, FCAN_TABLES[data])] if data in known else []
+        name = f"{' + '.join(options['resolutions'])}, {glimpses} glimpse{'s' * (glimpses > 1)}"
+        return [one for one in read_table("Sermanet", "Table 1", "dogs").values() if one.row == name]
+    if agent in OF_FCAN and data in FCAN:
+        name, what = OF_FCAN[agent]
+        return [find("FCAN", FCAN[data], data, name)._replace(row=what)]
+    return []
 
 
-def chosen(known: Mapping[Any, Figure], key: object) -> list[Figure]:
-    """Return the figure under this key, or all where none is."""
-    return [known[key]] if key in known else list(known.values())
-
-
-def dataset_name(data: str, classes: int) -> str:
-    """Return what a data set is called: a part of one by its number of classes, so that nobody takes it for the whole."""
+def format_dataset_name(data: str, classes: int) -> str:
+    """Return the name of a data set; that of a part has its number of classes: CUB-50."""
     if data not in CLASSES:
         return data
     return NAMES[data] if classes == CLASSES[data] else f"{SHORT[data]}-{classes}"
 
 
-def caveat(row: Mapping[str, Any], classes: int) -> str:
-    """Return why a row may not be compared with the papers' figures as it is; empty = it may."""
+def explain_difference(row: Mapping[str, Any], classes: int) -> str:
+    """Return why a row cannot be compared with the papers' figures as it is; empty = it can."""
     whole = CLASSES.get(row["dataset"], classes)
     reasons = [f"on {classes} of the {whole} classes"] if classes != whole else []
     reasons += [] if row["split"] == "test" else [f"on the {row['split']} split, not the test images"]

@@ -1,4 +1,4 @@
-"""The report of a table: its rows over seeds beside the paper's figures, every run as a dot, and figures that were drawn elsewhere."""
+"""The report of several runs: rows over seeds beside the paper's figures, every run as a dot, and figures that were drawn elsewhere."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import base64
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glimpse_env.evaluation import intervals
-from glimpse_env.reports import page
-from glimpse_env.reports.charts import RIGHT, WIDTH, Axis, figure, spread
-from glimpse_env.reports.page import signed, text
+from glimpse_env.reports import page, plots, svg
+from glimpse_env.reports.page import escape, format_signed
 
-LINE, TOP = 30, 14  # pixels: height of a row of the dots, space above them
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Lines = Mapping[str, Sequence[Mapping[str, Any]]]  # by the name of the line, its runs
 
 
 def write_table(
@@ -24,37 +26,39 @@ def write_table(
     note: str = "",
     measure: str = "error",
 ) -> None:
-    """Write the report of a table of runs.
+    """Write the report of several runs.
 
     Args:
         target: The HTML file.
-        title: What the table is: "DT-RAM, Table 2: MNIST".
+        title: Of the page: "DT-RAM, Table 2: MNIST".
         rows: One mapping a run: `row` (its line of the table), `seed`, `accuracy` (a fraction), `mean_glimpses`, and `paper`: None, or
             what the paper reports, a mapping with `accuracy` (a fraction too) and perhaps `mean_glimpses`. Lines keep the order of their
             first run.
-        figures: PNG files that are put into the page, by what they show.
-        note: A remark of the reader's concern, such as which part of a data set was there.
-        measure: What 1 - `accuracy` is called, such as "mean class error".
+        figures: PNG files that are put into the page, by title.
+        note: A remark, such as which part of a data set was available.
+        measure: Name of 1 - `accuracy`, such as "mean class error".
 
     Raises:
         ValueError: There is no run, or one lacks an entry.
     """
-    lines = grouped(rows)
-    heads = ["", "runs", f"{text(measure)}, %", "mean glimpses", f"paper: {text(measure)}, %", "paper: glimpses", "difference"]
-    columns = len(heads) if any(runs[0]["paper"] for runs in lines.values()) else 4  # without what no paper has
-    body = f'<header><p class="kicker">Glimpse beside the paper</p><h1>{text(title)}</h1></header>'
-    body += f'<p class="note">{text(note)}</p>' if note else ""
-    explained = "Means over runs with the 95 % interval of the mean (Student's t) where there are several."
-    body += f"<section><h2>Table</h2>{page.table(heads[:columns], [cells(*line)[:columns] for line in lines.items()])}"
-    body += f'<p class="note">{text(explained)}</p></section>'
-    body += f'<section><h2>Every run</h2><div class="charts">{dots(lines, measure)}</div></section>'
+    lines = group_by_line(rows)
+    heads = ["", "runs", f"{escape(measure)}, %", "mean glimpses", f"paper: {escape(measure)}, %", "paper: glimpses", "difference"]
+    columns = len(heads) if any(runs[0]["paper"] for runs in lines.values()) else 4
+    table = page.format_table(heads[:columns], [format_cells(*line)[:columns] for line in lines.items()])
+    height = 0.5 + 0.42 * len(lines)
+    runs = svg.render_chart(f"{measure[:1].upper()}{measure[1:]}, %", draw_runs, lines, height=height, name="chart mid")
+    body = f'<header><p class="kicker">Glimpse beside the paper</p><h1>{escape(title)}</h1></header>'
+    body += f'<p class="note">{escape(note)}</p>' if note else ""
+    body += f"<section><h2>Table</h2>{table}"
+    body += '<p class="note">Means over runs with their 95 % interval (Student\'s t) where there are several runs.</p></section>'
+    body += f'<section><h2>Every run</h2><div class="charts">{runs}</div></section>'
     if figures:
-        drawn = "".join(embedded(name, path) for name, path in figures.items())
+        drawn = "".join(embed_png(name, path) for name, path in figures.items())
         body += f'<section><h2>Figures</h2><div class="charts">{drawn}</div></section>'
     page.write(target, title, body)
 
 
-def grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def group_by_line(rows: Sequence[Mapping[str, Any]]) -> Lines:
     """Return the runs of every line."""
     if not rows:
         raise ValueError("rows: none, expected the row of at least one run")
@@ -66,54 +70,46 @@ def grouped(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, An
     return lines
 
 
-def error(accuracy: float) -> float:
+def to_error(accuracy: float) -> float:
     """Return the error in percent."""
     return 100 * (1 - accuracy)
 
 
-def cells(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+def format_cells(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the cells of one line."""
-    errors, paper = [error(run["accuracy"]) for run in runs], runs[0]["paper"] or {}
+    errors, paper = [to_error(run["accuracy"]) for run in runs], runs[0]["paper"] or {}
     published = paper.get("accuracy")
     return [
-        text(name),
+        escape(name),
         str(len(runs)),
-        intervals.over_runs(errors).replace("+-", "±"),
+        intervals.format_mean(errors).replace("+-", "±"),
         f"{statistics.fmean(run['mean_glimpses'] for run in runs):.2f}",
-        "" if published is None else f"{error(published):.2f}",
+        "" if published is None else f"{to_error(published):.2f}",
         "" if paper.get("mean_glimpses") is None else f"{paper['mean_glimpses']:g}",
-        "" if published is None else signed(statistics.fmean(errors) - error(published)),
+        "" if published is None else format_signed(statistics.fmean(errors) - to_error(published)),
     ]
 
 
-def dots(lines: Mapping[str, Sequence[Mapping[str, Any]]], measure: str) -> str:
-    """Return the errors of all runs as dots, a line each, with a tick where the paper's lies."""
-    published = {name: error(runs[0]["paper"]["accuracy"]) for name, runs in lines.items() if (runs[0]["paper"] or {}).get("accuracy")}
-    values = [error(run["accuracy"]) for runs in lines.values() for run in runs] + list(published.values())
-    axis = Axis(*spread(min(values), max(values), 0.08), 12, WIDTH - RIGHT)
-    bottom = TOP + LINE * len(lines)
-    parts = []
-    for value in axis.ticks():
-        x = axis.place(value)
-        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>')
-    for number, (name, runs) in enumerate(lines.items()):
-        y = TOP + LINE * (number + 0.72)
-        parts.append(f'<text class="small" x="12" y="{y - 9:.1f}">{text(name)}</text>')
-        if name in published:
-            x = axis.place(published[name])
-            parts.append(f'<line class="curve b" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6:.1f}" y2="{y + 6:.1f}"/>')
+def draw_runs(axes: Axes, lines: Lines) -> None:
+    """Draw the errors of all runs as dots, a line of the table below the other, with a tick at the paper's."""
+    named: dict[str, Any] = {}
+    for place, (name, runs) in enumerate(lines.items()):
+        above: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "parse_math": False}
+        axes.annotate(name, (0, -place), (0, 6), fontsize=9, **above)
+        if (published := (runs[0]["paper"] or {}).get("accuracy")) is not None:
+            tick = {"color": plots.RED, "markersize": 12, "markeredgewidth": 2, "gid": f"{name}, the paper: {to_error(published):.2f} %"}
+            named["the paper"] = axes.plot([to_error(published)], [-place], "|", **tick)[0]
         for run in runs:
-            told = text(f"{name}, seed {run['seed']}: {error(run['accuracy']):.2f} %")
-            x = axis.place(error(run["accuracy"]))
-            parts.append(f'<circle class="dot a" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{told}</title></circle>')
-    keys = '<span><i class="a dots"></i>one run</span>' + ('<span><i class="b"></i>the paper</span>' if published else "")
-    each = (" ".join([name, *(f"{error(run['accuracy']):.2f}" for run in runs)]) for name, runs in lines.items())
-    title = f"{measure[:1].upper()}{measure[1:]}, %"
-    return figure(title, "".join(parts), keys, f"{title}, run by run: {'; '.join(each)}", bottom + 26, "chart mid")
+            error = to_error(run["accuracy"])
+            gid = f"{name}, seed {run['seed']}: {error:.2f} %"
+            named["one run"] = axes.plot([error], [-place], "o", color=plots.BLUE, markersize=7, markeredgecolor="white", gid=gid)[0]
+    axes.legend(named.values(), named.keys(), fontsize=9, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    axes.set(yticks=[], ylim=(-len(lines) + 0.6, 0.8))
+    axes.spines["left"].set_visible(False)
+    plots.tidy(axes)
 
 
-def embedded(name: str, path: Path) -> str:
+def embed_png(name: str, path: Path) -> str:
     """Return a PNG file as a figure of the page."""
     source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return f'<figure class="chart wide"><figcaption>{text(name)}</figcaption><img src="{source}" alt="{text(name)}"></figure>'
+    return f'<figure class="chart wide"><figcaption>{escape(name)}</figcaption><img src="{source}" alt="{escape(name)}"></figure>'

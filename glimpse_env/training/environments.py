@@ -1,10 +1,12 @@
-"""From options to the environment that training collects from."""
+"""The environments that training collects from, and that evaluation measures on."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
@@ -12,6 +14,8 @@ from glimpse_env.runtime import distributed
 from glimpse_env.training import fixed_policies
 from glimpse_env.training.augment import Mirrors
 from glimpse_env.training.options import Training, View
+
+ROWS = 500  # images evaluated at a time
 
 
 def build_environment(options: Training, start: Mapping[str, Any] | None = None, max_glimpses: int | None = None) -> GlimpseVectorEnv:
@@ -42,6 +46,18 @@ def build_environment(options: Training, start: Mapping[str, Any] | None = None,
     if len(env.images) < options.batch:
         raise ValueError(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
     return env
+
+
+def build_evaluation_environment(
+    arguments: Mapping[str, Any], split: str, device: torch.device | str, rows: int = ROWS
+) -> GlimpseVectorEnv:
+    """Return the environment of an evaluation: every image of the split once, `rows` at a time, absorbing."""
+    return GlimpseVectorEnv(rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED)
+
+
+def count_glimpse_values(env: GlimpseVectorEnv) -> int:
+    """Return how many values one glimpse has."""
+    return math.prod(env.sensor.space["glimpse"].shape or ())
 
 
 def check_split(split: str) -> None:

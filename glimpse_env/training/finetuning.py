@@ -16,7 +16,7 @@ from tqdm import tqdm
 from glimpse_env import checks
 from glimpse_env.backbone import DEVIATION, MEAN, classifier, final_layer
 from glimpse_env.datasets import ImageSet
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.runtime import checkpoint
 from glimpse_env.runtime.precision import named
 
@@ -191,7 +191,7 @@ def optimizer_of(network: nn.Module, options: Finetune) -> torch.optim.SGD:
 
 
 @torch.no_grad()
-def one_view(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> trajectories.Looks:
+def one_view(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Trajectories:
     """Answer every image once from its whole view, in full precision."""
     from torchvision.transforms import v2
 
@@ -203,10 +203,10 @@ def one_view(network: nn.Module, images: ImageSet, side: int, device: torch.devi
         sure.append(best.values.cpu())
         answers.append(best.indices.cpu())
     ones = torch.ones(1, len(images))
-    return trajectories.Looks(
+    return Trajectories(
         index=torch.arange(len(images)),
         labels=images.labels,
-        answers=torch.cat(answers)[None],
+        predictions=torch.cat(answers)[None],
         confidence=torch.cat(sure)[None],
         stop=ones,
         locations=torch.zeros(1, len(images), 2),

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from glimpse_env import rewards
 from glimpse_env.runtime import distributed
 
 if TYPE_CHECKING:
@@ -188,5 +189,5 @@ def return_after_decision(rollout: Rollout, discount: float) -> Float[Tensor, "d
 
 def discounted_correctness(correct: Bool[Tensor, "time env"], gamma: float) -> Float[Tensor, "time env"]:
     """Return gamma^t * [correct_t]: the delayed reward of answering at each step."""
-    steps = torch.arange(1, len(correct) + 1, device=correct.device)
-    return torch.pow(gamma, steps)[:, None] * correct
+    glimpses = torch.arange(1, len(correct) + 1, device=correct.device)
+    return rewards.discount_correct(gamma, correct, glimpses[:, None])

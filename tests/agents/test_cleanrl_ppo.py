@@ -107,7 +107,7 @@ def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
     assert row["images"] == 24
     assert 1 <= row["mean_glimpses"] <= 3
     assert json.loads((tmp_path / "result.json").read_text())["options"]["discount"] == 0.99
-    assert results.of(tmp_path / "checkpoint.pt", "test") == json.loads((tmp_path / "result.json").read_text())
+    assert results.read_or_write(tmp_path / "checkpoint.pt", "test") == json.loads((tmp_path / "result.json").read_text())
     capsys.readouterr()
     summary.main(summary.Summary((tmp_path / "result.json",)))
     assert "cleanrl_ppo" in capsys.readouterr().out

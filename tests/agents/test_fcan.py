@@ -141,7 +141,7 @@ def test_the_environment_pays_what_training_pays(env):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objective, "draw", lambda *_: drawn)
         tried = objective.attempt(network, maps, env.images.labels, Trial(1, Greedy()), torch.Generator())
-    looks = trajectories.look(env, network, 3)
+    looks = trajectories.evaluate(env, network, 3)
     assert torch.equal(looks.correct, tried.correct)
     rewards = []
     observation, _ = env.reset(options={"indices": index})
@@ -338,7 +338,7 @@ def test_accuracy_is_that_of_episodes(env, seed):
     torch.manual_seed(seed)
     for classifier in network.classifiers:
         torch.nn.init.normal_(classifier.weight, std=0.05)
-    assert localising.accuracy(network, env) == pytest.approx(trajectories.look(env, network, 3).correct[-1].float().mean().item())
+    assert localising.accuracy(network, env) == pytest.approx(trajectories.evaluate(env, network, 3).correct[-1].float().mean().item())
 
 
 def test_leave_one_out_needs_two_samples():

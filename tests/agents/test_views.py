@@ -8,7 +8,8 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation import metrics, trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
 from glimpse_env.runtime import checkpoint
@@ -77,10 +78,10 @@ def test_a_checkpoint_rebuilds_them(make):
 def test_they_answer_on_the_common_environment_and_metric(make):
     env = make(23, first_view="image", autoreset_mode=AutoresetMode.DISABLED)
     network = baselines.build_network(env, dropout=0.0)
-    looks = trajectories.look(env, network, 4, policy="center")
+    looks = trajectories.evaluate(env, network, 4, policy="center")
     rollout = collect(env, network, Behaviour(4, policy="center"), torch.Generator(), torch.arange(23))
-    assert torch.equal(looks.answers, rollout.logits.argmax(2))
-    assert trajectories.summary(looks, dynamic=False)["mean_glimpses"] == 4
+    assert torch.equal(looks.predictions, rollout.logits.argmax(2))
+    assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 4
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_every_row_is_a_run_with_its_views_and_is_found_again(options, tmp_path,
     assert [row["mean_glimpses"] for [row] in rows.values()] == [1, 3, 3, 3, 3, 3, 3]
     assert rows["rigid"][0]["accuracy"] == rows["centre"][0]["accuracy"] == 1
     assert rows["rigid"][0]["options"]["scales"] == [1.0, 2.0]  # 8 and 16 of 32 pixels
-    places = trajectories.saved(next(tmp_path.glob("multi-view*/looks.npz"))).locations
+    places = Trajectories.load(next(tmp_path.glob("multi-view*/looks.npz"))).locations
     assert (places[1] != places[2]).any(1).all()  # every crop at a place of its own
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoint.pt")}
     baselines.main(options(rows=("one-view", "rigid")))

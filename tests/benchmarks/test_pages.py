@@ -65,9 +65,9 @@ def test_the_published_pages_are_what_the_rows_say():
 
 
 def test_a_table_has_the_papers_number_ours_and_the_difference(root):
-    """Seeds with 78 and 82 of 100 right: 80 +- 12.71 * (4 / sqrt 2) / 2 / ... = 25.42, Student's t with one degree of freedom."""
+    """Seeds with 78 and 82 of 100 right: 80 +- 12.706 * (4 / sqrt 2) / sqrt 2 = 25.41, Student's t with one degree of freedom."""
     readme, _ = write(root, row("RAM 3", 0, 78, 3.0), row("RAM 3", 1, 82, 3.0))
-    assert cells(readme, "RAM 3") == ["RAM 3", "86 at 3", "80.00 +- 25.42", "-6.00", "3.00", "2"]
+    assert cells(readme, "RAM 3") == ["RAM 3", "86 at 3", "80.00 +- 25.41", "-6.00", "3.00", "2"]
     assert readme.startswith("before\n\n<!-- results: dtram-3 cub -->\n")
     assert readme.endswith("\n<!-- end -->\n\nafter\n")
     assert "Here: CUB-50 (50 of 200 classes), trained on fit:1/8, 100 images of test." in readme.replace("\n", " ")

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from torch.nn import functional as F
 
 from glimpse_env import Backbone, BankSensor, GlimpseVectorEnv, ImageSet
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import plots
 from glimpse_env.runtime import checkpoint
@@ -21,7 +21,7 @@ from glimpse_env.runtime import checkpoint
 
 def looks():
     """Four images, two steps; thresholds below .9 stop half of them at once."""
-    return trajectories.Looks(
+    return Trajectories(
         index=torch.arange(4),
         labels=torch.tensor([0, 0, 0, 0]),
         answers=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
@@ -126,7 +126,7 @@ def test_compared_curves_draw_every_setting_in_every_panel(tmp_path, monkeypatch
     drawn = []
     monkeypatch.setattr(plots, "save", lambda figure, target: drawn.append(figure))
     found = {name: [epochs([0.5, 0.8]), epochs([0.3, 0.6])] for name in ("greedy", "delayed")}
-    plots.compared_curves(found, fcan_rewards.PANELS, tmp_path / "curves.png")
+    plots.write_compared_curves(found, fcan_rewards.PANELS, tmp_path / "curves.png")
     (figure,) = drawn
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(fcan_rewards.PANELS.values())
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]

@@ -18,7 +18,8 @@ from reproduction.runs import Settings
 from reproduction.spec import Row, Run, Table
 from sermanet_rnn import SermanetOptions
 
-from glimpse_env.evaluation import intervals, stopping_rules, trajectories
+from glimpse_env.evaluation import intervals, stopping_rules
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import plots
 
 OWN = Row(Run("dtram"))  # answers when the agent does
@@ -142,10 +143,10 @@ def test_the_printed_table_by_hand():
 def test_paired_difference_by_hand():
     first = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])  # two seeds, four images
     second = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
-    mean, low, high = intervals.paired(first, second)
+    mean, low, high = intervals.compare_paired(first, second)
     assert mean == pytest.approx(12.5)  # one image, right for one of two seeds more
     assert low == 0 < high
-    assert intervals.paired(first, first) == (0, 0, 0)
+    assert intervals.compare_paired(first, first) == (0, 0, 0)
 
 
 def test_parts_and_splits_are_tables_of_their_own():
@@ -182,7 +183,7 @@ def test_verdicts_at_the_margin(glimpses, interval, verdict):
 def test_a_rows_rivals_are_those_of_its_trajectories():
     torch.manual_seed(0)
     count = 40
-    looks = trajectories.Looks(
+    looks = Trajectories(
         torch.arange(count),
         torch.arange(count) % 3,
         torch.randint(0, 3, (4, count)),
@@ -191,13 +192,13 @@ def test_a_rows_rivals_are_those_of_its_trajectories():
         torch.zeros(4, count, 2),
     )
     row = json.loads(json.dumps(measure.measure_steps(looks, True, OWN)))
-    when = trajectories.learned_stops(looks)
+    when = stopping_rules.LEARNED.find_stops(looks)
     assert row["glimpse_histogram"] == torch.bincount(when, minlength=4).tolist()
     for name, mixture in (
-        ("threshold", stopping_rules.rule_at(looks, stopping_rules.mean(when))),
-        ("fixed", stopping_rules.number_at(looks, stopping_rules.mean(when))),
+        ("threshold", stopping_rules.mix_thresholds(looks, stopping_rules.compute_mean_glimpses(when))),
+        ("fixed", stopping_rules.mix_fixed_numbers(looks, stopping_rules.compute_mean_glimpses(when))),
     ):
-        assert torch.allclose(compare.mix(row["rivals"][name], count), stopping_rules.right(looks, mixture))
+        assert torch.allclose(compare.mix(row["rivals"][name], count), stopping_rules.score_mixture(looks, mixture))
     assert "rivals" not in measure.measure_steps(looks, True, replace(OWN, threshold=0.5))
     second = measure.measure_steps(looks, True, replace(OWN, after=2))
     assert (second["accuracy"], second["mean_glimpses"]) == (pytest.approx(looks.correct[1].float().mean().item()), 2)

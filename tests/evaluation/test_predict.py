@@ -18,11 +18,13 @@ from glimpse_env import Backbone, CropSensor, PixelSensor, datasets
 from glimpse_env.datasets.decode import read
 from glimpse_env.datasets.user_files import found, read_like
 from glimpse_env.evaluation import predictor, stopping_rules, trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.rendering import frames
 from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import BankSensor, OnGrid
+from glimpse_env.training import environments
 
 SMALL = {"epochs": 3, "batch": 8, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32", "augment": False}
 CORNERS = ("left", "right")
@@ -47,7 +49,7 @@ def trained(pictures, tmp_path_factory):
         network[name].zero_()
     network["stopper.0.weight"][0, 0], network["stopper.2.weight"][0, 0] = 0.3, 5.0  # stops where the log-odds of the answer are high
     checkpoint.save(out / "checkpoint.pt", saved)
-    usual = predict.results.looked(out / "checkpoint.pt", "test")[2].stop[0].median().logit()
+    usual = predict.results.evaluate_checkpoint(out / "checkpoint.pt", "test")[2].stop[0].median().logit()
     network["stopper.2.bias"] -= usual  # half of the images at once
     checkpoint.save(out / "checkpoint.pt", saved)
     predict.results.write(out / "checkpoint.pt")
@@ -68,10 +70,10 @@ def told(trained, tmp_path, monkeypatch):
     return call
 
 
-def test_files_are_answered_as_in_evaluation(pictures, trained, told, tmp_path, capsys):
+def test_files_are_predicted_as_in_evaluation(pictures, trained, told, tmp_path, capsys):
     rows = told(pictures / "test", csv=tmp_path / "told.csv")["images"]
-    looks = trajectories.saved(trained / "looks.npz")
-    when = trajectories.learned_stops(looks)
+    looks = Trajectories.load(trained / "looks.npz")
+    when = stopping_rules.LEARNED.find_stops(looks)
     paths = []
     for name in CORNERS:  # the order of the data set
         paths += sorted(str(path) for path in (pictures / "test" / name).iterdir())
@@ -79,8 +81,8 @@ def test_files_are_answered_as_in_evaluation(pictures, trained, told, tmp_path, 
     assert sorted(order) == list(range(18))
     for row, image in zip(rows, order, strict=True):
         step = int(when[image])
-        assert row["glimpses"] == step + 1 == len(row["places"])
-        assert row["class"] == CORNERS[looks.answers[step, image]]
+        assert row["glimpses"] == step + 1 == len(row["locations"])
+        assert row["class"] == CORNERS[looks.predictions[step, image]]
         assert row["probability"] == pytest.approx(looks.confidence[step, image].item(), abs=1e-5)
     assert len({row["glimpses"] for row in rows}) > 1
     assert len({row["picture"] for row in rows}) == 18  # files of one name in two folders
@@ -92,7 +94,7 @@ def test_files_are_answered_as_in_evaluation(pictures, trained, told, tmp_path, 
     assert "18 images" in capsys.readouterr().out
 
 
-def test_answered_images_are_not_looked_at_again(pictures, trained, told, monkeypatch):
+def test_images_that_stopped_take_no_more_glimpses(pictures, trained, told, monkeypatch):
     real, seen = PixelSensor.observe, []
 
     def counted(self, index, location, step):
@@ -115,26 +117,28 @@ def test_a_budget_is_spent_on_the_held_out_images(pictures, trained, told):
 def looks(confidence):
     scores = torch.tensor(confidence)
     zeros = torch.zeros(scores.shape[1], dtype=torch.int64)
-    return trajectories.Looks(zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, torch.zeros(*scores.shape, 2))
+    return Trajectories(zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, torch.zeros(*scores.shape, 2))
 
 
 def test_the_threshold_of_a_budget_by_hand():
     rising = looks([[0.1 + 0.001 * image for image in range(100)], [0.5 + 0.001 * image for image in range(100)], [1.0] * 100])
     for wanted in (1.0, 1.37, 2.0, 2.5, 3.0):
-        rule = stopping_rules.for_budget(rising, False, wanted)
+        rule = stopping_rules.choose_rule_for_budget(rising, False, wanted)
         assert rule.expected == pytest.approx(wanted, abs=0.011)
-        spent = stopping_rules.first(rising.confidence > rule.threshold).float().mean().item() + 1
+        spent = stopping_rules.find_first(rising.confidence > rule.threshold).float().mean().item() + 1
         assert spent == pytest.approx(rule.expected)
-    assert stopping_rules.for_budget(rising, True, 1.0).by == "stop head"
+    assert stopping_rules.choose_rule_for_budget(rising, True, 1.0).by == "stop head"
     tied = looks([[0.5] * 100, [1.0] * 100, [1.0] * 100])
-    with pytest.raises(ValueError, match=r"--budget 2.6: no threshold spends it; there are some for 1.00 to 2.00 .* and for 3.00 to 3.00"):
-        stopping_rules.for_budget(tied, False, 2.6)
+    with pytest.raises(
+        ValueError, match=r"--budget 2.6: no threshold gives this mean; there are thresholds for 1.00 to 2.00 and for 3.00 to 3.00"
+    ):
+        stopping_rules.choose_rule_for_budget(tied, False, 2.6)
 
 
-def test_the_usual_rule_is_the_one_of_the_evaluation():
-    rule, stop = stopping_rules.usual(True), torch.tensor([0.5, 0.49999994])
+def test_the_learned_rule_stops_at_one_half():
+    rule, stop = stopping_rules.choose_rule(True), torch.tensor([0.5, 0.49999994])
     assert (stop > rule.threshold).tolist() == (stop >= 0.5).tolist()
-    assert str(stopping_rules.usual(False)) == "answers after the last glimpse"
+    assert str(stopping_rules.HORIZON) == "stops after the last glimpse"
 
 
 def test_digits_are_read_as_mnist_has_them_light_or_dark(tmp_path):
@@ -174,10 +178,10 @@ def test_folders_are_searched_and_what_is_no_image_is_named(pictures, told, tmp_
     for again in range(2):  # pictures drawn into the folder are not looked at the next time
         rows = told(mixed, out=mixed / "drawn")["images"]
         assert [row["file"] for row in rows] == [str(mixed / "b.tiff"), str(mixed / "deep" / "a.gif")], again
-    assert "passed over:" in capsys.readouterr().err
+    assert "skipped:" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"notes\.txt cannot be read as an image"):
         told(mixed / "notes.txt")
-    with pytest.raises(ValueError, match="no image among the files"):
+    with pytest.raises(ValueError, match="none of the files is an image"):
         (tmp_path / "texts").mkdir()
         (tmp_path / "texts" / "a.txt").write_text("")
         told(tmp_path / "texts")
@@ -198,30 +202,30 @@ def test_each_file_counts_once_and_missing_ones_are_refused(tmp_path):
 def test_the_data_set_need_not_be_there_but_for_the_class_names_of_older_checkpoints(pictures, trained, tmp_path):
     saved = checkpoint.load(trained / "checkpoint.pt")
     gone = saved | {"environment": saved["environment"] | {"dataset": str(tmp_path / "gone")}}
-    assert predictor.class_names(gone, trained, None) == CORNERS
+    assert predictor.read_class_names(gone, trained, None) == CORNERS
     older = {name: value for name, value in saved.items() if name != "classes"}
-    assert predictor.class_names(older, trained, None) == CORNERS
-    with pytest.raises(ValueError, match="written before checkpoints held the names of their classes, and its data set does not tell them"):
-        predictor.class_names({name: value for name, value in gone.items() if name != "classes"}, trained, None)
+    assert predictor.read_class_names(older, trained, None) == CORNERS
+    with pytest.raises(ValueError, match="was written by an earlier version, without the class names, and its data set cannot be read"):
+        predictor.read_class_names({name: value for name, value in gone.items() if name != "classes"}, trained, None)
 
 
 @pytest.mark.parametrize("sensor", ["crop", "map", "bank"])
 def test_sensors_with_networks_see_unnamed_images_as_in_evaluation(pictures, tmp_path, sensor):
     look = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 32, "sensor": sensor, "grid": 3, "max_glimpses": 3}
     look |= {"backbone": "resnet18", "weights": None, "location_range": 0.5}
-    env = trajectories.environment(look, "test", "cpu", rows=18)
+    env = environments.build_evaluation_environment(look, "test", "cpu", rows=18)
     torch.manual_seed(0)
     network = RecurrentAttention(Architecture(glimpse=512, classes=2, horizon=3, hidden=8, features=8))
     torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
-    expected = trajectories.look(env, network, 3)
+    expected = trajectories.evaluate(env, network, 3)
     saved = {"environment": look, "architecture": asdict(network.architecture), "network": network.state_dict(), "options": {}}
-    agent = predictor.predictor(saved | {"classes": CORNERS}, tmp_path, stopping_rules.usual(False), None, None, "cpu")
+    agent = predictor.load_predictor(saved | {"classes": CORNERS}, tmp_path, stopping_rules.HORIZON, None, None, "cpu")
     found = agent([env.images.image(number) for number in range(18)])
-    assert [prediction.answer for prediction in found] == expected.answers[-1].tolist()
+    assert [prediction.index for prediction in found] == expected.predictions[-1].tolist()
     path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in found], 1)
     assert torch.allclose(path, expected.locations * env.sensor.reach, atol=1e-2)
     assert torch.allclose(torch.tensor([p.probability for p in found]), expected.confidence[-1], atol=1e-2)
-    stopped = predictor.predictor(saved | {"classes": CORNERS}, tmp_path, stopping_rules.Rule("confidence", 0.0), None, None, "cpu")
+    stopped = predictor.load_predictor(saved | {"classes": CORNERS}, tmp_path, stopping_rules.Rule("confidence", 0.0), None, None, "cpu")
     assert [prediction.glimpses for prediction in stopped([env.images.image(0)])] == [1]
 
 
@@ -230,14 +234,14 @@ def test_an_agent_that_begins_with_a_context_sees_unnamed_images_as_in_evaluatio
     look = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 16, "sensor": sensor, "grid": 3, "max_glimpses": 2}
     look |= {"first_view": "glimpse", "context": True, "scales": (1.0, 2.0), "fill": "noise", "location_range": 0.5}
     look |= {"backbone": None, "weights": "DEFAULT"} if sensor == "pixel" else {"backbone": "resnet18", "weights": None}
-    env = trajectories.environment(look, "test", "cpu", rows=18)
+    env = environments.build_evaluation_environment(look, "test", "cpu", rows=18)
     torch.manual_seed(0)
-    network = DoubleDecker(DeckSizes(glimpse=trajectories.glimpse_values(env), classes=2, scales=2, hidden=8))
+    network = DoubleDecker(DeckSizes(glimpse=environments.count_glimpse_values(env), classes=2, scales=2, hidden=8))
     torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
-    expected = trajectories.look(env, network, 2)
+    expected = trajectories.evaluate(env, network, 2)
     saved = {"environment": look, "architecture": asdict(network.architecture), "network": network.state_dict(), "options": {}}
     saved |= {"network_name": "double_decker", "classes": CORNERS}
-    agent = predictor.predictor(saved, tmp_path, stopping_rules.usual(False), None, None, "cpu")
+    agent = predictor.load_predictor(saved, tmp_path, stopping_rules.HORIZON, None, None, "cpu")
     found = agent([env.images.image(number) for number in range(18)])
     assert expected.locations[0].std() > 0.01  # chosen, image by image
     path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in found], 1)

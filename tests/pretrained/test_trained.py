@@ -15,10 +15,12 @@ from PIL import Image
 
 from glimpse_env import pretrained
 from glimpse_env.datasets import mnist
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation import stopping_rules, trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import registry
 from glimpse_env.reports import animation
 from glimpse_env.runtime import checkpoint
+from glimpse_env.training import environments
 from glimpse_env.training.resume import load_resumable
 
 NAME = Path("mnist-dtram")
@@ -34,26 +36,26 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory):
     """What the agent sees of 300 test images."""
-    saved = checkpoint.load(pretrained.found(NAME, tmp_path_factory.mktemp("runs")))
-    env = trajectories.environment(saved["environment"], "test", "cpu", rows=100)
+    saved = checkpoint.load(pretrained.find_checkpoint(NAME, tmp_path_factory.mktemp("runs")))
+    env = environments.build_evaluation_environment(saved["environment"], "test", "cpu", rows=100)
     env.images = env.images.subset(torch.arange(300))
-    return env, trajectories.look(env, registry.rebuilt(saved), env.preset.max_glimpses)
+    return env, trajectories.evaluate(env, registry.rebuilt(saved), env.preset.max_glimpses)
 
 
 def test_a_name_becomes_a_run_of_its_own(tmp_path):
-    assert pretrained.found(Path("runs/mine.pt")) == Path("runs/mine.pt")
-    path = pretrained.found(NAME)
+    assert pretrained.find_checkpoint(Path("runs/mine.pt")) == Path("runs/mine.pt")
+    path = pretrained.find_checkpoint(NAME)
     assert path == Path("runs/mnist-dtram/checkpoint.pt")
     assert path.stat().st_size < 5e6
-    assert pretrained.found(NAME) == path
+    assert pretrained.find_checkpoint(NAME) == path
     path.write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"runs/mnist-dtram/checkpoint\.pt is another checkpoint"):
-        pretrained.found(NAME)
+    with pytest.raises(ValueError, match=r"runs/mnist-dtram/checkpoint\.pt differs from the mnist-dtram"):
+        pretrained.find_checkpoint(NAME)
     assert path.read_bytes() == b"mine"
 
 
 def test_it_holds_nothing_of_the_machine_and_cannot_be_resumed():
-    path = pretrained.found(NAME)
+    path = pretrained.find_checkpoint(NAME)
     saved = checkpoint.load(path)
     assert set(saved) >= {"classes", "command", "progress", "network", "options", "environment"}
     assert not {"optimizer"} & set(saved)
@@ -65,7 +67,7 @@ def test_it_holds_nothing_of_the_machine_and_cannot_be_resumed():
 
 
 def test_packing_keeps_the_network_and_drops_places():
-    saved = checkpoint.load(pretrained.found(NAME))
+    saved = checkpoint.load(pretrained.find_checkpoint(NAME))
     saved["options"] |= {"out": "/a/b", "ram": "/c"}
     checkpoint.save(Path("run.pt"), saved | {"optimizer": {"state": {}}})
     pretrained.pack("run.pt", "packed.pt")
@@ -87,28 +89,28 @@ def test_it_reads_a_digit_and_says_where_it_looked(capsys):
 
 def test_it_is_as_good_as_it_is_said_to_be(looked):
     """On 300 test images; the whole split (1.35 % at 2.20 glimpses) takes too long here."""
-    accuracy, glimpses = looked[1].at(trajectories.learned_stops(looked[1]))
+    accuracy, glimpses = looked[1].score_at(stopping_rules.LEARNED.find_stops(looked[1]))
     assert accuracy > 0.97
     assert 1.8 < glimpses < 2.4
 
 
 def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
     env, looks = looked
-    when = trajectories.learned_stops(looks)
+    when = stopping_rules.LEARNED.find_stops(looks)
     images = chosen(looks, True, 6)
     assert [int(when[image]) + 1 for image in images] == sorted(int(when[image]) + 1 for image in images)
     assert len({int(looks.labels[image]) for image in images}) == 6
     assert images[0] == int((when == 0).nonzero()[0])
-    shown = [animation.look_of(env, looks, image, int(when[image])) for image in images]
+    shown = [animation.build_clip(env, looks, image, int(when[image])) for image in images]
     for look, image in zip(shown, images, strict=True):
         assert look.steps == int(when[image]) + 1
-        assert look.right == bool(looks.correct[when[image], image])
+        assert look.correct == bool(looks.correct[when[image], image])
         lit = (look.seen[-1] == look.pixels).all(2) & (look.pixels > 0).any(2)
         left, top, right, bottom = look.boxes[-1].round().astype(int).clip(0)
         assert lit[top:bottom, left:right].sum() == (look.pixels[top:bottom, left:right] > 0).any(2).sum()  # the newest glimpse is lit
         assert lit.sum() < (look.pixels > 0).any(2).sum() or look.steps > 4
-    drawn, stays = zip(*animation.frame_sequence(shown[:2]), strict=True)
-    Path("a.gif").write_bytes(animation.animated(drawn, stays))
+    drawn, stays = zip(*animation.draw_frames(shown[:2]), strict=True)
+    Path("a.gif").write_bytes(animation.encode_gif(drawn, stays))
     with Image.open("a.gif") as picture:
         assert picture.n_frames > shown[1].steps
         assert picture.info["loop"] == 0
@@ -118,10 +120,10 @@ def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
 
 def test_the_animation_of_many_images_takes_classes_twice_before_it_gives_up(looked):
     _, looks = looked
-    few = trajectories.Looks(
+    few = Trajectories(
         *(
             value[..., :30, :] if value.ndim == 3 else value[..., :30]
-            for value in vars(replace(looks, shares=None)).values()
+            for value in vars(replace(looks, probabilities=None)).values()
             if value is not None
         )
     )

@@ -1,4 +1,4 @@
-"""The PNG files of a run: valid, with the data in them, and never half written."""
+"""The PNG files of a run: valid, with the data in them, and written atomically."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from glimpse_env.rendering import frames
-from glimpse_env.reports import plots
+from glimpse_env.reports import fixation_figures, plots
 
 RESULT = {
     "accuracy": 0.9925,
@@ -40,12 +40,24 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     return figures
 
 
-def stopped(step: int, right: bool = True) -> tuple[int, bool, frames.Episode]:
-    """Return an episode of `step` glimpses at random places of a noise image, answered with class 1."""
+def stopped(step: int, correct: bool = True) -> tuple[int, bool, frames.Episode]:
+    """Return an episode of `step` glimpses at random locations of a noise image, with class 1 predicted."""
     rng = np.random.default_rng(step)
     image = torch.from_numpy(rng.integers(0, 256, (1, 28, 28), np.uint8))
-    path, answer = rng.uniform(-1, 1, (step, 2)), np.array([0.0, 1.0, 0.0])
-    return step, right, frames.Episode(image, path, (8,), False, answer, ("$a", "b_", "c"), 1 if right else 0)
+    path, prediction = rng.uniform(-1, 1, (step, 2)), np.array([0.0, 1.0, 0.0])
+    return step, correct, frames.Episode(image, path, (8,), False, prediction, ("$a", "b_", "c"), 1 if correct else 0)
+
+
+def groups(images: list[int], correct: list[int]) -> list[dict[str, int]]:
+    """Return how many images stopped at each step."""
+    return [
+        {"step": step, "images": many, "correct": right} for step, (many, right) in enumerate(zip(images, correct, strict=True), start=1)
+    ]
+
+
+def write_bars(target: Path, title: str) -> None:
+    """Write a small chart."""
+    plots.write_chart(target, title, plots.draw_stopping_histogram, groups([1, 2], [1, 1]))
 
 
 def points(line: Line2D) -> np.ndarray:
@@ -68,7 +80,7 @@ def panels(figure: Figure) -> list[Axes]:
 
 
 def test_learning_curves_show_the_rows_that_have_a_value(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.learning_curves(HISTORY, tmp_path / "curves.png")
+    plots.write_learning_curves(HISTORY, tmp_path / "curves.png")
     assert_picture(tmp_path / "curves.png")
     loss, reward, error, glimpses = drawn[0].axes
     np.testing.assert_array_equal(points(loss.lines[0]), [[1, 2.0], [2, 1.0], [3, 0.5]])
@@ -81,27 +93,40 @@ def test_learning_curves_show_the_rows_that_have_a_value(tmp_path: Path, drawn: 
 
 @pytest.mark.parametrize("history", [[], HISTORY[:1], [{"epoch": 1, "train_accuracy": 1.0}, {"epoch": 2, "train_accuracy": float("nan")}]])
 def test_learning_curves_of_a_run_cut_short(history: list[dict[str, float]], tmp_path: Path) -> None:
-    plots.learning_curves(history, tmp_path / "curves.png")
+    plots.write_learning_curves(history, tmp_path / "curves.png")
     assert_picture(tmp_path / "curves.png")
 
 
 def test_histogram_bars_are_shares_from_one_glimpse_on(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.stopping_histogram([30, 50, 20], tmp_path / "stops.png", "a $title_")
+    plots.write_chart(tmp_path / "stops.png", "a $title_", plots.draw_stopping_histogram, groups([30, 50, 20], [30, 40, 0]))
     assert_picture(tmp_path / "stops.png")
     axes = drawn[0].axes[0]
-    assert [(round(bar.get_x() + bar.get_width() / 2), bar.get_height()) for bar in axes.patches] == [(1, 30), (2, 50), (3, 20)]  # type: ignore[attr-defined]
+    bars = [(round(bar.get_x() + bar.get_width() / 2), bar.get_y(), bar.get_height()) for bar in axes.patches]  # type: ignore[attr-defined]
+    assert bars[:3] == [(1, 0, 30), (2, 0, 40), (3, 0, 0)]  # correct
+    assert bars[3:6] == [(1, 30, 0), (2, 40, 10), (3, 0, 20)]  # incorrect, on top
+    assert [bar.get_gid() for bar in axes.patches[6:]][1] == "2: 50 images, 40 correct (80.0 %)"
     assert [text.get_text() for text in axes.texts] == ["30", "50", "20"]
     np.testing.assert_allclose(points(axes.lines[0])[:, 0], 1.9)
 
 
 @pytest.mark.parametrize("histogram", [[0, 0, 0], [7], [1] * 40])
 def test_histogram_of_none_one_and_many_steps(histogram: list[int], tmp_path: Path) -> None:
-    plots.stopping_histogram(histogram, tmp_path / "stops.png", "stops")
+    plots.write_chart(tmp_path / "stops.png", "stops", plots.draw_stopping_histogram, groups(histogram, histogram))
     assert_picture(tmp_path / "stops.png")
 
 
+def test_epochs_count_through_the_stages_and_a_line_marks_the_change(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [{"stage": "look", "loss": 2.0}, {"stage": "look", "loss": 1.0}, {"stage": "stop", "loss": 0.5}]
+    plots.write_chart(tmp_path / "loss.png", "loss", plots.draw_learning_curves, rows, "Loss")
+    [axes] = drawn[0].axes
+    loss, change = axes.lines
+    np.testing.assert_array_equal(points(loss), [[1, 2], [2, 1], [3, 0.5]])
+    assert points(change)[:, 0].tolist() == [2.5, 2.5]
+    assert [text.get_text() for text in axes.texts] == ["look", "stop"]
+
+
 def test_error_against_glimpses_holds_the_three_ways_to_stop(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.accuracy_against_glimpses(RESULT | {"agent": "dtram", "dataset": "mnist"}, tmp_path / "error.png")
+    plots.write_chart(tmp_path / "error.png", "dtram on mnist", plots.draw_error_against_glimpses, RESULT)
     assert_picture(tmp_path / "error.png")
     fixed, threshold, learned = drawn[0].axes[0].lines
     np.testing.assert_allclose(points(fixed), [[1, 40], [2, 10], [3, 2], [4, 1]])
@@ -111,14 +136,17 @@ def test_error_against_glimpses_holds_the_three_ways_to_stop(tmp_path: Path, dra
 
 
 def test_error_against_glimpses_without_an_error_or_a_curve(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.accuracy_against_glimpses(RESULT | {"accuracy": 1.0, "threshold_curve": []}, tmp_path / "error.png")
+    result = RESULT | {"accuracy": 1.0, "threshold_curve": []}
+    plots.write_chart(tmp_path / "error.png", "error", plots.draw_error_against_glimpses, result)
     assert_picture(tmp_path / "error.png")
     assert drawn[0].axes[0].get_yscale() == "linear"
 
 
 def test_fixation_paths_are_grouped_by_stopping_step(tmp_path: Path, drawn: list[Figure]) -> None:
-    """Given 3, 1, 3, 3 and 1 glimpses and two places a row: two rows of two, by step, each in the order given."""
-    plots.fixation_paths([stopped(3), stopped(1), stopped(3, False), stopped(3), stopped(1)], tmp_path / "paths.png", per_group=2)
+    """Given 3, 1, 3, 3 and 1 glimpses and two images a row: two rows of two, by step, each in the order given."""
+    fixation_figures.write_fixation_paths(
+        [stopped(3), stopped(1), stopped(3, False), stopped(3), stopped(1)], tmp_path / "paths.png", per_group=2
+    )
     assert_picture(tmp_path / "paths.png")
     shown = panels(drawn[0])
     assert [axes.get_ylabel() for axes in shown] == ["stopped at 1", "", "stopped at 3", ""]
@@ -128,7 +156,7 @@ def test_fixation_paths_are_grouped_by_stopping_step(tmp_path: Path, drawn: list
 
 
 def test_fixation_paths_of_no_image(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.fixation_paths([], tmp_path / "paths.png")
+    fixation_figures.write_fixation_paths([], tmp_path / "paths.png")
     assert_picture(tmp_path / "paths.png")
     assert panels(drawn[0]) == []
 
@@ -138,7 +166,7 @@ def test_an_interrupted_write_leaves_the_previous_file_whole(
     failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "stops.png"
-    plots.stopping_histogram([1, 2], target, "before")
+    write_bars(target, "before")
     before = target.read_bytes()
 
     def broken(figure: Figure, draft: Path, **_: object) -> None:
@@ -147,15 +175,15 @@ def test_an_interrupted_write_leaves_the_previous_file_whole(
 
     monkeypatch.setattr(Figure, "savefig", broken)
     with pytest.raises(type(failure)):
-        plots.stopping_histogram([3, 4], target, "after")
+        write_bars(target, "after")
     assert target.read_bytes() == before
     assert_picture(target)
 
 
 def test_a_write_replaces_the_previous_file(tmp_path: Path) -> None:
-    plots.stopping_histogram([1, 2], tmp_path / "stops.png", "before")
+    write_bars(tmp_path / "stops.png", "before")
     before = (tmp_path / "stops.png").read_bytes()
-    plots.stopping_histogram([3, 4], tmp_path / "stops.png", "after")
+    write_bars(tmp_path / "stops.png", "after")
     assert (tmp_path / "stops.png").read_bytes() != before
     assert_picture(tmp_path / "stops.png")
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from glimpse_env.evaluation import trajectories
-from glimpse_env.reports import charts, gallery, page, published, run_report, table_report
+from glimpse_env.evaluation import metrics
+from glimpse_env.evaluation.trajectories import Trajectories
+from glimpse_env.reports import gallery, page, plots, published, run_report, svg, table_report
 from tests.conftest import HORIZON, IMAGES
 
 HISTORY = [
@@ -41,7 +42,7 @@ def looks_of(env, seed=0):
     when = torch.arange(IMAGES) % HORIZON
     stop = 0.2 + 0.6 * (torch.arange(HORIZON)[:, None] >= when).float()
     places = torch.rand(HORIZON, IMAGES, 2, generator=draw) * 2 - 1
-    return trajectories.Looks(torch.arange(IMAGES), env.images.labels, best.indices, best.values, stop, places, shares.half())
+    return Trajectories(torch.arange(IMAGES), env.images.labels, best.indices, best.values, stop, places, shares.half())
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def row_of(looks, dynamic=True):
         "agent": "dtram_reinforce",
         "dataset": "/secret/place/pictures",
         "split": "test",
-        **trajectories.summary(looks, dynamic),
+        **metrics.summarize(looks, dynamic),
         "train_seconds": 10.0,
         "device": "cpu",
         "seed": 0,
@@ -71,7 +72,7 @@ def written(env, tmp_path):
 
     def write(dynamic=True, **changes):
         looks = replace(looks_of(env), **changes)
-        run_report.write_run(
+        run_report.write_report(
             tmp_path / "report.html", row_of(looks, dynamic), {"dynamic": dynamic, "progress": {"history": HISTORY}}, env, looks
         )
         return tmp_path / "report.html", data_in(tmp_path / "report.html")
@@ -83,50 +84,50 @@ def data_in(path):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)[1])
 
 
-def test_gallery_tells_what_happened_on_every_image(env):
+def test_gallery_holds_the_trajectory_of_every_image(env):
     looks = looks_of(env)
-    told = gallery.content(env, looks, dynamic=True)
+    told = gallery.build_gallery(env, looks, dynamic=True)
     assert sorted(image["number"] for image in told["images"]) == list(range(IMAGES))
     for image in told["images"]:
         number, steps = image["number"], image["number"] % HORIZON + 1
-        assert len(image["path"]) == len(image["says"]) == len(image["stop"]) == len(image["shares"]) == steps
+        assert len(image["path"]) == len(image["predictions"]) == len(image["stop"]) == len(image["probabilities"]) == steps
         np.testing.assert_allclose(image["path"], looks.locations[:steps, number] * env.sensor.reach, atol=1e-4)
         assert image["bars"] == [0, 1, 2, 3, 4]
-        np.testing.assert_allclose(image["shares"], looks.shares[:steps, number].float(), atol=1e-3)
-        assert [int(np.argmax(share)) for share in image["shares"]] == image["says"]
-        assert image["right"] == (image["says"][-1] == image["label"] == int(env.images.labels[number]))
+        np.testing.assert_allclose(image["probabilities"], looks.probabilities[:steps, number].float(), atol=1e-3)
+        assert [int(np.argmax(share)) for share in image["probabilities"]] == image["predictions"]
+        assert image["correct"] == (image["predictions"][-1] == image["label"] == int(env.images.labels[number]))
         stored = Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
         np.testing.assert_array_equal(np.asarray(stored), env.images.image(number)[0].numpy())  # small images keep every pixel
     assert [group["images"] for group in told["groups"]] == [6, 6, 6, 5]
-    assert sum(group["right"] for group in told["groups"]) == sum(image["right"] for image in told["images"])
+    assert sum(group["correct"] for group in told["groups"]) == sum(image["correct"] for image in told["images"])
 
 
-def test_gallery_is_bounded_and_takes_every_step_right_and_wrong(env):
+def test_gallery_is_bounded_and_takes_every_step_correct_and_incorrect(env):
     looks = looks_of(env)
-    told = gallery.content(env, looks, dynamic=True, most=8)
-    assert sorted((len(image["path"]), image["right"]) for image in told["images"]) == [
+    told = gallery.build_gallery(env, looks, dynamic=True, most=8)
+    assert sorted((len(image["path"]), image["correct"]) for image in told["images"]) == [
         (step, good) for step in (1, 2, 3, 4) for good in (False, True)
     ]
     uri = len(told["images"][0]["src"])
-    assert 1 <= len(gallery.content(env, looks, dynamic=True, space=3 * uri)["images"]) <= 4
-    assert len(gallery.content(env, looks, dynamic=True, space=1)["images"]) == 1
-    assert {len(image["path"]) for image in gallery.content(env, looks, dynamic=False)["images"]} == {HORIZON}
+    assert 1 <= len(gallery.build_gallery(env, looks, dynamic=True, space=3 * uri)["images"]) <= 4
+    assert len(gallery.build_gallery(env, looks, dynamic=True, space=1)["images"]) == 1
+    assert {len(image["path"]) for image in gallery.build_gallery(env, looks, dynamic=False)["images"]} == {HORIZON}
     with pytest.raises(ValueError, match="expected the class probabilities"):
-        gallery.content(env, replace(looks, shares=None), dynamic=True)
+        gallery.build_gallery(env, replace(looks, probabilities=None), dynamic=True)
 
 
-def test_a_run_that_diverged_is_told_too(written, env):
+def test_a_run_that_diverged_has_a_report_too(written, env):
     looks = looks_of(env)
-    _, told = written(shares=torch.full_like(looks.shares, float("nan")), stop=torch.full_like(looks.stop, float("nan")))
-    assert {len(image["path"]) for image in told["images"]} == {HORIZON}  # nothing says stop
-    assert {share for image in told["images"] for step in image["shares"] for share in step} == {None}
+    _, told = written(probabilities=torch.full_like(looks.probabilities, float("nan")), stop=torch.full_like(looks.stop, float("nan")))
+    assert {len(image["path"]) for image in told["images"]} == {HORIZON}  # no probability says stop
+    assert {share for image in told["images"] for step in image["probabilities"] for share in step} == {None}
 
 
 def test_many_classes_show_the_probable_ones_with_answer_and_truth():
     shares = torch.zeros(2, 40)
     shares[0, 5], shares[0, 6:12] = 0.9, 0.01
     shares[1, 30], shares[1, 5] = 0.6, 0.4
-    bars = gallery.chosen_bars(shares, answer=30, label=17)
+    bars = gallery.choose_classes(shares, prediction=30, label=17)
     assert len(bars) == gallery.FEW
     assert bars[:2] == [30, 5]
     assert 17 in bars
@@ -134,17 +135,17 @@ def test_many_classes_show_the_probable_ones_with_answer_and_truth():
 
 def test_photographs_are_kept_small(env):
     large = torch.randint(0, 256, (3, 600, 400), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    source = gallery.data_uri(large)
+    source = gallery.encode_image(large)
     assert source.startswith("data:image/jpeg;base64,")
     assert Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).size == (256, 384)
 
 
-def test_class_names_read_as_people_write_them():
+def test_class_names_lose_numbers_and_underscores():
     names = ("004.Groove_billed_Ani", "n02085620-Chihuahua", "7", "1999", "a.b")
-    assert [gallery.spoken(name) for name in names] == ["Groove billed Ani", "Chihuahua", "7", "1999", "a.b"]
+    assert [gallery.format_class_name(name) for name in names] == ["Groove billed Ani", "Chihuahua", "7", "1999", "a.b"]
 
 
-def test_page_is_one_file_without_places_of_the_machine(written, env):
+def test_page_is_one_file_without_paths_of_the_machine(written, env, with_figures):
     path, _ = written()
     html = path.read_text()
     assert "secret/" not in html.replace("…/secret", "")
@@ -160,64 +161,77 @@ def test_names_of_classes_cannot_break_the_page(env, tmp_path):
     looks = looks_of(env)
     env.images = replace(env.images, classes=(NASTY, *env.images.classes[1:]))
     target = tmp_path / "report.html"
-    run_report.write_run(target, {**row_of(looks), "agent": NASTY}, {"dynamic": True, "progress": {"history": []}}, env, looks)
-    assert data_in(target)["names"]["0"] == gallery.spoken(NASTY)
+    run_report.write_report(target, {**row_of(looks), "agent": NASTY}, {"dynamic": True, "progress": {"history": []}}, env, looks)
+    assert data_in(target)["names"]["0"] == gallery.format_class_name(NASTY)
     assert "<b>004" not in target.read_text()
 
 
-def test_curves_number_epochs_through_stages_and_mark_the_change(written):
+def test_curves_number_epochs_through_stages_and_mark_the_change(written, with_figures):
     html = written()[0].read_text()
     loss = re.search(r"<figcaption>Loss while training.*?</figure>", html, re.DOTALL)[0]
     assert re.findall(r"<title>(.*?)</title>", loss) == ["loss: 2 at 1", "loss: 1 at 2", "loss: -0.5 at 3"]
     assert ">look</text>" in loss
     assert ">stop</text>" in loss
-    reward = re.search(r"<figcaption>Reward while training.*?</figure>", html, re.DOTALL)[0]
+    reward = re.search(r"<figcaption>Reward per episode while training.*?</figure>", html, re.DOTALL)[0]
     assert re.findall(r"<title>(.*?)</title>", reward) == ["reward: 0.5 at 2", "reward: 0.6 at 3"]  # what is no number is left out
-    assert charts.plot("nothing", "epoch", [charts.Series("none", [], "a")]) == ""
+    assert svg.render_chart("nothing", plots.draw_learning_curves, [{"loss": None}, {"loss": float("nan")}], "Loss") == ""
 
 
-def test_axis_maps_its_ends_and_ticks_are_round():
-    axis = charts.Axis(0.5, 50, 200, 0, log=True)
-    assert (axis.place(0.5), axis.place(50), axis.place(5)) == (200, 0, pytest.approx(100))
-    assert axis.ticks() == pytest.approx([0.5, 1, 2, 5, 10, 20, 50])
-    assert charts.Axis(0.3, 1.02, 0, 1).ticks() == pytest.approx([0.4, 0.6, 0.8, 1.0])
+def test_charts_take_the_colours_of_the_page_and_keep_text(written, with_figures):
+    html = written()[0].read_text()
+    charts = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
+    assert len(charts) == 6
+    assert "<title>2: 6 images, " in charts[0]
+    assert not any("#" + colour in chart for chart in charts for colour in ("000000", "ffffff", "0072b2", "009e73", "d55e00"))
+    assert all(">epoch</text>" in chart for chart in charts[2:])
+    assert not any(" id=" in part for chart in charts for part in re.findall("<g[^>]*>", chart))
+
+
+def test_a_point_shows_its_values_where_it_is_drawn(with_figures):
+    html = svg.render_chart("Loss", plots.draw_learning_curves, [{"loss": 3.0}, {"loss": 1.0}, {"loss": 2.0}], "Loss")
+    discs = re.findall(r'<circle class="touch" cx="([\d.]+)" cy="([\d.]+)" r="7"><title>(.*?)</title>', html)
+    assert [values for *_, values in discs] == ["loss: 3 at 1", "loss: 1 at 2", "loss: 2 at 3"]
+    across, down = (np.array([float(disc[axis]) for disc in discs]) for axis in (0, 1))
+    path = next(path for path in re.findall(r'<path d="(M [^"]*?)"', html) if path.count("L") == 2 and "clip" in html)
+    drawn = np.array([float(number) for number in re.findall(r"[\d.]+", path)]).reshape(-1, 2)
+    np.testing.assert_allclose(np.stack([across, down], 1), drawn, atol=0.06)
 
 
 def test_the_papers_figure_is_the_one_of_the_settings():
     row = {"agent": "dtram_reinforce", "dataset": "mnist", "split": "test", "options": {"gamma": 0.98}, "per_step_accuracy": [0.5] * 7}
-    assert [(figure.accuracy, figure.glimpses) for figure in published.figures(row)] == [(98.54, 3.6)]
-    assert len(published.figures({**row, "options": {"gamma": 0.9}})) == 2
+    assert [(figure.error, figure.glimpses) for figure in published.find_figures(row)] == [(1.46, 3.6)]
+    assert len(published.find_figures({**row, "options": {"gamma": 0.9}})) == 2
     ram = {**row, "agent": "ram_reinforce", "options": {}}
-    assert published.figures(ram)[0].accuracy == pytest.approx(98.93)
-    assert published.figures({**ram, "options": {"policy": "random"}}) == []
-    assert published.figures({**row, "agent": "cleanrl_ppo"}) == []
+    assert published.find_figures(ram)[0].error == 1.07
+    assert published.find_figures({**ram, "options": {"policy": "random"}}) == []
+    assert published.find_figures({**row, "agent": "cleanrl_ppo"}) == []
     dogs = {"agent": "sermanet_rnn", "dataset": "dogs", "options": {"resolutions": ["high", "medium"]}, "per_step_accuracy": [0.5] * 2}
-    assert published.figures(dogs)[0].accuracy == 72.6
-    assert published.figures({**dogs, "options": {"resolutions": ["low", "high"]}}) == []
-    assert published.figures({**dogs, "agent": "baseline-rigid", "dataset": "cub"})[0].accuracy == 79.0
+    assert published.find_figures(dogs)[0].value == 72.6
+    assert published.find_figures({**dogs, "options": {"resolutions": ["low", "high"]}}) == []
+    assert published.find_figures({**dogs, "agent": "baseline-rigid", "dataset": "cub"})[0].value == 79.0
     assert (
-        published.caveat({"dataset": "cub", "split": "validation"}, 50)
+        published.explain_difference({"dataset": "cub", "split": "validation"}, 50)
         == "on 50 of the 200 classes and on the validation split, not the test images"
     )
-    assert published.caveat({"dataset": "cub", "split": "test"}, 200) == ""
-    assert (published.dataset_name("cub", 50), published.dataset_name("cub", 200)) == ("CUB-50", "CUB-200-2011")
+    assert published.explain_difference({"dataset": "cub", "split": "test"}, 200) == ""
+    assert (published.format_dataset_name("cub", 50), published.format_dataset_name("cub", 200)) == ("CUB-50", "CUB-200-2011")
 
 
 def test_commands_lose_the_folders_of_the_machine():
     given = "python agents/a.py --out=/a/b/c --root ~/d C:\\e\\f runs/g --split fit:1/4 --gamma 0.9 ('/h/i', 2)"
-    assert page.portable(given) == "python agents/a.py --out=…/c --root …/d …/f runs/g --split fit:1/4 --gamma 0.9 ('…/i', 2)"
+    assert page.shorten_paths(given) == "python agents/a.py --out=…/c --root …/d …/f runs/g --split fit:1/4 --gamma 0.9 ('…/i', 2)"
     given = "python agents/a.py --out '/a b/c/w.pth' '--root=/d e/cub' --rows 'RAM 7'"
-    assert page.portable(given) == "python agents/a.py --out '…/w.pth' '--root=…/cub' --rows 'RAM 7'"
+    assert page.shorten_paths(given) == "python agents/a.py --out '…/w.pth' '--root=…/cub' --rows 'RAM 7'"
 
 
-def test_the_example_of_its_page_runs(tmp_path, monkeypatch):
+def test_the_example_of_its_page_runs(tmp_path, monkeypatch, with_figures):
     text = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
     monkeypatch.chdir(tmp_path)
     exec(compile(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], "report.md", "exec"), {})
     assert "0.90 ± 0.76" in Path("table.html").read_text()
 
 
-def test_table_groups_runs_beside_the_paper(tmp_path):
+def test_table_groups_runs_beside_the_paper(tmp_path, with_figures):
     published = {"accuracy": 0.9888, "mean_glimpses": 5.2}
     rows = [
         {"row": "DT-RAM", "seed": seed, "accuracy": value, "mean_glimpses": 2.0 + seed, "paper": published}
@@ -228,7 +242,7 @@ def test_table_groups_runs_beside_the_paper(tmp_path):
     table_report.write_table(tmp_path / "table.html", "Table 2", rows, {"a figure": tmp_path / "a.png"}, note="half of it")
     html = (tmp_path / "table.html").read_text()
     lines = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line) for line in re.findall(r"<tr>(.*?)</tr>", html)[1:]]
-    assert lines == [["DT-RAM", "2", "1.50 ± 6.36", "2.50", "1.12", "5.2", "+0.38"], ["&lt;ours&gt;", "1", "10.00", "1.00", "", "", ""]]
+    assert lines == [["DT-RAM", "2", "1.50 ± 6.35", "2.50", "1.12", "5.2", "+0.38"], ["&lt;ours&gt;", "1", "10.00", "1.00", "", "", ""]]
     assert "DT-RAM, seed 1: 1.00 %" in html
     assert html.count("data:image/png;base64,") == 1
     with pytest.raises(ValueError, match="at least one run"):

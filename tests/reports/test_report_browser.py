@@ -29,7 +29,7 @@ def files(make, tmp_path_factory):
     looks = looks_of(env)
     for name, dynamic in (("stops", True), ("fixed", False)):
         saved = {"dynamic": dynamic, "progress": {"history": HISTORY}}
-        run_report.write_run(folder / f"{name}.html", row_of(looks, dynamic), saved, env, looks)
+        run_report.write_report(folder / f"{name}.html", row_of(looks, dynamic), saved, env, looks)
     published = {"accuracy": 0.98, "mean_glimpses": 3.0}
     rows = [{"row": f"line {n}", "seed": n, "accuracy": 0.9 + 0.01 * n, "mean_glimpses": 2.0, "paper": published} for n in range(5)]
     table_report.write_table(folder / "table.html", "A table", rows)
@@ -109,7 +109,7 @@ def test_keys_step_through_the_glimpses_and_images(opened, files):
     shown.keyboard.press("ArrowRight")  # there is no fourth
     assert step_of(shown) == "glimpse 3 of 3"
     assert "it stops" in shown.text_content("#stop")
-    assert "After 3 of 4 glimpses it answers" in shown.text_content("#verdict")
+    assert "After 3 of 4 glimpses it predicts" in shown.text_content("#verdict")
     current = "() => [...document.querySelectorAll('.thumb')].findIndex(thumb => thumb.getAttribute('aria-current') === 'true')"
     place = shown.evaluate(current)
     shown.keyboard.press("ArrowDown")
@@ -128,7 +128,7 @@ def test_boxes_bars_and_crop_are_those_of_the_data(opened, files):
     image = next(image for image in data["images"] if len(image["path"]) == 2)
     x, y = ((place + 1) / 2 * side - data["windows"][0] / 2 for place, side in zip(image["path"][1], data["size"], strict=True))
     assert [float(value) for value in boxes(shown)[1][1:]] == pytest.approx([x, y])
-    assert [float(width[:-1]) for width in bars(shown)] == pytest.approx([100 * share for share in image["shares"][1]], abs=0.01)
+    assert [float(width[:-1]) for width in bars(shown)] == pytest.approx([100 * share for share in image["probabilities"][1]], abs=0.01)
     assert shown.text_content("#what") == data["names"][str(image["label"])]
     assert shown.locator("#bars .true .name").text_content() == f"✓ {data['names'][str(image['label'])]}"
     assert shown.eval_on_selector("#crops canvas", "canvas => [canvas.width, canvas.height]") == [4, 4]
@@ -166,13 +166,13 @@ def test_mouse_and_touch_step_too(opened, files):
 def test_filters_change_what_is_shown_and_say_how_much(opened, files):
     shown = opened()
     images = data_in(files / "stops.html")["images"]
-    wrong = sum(not image["right"] for image in images)
+    wrong = sum(not image["correct"] for image in images)
     button = lambda name: shown.locator(f"[data-value={name}]")  # noqa: E731
-    assert button("wrong").text_content() == f"Wrong{wrong}"
-    button("wrong").click()
+    assert button("incorrect").text_content() == f"Incorrect{wrong}"
+    button("incorrect").click()
     assert shown.locator(".thumb").count() == shown.locator(".thumb.off").count() == wrong
     assert shown.text_content("#count") == f"{wrong} of {len(images)} shown"
-    late = sum(not image["right"] and len(image["path"]) > 2 for image in images)
+    late = sum(not image["correct"] and len(image["path"]) > 2 for image in images)
     assert button("late").text_content() == f"Late{late}"
     button("late").click()
     assert shown.locator(".thumb").count() == late

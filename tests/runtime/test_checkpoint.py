@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import environments
 
@@ -57,7 +57,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"result.json is damaged: remove it"):
         checkpoint.read_json(result)
     with pytest.raises(ValueError, match=r"looks.npz is damaged: remove it"):
-        trajectories.saved(looks)
+        Trajectories.load(looks)
 
 
 def test_weights_are_told_by_their_file_and_else_by_their_name(tmp_path):

@@ -100,7 +100,7 @@ def test_files_name_the_device_that_was_used_and_a_run_moves_to_another_machine(
     torch.save(saved, source)
     machine()
     assert resume.other_options(saved, Options(**saved["options"] | {"device": "auto"})) == []
-    assert results.device_for(saved, None) == "cpu"
+    assert results.choose_device(saved, None) == "cpu"
     assert results.write(source)["device"] == "cpu"
     again = trained(folder, tmp_path, resume=True)
     assert again["device"] == again["options"]["device"] == "cpu"

@@ -10,9 +10,10 @@ from dtram_reinforce import StopOptions
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards, sensors
-from glimpse_env.evaluation import trajectories
+from glimpse_env.evaluation import metrics, stopping_rules, trajectories
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
-from glimpse_env.training import fixed_policies, reinforce
+from glimpse_env.training import environments, fixed_policies, reinforce
 from glimpse_env.training import rollout as rollout_module
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -139,36 +140,38 @@ def test_learned_start_is_used_and_learns(env):
 
 
 def test_evaluation_sees_every_image_once_and_matches_stopping_rollouts(agent):
-    env = trajectories.environment({"dataset": "mnist"}, "validation", "cpu", rows=700)  # 5,000 is no multiple: the last batch is padded
-    looks = trajectories.look(env, agent, 7)
+    env = environments.build_evaluation_environment(
+        {"dataset": "mnist"}, "validation", "cpu", rows=700
+    )  # 5,000 is no multiple: the last batch is padded
+    looks = trajectories.evaluate(env, agent, 7)
     assert looks.index.tolist() == list(range(5000))
     assert torch.equal(looks.labels, env.images.labels)
     stopped = GlimpseVectorEnv(5000, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED)
     with torch.no_grad():
         rollout = collect(stopped, agent, Behaviour(7, stop="likely"), torch.Generator(), torch.arange(5000))
-    row = trajectories.summary(looks, dynamic=True)
+    row = metrics.summarize(looks, dynamic=True)
     assert row["mean_glimpses"] == pytest.approx(rollout.active.sum(0).float().mean().item(), abs=1e-3)
     assert row["accuracy"] == pytest.approx((rollout.correct & rollout.stopped).any(0).float().mean().item(), abs=1e-3)
     assert sum(row["glimpse_histogram"]) == row["images"] == 5000
 
 
 def test_threshold_rule_by_hand():
-    looks = trajectories.Looks(
+    looks = Trajectories(
         index=torch.arange(2),
         labels=torch.tensor([1, 2]),
-        answers=torch.tensor([[1, 0], [1, 2], [0, 2]]),
+        predictions=torch.tensor([[1, 0], [1, 2], [0, 2]]),
         confidence=torch.tensor([[0.6, 0.4], [0.9, 0.5], [1.0, 0.6]]),
         stop=torch.tensor([[0.1, 0.2], [0.6, 0.1], [0.0, 0.0]]),
         locations=torch.zeros(3, 2, 2),
     )
-    assert trajectories.threshold_stops(looks, 0.5).tolist() == [0, 2]
-    assert trajectories.threshold_stops(looks, 0.95).tolist() == [2, 2]
-    assert trajectories.learned_stops(looks).tolist() == [1, 2]
-    row = trajectories.summary(looks, dynamic=True, thresholds=(0.5,))
+    assert stopping_rules.Rule("confidence", 0.5).find_stops(looks).tolist() == [0, 2]
+    assert stopping_rules.Rule("confidence", 0.95).find_stops(looks).tolist() == [2, 2]
+    assert stopping_rules.LEARNED.find_stops(looks).tolist() == [1, 2]
+    row = metrics.summarize(looks, dynamic=True, thresholds=(0.5,))
     assert (row["accuracy"], row["mean_glimpses"]) == (1.0, 2.5)
     assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, "accuracy": 1.0}]
     assert row["per_step_accuracy"] == [0.5, 1.0, 0.5]
-    assert trajectories.summary(looks, dynamic=False)["mean_glimpses"] == 3
+    assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 3
 
 
 @pytest.mark.parametrize("policy", ["random", "center"])
@@ -188,7 +191,7 @@ def test_a_guide_chooses_every_place_but_the_first(env, agent):
     def guide(state, index, step):
         return places[index] / step
 
-    looks = trajectories.look(env, agent, 3, guide=guide)
+    looks = trajectories.evaluate(env, agent, 3, guide=guide)
     assert torch.allclose(looks.locations[1], places / 2)
     assert torch.allclose(looks.locations[2], places / 3)
 
@@ -212,7 +215,9 @@ def test_raster_reads_row_by_row_and_grid_spreads_out():
 
 @pytest.mark.parametrize("policy", ["grid", "raster"])
 def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy):
-    looks = trajectories.look(trajectories.environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"), agent, 7, policy=policy)
+    looks = trajectories.evaluate(
+        environments.build_evaluation_environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"), agent, 7, policy=policy
+    )
     expected = fixed_policies.path(policy, 3, torch.device("cpu"))[:7]
     assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
     rollout = rolled(env, agent, policy=policy)
@@ -223,10 +228,10 @@ def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy)
 def test_where_the_first_view_is_the_whole_image_the_path_begins_after_it(make):
     env = make(23, first_view="image", grid=2, max_glimpses=5, autoreset_mode=AutoresetMode.DISABLED)
     network = RecurrentAttention(Architecture(glimpse=16, classes=5, horizon=5, hidden=8, features=8))
-    looks = trajectories.look(env, network, 5, policy="raster")
+    looks = trajectories.evaluate(env, network, 5, policy="raster")
     assert looks.locations[1:, 0].tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
     with pytest.raises(ValueError, match="--policy grid: 5 glimpses after the first view, but the grid has 2 x 2 = 4 places"):
-        trajectories.look(env, network, 6, policy="grid")
+        trajectories.evaluate(env, network, 6, policy="grid")
 
 
 @pytest.mark.parametrize("reward", ["information_gain", "confidence_gain"])

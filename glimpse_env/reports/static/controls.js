@@ -1,6 +1,6 @@
-// How the reader steps: keys, buttons, taps, swipes, and by itself.
+// How the reader steps through glimpses and images: keys, buttons, taps, swipes, and playing.
 
-/** Step on every 0.9 seconds until the answer. */
+/** Step every 0.9 seconds until the last glimpse. */
 function play() {
   if (state.timer) return pause();
   if (state.step + 1 === data.images[state.image].path.length) goTo(0);
@@ -30,7 +30,7 @@ function key(event) {
   action();
 }
 
-/** A swipe steps, a click goes on and from the last glimpse back to the first. */
+/** A swipe steps, a click goes to the next glimpse and from the last one back to the first. */
 function touch() {
   let start = null;
   byId("stage").addEventListener("pointerdown", (event) => { start = event.button === 0 ? event.clientX : null; });
@@ -44,7 +44,7 @@ function touch() {
   });
 }
 
-function begin() {
+function start() {
   for (const place of document.querySelectorAll("[data-filter]")) for (const [value, [label]] of Object.entries(FILTERS[place.dataset.filter])) {
     const button = element("button", { type: "button", "data-value": value, title: MEANING[value] || "" }, label, element("small"));
     button.addEventListener("click", () => filter(place.dataset.filter, value));
@@ -59,9 +59,9 @@ function begin() {
   document.addEventListener("keydown", key);
   touch();
   for (const hidden of gallery.querySelectorAll("[hidden]")) hidden.hidden = false;
-  const telling = [3, 2, 1].map((steps) => data.images.findIndex((image) => image.right && image.path.length >= steps)); // a path to follow
-  state.image = telling.find((place) => place >= 0) ?? 0;
-  filter("answer", "all");
+  const first = [3, 2, 1].map((steps) => data.images.findIndex((image) => image.correct && image.path.length >= steps)); // one with a path
+  state.image = first.find((place) => place >= 0) ?? 0;
+  filter("prediction", "all");
 }
 
-begin();
+start();

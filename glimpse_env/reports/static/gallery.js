@@ -1,9 +1,9 @@
-// Chooses what is shown: the state, the filters, and the thumbnails by the step of the answer.
+// Chooses what is shown: the state, the filters, and the thumbnails by the number of glimpses.
 
 const gallery = byId("gallery");
-const state = { answer: "all", pace: "all", image: 0, step: 0, timer: 0 };
+const state = { prediction: "all", pace: "all", image: 0, step: 0, timer: 0 };
 const FILTERS = {
-  answer: { all: ["All", () => true], right: ["Right", (image) => image.right], wrong: ["Wrong", (image) => !image.right] },
+  prediction: { all: ["All", () => true], correct: ["Correct", (image) => image.correct], incorrect: ["Incorrect", (image) => !image.correct] },
   pace: {
     all: ["Any time", () => true],
     early: ["Early", (image) => image.path.length < data.mean - 1e-6],
@@ -14,9 +14,9 @@ const MEANING = { early: `after fewer glimpses than the mean of ${data.mean.toFi
 const pictures = new Map(); // decoded images by their place
 let thumbs = []; // [place in data.images, button] of the images that pass the filters
 
-const passes = (image, answer, pace) => FILTERS.answer[answer][1](image) && FILTERS.pace[pace][1](image);
+const passes = (image, prediction, pace) => FILTERS.prediction[prediction][1](image) && FILTERS.pace[pace][1](image);
 
-/** Return the decoded image, once it is there. */
+/** Return the decoded image. */
 async function decoded(place) {
   if (!pictures.has(place)) {
     const picture = new Image();
@@ -60,7 +60,7 @@ function reveal(button) {
   }
 }
 
-/** Draw the glimpses as buttons, those that were saved as empty places. */
+/** Draw the glimpses as buttons, those that were not needed as empty places. */
 function drawChips(image) {
   const taken = image.path.map((_, step) => {
     const chip = element("button", { type: "button", "aria-label": `Glimpse ${step + 1}`, style: `--hue:${coloursOf(image)[step]}` }, String(step + 1));
@@ -102,8 +102,8 @@ function drawFilters() {
   for (const place of document.querySelectorAll("[data-filter]")) {
     const kind = place.dataset.filter;
     for (const button of place.children) {
-      const given = { answer: state.answer, pace: state.pace, [kind]: button.dataset.value };
-      const left = data.images.filter((image) => passes(image, given.answer, given.pace)).length;
+      const given = { prediction: state.prediction, pace: state.pace, [kind]: button.dataset.value };
+      const left = data.images.filter((image) => passes(image, given.prediction, given.pace)).length;
       button.querySelector("small").textContent = left;
       button.setAttribute("aria-pressed", String(state[kind] === button.dataset.value));
     }
@@ -119,35 +119,35 @@ function filter(kind, value) {
   else show();
 }
 
-/** Draw the thumbnails that pass the filters, grouped by the step of the answer. */
+/** Draw the thumbnails that pass the filters, grouped by the number of glimpses. */
 function drawThumbs() {
   const place = byId("thumbs");
-  const kept = data.images.map((image, at) => [image, at]).filter(([image]) => passes(image, state.answer, state.pace));
+  const kept = data.images.map((image, at) => [image, at]).filter(([image]) => passes(image, state.prediction, state.pace));
   thumbs = [];
   place.replaceChildren();
   for (const group of data.groups) {
     const members = kept.filter(([image]) => image.path.length === group.step);
     if (!members.length) continue;
-    const share = (100 * group.right) / group.images;
-    const told = `${group.images.toLocaleString("en")} image${group.images > 1 ? "s" : ""}, ${share.toFixed(1)} % right`;
-    place.append(element("h3", {}, element("b", {}, `${group.step} glimpse${group.step > 1 ? "s" : ""}`), ` · ${told}`));
+    const share = (100 * group.correct) / group.images;
+    const summary = `${group.images.toLocaleString("en")} image${group.images > 1 ? "s" : ""}, ${share.toFixed(1)} % correct`;
+    place.append(element("h3", {}, element("b", {}, `${group.step} glimpse${group.step > 1 ? "s" : ""}`), ` · ${summary}`));
     place.append(element("div", { class: "row" }, ...members.map(([image, at]) => thumb(image, at))));
   }
-  const words = [state.answer, state.pace].filter((word) => word !== "all");
+  const words = [state.prediction, state.pace].filter((word) => word !== "all");
   const when = MEANING[state.pace] ? ` (${state.pace}: ${MEANING[state.pace]})` : "";
   byId("count").textContent = `${kept.length} of ${data.images.length} shown${when}`;
   byId("viewer").hidden = !kept.length;
   if (kept.length) return;
   const reset = element("button", { type: "button", class: "wide" }, "Show all");
-  reset.addEventListener("click", () => { state.pace = "all"; filter("answer", "all"); byId("viewer").focus(); });
+  reset.addEventListener("click", () => { state.pace = "all"; filter("prediction", "all"); byId("viewer").focus(); });
   place.append(element("div", { class: "empty" }, `No image of the gallery is ${words.join(" and ")}.`, reset));
 }
 
 /** Return the button of one image. */
 function thumb(image, at) {
-  const told = `${nameOf(image.label)}, ${image.right ? "right" : `taken for ${nameOf(image.says.at(-1))}`}, ${image.path.length} glimpses`;
+  const label = `${nameOf(image.label)}, ${image.correct ? "correct" : `predicted as ${nameOf(image.predictions.at(-1))}`}, ${image.path.length} glimpses`;
   const picture = element("img", { src: image.src, alt: "", class: Math.max(...data.size) <= 128 ? "sharp" : "" });
-  const button = element("button", { type: "button", class: `thumb${image.right ? "" : " off"}`, "aria-label": told, title: told }, picture);
+  const button = element("button", { type: "button", class: `thumb${image.correct ? "" : " off"}`, "aria-label": label, title: label }, picture);
   button.addEventListener("click", () => {
     choose(at);
     byId("viewer").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });

@@ -1,5 +1,5 @@
 "use strict";
-// Draws one glimpse of one image: the image with boxes and path, the crop itself, the classes and the wish to stop.
+// Draws one glimpse of one image: the image with boxes and path, the crop itself, the classes and the stop probability.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
@@ -23,7 +23,7 @@ function shape(name, attributes = {}, ...children) {
 
 const coloursOf = (image) => data.ramps[image.path.length - 1];
 const nameOf = (index) => data.names[index];
-const percent = (share) => (share === null ? "no number" : share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
+const percent = (share) => (share === null ? "NaN" : share > 0 && share < 0.005 ? "<1 %" : `${Math.round(100 * share)} %`);
 
 /** Return the windows of a glimpse as [left, top, width, height] in pixels of the image, the widest first. */
 function boxesOf(image, step) {
@@ -34,7 +34,7 @@ function boxesOf(image, step) {
   return [...data.windows].sort((a, b) => b - a).map((side) => [across - side / 2, down - side / 2, side, side]);
 }
 
-/** Draw the image with what was seen up to this step. */
+/** Draw the image with the glimpses up to this step. */
 function drawStage(image, step, dimmed) {
   const [width, height] = data.size;
   const colours = coloursOf(image);
@@ -46,7 +46,7 @@ function drawStage(image, step, dimmed) {
   const paths = [...Array(step + 1).keys()];
   if (dimmed) {
     const mask = shape("mask", { id: "unseen" }, shape("rect", { width, height, fill: "#fff" }));
-    const closer = data.whole && step > 0; // all was seen, but not closely
+    const closer = data.whole && step > 0; // the first glimpse was the whole image, at a lower resolution
     for (const past of paths.slice(closer ? 1 : 0)) for (const [x, y, w, h] of boxesOf(image, past)) mask.append(shape("rect", { x, y, width: w, height: h, fill: "#000" }));
     svg.append(mask, shape("rect", { width, height, class: closer ? "veil thin" : "veil", mask: "url(#unseen)" }));
   }
@@ -76,8 +76,8 @@ function drawCrops(image, picture, step) {
   const whole = data.whole && step === 0;
   const side = Math.min(data.detail[whole ? 0 : 1], 256);
   const canvases = boxesOf(image, step).reverse().map(([x, y, w, h]) => {
-    const told = whole ? "the whole image" : `${w} × ${h} pixels of the image`;
-    const canvas = element("canvas", { width: side, height: side, role: "img", "aria-label": told, title: told });
+    const label = whole ? "the whole image" : `${w} × ${h} pixels of the image`;
+    const canvas = element("canvas", { width: side, height: side, role: "img", "aria-label": label, title: label });
     const pen = canvas.getContext("2d");
     pen.fillStyle = data.fill === "zero" ? "#000" : "#808080";
     pen.fillRect(0, 0, side, side);
@@ -109,13 +109,13 @@ function drawBars(image, step) {
   }
   image.bars.forEach((index, place) => {
     const row = list.children[place];
-    row.classList.toggle("top1", index === image.says[step]);
-    row.querySelector("i").style.width = `${100 * image.shares[step][place]}%`;
-    row.querySelector(".value").textContent = percent(image.shares[step][place]);
+    row.classList.toggle("top1", index === image.predictions[step]);
+    row.querySelector("i").style.width = `${100 * image.probabilities[step][place]}%`;
+    row.querySelector(".value").textContent = percent(image.probabilities[step][place]);
   });
 }
 
-/** Draw how much the agent wants to stop. */
+/** Draw the stop head's probability. */
 function drawStop(image, step) {
   const place = byId("stop");
   if (!data.dynamic) {
@@ -124,22 +124,22 @@ function drawStop(image, step) {
   }
   const share = image.stop[step];
   const last = step + 1 === image.path.length;
-  const does = !last ? "it looks on" : share >= 0.5 ? "it stops" : "no glimpse is left";
+  const does = !last ? "it continues" : share >= 0.5 ? "it stops" : "no glimpse is left";
   if (!place.querySelector("i")) place.replaceChildren(element("span"), element("div", { class: "track" }, element("i")));
   place.querySelector("span").textContent = `Stop: ${percent(share)}, so ${does}`;
   if (last && share < 0.5) place.querySelector("span").textContent = `Stop: ${percent(share)}, but ${does}`;
   place.querySelector("i").style.width = `${100 * share}%`;
 }
 
-/** Say what the agent thinks at this step and, at its last one, how that compares with the truth. */
+/** Return the prediction at this step in words and, at the last one, whether it is correct. */
 function verdictOf(image, step) {
   const count = image.path.length;
-  const said = nameOf(image.says[step]);
-  if (step + 1 < count) return [`Glimpse ${step + 1} of ${count}: it would say ${said}.`];
-  const good = image.right;
-  const answer = [`After ${count} of ${data.steps} glimpses it answers ${said}: `, element("b", { class: good ? "good" : "bad" }, good ? "right" : "wrong")];
-  answer.push(good ? "." : `, it is ${nameOf(image.label)}.`);
-  if (count < data.steps && !good) answer.push(image.last === image.label ? ` All ${data.steps} glimpses would have told.` : ` All ${data.steps} glimpses would say ${nameOf(image.last)}.`);
-  if (count < data.steps && good && image.last !== image.label) answer.push(` All ${data.steps} glimpses would mislead it to ${nameOf(image.last)}.`);
-  return answer;
+  const prediction = nameOf(image.predictions[step]);
+  if (step + 1 < count) return [`Glimpse ${step + 1} of ${count}: it would predict ${prediction}.`];
+  const good = image.correct;
+  const words = [`After ${count} of ${data.steps} glimpses it predicts ${prediction}: `, element("b", { class: good ? "good" : "bad" }, good ? "correct" : "incorrect")];
+  words.push(good ? "." : `, it is ${nameOf(image.label)}.`);
+  if (count < data.steps && !good) words.push(image.final === image.label ? ` After all ${data.steps} glimpses it would be correct.` : ` After all ${data.steps} glimpses it would predict ${nameOf(image.final)}.`);
+  if (count < data.steps && good && image.final !== image.label) words.push(` After all ${data.steps} glimpses it would predict ${nameOf(image.final)}, which is incorrect.`);
+  return words;
 }

@@ -1,0 +1,78 @@
+"""A chart as SVG inside a page: drawn by matplotlib, in the page's colours, so that it follows the dark scheme, with values on hover."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glimpse_env.reports import plots
+from glimpse_env.reports.page import escape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+WIDTH = 4.4  # inches; text is drawn for this width
+# The colours of `plots` and of matplotlib, and the variables of page.css that replace them.
+COLOURS = {plots.BLUE: "a", plots.GREEN: "good", plots.RED: "bad", plots.GREY: "grey", plots.GRID: "line"}
+COLOURS |= {"#000000": "grey", "#ffffff": "card"}
+
+
+def render_chart(title: str, draw: Callable[..., None], *content: object, height: float = 2.6, name: str = "chart") -> str:
+    """Return a chart as HTML; empty if nothing is drawn.
+
+    Every point of a named line shows its values on hover, and an artist with a gid shows that.
+
+    Args:
+        title: What the chart shows.
+        draw: A function that takes axes and content.
+        content: Of the chart.
+        height: In inches.
+        name: Class of the style sheet.
+    """
+    from matplotlib import rc_context
+
+    figure = plots.create_figure(WIDTH, height)
+    axes = figure.subplots()
+    draw(axes, *content)
+    if not axes.patches and not any(np.isfinite(line.get_ydata()).any() for line in find_curves(axes)):
+        return ""
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}):  # text stays text
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    drawn = re.sub(r"<\?xml.*?<svg[^>]*>|<style.*?</style>|</svg>|<!--.*?-->|xlink:", "", buffer.getvalue(), flags=re.DOTALL)
+    drawn = re.sub(r'<g id="([\w.]+_\d+)?">', "<g>", drawn)
+    drawn = re.sub(r'<g id="([^"]+)">', r"<g><title>\1</title>", drawn)
+    drawn = re.sub("|".join(COLOURS), lambda colour: f"var(--{COLOURS[colour[0]]})", drawn)
+    box = f'viewBox="0 0 {72 * WIDTH:g} {72 * height:g}" role="img" aria-label="{escape(describe(axes, title))}"'
+    discs = "".join(mark_points(axes, 72 * height))
+    return f'<figure class="{name}"><figcaption>{escape(title)}</figcaption><svg {box}>{drawn}{discs}</svg></figure>'
+
+
+def mark_points(axes: Axes, height: float) -> Iterator[str]:
+    """Yield a transparent disc with its values for every point of the named curves; `height` of the drawing in points."""
+    for line in find_curves(axes):
+        if line.get_gid():
+            continue  # shown instead
+        points = np.asarray(line.get_xydata())
+        places = axes.transData.transform(points) * 72 / axes.figure.dpi
+        for (x, y), (left, bottom) in zip(points, places, strict=True):
+            if np.isfinite([x, y]).all():
+                values = escape(f"{line.get_label()}: {y:.3g} at {x:.3g}")
+                yield f'<circle class="touch" cx="{left:.1f}" cy="{height - bottom:.1f}" r="7"><title>{values}</title></circle>'
+
+
+def find_curves(axes: Axes) -> list[Line2D]:
+    """Return the lines in data coordinates; others mark a place of an axis."""
+    return [line for line in axes.lines if line.get_transform() == axes.transData]
+
+
+def describe(axes: Axes, title: str) -> str:
+    """Return the chart in words, for readers who do not see it."""
+    lines = [(line.get_label(), np.asarray(line.get_ydata(), float)) for line in find_curves(axes) if not line.get_gid()]
+    curves = [f"{name}: from {values[0]:.3g} to {values[-1]:.3g}" for name, values in lines if len(values)]
+    return ". ".join([title, *curves, *(str(artist.get_gid()) for artist in axes.get_children() if artist.get_gid())])
