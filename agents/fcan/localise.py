@@ -17,7 +17,6 @@ from fcan.plan import FcanOptions
 from fcan.setup import Plan
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
-
 from glimpse_env.networks import registry
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
 from glimpse_env.runtime import checkpoint

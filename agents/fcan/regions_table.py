@@ -7,12 +7,12 @@ from pathlib import Path
 
 import finetune_backbone
 import torch
-from fcan.plan import FcanOptions
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from fcan.plan import FcanOptions
 from glimpse_env import Backbone, CropSensor, ImageSet
 from glimpse_env.backbone import find
 from glimpse_env.networks import fcan

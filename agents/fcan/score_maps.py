@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from fcan import localising
+from fcan.localise import reopened
+from fcan.setup import Plan
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.rendering import frames
 from glimpse_env.reports import plots

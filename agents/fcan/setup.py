@@ -9,13 +9,12 @@ from typing import Any
 from fcan.plan import FcanOptions
 from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks, datasets
 from glimpse_env.datasets import held_out
-
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.training import environments
 from glimpse_env.runtime import checkpoint
+from glimpse_env.training import environments
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fcan.plan import FcanOptions, StageName
-
 from glimpse_env.runtime import checkpoint
 
 IMAGES = ("dataset", "split", "image_size", "backbone", "seed")

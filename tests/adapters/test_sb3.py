@@ -18,6 +18,8 @@ pytest.importorskip("sb3_contrib", reason='sb3-contrib is not installed: pip ins
 import sb3_collect
 import sb3_ppo
 import summary
+from glimpse_env.training.run import execute
+from glimpse_env.training.stages import look_stage
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
@@ -29,8 +31,6 @@ from glimpse_env.adapters.sb3_policy import PolicyAgent
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training.options import Options
-from glimpse_env.training.run import execute
-from glimpse_env.training.stages import look_stage
 from glimpse_env.wrappers.action_forms import SteeringForm
 from tests.conftest import CLASSES, HORIZON, SIDE
 
