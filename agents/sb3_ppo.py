@@ -35,7 +35,7 @@ from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.reports import results
-from glimpse_env.runtime import distributed, terminal
+from glimpse_env.runtime import distributed
 from glimpse_env.training import environments
 from glimpse_env.training.augment import Mirrors, vary
 from glimpse_env.training.optimizers import warm_up_and_decay
@@ -202,8 +202,7 @@ def main(options: Sb3Options) -> dict[str, Any]:
         run.model = build_model(run)
         agent = PolicyAgent(run.model.policy, venv.core, options.action, venv.classifier and venv.classifier.network)
         run.start(agent, identity, venv.core.device)
-        with terminal.interruptible(f"{run.checkpoint.parent} holds the run as it was last saved; resume with --resume"):
-            train(run, agent, validation)
+        train(run, agent, validation)
         split = results.answers_for(options.split)
         env = trajectories.environment(identity["environment"], split, options.device)
         looks = trajectories.look(env, agent, env.preset.max_glimpses)

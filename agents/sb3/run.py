@@ -27,7 +27,7 @@ class Sb3Run(Run):
         """Environment steps taken, and updates of the classifier."""
         return [self.model.num_timesteps, self.venv.classifier.updates if self.venv.classifier else 0]
 
-    def save(self) -> None:
+    def write(self) -> None:
         """Write model.zip, classifier.pt where a classifier learns, and last run.pt, each of them atomically."""
         content = io.BytesIO()
         self.model.save(content)

@@ -63,8 +63,7 @@ class Run:
     """
 
     after_save: ClassVar[list[Callable[[Run], None]]] = []
-
-    file, kind = "checkpoint.pt", "agent"  # the file's name, and the kind of checkpoint that it is (see `checkpoint.load`)
+    file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name, and what it is of (see `checkpoint.load`)
 
     def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
         """Remember what the run is; `open` calls this."""
@@ -183,7 +182,7 @@ class Run:
 
         Args:
             count: Rounds of collecting and updating.
-            optimizer: Saved with the network, loaded when the run is resumed; None where `save` and `restore` are overridden.
+            optimizer: Saved with the network, loaded when the run is resumed; None where `write` and `restore` are overridden.
             every: Rounds between two that are logged and saved (see `is_due`).
             steps: Of all rows together in a round.
         """
@@ -220,14 +219,18 @@ class Run:
             self.writer.add_scalar(name, value, number)  # pyright: ignore[reportOptionalMemberAccess]
 
     def save(self) -> None:
-        """Write the checkpoint whole or not at all; of several processes the first one does."""
+        """Write the checkpoint; of several processes the first one does."""
+        if distributed.first():
+            self.write()
+        for hook in self.after_save:
+            hook(self)
+
+    def write(self) -> None:
+        """Write the checkpoint atomically."""
         assert self.network is not None
         assert self._optimizer is not None
         learned = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
-        if distributed.first():
-            checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
-        for hook in self.after_save:
-            hook(self)
+        checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
 
     def finish(self) -> None:
         """End the training: wait until the first process has written the last epoch. What follows is the evaluation."""

@@ -1,6 +1,5 @@
 """Stable-Baselines3's agent: the policy as an `Agent`, and whole runs of `sb3_ppo.py`: files, resuming, refusals."""
 
-import itertools
 import json
 import sys
 from dataclasses import replace
@@ -19,7 +18,7 @@ from sb3.run import Sb3Run
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
-from glimpse_env import Transition, rewards
+from glimpse_env import Transition
 from glimpse_env.adapters.sb3 import make_sb3_env
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint
@@ -102,27 +101,16 @@ def test_a_run_leaves_the_files_of_every_agent(pictures, tmp_path, monkeypatch, 
     assert row["options"]["classifier"]["hidden"] == 8
 
 
-def interrupt_after(calls):
-    """Return a reward function during whose last call the user presses Ctrl-C."""
-    count = itertools.count(1)
-
-    def reward(transition):
-        if next(count) == calls:
-            raise KeyboardInterrupt
-        return rewards.Greedy()(transition)
-
-    return reward
-
-
 @pytest.mark.parametrize(("algo", "action"), [("ppo", "steering"), ("recurrent_ppo", "box")])
-def test_an_interrupted_run_is_resumed(pictures, tmp_path, monkeypatch, capsys, algo, action):
+def test_an_interrupted_run_is_resumed(pictures, tmp_path, interrupt, capsys, algo, action):
     """Steps, history, policy, classifier and the order of the images are those of the run's last save; other files are refused."""
-    options = sb3_ppo.Sb3Options(**pictures, **SIZES, algo=algo, action=action, total_steps=1280, reward="greedy", out=tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
-        patch.setitem(rewards.NAMED, "greedy", lambda: interrupt_after(4 * 8 + 3))  # in the fifth of 20 rounds of 8 steps
+    options = sb3_ppo.Sb3Options(**pictures, **SIZES, algo=algo, action=action, total_steps=1280, out=tmp_path)
+    interrupt(5)  # at the start, and after each of four rounds of 64 steps
+    with pytest.raises(SystemExit) as end:
         sb3_ppo.main(options)
+    interrupt(0)
     assert end.value.code == 130
-    assert f"stopped: {tmp_path} holds the run as it was last saved; resume with --resume" in capsys.readouterr().err
+    assert "run.pt holds the last finished epoch; resume with --resume" in capsys.readouterr().err
     before = checkpoint.load(tmp_path / "run.pt", kind=Sb3Run.kind)
     assert before["moment"][0] == before["progress"]["history"][-1]["steps"] == 256
     with pytest.raises(SystemExit, match=r"--resume: .*run.pt was made with --n-steps 8; give the same options"):
