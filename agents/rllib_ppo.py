@@ -103,7 +103,7 @@ def main(options: RllibOptions) -> dict[str, Any]:
     config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch, num_epochs=options.epochs)
     algorithm, progress = config.training(lr=options.rate, entropy_coeff=options.entropy).build_algo(), Progress()
     try:
-        with terminal.interruptible("nothing is saved of a run that is not finished"):
+        with terminal.interruptible("a run is saved only when it is finished"):
             train(algorithm, options, progress)
         algorithm.save_to_path(str((out / "rllib").resolve()))
         agent = rllib.ModuleAgent(algorithm.get_module(), env, options.action)

@@ -9,9 +9,9 @@ the reward. The default is the rise of p(label) less a price for every further g
 final p(label) less the cost of the glimpses; `--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses
 (DT-RAM, section 3.3). A gamma below 1 would charge that cost twice.
 
-With `--action steering` all episodes have `--glimpses` glimpses during the first part of the run (`--look-first`), as DT-RAM is trained
-after RAM. Otherwise an untrained classifier, which is no better after seven glimpses than after one, teaches the policy to stop at once,
-and then never sees a second glimpse.
+With `--action steering`, stops are ignored during the first part of the run (`--look-first`), as DT-RAM is trained after RAM: an untrained
+classifier is no better after seven glimpses than after one, so the policy would learn to stop at once, and the classifier would never see a
+second glimpse.
 
 Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's: each test image once,
 deterministic actions), looks.npz, TensorBoard logs and plots.
@@ -59,8 +59,8 @@ class Sb3Options(Lasting, View):
     total_steps: int = 4_000_000
     """Environment steps, of all rows together."""
     reward: Literal["delayed", "confidence", "confidence_gain", "information_gain", "greedy"] = "confidence_gain"
-    """Reward function. confidence_gain, the rise of p(label), tells which glimpse helped, and with a --price also when to stop;
-    delayed is the papers' (without a --price: the discount is one)."""
+    """Reward function. confidence_gain, the rise of p(label), rewards the glimpse that helped; with a --price it also teaches when to stop.
+    delayed is the papers'; use it with --price 0, since its discount is a price."""
     price: float = 0.01
     """Cost of every further glimpse, subtracted from any reward."""
     discount: float = 0.98
@@ -174,7 +174,7 @@ def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) 
 
 
 def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, float]:
-    """Return accuracy and mean glimpses on held-out images; nothing where no images are held out."""
+    """Return accuracy and mean glimpses on held-out images; empty where no images are held out."""
     if env is None:
         return {}
     looks = trajectories.look(env, agent, env.preset.max_glimpses)

@@ -1,4 +1,4 @@
-"""What agents made of other libraries' policies share: their sizes, the flat observation, and what their runs say of themselves."""
+"""Shared by agents made of other libraries' policies: their sizes, the flat observation, and the description of their runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def flatten_observation(observation: Mapping[str, Tensor]) -> Float[Tensor, "env
 
 
 def describe(agent: str, options: View, env: GlimpseVectorEnv) -> dict[str, Any]:
-    """Return what a run says of itself: as `resume.describe`, but for a policy that another library saves and loads."""
+    """Return a run's description, as `resume.describe` does, for a policy that another library saves and loads."""
     arguments = resume.env_options(env, options)
     return {
         "agent": agent,

@@ -23,15 +23,15 @@ def build_env(make):
     return build
 
 
-def actions(seed, rows=ROWS):
+def draw_actions(seed, rows=ROWS):
     return torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed)) * 2 - torch.tensor([1.0, 1.0, 1.2])
 
 
 def classify_alone(network, path):
-    """The class scores after a row's glimpses, by a network that has seen nothing else."""
+    """The class scores after a row's glimpses, by a network that has processed nothing else."""
     evidence = network.begin(1)
-    for seen in path:
-        logits, evidence = network(seen, evidence)
+    for observation in path:
+        logits, evidence = network(observation, evidence)
     return logits[0]
 
 
@@ -39,15 +39,15 @@ def classify_alone(network, path):
 def test_evidence_is_of_the_present_episode_alone(build_env):
     env = build_env()
     env.learns = False
-    seen, _ = env.reset(seed=0)
+    observation, _ = env.reset(seed=0)
     paths, ended_once = [[] for _ in range(ROWS)], False
     for step in range(15):
         for row, path in enumerate(paths):
-            path.append({name: seen[name][row : row + 1] for name in ("glimpse", "location", "step")})
+            path.append({name: observation[name][row : row + 1] for name in ("glimpse", "location", "step")})
             expected = certainty(classify_alone(env.network, path)[None])
-            assert torch.allclose(seen["belief"][row], expected["belief"][0], atol=1e-6)
-            assert torch.allclose(seen["confidence"][row], expected["confidence"][0], atol=1e-4)
-        seen, _, ended, _, info = env.step(actions(step))
+            assert torch.allclose(observation["belief"][row], expected["belief"][0], atol=1e-6)
+            assert torch.allclose(observation["confidence"][row], expected["confidence"][0], atol=1e-4)
+        observation, _, ended, _, info = env.step(draw_actions(step))
         for row in ended.nonzero().flatten().tolist():
             assert info["final_info"]["glimpses"][row] == len(paths[row])
             assert torch.allclose(
@@ -59,8 +59,8 @@ def test_evidence_is_of_the_present_episode_alone(build_env):
 
 def test_the_prediction_is_the_classifiers(build_env):
     env = build_env()
-    seen, info = env.reset(seed=0)
-    belief, label = seen["belief"], info["label"]
+    observation, info = env.reset(seed=0)
+    belief, label = observation["belief"], info["label"]
     _, reward, _, _, info = env.step(torch.tensor([[0.0, 0.0, 1.0]]).expand(ROWS, 3))
     assert torch.equal(info["final_info"]["correct"], belief.argmax(1) == label)
     assert torch.equal(reward, (belief.argmax(1) == label).float())
@@ -80,8 +80,8 @@ def test_the_loss_is_the_mean_over_the_glimpses_that_were_taken(build_env):
     for row, (length, label) in enumerate(zip(episodes.length.tolist(), episodes.label, strict=True)):
         evidence = env.network.begin(1)
         for time in range(length):
-            seen = {"glimpse": episodes.glimpse[time, row][None], "location": episodes.location[time, row][None]}
-            logits, evidence = env.network(seen | {"step": torch.tensor([[(time + 1) / HORIZON]])}, evidence)
+            observation = {"glimpse": episodes.glimpse[time, row][None], "location": episodes.location[time, row][None]}
+            logits, evidence = env.network(observation | {"step": torch.tensor([[(time + 1) / HORIZON]])}, evidence)
             losses.append(F.cross_entropy(logits, label[None]))
     assert env.compute_loss(episodes).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     rubbish = episodes._replace(glimpse=episodes.glimpse.clone())
@@ -92,11 +92,11 @@ def test_the_loss_is_the_mean_over_the_glimpses_that_were_taken(build_env):
 def test_it_is_trained_on_what_was_observed(build_env):
     env, batches = build_env(batch=ROWS, updates=1), []
     env.update = batches.append
-    seen, info = env.reset(seed=0)
+    observation, info = env.reset(seed=0)
     env.step(torch.tensor([[0.5, -0.5, -1.0]]).expand(ROWS, 3))
     env.step(torch.tensor([[0.0, 0.0, 1.0]]).expand(ROWS, 3))
     [episodes] = batches
-    assert torch.equal(episodes.glimpse[0], seen["glimpse"].flatten(1))
+    assert torch.equal(episodes.glimpse[0], observation["glimpse"].flatten(1))
     assert episodes.length.tolist() == [2] * ROWS
     assert torch.equal(episodes.label, info["label"])
     assert torch.allclose(episodes.location[1], torch.tensor([0.5, -0.5]))
@@ -108,14 +108,14 @@ def test_it_learns_a_small_set(build_env, optimizer):
     env.reset(seed=0)
     first = None
     for step in range(100):
-        env.step(actions(step, 23))
+        env.step(draw_actions(step, 23))
         first = env.loss if first is None and env.updates else first
     assert first == pytest.approx(torch.tensor(float(CLASSES)).log().item(), abs=0.4)
     assert env.loss < first / 2
     before = [value.clone() for value in env.network.parameters()]
     env.learns = False
     for step in range(10):
-        env.step(actions(step, 23))
+        env.step(draw_actions(step, 23))
     assert all(torch.equal(old, new) for old, new in zip(before, env.network.parameters(), strict=True))
 
 
@@ -134,7 +134,7 @@ def test_it_is_saved_and_loaded(build_env, tmp_path):
     env, other = build_env(batch=4), build_env()
     env.reset(seed=0)
     for step in range(10):
-        env.step(actions(step))
+        env.step(draw_actions(step))
     env.save(tmp_path / "classifier.pt")
     other.load(tmp_path / "classifier.pt")
     assert all(torch.equal(a, b) for a, b in zip(env.network.parameters(), other.network.parameters(), strict=True))

@@ -68,7 +68,7 @@ def test_terminal_observation_is_the_last_of_the_finished_episode(build_venv, ac
     assert venv.observation_space.contains(last[0] if flat else {name: value[0] for name, value in last.items()})
     finished = 0
     for actions in draw_actions(venv, 10):
-        seen, _, dones, infos = venv.step(actions)
+        observed, _, dones, infos = venv.step(actions)
         for row, info in enumerate(infos):
             assert info["TimeLimit.truncated"] is False
             assert ("terminal_observation" in info) == ("label" in info) == dones[row]
@@ -76,9 +76,9 @@ def test_terminal_observation_is_the_last_of_the_finished_episode(build_venv, ac
                 assert np.array_equal(info["terminal_observation"], last[row])
             elif dones[row]:
                 assert all(np.array_equal(info["terminal_observation"][name], value[row]) for name, value in last.items())
-                assert seen["step"][row] == pytest.approx(1 / HORIZON)
+                assert observed["step"][row] == pytest.approx(1 / HORIZON)
             finished += dones[row]
-        last = seen
+        last = observed
     assert finished > ROWS
 
 
@@ -89,8 +89,8 @@ def test_one_box_holds_the_entries_in_the_order_of_the_dict(build_venv):
             flat.env.network.load_state_dict(wide.env.network.state_dict())
         for venv in (wide, flat):
             venv.seed(0)
-        seen = wide.reset()
-        assert np.array_equal(flat.reset(), np.concatenate([seen[name].reshape(ROWS, -1) for name in wide.observation_space.spaces], 1))
+        observed = wide.reset()
+        assert np.array_equal(flat.reset(), np.concatenate([observed[name].reshape(ROWS, -1) for name in wide.observation_space.spaces], 1))
 
 
 def test_seeds_and_reset_options_reach_the_core(build_venv, noise):
@@ -126,25 +126,25 @@ def test_normalisation_reaches_terminal_observations(build_venv):
     venv.reset()
     for actions in draw_actions(venv, 10):
         last = venv.get_original_obs()
-        seen, _, dones, infos = venv.step(actions)
-        assert set(seen) == set(inner.observation_space.spaces)
+        observed, _, dones, infos = venv.step(actions)
+        assert set(observed) == set(inner.observation_space.spaces)
         for row in np.flatnonzero(dones):
             alone = venv.normalize_obs({name: value[row] for name, value in last.items()})
             assert all(np.allclose(infos[row]["terminal_observation"][name], value) for name, value in alone.items())
-    assert not np.array_equal(seen["glimpse"], venv.get_original_obs()["glimpse"])
+    assert not np.array_equal(observed["glimpse"], venv.get_original_obs()["glimpse"])
 
 
 def test_a_stack_holds_every_glimpse_or_is_refused(build_venv):
     with pytest.raises(ValueError, match=r"frame_stack=2: expected 1, or max_glimpses=4; a shorter stack drops .* not Markov"):
         build_venv(frame_stack=2)
     venv = build_venv(flat=True, frame_stack=HORIZON)
-    seen = [venv.reset()]
-    size = seen[0].shape[1] // HORIZON
+    observed = [venv.reset()]
+    size = observed[0].shape[1] // HORIZON
     for actions in draw_actions(venv, HORIZON - 1):
         actions[:, 2] = -1  # does not stop
-        seen.append(venv.step(actions)[0])
-    for time, stack in enumerate(seen):
-        assert np.array_equal(seen[-1][:, size * time : size * (time + 1)], stack[:, -size:])
+        observed.append(venv.step(actions)[0])
+    for time, stack in enumerate(observed):
+        assert np.array_equal(observed[-1][:, size * time : size * (time + 1)], stack[:, -size:])
 
 
 @pytest.mark.parametrize("action", ["box", "multidiscrete"])
