@@ -1,15 +1,17 @@
-"""Ray RLlib's PPO learns where to look and when to stop, on `GlimpseEnv-v0` as it is (`pip install -e ".[rllib]"`).
+"""Ray RLlib's PPO learns where to look and when to stop, on `GlimpseEnv-v0` as it is.
 
-    python agents/rllib_ppo.py                            # MNIST, two processes that collect
-    python agents/rllib_ppo.py --workers 8 --envs 32      # more of them
-    python agents/rllib_ppo.py --action dict              # the environment's own action, scores for the classes included
+    pip install -e ".[rllib]"
+    python agents/rllib_ppo.py                          # MNIST, two processes that collect
+    python agents/rllib_ppo.py --workers 8 --envs 32    # more of them
+    python agents/rllib_ppo.py --action dict            # the environment's own action, with class scores
 
-RLlib steps single environments (`gymnasium.make`), some in each process, so it collects far fewer steps a second than the batched core:
-this is for what RLlib is good at, processes on many machines. The policy is RLlib's default network, without memory: it sees one glimpse at
-a time, and its class scores are trained by rewards alone. gamma is 1: the discount is in the reward `Delayed`.
+RLlib steps single environments (`gymnasium.make`), some in each process, so it collects far fewer steps a second than
+the batched core: this is for what RLlib is good at, processes on many machines. The policy is RLlib's default network,
+without memory: it sees one glimpse at a time, and its class scores are trained by rewards alone. gamma is 1: the
+discount is in the reward `Delayed`.
 
-Writes RLlib's own checkpoint (the folder rllib), result.json (the same evaluation as every agent's: each test image once, deterministic
-actions), looks.npz and plots.
+Writes RLlib's own checkpoint (the folder rllib), result.json (the same evaluation as every agent's: each test image
+once, deterministic actions), looks.npz and plots.
 """
 
 # pyright: reportMissingImports=false
@@ -45,8 +47,8 @@ class RllibOptions(Place, View):
     envs: int = 16
     """Environments in each of them."""
     action: Literal["multidiscrete", "dict"] = "multidiscrete"
-    """multidiscrete: a cell of a grid (--grid a side), stop, a class. dict: the environment's own action; the policy draws location and
-    class scores from Gaussians."""
+    """multidiscrete: a cell of a grid (--grid a side), stop, a class. dict: the environment's own action; the policy
+    draws location and class scores from Gaussians."""
     total_steps: int = 200_000
     """Environment steps, of all workers together."""
     batch: int = 4096
@@ -63,8 +65,8 @@ class RllibOptions(Place, View):
     """Weight of the policy's entropy."""
 
 
-def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  # noqa: ANN401 - the library's own types, and it is optional
-    """Update until `total_steps` were taken; RLlib's own means over the last episodes are shown and go to the history."""
+def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  # noqa: ANN401 - the library is optional
+    """Update until `total_steps` were taken; RLlib's means over the last episodes are shown and go to the history."""
     started, taken = time.monotonic(), 0
     with tqdm(total=options.total_steps, unit="step", unit_scale=True, dynamic_ncols=True) as bar:
         while taken < options.total_steps:
@@ -74,7 +76,8 @@ def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  #
             bar.set_postfix_str(terminal.live(means), refresh=False)
             bar.update(taken - bar.n)
             progress.epoch, progress.seconds = progress.epoch + 1, time.monotonic() - started
-            progress.history.append({"epoch": progress.epoch, "steps": taken, "seconds": round(progress.seconds, 2), **means})
+            row = {"epoch": progress.epoch, "steps": taken, "seconds": round(progress.seconds, 2), **means}
+            progress.history.append(row)
 
 
 def check_options(options: RllibOptions) -> None:
@@ -97,11 +100,13 @@ def main(options: RllibOptions) -> dict[str, Any]:
 
         check_options(options)
         view = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
-        env = GlimpseVectorEnv(1, **view)  # refuses here what the workers, which build their own, could not build
+        env = GlimpseVectorEnv(1, **view)  # checks the options before the workers build their own
     rllib.start(options.workers)
-    config = rllib.build_config(view, options.action, options.workers, options.envs, options.seed, options.device.startswith("cuda"))
-    config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch, num_epochs=options.epochs)
-    algorithm, progress = config.training(lr=options.rate, entropy_coeff=options.entropy).build_algo(), Progress()
+    gpu = options.device.startswith("cuda")
+    config = rllib.build_config(view, options.action, options.workers, options.envs, options.seed, gpu)
+    config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch)
+    config.training(num_epochs=options.epochs, lr=options.rate, entropy_coeff=options.entropy)
+    algorithm, progress = config.build_algo(), Progress()
     try:
         with terminal.interruptible("a run is saved only when it is finished"):
             train(algorithm, options, progress)

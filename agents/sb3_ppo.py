@@ -1,20 +1,22 @@
-"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO (`pip install -e ".[sb3]"`).
+"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO.
 
-    python agents/sb3_ppo.py                              # PPO on MNIST; a learned classifier predicts
-    python agents/sb3_ppo.py --algo recurrent_ppo         # a policy with a memory
-    python agents/sb3_ppo.py --action multidiscrete       # the policy predicts itself: a cell of a grid, stop, a class
+    pip install -e ".[sb3]"
+    python agents/sb3_ppo.py                            # PPO on MNIST; a learned classifier predicts
+    python agents/sb3_ppo.py --algo recurrent_ppo       # a policy with a memory
+    python agents/sb3_ppo.py --action multidiscrete     # the policy predicts too: a cell of a grid, stop, a class
 
-The library takes the batched core as one of its vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the cost of a glimpse is in
-the reward. The default is the rise of p(label) less a price for every further glimpse (Glance-and-Focus' reward), so the return is the
-final p(label) less the cost of the glimpses; `--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses
-(DT-RAM, section 3.3). A gamma below 1 would charge that cost twice.
+The library takes the batched core as one of its vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the
+cost of a glimpse is in the reward. The default is the rise of p(label) less a price for every further glimpse
+(Glance-and-Focus' reward), so the return is the final p(label) less the cost of the glimpses;
+`--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses (DT-RAM, section 3.3).
+A gamma below 1 would charge that cost twice.
 
-With `--action steering`, stops are ignored during the first part of the run (`--look-first`), as DT-RAM is trained after RAM: an untrained
-classifier is no better after seven glimpses than after one, so the policy would learn to stop at once, and the classifier would never see a
-second glimpse.
+With `--action steering`, stops are ignored during the first part of the run (`--look-first`), as DT-RAM is trained
+after RAM: an untrained classifier is no better after seven glimpses than after one, so the policy would learn to
+stop at once, and the classifier would never see a second glimpse.
 
-Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's: each test image once,
-deterministic actions), looks.npz, TensorBoard logs and plots.
+Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's: each test
+image once, deterministic actions), looks.npz, TensorBoard logs and plots.
 """
 
 # pyright: reportMissingImports=false
@@ -39,7 +41,7 @@ from glimpse_env.runtime import distributed
 from glimpse_env.training import environments
 from glimpse_env.training.augment import Mirrors, vary
 from glimpse_env.training.optimizers import warm_up_and_decay
-from glimpse_env.training.options import Lasting, View
+from glimpse_env.training.options import Lasting, RewardName, View
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
 LOGGED = 20  # rows of the history at most; the run is saved with each
@@ -52,23 +54,25 @@ class Sb3Options(Lasting, View):
     algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
     """Algorithm."""
     action: Literal["steering", "box", "multidiscrete"] = "steering"
-    """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a cell of a grid (--grid a side),
-    stop, a class."""
+    """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a cell of a
+    grid (--grid a side), stop, a class."""
     num_envs: int = 256
     """Episodes side by side."""
     total_steps: int = 4_000_000
     """Environment steps, of all rows together."""
-    reward: Literal["delayed", "confidence", "confidence_gain", "information_gain", "greedy"] = "confidence_gain"
-    """Reward function. confidence_gain, the rise of p(label), rewards the glimpse that helped; with a --price it also teaches when to stop.
-    delayed is the papers'; use it with --price 0, since its discount is a price."""
+    reward: RewardName = "confidence_gain"
+    """Reward function. confidence_gain, the rise of p(label), rewards the glimpse that helped; with a --price it also
+    teaches when to stop. delayed is the papers'; use it with --price 0, since its discount is a price."""
     price: float = 0.01
     """Cost of every further glimpse, subtracted from any reward."""
     discount: float = 0.98
     """Of the delayed reward: discount^t for a correct prediction after t glimpses. Lower stops sooner."""
     look_first: float = 0.35
-    """With --action steering: share of the steps in which stops are ignored, so that the classifier learns from all glimpses."""
+    """With --action steering: share of the steps in which stops are ignored, so that the classifier is trained on all
+    glimpses."""
     augment: bool = True
-    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal
+    (the others)."""
     n_steps: int = 32
     """Steps of each row per update of the policy (A2C: 5 are usual)."""
     batch_size: int = 2048
@@ -97,15 +101,16 @@ def build_reward(options: Sb3Options) -> Reward:
     return rewards.Priced(reward, options.price) if options.price else reward
 
 
-def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library is optional, and so are its types
+def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library and its types are optional
     """Return the vector environment that the library collects from."""
     from glimpse_env.adapters.sb3 import make_sb3_env
 
-    view = environments.view(options) | {"split": options.split, "device": options.device, "reward": build_reward(options)}
-    teaching = options.classifier if options.action == "steering" else None
-    venv: Any = make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **view)
+    view = environments.view(options) | {"split": options.split, "device": options.device}
+    form: dict[str, Any] = {"action": options.action, "teaching": options.classifier if options.action == "steering" else None}
+    venv: Any = make_sb3_env(options.num_envs, flat=True, reward=build_reward(options), **form, **view)
     if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
-        raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
+        sensor = type(venv.core.sensor).__name__
+        raise ValueError(f"--augment: {sensor} shows neither changed nor reversed images: use --no-augment")
     return venv
 
 
@@ -128,9 +133,9 @@ def build_model(run: Sb3Run) -> Any:  # noqa: ANN401
         if options.algo == "recurrent_ppo":  # one LSTM, which the critic reads too: half the work
             policy = "MlpLstmPolicy"
             sizes |= {"lstm_hidden_size": options.lstm, "enable_critic_lstm": False, "shared_lstm": True}
-        given = {name: getattr(options, name) for name in ("learning_rate", "n_steps", "gae_lambda", "seed", "device")}
-        if options.algo != "a2c":
-            given |= {"batch_size": options.batch_size, "n_epochs": options.n_epochs}
+        names = ["learning_rate", "n_steps", "gae_lambda", "seed", "device"]
+        names += ["batch_size", "n_epochs"] if options.algo != "a2c" else []
+        given = {name: getattr(options, name) for name in names}
         given |= {"ent_coef": options.entropy, "policy_kwargs": sizes, "stats_window_size": 20 * options.num_envs}
         model = algorithm(policy, venv, gamma=1.0, **given)
         if options.action != "multidiscrete":
@@ -141,7 +146,7 @@ def build_model(run: Sb3Run) -> Any:  # noqa: ANN401
 
 
 def set_learning_rate(model: Any, rate: float) -> None:  # noqa: ANN401
-    """Set the rate of the next update: the library's own schedules fall within one call of `learn`, and every round is one call."""
+    """Set the rate of the next update: the library's own schedules fall within one call of `learn`, which is a round."""
     model.lr_schedule = lambda _: rate
 
 
@@ -150,25 +155,28 @@ def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) 
     from stable_baselines3.common.utils import safe_mean
 
     options, model, core, classifier = run.options, run.model, run.venv.core, run.venv.classifier
-    steps = options.num_envs * options.n_steps  # of a round
-    rounds = math.ceil(options.total_steps / steps)
+    steps, total = options.num_envs * options.n_steps, options.total_steps  # of a round, of the run
+    rounds = math.ceil(total / steps)
     generator = torch.Generator(core.device).manual_seed(options.seed + model.num_timesteps)
     varied_at = None  # episodes when the images were last changed
     model.learn(0, reset_num_timesteps=False)  # resets the environment
     for done in run.rounds(rounds, None, math.ceil(rounds / LOGGED), steps):
-        share = done * steps / options.total_steps
+        share = done * steps / total
         if classifier is not None:
-            classifier.optimizer.anneal(warm_up_and_decay(share, max(1, options.total_steps // options.num_envs)))
+            classifier.optimizer.anneal(warm_up_and_decay(share, max(1, total // options.num_envs)))
             classifier.obeys_stop = share >= options.look_first
         if options.augment and (varied_at is None or model.env.episode_count - varied_at >= len(core.images)):
             varied_at = model.env.episode_count
             vary(core, generator)
-        set_learning_rate(model, options.learning_rate * max(1 - (done + 1) * steps / options.total_steps, 1e-3))
+        set_learning_rate(model, options.learning_rate * max(1 - (done + 1) * steps / total, 1e-3))
         model.learn(steps, reset_num_timesteps=False, log_interval=1)
         if run.is_due(done):
-            ended = model.ep_info_buffer
-            measures = {"reward": safe_mean([row["r"] for row in ended]), "mean_glimpses": safe_mean([row["l"] for row in ended])}
-            measures |= {"steps": model.num_timesteps, "train_accuracy": safe_mean(model.ep_success_buffer)}
+            measures = {
+                "steps": model.num_timesteps,
+                "reward": safe_mean([episode["r"] for episode in model.ep_info_buffer]),
+                "mean_glimpses": safe_mean([episode["l"] for episode in model.ep_info_buffer]),
+                "train_accuracy": safe_mean(model.ep_success_buffer),
+            }
             measures |= {} if classifier is None else {"loss": classifier.loss}
             run.log_round(done, measures | validate(agent, validation))
 

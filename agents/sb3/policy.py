@@ -1,4 +1,4 @@
-"""A Stable-Baselines3 policy as an `Agent`, so that it is evaluated like every other: each image once, deterministic actions."""
+"""A Stable-Baselines3 policy as an `Agent`, evaluated like every other: each image once, deterministic actions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class PolicyMemory(NamedTuple):
 
 
 class PolicyAgent(Agent):
-    """The policy's most probable locations and stops; predictions by the policy itself, or by the classifier trained beside it."""
+    """The policy's most probable actions; predictions are its own, or the classifier's that was trained beside it."""
 
     def __init__(self, policy: nn.Module, env: GlimpseVectorEnv, action: str, classifier: GlimpseClassifier | None = None) -> None:
         """Put the parts together.
 
         Args:
-            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on `make_sb3_env`'s Dict or
-                flat Box, not stacked.
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on
+                `make_sb3_env`'s Dict or flat Box, not stacked.
             env: The environment that it was trained on, or one with the same glimpses and classes.
             action: The action form that it was trained with.
             classifier: The network of the `LearnedClassifier` of "steering".
@@ -75,16 +75,23 @@ class PolicyAgent(Agent):
     def compute_distribution(
         self, observation: dict[str, Tensor], lstm: tuple[Tensor, Tensor] | None, starts: Float[Tensor, " env"]
     ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
-        """Return the policy's torch distribution over flat actions, and the LSTM's state; `starts` is 1 where an episode begins."""
+        """Return the policy's torch distribution over flat actions, and the LSTM's state.
+
+        Args:
+            observation: The environment's entries, and the classifier's where there is one.
+            lstm: The state of a recurrent policy.
+            starts: 1 where an episode begins, else 0.
+        """
         policy: Any = self.policy
-        values = observation if isinstance(policy.observation_space, spaces.Dict) else flatten_observation(observation)
+        is_dict = isinstance(policy.observation_space, spaces.Dict)
+        values = observation if is_dict else flatten_observation(observation)
         if lstm is None:
             return policy.get_distribution(values).distribution, None
         distribution, lstm = policy.get_distribution(values, lstm, starts)
         return distribution.distribution, lstm
 
 
-def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool) -> None:  # noqa: ANN401 - the library is optional
+def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool) -> None:  # noqa: ANN401
     """Refuse a policy that reads anything but one observation, such as a stack of them.
 
     Args:
@@ -95,6 +102,6 @@ def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool
     expected = spaces.flatdim(env.single_observation_space) + (len(env.images.classes) + 3) * classified
     if (size := spaces.flatdim(policy.observation_space)) != expected:
         raise ValueError(
-            f"the policy reads {size} values at a step: expected {expected}, those of one observation; a policy on stacked observations "
-            "cannot be evaluated"
+            f"the policy reads {size} values at a step: expected {expected}, those of one observation; "
+            "a policy on stacked observations cannot be evaluated"
         )

@@ -14,8 +14,9 @@ from glimpse_env.training.trainer import Run
 class Sb3Run(Run):
     """A `Run` of an on-policy algorithm of Stable-Baselines3. Set `model` and `venv` before `start`.
 
-    model.zip is the library's own file: the policy and its optimiser. classifier.pt holds the learned classifier of `--action steering`.
-    run.pt is written last: progress, image order, and the moment of training that the other two must be of.
+    model.zip is the library's own file: the policy and its optimiser. classifier.pt holds the learned classifier of
+    `--action steering`. run.pt is written last: progress, image order, and the moment of training that the other two
+    must be of.
     """
 
     file, kind = "run.pt", "Stable-Baselines3 run"
@@ -38,7 +39,9 @@ class Sb3Run(Run):
         checkpoint.save(self.checkpoint, {"kind": self.kind, **self._identity, **state})
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Load the classifier and the image order; every row begins its next image, with random numbers from a seed of this moment.
+        """Load the classifier and the image order.
+
+        Every row begins its next image, and random numbers are seeded by this moment.
 
         Raises:
             ValueError: model.zip and classifier.pt are not of the moment of run.pt.
@@ -47,8 +50,8 @@ class Sb3Run(Run):
             self.venv.classifier.load(self.checkpoint.with_name("classifier.pt"))
         if self.moment != saved["moment"]:
             raise ValueError(
-                f"{self.checkpoint.parent}: model.zip and classifier.pt are at {self.moment} steps and updates, run.pt is at "
-                f"{saved['moment']}: they were not written together; train again without --resume"
+                f"{self.checkpoint.parent}: model.zip and classifier.pt are at {self.moment} steps and updates, "
+                f"run.pt is at {saved['moment']}: they were not written together; train again without --resume"
             )
         self.model.set_random_seed((self.options.seed * 97 + self.model.num_timesteps) % 2**31)
         self.venv.load_state_dict(saved["core"])

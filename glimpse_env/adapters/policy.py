@@ -1,4 +1,4 @@
-"""Shared by agents made of other libraries' policies: their sizes, the flat observation, and the description of their runs."""
+"""Shared by agents made of other libraries' policies: sizes, the flat observation, the description of their runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def build_sizes(env: GlimpseVectorEnv) -> PolicySizes:
 
 
 def flatten_observation(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
-    """Return a Dict observation as one row of numbers, entries in the order of their names (as Gymnasium flattens a Dict space)."""
+    """Return a Dict observation as one row of numbers, entries in the order of their names, as Gymnasium flattens a Dict."""
     return torch.cat([observation[name].flatten(1) for name in sorted(observation)], 1)
 
 
