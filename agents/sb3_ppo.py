@@ -37,7 +37,6 @@ from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.reports import results
-from glimpse_env.runtime import distributed
 from glimpse_env.training import environments
 from glimpse_env.training.augment import Mirrors, vary
 from glimpse_env.training.optimizers import warm_up_and_decay
@@ -105,9 +104,10 @@ def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library
     """Return the vector environment that the library collects from."""
     from glimpse_env.adapters.sb3 import make_sb3_env
 
-    view = environments.view(options) | {"split": options.split, "device": options.device}
-    form: dict[str, Any] = {"action": options.action, "teaching": options.classifier if options.action == "steering" else None}
-    venv: Any = make_sb3_env(options.num_envs, flat=True, reward=build_reward(options), **form, **view)
+    arguments: dict[str, Any] = environments.view(options) | {"split": options.split, "device": options.device}
+    arguments |= {"action": options.action, "flat": True, "reward": build_reward(options)}
+    arguments |= {"teaching": options.classifier} if options.action == "steering" else {}
+    venv: Any = make_sb3_env(options.num_envs, **arguments)
     if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
         sensor = type(venv.core.sensor).__name__
         raise ValueError(f"--augment: {sensor} shows neither changed nor reversed images: use --no-augment")
@@ -191,8 +191,7 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
 
 
 def check_options(options: Sb3Options) -> None:
-    """Refuse options that cannot be used together, and several processes."""
-    distributed.refuse("sb3_ppo")
+    """Refuse options that cannot be used."""
     environments.check_split(options.split)
     for name in ("num_envs", "total_steps", "n_steps"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
@@ -202,7 +201,7 @@ def check_options(options: Sb3Options) -> None:
 
 def main(options: Sb3Options) -> dict[str, Any]:
     """Train, evaluate once, write the result and return its row."""
-    with Sb3Run.open(f"sb3_{options.algo}", options, check_options) as run:
+    with Sb3Run.open(f"sb3_{options.algo}", options, check_options, alone=True) as run:
         options = run.options
         run.venv = venv = build_environment(options)
         identity, held = describe(run.agent, options, venv.core), held_out(options.split)

@@ -163,10 +163,10 @@ def test_options_that_cannot_be_used_end_with_one_sentence(tmp_path, options, me
         sb3_ppo.main(sb3_ppo.Sb3Options(**{"out": tmp_path, "threads": 1, **options}))
 
 
-def test_several_processes_are_refused(monkeypatch):
+def test_several_processes_are_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="sb3_ppo runs in one process, and torchrun started 2: start it with python"):
-        sb3_ppo.check_options(sb3_ppo.Sb3Options())
+    with pytest.raises(SystemExit, match="sb3_ppo runs in one process, and torchrun started 2: start it with python"):
+        sb3_ppo.main(sb3_ppo.Sb3Options(out=tmp_path, threads=1))
 
 
 @pytest.mark.parametrize("library", ["stable_baselines3", "sb3_contrib"])
