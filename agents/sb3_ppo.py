@@ -1,39 +1,49 @@
-"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO (`pip install -e ".[sb3]"`).
+"""Stable-Baselines3 learns where to look and when to stop: PPO, A2C, or sb3-contrib's RecurrentPPO.
 
-    python agents/sb3_ppo.py                              # PPO steers on MNIST; a recurrent classifier learns beside it and answers
-    python agents/sb3_ppo.py --algo recurrent_ppo         # the policy remembers too
-    python agents/sb3_ppo.py --action multidiscrete       # the policy answers itself: a cell of a grid, stop, a class
+    pip install -e ".[sb3]"
+    python agents/sb3_ppo.py                            # PPO on MNIST; a learned classifier predicts
+    python agents/sb3_ppo.py --algo recurrent_ppo       # a policy with a memory
+    python agents/sb3_ppo.py --action multidiscrete     # the policy predicts too: a cell of a grid, stop, a class
 
-The library sees the batched core as one of its own vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the price of a glimpse is
-in the reward. By default that is the rise of p(label) less a price for every further glimpse (Glance-and-Focus' reward), so the return is
-the p(label) that is reached less what it cost; `--reward delayed --price 0` pays discount^t for a right answer after t glimpses (DT-RAM,
-section 3.3). An algorithm that discounts again would charge it twice, and the return it learns would no longer be the one that is measured.
+The library takes the batched core as one of its vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the
+cost of a glimpse is in the reward. The default is the rise of p(label) less a price for every further glimpse
+(Glance-and-Focus' reward), so the return is the final p(label) less the cost of the glimpses;
+`--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses (DT-RAM, section 3.3).
+A gamma below 1 would charge that cost twice.
 
-With `--action steering` episodes have all their glimpses during the first part of the run (`--look-first`), as DT-RAM is trained after
-RAM: a policy that may stop at once finds that a classifier that knows nothing is no better after seven glimpses than after one, stops,
-and its classifier never sees a second one. Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same measure as every
-agent's: each test image once, nothing drawn), looks.npz, TensorBoard logs and plots.
+With `--action steering`, stops are ignored during the first part of the run (`--look-first`), as DT-RAM is trained
+after RAM: an untrained classifier is no better after seven glimpses than after one, so the policy would learn to
+stop at once, and the classifier would never see a second glimpse.
+
+Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's: each test
+image once, deterministic actions), looks.npz, TensorBoard logs and plots.
 """
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import tyro
+from sb3.policy import PolicyAgent
+from sb3.run import Sb3Run
 
-from glimpse_env import Delayed, PixelSensor, Reward, rewards
+from glimpse_env import Delayed, GlimpseVectorEnv, PixelSensor, Reward, checks, rewards
+from glimpse_env.adapters.policy import describe
 from glimpse_env.datasets import held_out
+from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
-from glimpse_env.runtime import checkpoint, distributed, terminal
-from glimpse_env.training import environments, resume
-from glimpse_env.training.augment import Mirrors
-from glimpse_env.training.options import Lasting, View
+from glimpse_env.reports import results
+from glimpse_env.training import environments
+from glimpse_env.training.augment import Mirrors, vary
+from glimpse_env.training.optimizers import warm_up_and_decay
+from glimpse_env.training.options import Lasting, RewardName, View
 
-STOP = 2  # place of the number that stops in Gaussian actions: x, y, stop, ...
+STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
+LOGGED = 20  # rows of the history at most; the run is saved with each
 
 
 @dataclass(frozen=True)
@@ -43,23 +53,25 @@ class Sb3Options(Lasting, View):
     algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
     """Algorithm."""
     action: Literal["steering", "box", "multidiscrete"] = "steering"
-    """steering: x, y, stop, and a classifier of its own answers; box: scores for the classes too; multidiscrete: a cell of a grid (--grid a
-    side), stop, a class."""
+    """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a cell of a
+    grid (--grid a side), stop, a class."""
     num_envs: int = 256
-    """Images looked at side by side."""
+    """Episodes side by side."""
     total_steps: int = 4_000_000
     """Environment steps, of all rows together."""
-    reward: Literal["delayed", "confidence", "confidence_gain", "information_gain", "greedy"] = "confidence_gain"
-    """What the policy is paid. confidence_gain, the rise of p(label), tells which glimpse helped, and with a --price also when to stop;
-    delayed is the papers' (without a --price: its discount is one)."""
+    reward: RewardName = "confidence_gain"
+    """Reward function. confidence_gain, the rise of p(label), rewards the glimpse that helped; with a --price it also
+    teaches when to stop. delayed is the papers'; use it with --price 0, since its discount is a price."""
     price: float = 0.01
-    """What going on for another glimpse costs, taken off any reward."""
+    """Cost of every further glimpse, subtracted from any reward."""
     discount: float = 0.98
-    """Of the delayed reward: discount^t for a right answer after t glimpses. Lower stops sooner."""
+    """Of the delayed reward: discount^t for a correct prediction after t glimpses. Lower stops sooner."""
     look_first: float = 0.35
-    """Steering: share of the steps in which stopping is not obeyed, so that the classifier learns from all glimpses."""
+    """With --action steering: share of the steps in which stops are ignored, so that the classifier is trained on all
+    glimpses."""
     augment: bool = True
-    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal
+    (the others)."""
     n_steps: int = 32
     """Steps of each row per update of the policy (A2C: 5 are usual)."""
     batch_size: int = 2048
@@ -67,105 +79,142 @@ class Sb3Options(Lasting, View):
     n_epochs: int = 2
     """Passes over the steps per update (PPO)."""
     learning_rate: float = 1e-3
-    """Of the policy at the beginning; it falls linearly."""
+    """Of the policy at the start; it falls linearly."""
     gae_lambda: float = 0.8
     """Of the generalised advantage estimate."""
     entropy: float = 0.0
     """Weight of the policy's entropy."""
     log_std: float = -1.6
-    """Logarithm of the Gaussian policy's standard deviation at the beginning."""
+    """Logarithm of the Gaussian policy's standard deviation at the start."""
     stop_bias: float = -0.3
-    """Mean of the Gaussian whose sign stops, at the beginning: below 0 episodes are long until it is learned which ones may end."""
+    """Mean of the Gaussian whose sign stops, at the start: below 0 the first episodes are long."""
     lstm: int = 64
     """Units of the recurrent policy's LSTM."""
     classifier: Teaching = field(default_factory=Teaching)
-    """Steering: the classifier."""
+    """With --action steering: the learned classifier."""
 
 
-def chosen_reward(options: Sb3Options) -> Reward:
-    """Return the reward that the options describe."""
-    earned = Delayed(options.discount) if options.reward == "delayed" else rewards.make(options.reward)
-    return rewards.Priced(earned, options.price) if options.price else earned
+def build_reward(options: Sb3Options) -> Reward:
+    """Return the reward function."""
+    reward = Delayed(options.discount) if options.reward == "delayed" else rewards.make(options.reward)
+    return rewards.Priced(reward, options.price) if options.price else reward
 
 
-def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the library is optional, and so are its own types
-    """Return the run that the options describe, with its environments."""
-    from glimpse_env.adapters import sb3, sb3_run
+def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library and its types are optional
+    """Return the vector environment that the library collects from."""
+    from glimpse_env.adapters.sb3 import make_sb3_env
 
-    look = environments.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
-    teaching = options.classifier if options.action == "steering" else None
-    venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
+    arguments: dict[str, Any] = environments.view(options) | {"split": options.split, "device": options.device}
+    arguments |= {"action": options.action, "flat": True, "reward": build_reward(options)}
+    arguments |= {"teaching": options.classifier} if options.action == "steering" else {}
+    venv: Any = make_sb3_env(options.num_envs, **arguments)
     if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
-        raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
-    seen, fold = resume.env_options(venv.core, options), held_out(options.split)
-    told = checkpoint.plain(options) | {"classifier": asdict(options.classifier)}
-    identity = {"agent": f"sb3_{options.algo}", "environment": seen, "options": told}
-    checking = None if fold is None else environments.build_evaluation_environment(seen, fold, options.device)
-    parts = (options.action, options.total_steps, options.look_first, options.augment)
-    return sb3_run.Plan(venv, identity, *parts, out, checking, options.seed)
+        sensor = type(venv.core.sensor).__name__
+        raise ValueError(f"--augment: {sensor} shows neither changed nor reversed images: use --no-augment")
+    return venv
 
 
-def algorithm(options: Sb3Options, plan: Any) -> Any:  # noqa: ANN401
-    """Return the library's algorithm, with a fresh policy or as it was saved, logging to TensorBoard."""
-    from stable_baselines3.common.logger import configure
-    from stable_baselines3.common.vec_env import VecMonitor
+def build_model(run: Sb3Run) -> Any:  # noqa: ANN401
+    """Return the library's algorithm, new or as it was saved, with a TensorBoard logger."""
+    try:
+        from sb3_contrib import RecurrentPPO
+        from stable_baselines3 import A2C, PPO
+        from stable_baselines3.common.logger import configure
+        from stable_baselines3.common.vec_env import VecMonitor
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
-    from glimpse_env.adapters import sb3_run
-
-    venv = VecMonitor(plan.venv)
-    if options.resume:
-        model = sb3_run.go_on(plan, sb3_run.saved_run(plan.out, plan.identity), options.algo, venv, options.device)
+    options, folder, venv = run.options, run.checkpoint.parent, VecMonitor(run.venv)
+    algorithm = {"ppo": PPO, "a2c": A2C, "recurrent_ppo": RecurrentPPO}[options.algo]
+    if run.saved is not None:
+        model: Any = algorithm.load(folder / "model.zip", env=venv, device=options.device)
     else:
-        model = fresh(options, venv)
-    model.set_logger(configure(str(plan.out), ["tensorboard"]))
+        policy, sizes = "MlpPolicy", {"log_std_init": options.log_std}
+        if options.algo == "recurrent_ppo":  # one LSTM, which the critic reads too: half the work
+            policy = "MlpLstmPolicy"
+            sizes |= {"lstm_hidden_size": options.lstm, "enable_critic_lstm": False, "shared_lstm": True}
+        names = ["learning_rate", "n_steps", "gae_lambda", "seed", "device"]
+        names += ["batch_size", "n_epochs"] if options.algo != "a2c" else []
+        given = {name: getattr(options, name) for name in names}
+        given |= {"ent_coef": options.entropy, "policy_kwargs": sizes, "stats_window_size": 20 * options.num_envs}
+        model = algorithm(policy, venv, gamma=1.0, **given)
+        if options.action != "multidiscrete":
+            with torch.no_grad():
+                model.policy.action_net.bias[STOP] = options.stop_bias
+    model.set_logger(configure(str(folder), ["tensorboard"]))
     return model
 
 
-def fresh(options: Sb3Options, venv: Any) -> Any:  # noqa: ANN401
-    """Return the library's algorithm with a fresh policy."""
-    from glimpse_env.adapters import sb3_run, sb3_training
-
-    kind, policy = sb3_run.ALGORITHMS[options.algo]
-    shape: dict[str, Any] = {"log_std_init": options.log_std}
-    if options.algo == "recurrent_ppo":  # one LSTM, which the critic reads too: half the work
-        shape |= {"lstm_hidden_size": options.lstm, "enable_critic_lstm": False, "shared_lstm": True}
-    given = {name: getattr(options, name) for name in ("n_steps", "gae_lambda", "seed", "device")}
-    if options.algo != "a2c":
-        given |= {"batch_size": options.batch_size, "n_epochs": options.n_epochs}
-    given |= {"ent_coef": options.entropy, "learning_rate": sb3_training.falling(options.learning_rate), "policy_kwargs": shape}
-    model = kind(policy, venv, gamma=1.0, stats_window_size=20 * options.num_envs, **given)
-    if options.action != "multidiscrete":
-        with torch.no_grad():
-            model.policy.action_net.bias[STOP] = options.stop_bias
-    return model
+def set_learning_rate(model: Any, rate: float) -> None:  # noqa: ANN401
+    """Set the rate of the next update: the library's own schedules fall within one call of `learn`, which is a round."""
+    model.lr_schedule = lambda _: rate
 
 
-def check(options: Sb3Options) -> None:
-    """Refuse options that cannot be used together."""
-    distributed.refuse("sb3_ppo.py")
+def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) -> None:
+    """Let the library collect and update, round by round, until `total_steps` were taken."""
+    from stable_baselines3.common.utils import safe_mean
+
+    options, model, core, classifier = run.options, run.model, run.venv.core, run.venv.classifier
+    steps, total = options.num_envs * options.n_steps, options.total_steps  # of a round, of the run
+    rounds = math.ceil(total / steps)
+    generator = torch.Generator(core.device).manual_seed(options.seed + model.num_timesteps)
+    varied_at = None  # episodes when the images were last changed
+    model.learn(0, reset_num_timesteps=False)  # resets the environment
+    for done in run.rounds(rounds, None, math.ceil(rounds / LOGGED), steps):
+        share = done * steps / total
+        if classifier is not None:
+            classifier.optimizer.anneal(warm_up_and_decay(share, max(1, total // options.num_envs)))
+            classifier.obeys_stop = share >= options.look_first
+        if options.augment and (varied_at is None or model.env.episode_count - varied_at >= len(core.images)):
+            varied_at = model.env.episode_count
+            vary(core, generator)
+        set_learning_rate(model, options.learning_rate * max(1 - (done + 1) * steps / total, 1e-3))
+        model.learn(steps, reset_num_timesteps=False, log_interval=1)
+        if run.is_due(done):
+            measures = {
+                "steps": model.num_timesteps,
+                "reward": safe_mean([episode["r"] for episode in model.ep_info_buffer]),
+                "mean_glimpses": safe_mean([episode["l"] for episode in model.ep_info_buffer]),
+                "train_accuracy": safe_mean(model.ep_success_buffer),
+            }
+            measures |= {} if classifier is None else {"loss": classifier.loss}
+            run.log_round(done, measures | validate(agent, validation))
+
+
+def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, float]:
+    """Return accuracy and mean glimpses on held-out images; empty where no images are held out."""
+    if env is None:
+        return {}
+    looks = trajectories.evaluate(env, agent, env.preset.max_glimpses)
+    accuracy, glimpses = looks.score_at(stopping_rules.LEARNED.find_stops(looks))
+    return {"validation_accuracy": accuracy, "validation_glimpses": glimpses}
+
+
+def check_options(options: Sb3Options) -> None:
+    """Refuse options that cannot be used."""
     environments.check_split(options.split)
-    if options.total_steps < 1:
-        raise ValueError(f"--total-steps {options.total_steps}: expected at least 1")
+    for name in ("num_envs", "total_steps", "n_steps"):
+        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
     if not 0 <= options.look_first < 1:
         raise ValueError(f"--look-first {options.look_first}: expected a share of the steps in [0, 1)")
 
 
 def main(options: Sb3Options) -> dict[str, Any]:
-    """Train, evaluate once, write the results; return their row."""
-    out = options.out or Path("runs") / checkpoint.run_name(f"sb3_{options.algo}", options.dataset, options.split, options.seed)
-    options = terminal.prepare(options)
-    torch.manual_seed(options.seed)
-    with terminal.foreseen("sb3_ppo.py"):
-        from glimpse_env.adapters import policy, sb3_training  # says which extra to install
-
-        check(options)
-        plan = planned(options, out)
-        model = algorithm(options, plan)
-    with terminal.interruptible(f"{out} holds model.zip, and classifier.pt where one learns, as last recorded; go on with --resume"):
-        left = max(0, options.total_steps - model.num_timesteps)
-        model.learn(left, callback=sb3_training.Watch(plan), reset_num_timesteps=False)
-    libraries = ("stable-baselines3", "sb3-contrib")
-    return policy.report(out, plan.identity, sb3_training.agent_of(plan, model), plan.progress, plan.venv.core.device, libraries)
+    """Train, evaluate once, write the result and return its row."""
+    with Sb3Run.open(f"sb3_{options.algo}", options, check_options, alone=True) as run:
+        options = run.options
+        run.venv = venv = build_environment(options)
+        identity, held = describe(run.agent, options, venv.core), held_out(options.split)
+        validation = None if held is None else environments.build_evaluation_environment(identity["environment"], held, options.device)
+        run.model = build_model(run)
+        agent = PolicyAgent(run.model.policy, venv.core, options.action, venv.classifier and venv.classifier.network)
+        run.start(agent, identity, venv.core.device)
+        train(run, agent, validation)
+        split = results.choose_result_split(options.split)
+        env = environments.build_evaluation_environment(identity["environment"], split, options.device)
+        looks = trajectories.evaluate(env, agent, env.preset.max_glimpses)
+        saved = {**identity, "progress": asdict(run.progress)}
+        return results.record(run.checkpoint.parent, saved, env, looks, split=split, libraries=("stable-baselines3", "sb3-contrib"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Steering only: a wrapper in which an algorithm chooses where to look and when to stop, and a classifier of its own answers."""
+"""A wrapper in which a policy chooses only where to look and when to stop: a classifier trained beside it predicts the class."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, Teaching, certainty, narrowed
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
-from glimpse_env.training.environments import count_glimpse_values
 
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
 
 
 class Episodes(NamedTuple):
-    """Finished episodes to learn from."""
+    """Finished episodes to train on."""
 
     glimpse: Float[Tensor, "time episode value"]
     location: Float[Tensor, "time episode 2"]
-    length: Int64[Tensor, " episode"]  # glimpses taken; what lies behind them is of an earlier episode
+    length: Int64[Tensor, " episode"]  # glimpses taken; entries after them are of an earlier episode
     label: Int64[Tensor, " episode"]
 
 
 class LearnedClassifier(VectorWrapper):
-    """Fill in `prediction` from a recurrent classifier that learns beside the policy, by cross-entropy on the labels in `info`.
+    """Fill in `prediction` by a recurrent classifier, trained beside the policy by cross-entropy on the labels in `info`.
 
     Action: Box(-1, 1, (3,)): x and y of the next glimpse, stop if the third is above 0. Observation: the environment's entries, `belief`
     (class,): the classifier's probabilities, and `confidence` (3,): log-odds of the top class, margin over the second, log of the
-    entropy, so that a policy without memory can learn when to stop. Rewards come from the classifier's answers.
+    entropy, so that a policy without memory can learn when to stop. Rewards come from the classifier's predictions.
 
-    Every glimpse of every finished episode is a lesson (intermediate supervision, DT-RAM Eq. 8), taught when a batch of episodes is full.
-    The evidence of a row begins anew with each episode.
+    The loss is the mean over all glimpses of finished episodes (intermediate supervision, DT-RAM Eq. 8), minimised whenever a batch of
+    them is full. The classifier's state is reset with each episode.
     """
 
     def __init__(self, env: GlimpseVectorEnv, teaching: Teaching | None = None) -> None:
@@ -56,20 +55,20 @@ class LearnedClassifier(VectorWrapper):
         Raises:
             ValueError: Another autoreset mode.
         """
-        chosen = self.teaching = teaching or Teaching()
+        options = self.teaching = teaching or Teaching()
         for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
-            if getattr(chosen, name) < 1:
-                raise ValueError(f"{name}={getattr(chosen, name)} of the classifier: expected a whole number of at least 1")
+            if getattr(options, name) < 1:
+                raise ValueError(f"{name}={getattr(options, name)} of the classifier: expected a whole number of at least 1")
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: expected AutoresetMode.SAME_STEP, whose final_info has labels"
             )
         super().__init__(env)
         self.core = env
-        sizes = {name: getattr(chosen, name) for name in ("hidden", "features", "depth", "dropout")}
-        values, classes, horizon = count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses
+        sizes = {name: getattr(options, name) for name in ("hidden", "features", "depth", "dropout")}
+        values, classes, horizon = spaces.flatdim(env.sensor.space["glimpse"]), len(env.images.classes), env.preset.max_glimpses
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
-        self.optimizer = optimizers.make(self.network, chosen.optimizer, chosen.learning_rate, chosen.muon_rate, chosen.weight_decay)
+        self.optimizer = optimizers.make(self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)
         self._make_spaces(classes)
         rows = torch.arange(env.num_envs, device=env.device)
         self._rows, self._fractions = rows, torch.arange(1, horizon + 1, device=env.device)[:, None] / horizon
@@ -77,17 +76,17 @@ class LearnedClassifier(VectorWrapper):
         self._locations = torch.zeros(horizon, env.num_envs, 2, device=env.device)
         self._waiting: list[Episodes] = []
         self._kept: deque[Episodes] = deque(maxlen=self.teaching.memory)
-        self.teaches = True  # False: the classifier stays as it is
-        self.obeys_stop = True  # False: every episode runs to its last glimpse, so that the classifier sees late glimpses too
+        self.learns = True  # False: the classifier is not trained
+        self.obeys_stop = True  # False: every episode has all its glimpses, so that the classifier is trained on late ones too
         self.updates = 0
         self.loss = float("nan")  # of the last update, nats a glimpse
 
     def _make_spaces(self, classes: int) -> None:
-        """Describe the steering action, and the observation with what the classifier makes of it."""
-        told = {"belief": spaces.Box(0.0, 1.0, (classes,), np.float32), "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32)}
-        seen = self.core.single_observation_space
-        assert isinstance(seen, spaces.Dict)
-        self.single_observation_space = spaces.Dict(seen.spaces | told)
+        """Set the spaces: the action of three numbers, and the observation with the classifier's entries."""
+        added = {"belief": spaces.Box(0.0, 1.0, (classes,), np.float32), "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32)}
+        observed = self.core.single_observation_space
+        assert isinstance(observed, spaces.Dict)
+        self.single_observation_space = spaces.Dict(observed.spaces | added)
         self.single_action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -96,78 +95,79 @@ class LearnedClassifier(VectorWrapper):
         """Start an episode in every row."""
         observation, info = self.core.reset(seed=seed, options=options)
         self._evidence = self.network.begin(self.num_envs)
-        return self._look(observation), info
+        return self._classify(observation), info
 
     def step(
         self, actions: Float[Tensor, "env 3"]
     ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
-        """Steer every row; rows whose episode ends teach the classifier. `final_obs` holds the classifier's entries too."""
+        """Step every row; the classifier is trained on the episodes that end. `final_obs` holds its entries too."""
         stop = (actions[:, 2] > 0) & self.obeys_stop
-        answer, before = {"location": actions[:, :2], "stop": stop, "prediction": self._told["belief"]}, self._told
-        observation, reward, terminated, truncated, info = self.core.step(answer)
-        if self.teaches:
-            self._remember(info["_final_info"], info["final_info"])
-        return self._look(observation), reward, terminated, truncated, info | {"final_obs": info["final_obs"] | before}
+        action, before = {"location": actions[:, :2], "stop": stop, "prediction": self._certainty["belief"]}, self._certainty
+        observation, reward, terminated, truncated, info = self.core.step(action)
+        if self.learns:
+            self._collect(info["_final_info"], info["final_info"])
+        return self._classify(observation), reward, terminated, truncated, info | {"final_obs": info["final_obs"] | before}
 
     @torch.no_grad()
-    def _look(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Take the glimpses in, keep them for the lesson, and return what the policy sees."""
-        place = (observation["step"].squeeze(1) * self.network.sizes.horizon).round().long() - 1
-        self._glimpses[place, self._rows] = observation["glimpse"].flatten(1)
-        self._locations[place, self._rows] = observation["location"]
+    def _classify(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the glimpses for training, update the classifier's state, and return the policy's observation."""
+        time = (observation["step"].squeeze(1) * self.network.sizes.horizon).round().long() - 1
+        self._glimpses[time, self._rows] = observation["glimpse"].flatten(1)
+        self._locations[time, self._rows] = observation["location"]
         self.network.eval()
         logits, self._evidence = self.network(observation, self._evidence)
-        self._told = certainty(logits)
-        return observation | self._told
+        self._certainty = certainty(logits)
+        return observation | self._certainty
 
-    def _remember(self, ended: Bool[Tensor, " env"], final: dict[str, Tensor]) -> None:
-        """Keep the episodes that ended, and learn from them once there are enough."""
+    def _collect(self, ended: Bool[Tensor, " env"], final: dict[str, Tensor]) -> None:
+        """Keep the episodes that ended, and train on them once they fill a batch."""
         rows = ended.nonzero().squeeze(1)
         self._waiting.append(Episodes(self._glimpses[:, rows], self._locations[:, rows], final["glimpses"][rows], final["label"][rows]))
         if sum(len(part.label) for part in self._waiting) >= self.teaching.batch:
             columns = zip(*self._waiting, strict=True)
             self._kept.append(Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns)))
             self._waiting = []
-            self.learn(self._kept[-1])
-            for place in torch.randint(len(self._kept), (self.teaching.updates - 1,)).tolist():
-                self.learn(self._kept[place])
+            self.update(self._kept[-1])
+            for i in torch.randint(len(self._kept), (self.teaching.updates - 1,)).tolist():
+                self.update(self._kept[i])
 
     @torch.enable_grad()
-    def learn(self, episodes: Episodes) -> None:
+    def update(self, episodes: Episodes) -> None:
         """Take one optimiser step on finished episodes."""
         self.network.train()
-        loss = self.lesson(episodes)
+        loss = self.compute_loss(episodes)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.updates, self.loss = self.updates + 1, loss.item()
 
-    def lesson(self, episodes: Episodes) -> Float[Tensor, ""]:
+    def compute_loss(self, episodes: Episodes) -> Float[Tensor, ""]:
         """Return the cross-entropy in nats, the mean over all glimpses that were taken.
 
-        Rows go through the network longest first, so that each glimpse is one prefix of them and those that had ended cost nothing.
+        Episodes are sorted, the longest first, so that those still running at a glimpse are a prefix and ended ones are not computed.
         """
         order = episodes.length.argsort(descending=True)
         glimpse, location, length, label = (value[:, order] if value.ndim > 1 else value[order] for value in episodes)
         running = (length[None] > torch.arange(int(length[0]), device=length.device)[:, None]).sum(1).tolist()
         evidence, total = self.network.begin(len(order)), glimpse.new_zeros(())
         for time, rows in enumerate(running):
-            seen = {"glimpse": glimpse[time, :rows], "location": location[time, :rows], "step": self._fractions[time].expand(rows, 1)}
-            logits, evidence = self.network(seen, narrowed(evidence, rows))
+            observation = {"glimpse": glimpse[time, :rows], "location": location[time, :rows]}
+            observation["step"] = self._fractions[time].expand(rows, 1)
+            logits, evidence = self.network(observation, narrowed(evidence, rows))
             total = total + F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=self.teaching.label_smoothing)
         return total / length.sum()
 
     def save(self, target: Path) -> None:
-        """Write the classifier and its optimiser as a checkpoint, whole or not at all."""
-        learned = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
-        checkpoint.save(target, {"kind": KIND, "architecture": asdict(self.network.sizes), **learned})
+        """Write the classifier and its optimiser as a checkpoint, atomically."""
+        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        checkpoint.save(target, {"kind": KIND, "architecture": asdict(self.network.sizes), **state})
 
     def load(self, source: Path) -> None:
-        """Go on with the classifier that `save` wrote.
+        """Load the classifier that `save` wrote.
 
         Raises:
-            ValueError: It was made for other glimpses, classes or sizes.
+            ValueError: It has other sizes: other glimpses, classes or layers.
         """
         saved = checkpoint.load(source, self.core.device, KIND)
         if saved["architecture"] != asdict(self.network.sizes):

@@ -1,7 +1,7 @@
 """Ray RLlib: PPO on `GlimpseEnv-v0` with environments in processes of their own, and its policy as an `Agent`.
 
-RLlib takes Gymnasium environments as they are; what is here names the settings that ours needs: observations flattened by RLlib's own
-connector, actions that it moves from [-1, 1] to their ranges (its default), and gamma = 1, since `Delayed` holds the discount.
+RLlib takes Gymnasium environments as they are. The settings that ours needs: observations flattened by RLlib's own connector, actions that
+it maps from [-1, 1] to their ranges (its default), and gamma = 1, since the discount is in the reward `Delayed`.
 """
 
 # pyright: reportMissingImports=false
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from glimpse_env import FlatSingleAction, GlimpseVectorEnv
-from glimpse_env.adapters.policy import joined, sizes_of
+from glimpse_env.adapters.policy import build_sizes, flatten_observation
 from glimpse_env.networks.base import Agent, Heads
 from glimpse_env.wrappers.action_forms import LEAST, Choice, form_of
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
 try:
     import ray
     from ray.rllib.algorithms.ppo import PPOConfig
@@ -35,88 +35,92 @@ NAME = "GlimpseEnv-v0"
 ActionName = Literal["dict", "multidiscrete"]
 
 
-def single(config: Mapping[str, Any]) -> gymnasium.Env:
-    """Return one environment: `action` of the configuration says how it takes actions, the rest goes to `gymnasium.make`."""
+def make_single_env(config: Mapping[str, Any]) -> gymnasium.Env:
+    """Return one environment: `action` of the configuration is its action form, the rest goes to `gymnasium.make`."""
     env = gymnasium.make(NAME, **{name: value for name, value in config.items() if name != "action"})
     return env if config["action"] == "dict" else FlatSingleAction(env, config["action"])
 
 
-def right(*, episode: Any, metrics_logger: Any, **_: Any) -> None:  # noqa: ANN401 - RLlib's own types, and it is optional
-    """Count at an episode's end whether its answer was right."""
+def log_correct(*, episode: Any, metrics_logger: Any, **_: Any) -> None:  # noqa: ANN401 - RLlib's own types, and it is optional
+    """Log at an episode's end whether its prediction was correct."""
     metrics_logger.log_value("correct", float(episode.get_infos(-1)["correct"]), reduce="mean", window=1000)
 
 
-def ppo_config(look: Mapping[str, Any], action: ActionName, workers: int, envs: int, seed: int, gpu: bool = False) -> PPOConfig:
+def build_config(view: Mapping[str, Any], action: ActionName, workers: int, envs: int, seed: int, gpu: bool = False) -> PPOConfig:
     """Return RLlib's configuration of PPO on our environment; its own methods set the rest.
 
     Args:
-        look: Arguments of `gymnasium.make`.
-        action: "dict": the environment's own; "multidiscrete": a cell of the grid, stop, a class.
+        view: Arguments of `gymnasium.make`.
+        action: "dict": the environment's own action; "multidiscrete": a cell of the grid, stop, a class.
         workers: Processes that collect.
         envs: Environments in each of them.
         seed: Of weights, images and actions.
         gpu: Whether the learner has one.
     """
-    register_env(NAME, single)
-    config = PPOConfig().environment(NAME, env_config={**look, "action": action}).debugging(seed=seed)
+    register_env(NAME, make_single_env)
+    config = PPOConfig().environment(NAME, env_config={**view, "action": action}).debugging(seed=seed)
     config = config.env_runners(
         num_env_runners=workers,
         num_envs_per_env_runner=envs,
         env_to_module_connector=lambda *_, **__: FlattenObservations(),
         sample_timeout_s=600.0,
     )
-    config = config.learners(num_gpus_per_learner=int(gpu)).callbacks(on_episode_end=right)
+    config = config.learners(num_gpus_per_learner=int(gpu)).callbacks(on_episode_end=log_correct)
     return config.fault_tolerance(restart_failed_env_runners=False).training(gamma=1.0)
 
 
 def start(workers: int) -> None:
-    """Start Ray on this machine for a learner and its workers, with little to say."""
+    """Start Ray on this machine for a learner and its workers, logging errors only."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(num_cpus=workers + 1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def stop(algorithm: Any) -> None:  # noqa: ANN401
-    """End an algorithm, and Ray."""
+    """Stop an algorithm, and Ray."""
     algorithm.stop()
     ray.shutdown()
 
 
 class ModuleAgent(Agent):
-    """Where a policy of RLlib's looks, what it answers and whether it stops, nothing drawn."""
+    """A policy of RLlib as an `Agent`: its most probable locations, stops and predictions."""
 
     def __init__(self, module: nn.Module, env: GlimpseVectorEnv, action: ActionName) -> None:
         """Wrap a policy.
 
         Args:
-            module: RLlib's default PPO module, without memory, trained on the environment of `single`.
+            module: RLlib's default PPO module, without memory, trained on `make_single_env`.
             env: The core with the same glimpses and classes.
-            action: As it was trained.
+            action: The action form that it was trained with.
         """
         super().__init__()
-        self.module, self.architecture = module, sizes_of(env)
+        self.module, self.architecture = module, build_sizes(env)
         self.form = None if action == "dict" else form_of(action, env)
         self.parts = [env.preset.grid**2, 2, len(env.images.classes)]
 
     def begin(self, rows: int) -> tuple[()]:
-        """Remember nothing."""
+        """Return an empty memory."""
         return ()
 
     def first_location(self, rows: int) -> None:
-        """Leave the first place to the environment."""
+        """Leave the first location to the environment."""
         return None
 
     def forward(self, observation: dict[str, Tensor], state: tuple[()]) -> tuple[Heads, tuple[()]]:
         """Take in one glimpse."""
         module: Any = self.module
-        choice = self.likely(module.forward_inference({"obs": joined(observation)})["action_dist_inputs"])
+        choice = self.choose_action(module.forward_inference({"obs": flatten_observation(observation)})["action_dist_inputs"])
         assert choice.logits is not None
         return Heads(choice.logits, choice.location, choice.stop, torch.zeros_like(choice.stop)), state
 
-    def likely(self, inputs: Tensor) -> Choice:
-        """Return what a distribution most probably does. Of a Dict: Gaussians of location and prediction, then the logits of stop."""
+    def choose_action(self, inputs: Tensor) -> Choice:
+        """Return the most probable action of a distribution.
+
+        Args:
+            inputs: Its parameters. For a Dict: means and log standard deviations of location and prediction, then the logits of stop.
+        """
         if self.form is not None:
             return self.form.likely([Categorical(logits=part) for part in inputs.split(self.parts, 1)])
         classes = self.parts[2]
-        place, _, scores, _, stop = inputs.split([2, 2, classes, classes, 2], 1)
+        location, _, scores, _, stop = inputs.split([2, 2, classes, classes, 2], 1)
         logits = ((scores + 1) / 2).clamp(LEAST, 1).log()
-        return Choice(place.clamp(-1, 1), stop[:, 1] - stop[:, 0], logits)
+        return Choice(location.clamp(-1, 1), stop[:, 1] - stop[:, 0], logits)

@@ -1,4 +1,4 @@
-"""Stable-Baselines3: the batched core as a `VecEnv`, without subprocesses and without a loop over running rows.
+"""Stable-Baselines3: the batched core as a `VecEnv`, without subprocesses and without a loop over the rows whose episode goes on.
 
     venv = make_sb3_env(256, dataset="mnist", action="steering", reward=Delayed(0.98))
     PPO("MultiInputPolicy", VecMonitor(venv), gamma=1.0).learn(1_000_000)
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.learned_classifier import LearnedClassifier
-from glimpse_env.adapters.policy import joined
+from glimpse_env.adapters.policy import flatten_observation
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.wrappers.action_forms import ActionForm, form_of
 
@@ -30,7 +30,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
-TOLD = ("label", "correct", "loss", "glimpses", "pixels", "flops")  # of a finished episode, as Python numbers
+EPISODE_INFO = ("label", "correct", "loss", "glimpses", "pixels", "flops")  # of a finished episode, as Python numbers
 Observation = np.ndarray | dict[str, np.ndarray]
 Rows = int | Iterable[int] | None  # None = all
 
@@ -51,10 +51,10 @@ def make_sb3_env(
         num_envs: Rows.
         dataset: As for `GlimpseVectorEnv`.
         action: "box": x, y, stop, a score for each class; "multidiscrete": a cell of the `grid`, stop, a class; "steering": x, y, stop,
-            and a `LearnedClassifier` answers.
+            and a `LearnedClassifier` predicts.
         flat: Observations are one Box instead of a Dict.
         frame_stack: Observations at a time, 1 or all `max_glimpses` (which gives a policy without recurrence a memory).
-        teaching: How the classifier of "steering" is made and taught; None = the defaults.
+        teaching: Sizes and training of the classifier of "steering"; None = the defaults.
         **options: Further arguments of `GlimpseVectorEnv`.
 
     Raises:
@@ -65,24 +65,24 @@ def make_sb3_env(
             f"autoreset_mode={options['autoreset_mode']}: Stable-Baselines3 expects SAME_STEP, which is set here; leave it out"
         )
     if teaching is not None and action != "steering":
-        raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier to teach")
+        raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier")
     core = GlimpseVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.SAME_STEP, **options)
     form, horizon = form_of(action, core), core.preset.max_glimpses
     if frame_stack not in (1, horizon):
         raise ValueError(
-            f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; a shorter stack forgets the first glimpses and is not "
-            "Markov (RecurrentPPO remembers without a stack)"
+            f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; a shorter stack drops the first glimpses and is not "
+            "Markov (RecurrentPPO needs no stack)"
         )
     venv = GlimpseVecEnv(LearnedClassifier(core, teaching) if action == "steering" else core, form, flat)
     return VecFrameStack(venv, frame_stack) if frame_stack > 1 else venv
 
 
 class GlimpseVecEnv(VecEnv):
-    """Rows of a torch environment, numpy outside. An ended episode's row shows the next one at once (SAME_STEP).
+    """A torch environment's rows as numpy arrays. A row whose episode ends shows the next episode in the same step (SAME_STEP).
 
-    `infos` of a finished row: `terminal_observation`, `TimeLimit.truncated` (never), `is_success` (the answer was right, from which
-    Stable-Baselines3 logs the success rate), `label`, `correct`, `loss`, `glimpses`, `pixels`, `flops`. Those of the other rows say
-    nothing: the label is for who learns from it at the end, not for the policy.
+    `infos` of such a row: `terminal_observation`, `TimeLimit.truncated` (always False), `is_success` (the prediction was correct;
+    Stable-Baselines3 logs its mean), `label`, `correct`, `loss`, `glimpses`, `pixels`, `flops`. Those of the other rows hold only
+    `TimeLimit.truncated`: the label is for a loss at the end of the episode, not for the policy.
     """
 
     def __init__(self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool = False) -> None:
@@ -99,15 +99,20 @@ class GlimpseVecEnv(VecEnv):
         """Return the batched core."""
         return self.env.core if isinstance(self.env, LearnedClassifier) else self.env
 
+    @property
+    def classifier(self) -> LearnedClassifier | None:
+        """Return the learned classifier of "steering"."""
+        return self.env if isinstance(self.env, LearnedClassifier) else None
+
     def reset(self) -> Observation:
         """Start an episode in every row, with the first row's seed (one seed orders the images of all rows) and the rows' options."""
-        options = {name: stacked(name, self._options).to(self.core.device) for name in self._options[0]}
+        options = {name: stack_option(name, self._options).to(self.core.device) for name in self._options[0]}
         observation, info = self.env.reset(seed=self._seeds[0], options=options)
-        columns = {name: info[name].tolist() for name in TOLD}
+        columns = {name: info[name].tolist() for name in EPISODE_INFO}
         self.reset_infos = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         self._reset_seeds()
         self._reset_options()
-        return self._shown(observation)
+        return self._to_numpy(observation)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Take the actions of all rows."""
@@ -120,31 +125,31 @@ class GlimpseVecEnv(VecEnv):
         actions = torch.from_numpy(np.asarray(self._actions, self.action_space.dtype)).to(self.core.device)
         observation, reward, _, _, info = self.env.step(self.form.decode(actions))
         ended = info["_final_obs"].numpy(force=True).copy()
-        return self._shown(observation), reward.numpy(force=True).copy(), ended, self._told(ended, info)
+        return self._to_numpy(observation), reward.numpy(force=True).copy(), ended, self._build_infos(ended, info)
 
-    def _told(self, ended: np.ndarray, info: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return what each row is told: finished rows about their episode, the others nothing."""
+    def _build_infos(self, ended: np.ndarray, info: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the info of every row: about the episode where it ended, else almost empty."""
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         rows = np.flatnonzero(ended)
         if not len(rows):
             return infos
-        kept = torch.from_numpy(rows).to(self.core.device)
-        last = self._shown({name: value[kept] for name, value in info["final_obs"].items()})
-        columns = [info["final_info"][name][kept].tolist() for name in TOLD]
-        for place, (row, *values) in enumerate(zip(rows.tolist(), *columns, strict=True)):
-            infos[row].update(zip(TOLD, values, strict=True))
+        indices = torch.from_numpy(rows).to(self.core.device)
+        last = self._to_numpy({name: value[indices] for name, value in info["final_obs"].items()})
+        columns = [info["final_info"][name][indices].tolist() for name in EPISODE_INFO]
+        for i, (row, *values) in enumerate(zip(rows.tolist(), *columns, strict=True)):
+            infos[row].update(zip(EPISODE_INFO, values, strict=True))
             infos[row]["is_success"] = infos[row]["correct"]
-            infos[row]["terminal_observation"] = last[place] if isinstance(last, np.ndarray) else {k: v[place] for k, v in last.items()}
+            infos[row]["terminal_observation"] = last[i] if isinstance(last, np.ndarray) else {k: v[i] for k, v in last.items()}
         return infos
 
-    def _shown(self, observation: Mapping[str, Tensor]) -> Observation:
+    def _to_numpy(self, observation: Mapping[str, Tensor]) -> Observation:
         """Return observations as numpy copies: a dict of arrays, or one array in the order of the space's entries."""
         if self._flat:
-            return joined(observation).numpy(force=True)
+            return flatten_observation(observation).numpy(force=True)
         return {name: value.numpy(force=True).copy() for name, value in observation.items()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on with the image order of a core's `state_dict`: the next reset shows every row's next image, whatever was seeded."""
+        """Resume the image order of a core's `state_dict`: the next reset shows every row's next image, whatever was seeded."""
         self.core.load_state_dict(saved)
         self._reset_seeds()
 
@@ -160,35 +165,35 @@ class GlimpseVecEnv(VecEnv):
         """Set an attribute of the environment, which all rows share.
 
         Raises:
-            ValueError: Only some rows were asked for.
+            ValueError: `indices` leaves rows out.
         """
-        self._refuse_some("set_attr", indices)
+        self._check_all_rows("set_attr", indices)
         setattr(self.env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Rows = None, **method_kwargs: Any) -> list[Any]:  # noqa: ANN401
-        """Call a method of the environment, which all rows share, once; return its answer for each row.
+        """Call a method of the environment, which all rows share, once; return its result for each row.
 
         Raises:
-            ValueError: Only some rows were asked for.
+            ValueError: `indices` leaves rows out.
         """
-        self._refuse_some("env_method", indices)
+        self._check_all_rows("env_method", indices)
         return [getattr(self.env, method_name)(*method_args, **method_kwargs)] * self.num_envs
 
     def env_is_wrapped(self, wrapper_class: type, indices: Rows = None) -> list[bool]:
-        """Say for each row whether it is wrapped: rows are not environments of their own, so never."""
+        """Return False for each row: rows are not environments of their own."""
         return [False] * len(list(self._get_indices(indices)))
 
-    def _refuse_some(self, what: str, indices: Rows) -> None:
-        """Refuse to change some rows of what all rows share."""
+    def _check_all_rows(self, method: str, indices: Rows) -> None:
+        """Refuse to change for some rows what all rows share."""
         if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(f"{what} with indices={indices}: all {self.num_envs} rows are one environment; expected None")
+            raise ValueError(f"{method} with indices={indices}: all {self.num_envs} rows are one environment; expected None")
 
 
-def stacked(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
+def stack_option(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
     """Return one reset option of all rows as a tensor.
 
     Raises:
-        ValueError: A row does not have it.
+        ValueError: A row lacks it.
     """
     if not all(name in row for row in rows):
         raise ValueError(f"reset option {name!r}: expected it for every row or for none")

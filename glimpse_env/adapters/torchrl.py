@@ -1,4 +1,4 @@
-"""torchrl: `make_torchrl_env` gives the batched numpy door as a torchrl environment, for its collectors, transforms and losses."""
+"""torchrl: `make_torchrl_env` gives the batched numpy environment as a torchrl one, for its collectors, transforms and losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glimpse_env.wrappers.flat import FlatAction
 if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
 
-# What torchrl's TensorDicts hold of the info, beside the observation: what a loss may need (the label) and what is worth logging.
+# Entries of the info that torchrl's TensorDicts hold beside the observation: for a loss (the label), and to be logged.
 INFO = {"label": torch.int64, "correct": torch.bool, "loss": torch.float32, "glimpses": torch.int64, "valid": torch.bool}
 
 
@@ -27,8 +27,8 @@ def make_torchrl_env(
 ) -> GymWrapper:
     """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
 
-    Rows that ended are started by torchrl, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14 refuses NEXT_STEP; of SAME_STEP
-    it reads the terminal observation of a Dict space as zeros, and resets once more when all rows end at once.
+    torchrl restarts rows whose episode ended, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14 refuses NEXT_STEP; with
+    SAME_STEP it reads the terminal observation of a Dict space as zeros, and resets once more when all rows end at once.
 
     Args:
         num_envs: Rows.

@@ -10,6 +10,7 @@ import pickle
 import shlex
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def save(target: Path, content: Mapping[str, Any]) -> None:
 
 def plain(options: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     """Return a script's options as plain values for a checkpoint or a result."""
-    values = {name: getattr(options, name) for name in options.__dataclass_fields__ if name != "resume"}
+    values = {name: value for name, value in asdict(options).items() if name != "resume"}
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 

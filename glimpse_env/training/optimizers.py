@@ -153,3 +153,14 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
     ]
     parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate)]
     return Optimizer([Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts, parameters)
+
+
+def warm_up_and_decay(share: float, updates: int) -> float:
+    """Return the learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0.
+
+    Args:
+        share: How much of the stage is done.
+        updates: Of the whole stage; the first 200, at most a tenth of them, are the warm-up.
+    """
+    warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
+    return warm * max(1e-3, 1 - share)

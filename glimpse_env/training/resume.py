@@ -17,10 +17,10 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.training.options import Training, View
 
 
-def checkpoint_path(agent: str, options: Any) -> Path:  # noqa: ANN401 - any RunOptions
+def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Path:  # noqa: ANN401 - any RunOptions
     """Return where a run's checkpoint lies: in `options.out`, else in runs/AGENT-DATASET-SEED."""
     folder = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
-    return folder / "checkpoint.pt"
+    return folder / file
 
 
 def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False) -> dict[str, Any]:
@@ -53,12 +53,12 @@ def belongs(path: Path, options: View) -> bool:
     return True
 
 
-def load_resumable(path: Path, agent: str, options: View) -> dict[str, Any]:
-    """Return the checkpoint to go on from; it must be this agent's, with these options."""
-    saved = checkpoint.load(path)
+def load_resumable(path: Path, agent: str, options: View, kind: str = "agent") -> dict[str, Any]:
+    """Return the checkpoint to resume from; it must be of this kind and this agent, with these options."""
+    saved = checkpoint.load(path, kind=kind)
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
-    if "optimizer" not in saved:
+    if kind == "agent" and "optimizer" not in saved:
         raise ValueError(f"--resume: {path} comes without the optimizer's state, so its run cannot go on; start another from it with --ram")
     if names := other_options(saved, options):
         described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from glimpse_env.runtime import checkpoint, distributed, terminal
-from glimpse_env.runtime.precision import named
+from glimpse_env.runtime.precision import Precision, named
 from glimpse_env.training import resume
+from glimpse_env.training.optimizers import warm_up_and_decay
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -62,11 +63,12 @@ class Run:
     """
 
     after_save: ClassVar[list[Callable[[Run], None]]] = []
+    file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name, and what it is of (see `checkpoint.load`)
 
     def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
         """Remember what the run is; `open` calls this."""
         self.agent, self.options, self.saved = agent, options, saved
-        self.checkpoint: Path = resume.checkpoint_path(agent, options)
+        self.checkpoint: Path = resume.checkpoint_path(agent, options, self.file)
         self.progress = Progress(**saved["progress"]) if saved else Progress()
         self.extra_state: Callable[[], Mapping[str, Any]] = dict  # what else a checkpoint needs, such as running episodes
         self.writer: SummaryWriter | None = None
@@ -91,7 +93,7 @@ class Run:
             SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C; 1 where another of several
                 processes ended.
         """
-        path = resume.checkpoint_path(agent, options)
+        path = resume.checkpoint_path(agent, options, cls.file)
         options = terminal.prepare(options)
         run: Run | None = None
         try:
@@ -101,7 +103,7 @@ class Run:
                 torch.manual_seed(options.seed)
                 if check is not None:
                     check(options)
-                run = cls(agent, options, resume.load_resumable(path, agent, options) if options.resume else None)
+                run = cls(agent, options, resume.load_resumable(path, agent, options, cls.kind) if options.resume else None)
                 with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume, or evaluate it as it is"):
                     yield run
         except (ValueError, OSError, ImportError) as error:
@@ -119,7 +121,7 @@ class Run:
                 run.writer.close()
 
     def start(self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0) -> None:
-        """Give the run its network, on its device; load its weights when the run is resumed.
+        """Give the run its network, on its device; `restore` it when the run is resumed.
 
         Args:
             network: What is trained; already on `device`.
@@ -130,13 +132,19 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
         self.network, self.device = network, device
-        self.precision = distributed.agreed(named(self.options.precision, device))  # processes may run on unlike CPUs
+        precision: Precision = getattr(self.options, "precision", "float32")  # other libraries compute in float32
+        self.precision = distributed.agreed(named(precision, device))  # processes may run on unlike CPUs
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
-            network.load_state_dict(self.saved["network"])
+            self.restore(self.saved)
         else:
             self.progress.seconds = seconds
         self.writer = SummaryWriter(str(self.checkpoint.parent)) if distributed.first() else None
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Load what a checkpoint holds of the network."""
+        assert self.network is not None
+        self.network.load_state_dict(saved["network"])
 
     def epochs(self, count: int, stage: str, optimizer: HasState) -> Iterator[Epoch]:
         """Yield the epochs of a stage that are left; record and save after each.
@@ -167,22 +175,23 @@ class Run:
                 self.save()
         progress.stage, progress.epoch = progress.stage + 1, 0
 
-    def rounds(self, count: int, optimizer: HasState, every: int, steps: int) -> Iterator[int]:
+    def rounds(self, count: int, optimizer: HasState | None, every: int, steps: int) -> Iterator[int]:
         """Yield the numbers of the rounds that are left, from 0: for algorithms whose episodes run on from update to update.
 
         Random numbers are not seeded anew: where the generators stand belongs to the `extra_state`.
 
         Args:
             count: Rounds of collecting and updating.
-            optimizer: Saved with the network, loaded when the run is resumed.
+            optimizer: Saved with the network, loaded when the run is resumed; None where `write` and `restore` are overridden.
             every: Rounds between two that are logged and saved (see `is_due`).
             steps: Of all rows together in a round.
         """
-        self._optimizer, self._round_count, self._log_every, progress = optimizer, count, every, self.progress
-        if self.saved is not None:
-            optimizer.load_state_dict(self.saved["optimizer"])
-        else:
+        self._optimizer, self._round_count, self._log_every, self._round_steps = optimizer, count, every, steps
+        progress = self.progress
+        if self.saved is None:
             self.save()
+        elif optimizer is not None:
+            optimizer.load_state_dict(self.saved["optimizer"])
         known = {"total": count * steps, "initial": progress.epoch * steps, "unit": "step"}
         with tqdm(**known, unit_scale=True, dynamic_ncols=True) as self._bar:
             self._started = time.monotonic() - progress.seconds
@@ -197,21 +206,31 @@ class Run:
         return (done + 1) % self._log_every == 0 or done + 1 == self._round_count
 
     def log_round(self, done: int, measures: Mapping[str, float]) -> None:
-        """Show a round's measures, add them to the history, and save."""
+        """Show a round's measures, add them to the history and, at its number of environment steps, to TensorBoard; save."""
         self._bar.set_postfix_str(terminal.live(measures))
         self.progress.epoch, self.progress.seconds = done + 1, time.monotonic() - self._started
-        self.progress.history.append({"epoch": done + 1, "seconds": round(self.progress.seconds, 2), **measures})
+        self.record({"epoch": done + 1}, measures, (done + 1) * self._round_steps)
         self.save()
 
+    def record(self, row: Mapping[str, Any], measures: Mapping[str, float], number: int) -> None:
+        """Add a row to the history, and its measures to TensorBoard at a number."""
+        self.progress.history.append({**row, "seconds": round(self.progress.seconds, 2), **measures})
+        for name, value in measures.items() if self.writer is not None else ():
+            self.writer.add_scalar(name, value, number)  # pyright: ignore[reportOptionalMemberAccess]
+
     def save(self) -> None:
-        """Write the checkpoint whole or not at all; of several processes the first one does."""
+        """Write the checkpoint; of several processes the first one does."""
+        if distributed.first():
+            self.write()
+        for hook in self.after_save:
+            hook(self)
+
+    def write(self) -> None:
+        """Write the checkpoint atomically."""
         assert self.network is not None
         assert self._optimizer is not None
         learned = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
-        if distributed.first():
-            checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
-        for hook in self.after_save:
-            hook(self)
+        checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
 
     def finish(self) -> None:
         """End the training: wait until the first process has written the last epoch. What follows is the evaluation."""
@@ -286,20 +305,7 @@ class Epoch:
         progress.seconds += time.monotonic() - self.start if self.seconds is None else self.seconds
         means = {name: distributed.average(value).item() / self.updates for name, value in self.totals.items()} | self.extra
         number = len(progress.history) + 1
-        progress.history.append({"epoch": number, "stage": self.stage, "seconds": round(progress.seconds, 2), **means})
-        for name, value in means.items() if run.writer is not None else ():
-            run.writer.add_scalar(name, value, number)  # pyright: ignore[reportOptionalMemberAccess]
-
-
-def warm_up_and_decay(share: float, updates: int) -> float:
-    """Return the learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0.
-
-    Args:
-        share: How much of the stage is done.
-        updates: Of the whole stage; the first 200, at most a tenth of them, are the warm-up.
-    """
-    warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
-    return warm * max(1e-3, 1 - share)
+        run.record({"epoch": number, "stage": self.stage}, means, number)
 
 
 def epoch_seed(seed: int, progress: Progress) -> int:

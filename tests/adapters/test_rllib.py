@@ -1,6 +1,6 @@
-"""Ray RLlib: its PPO with two collecting processes on our environment, its policy as an agent, and what is said without it.
+"""Ray RLlib: its PPO with two collecting processes on our environment, its policy as an agent, and the error without it.
 
-It wants a Gymnasium of its own, so these tests run where it is installed (CONTRIBUTING.md) and are skipped elsewhere.
+It needs a Gymnasium of its own, so these tests run where it is installed (CONTRIBUTING.md) and are skipped elsewhere.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
     from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space, unsquash_action
 
     torch.manual_seed(0)
-    single, env = rllib.single({"dataset": noise, "action": action, **LOOK}), GlimpseVectorEnv(6, noise, **LOOK)
+    single, env = rllib.make_single_env({"dataset": noise, "action": action, **LOOK}), GlimpseVectorEnv(6, noise, **LOOK)
     module = DefaultPPOTorchRLModule(
         observation_space=flatten_space(single.observation_space),
         action_space=single.action_space,
@@ -53,11 +53,11 @@ def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
         catalog_class=PPOCatalog,
     )
     for parameter in module.parameters():
-        parameter.data += 0.2 * torch.randn_like(parameter)  # away from the initial head, which says nearly the same to all
+        parameter.data += 0.2 * torch.randn_like(parameter)  # away from the initial head, which hardly depends on its input
     observation, _ = env.reset(seed=0)
     with torch.no_grad():
         heads, _ = rllib.ModuleAgent(module, env, action)(observation, ())
-        inputs = module.forward_inference({"obs": rllib.joined(observation)})["action_dist_inputs"]
+        inputs = module.forward_inference({"obs": rllib.flatten_observation(observation)})["action_dist_inputs"]
     drawn = module.get_inference_action_dist_cls().from_logits(inputs).to_deterministic().sample()
     for row in range(6):
         sent = {name: value[row].numpy() for name, value in drawn.items()} if action == "dict" else drawn[row].numpy()
@@ -70,20 +70,20 @@ def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
 
 
 @needs_ray
-def test_two_processes_collect_and_the_result_is_every_agents(halves, tmp_path):
+def test_two_processes_collect_and_the_result_is_as_every_agents(halves, tmp_path):
     given = ["--dataset", halves((24, 10)), "--image-size", "32", "--glimpses", "3", "--threads", "1", "--out", str(tmp_path / "out")]
     sizes = ["--workers", "2", "--envs", "2", "--total-steps", "128", "--batch", "64", "--minibatch", "32", "--epochs", "1"]
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "agents/rllib_ppo.py", *given, *sizes], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
-    assert told.returncode == 0, told.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-3000:]
     row = json.loads((tmp_path / "out" / "result.json").read_text())
     assert row["images"] == 20
     assert 1 <= row["mean_glimpses"] <= 3
     assert "ray" in row["versions"]
     assert (tmp_path / "out" / "rllib").is_dir()
-    assert "rllib_ppo" in told.stdout
-    assert "mean glimpses" in told.stdout
+    assert "rllib_ppo" in done.stdout
+    assert "mean glimpses" in done.stdout
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path):
@@ -91,18 +91,18 @@ def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delattr("glimpse_env.adapters.rllib", raising=False)
-    with pytest.raises(SystemExit, match=r"rllib_ppo.py: Ray RLlib could not be imported .*pip install -e '.\[rllib\]'"):
+    with pytest.raises(SystemExit, match=r"rllib_ppo: Ray RLlib could not be imported .*pip install -e '.\[rllib\]'"):
         rllib_ppo.main(rllib_ppo.RllibOptions(out=tmp_path, threads=1))
 
 
-def test_options_that_cannot_be_end_with_one_sentence(monkeypatch):
-    for options, said in (
+def test_options_that_cannot_be_used_are_refused(monkeypatch):
+    for options, message in (
         ({"split": "test"}, "--split test"),
         ({"workers": 0}, "--workers=0: expected a whole number of at least 1"),
         ({"batch": 64}, "--minibatch 512: expected at most --batch 64"),
     ):
-        with pytest.raises(ValueError, match=said):
-            rllib_ppo.check(rllib_ppo.RllibOptions(**options))
+        with pytest.raises(ValueError, match=message):
+            rllib_ppo.check_options(rllib_ppo.RllibOptions(**options))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="rllib_ppo runs in one process, and torchrun started 2"):
-        rllib_ppo.check(rllib_ppo.RllibOptions())
+        rllib_ppo.check_options(rllib_ppo.RllibOptions())

@@ -1,4 +1,4 @@
-"""torchrl's own GymWrapper and collector on the batched door; without torchrl the error names the extra."""
+"""torchrl's own GymWrapper and collector on the batched environment; without torchrl the error names the extra."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_torchrls_own_check_finds_nothing(noise, form):
 
 
 @needs_torchrl
-def test_a_collector_tells_what_the_door_tells(noise):
-    """The actions that torchrl's collector drew, sent to the numpy door by hand, give the same rewards, ends, glimpses and labels."""
+def test_a_collector_collects_what_the_environment_returns(noise):
+    """The collected actions, sent to the numpy environment by hand, give the same rewards, ends, glimpses and labels."""
     env = make_torchrl_env(3, noise, reward="information_gain", **SMALL)
     policy = torchrl.envs.utils.RandomPolicy(env.action_spec)
     torch.manual_seed(0)
@@ -42,51 +42,51 @@ def test_a_collector_tells_what_the_door_tells(noise):
     batches = [batch.clone() for batch in collector]
     collector.shutdown()
     assert [batch.shape for batch in batches] == [(3, 8)] * 2
-    told = torch.cat(batches, 1)
-    assert told["next", "done"].sum() > 6
-    assert told["label"].dtype == torch.int64
+    collected = torch.cat(batches, 1)
+    assert collected["next", "done"].sum() > 6
+    assert collected["label"].dtype == torch.int64
     plain = FlatAction(
         gymnasium.make_vec(
             "GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=AutoresetMode.DISABLED, reward="information_gain", **SMALL
         )
     )
-    follow(plain, told)
+    replay(plain, collected)
 
 
-def follow(plain, told):
-    """Send the collected actions to the numpy door, showing it the collected images, and compare all that it returns."""
-    index = images_of(plain, told)
-    options = {"indices": index[:, 0].numpy(), "locations": told["location"][:, 0].numpy()}
+def replay(plain, collected):
+    """Send the collected actions to the numpy environment, on the collected images, and compare all that it returns."""
+    index = find_images(plain, collected)
+    options = {"indices": index[:, 0].numpy(), "locations": collected["location"][:, 0].numpy()}
     observation, info = plain.reset(seed=0, options=options)
-    for t in range(told.shape[1]):
-        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), told["glimpse"][:, t])
-        assert info["label"].tolist() == told["label"][:, t].tolist()
-        observation, reward, done, _, info = plain.step(told["action"][:, t].numpy())
+    for t in range(collected.shape[1]):
+        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), collected["glimpse"][:, t])
+        assert info["label"].tolist() == collected["label"][:, t].tolist()
+        observation, reward, done, _, info = plain.step(collected["action"][:, t].numpy())
         torch.testing.assert_close(
             torch.from_numpy(reward).float(),
-            told["next", "reward"][
+            collected["next", "reward"][
                 :,
                 t,
                 :,
             ].squeeze(1),
         )
-        assert done.tolist() == told["next", "done"][:, t].squeeze(1).tolist()
-        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), told["next", "glimpse"][:, t])  # the last one too
-        assert info["correct"].tolist() == told["next", "correct"][:, t].tolist()
-        if done.any() and t + 1 < told.shape[1]:
+        assert done.tolist() == collected["next", "done"][:, t].squeeze(1).tolist()
+        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), collected["next", "glimpse"][:, t])  # the last one too
+        assert info["correct"].tolist() == collected["next", "correct"][:, t].tolist()
+        if done.any() and t + 1 < collected.shape[1]:
             observation, info = plain.reset(options={"reset_mask": done, "indices": index[:, t + 1].numpy()})
 
 
-def images_of(plain, told):
-    """Return which image each collected glimpse is a piece of, found by its pixels."""
+def find_images(plain, collected):
+    """Return the index of the image that each collected glimpse is a crop of, by its pixels."""
     sensor, everything = plain.unwrapped.core.sensor, torch.arange(23)
-    found = torch.zeros(told.shape, dtype=torch.int64)
-    for row in range(told.shape[0]):
-        for t in range(told.shape[1]):
-            place = told["location"][row, t].expand(23, 2)
-            views = sensor.observe(everything, place, torch.ones(23, dtype=torch.int64))["glimpse"]
-            found[row, t] = (views == told["glimpse"][row, t]).flatten(1).all(1).nonzero()[0, 0]
-    return found
+    index = torch.zeros(collected.shape, dtype=torch.int64)
+    for row in range(collected.shape[0]):
+        for t in range(collected.shape[1]):
+            location = collected["location"][row, t].expand(23, 2)
+            views = sensor.observe(everything, location, torch.ones(23, dtype=torch.int64))["glimpse"]
+            index[row, t] = (views == collected["glimpse"][row, t]).flatten(1).all(1).nonzero()[0, 0]
+    return index
 
 
 @needs_torchrl
@@ -103,13 +103,13 @@ def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
 
     with pytest.raises(RuntimeError, match="must be one of SAME_STEP or DISABLED"):
         wrapped(AutoresetMode.NEXT_STEP)
-    told = {}
+    rollouts = {}
     for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
         env = wrapped(mode)
         env.set_seed(3)
         torch.manual_seed(0)
-        told[mode] = env.rollout(10, break_when_any_done=False)
-    same, disabled = told.values()
+        rollouts[mode] = env.rollout(10, break_when_any_done=False)
+    same, disabled = rollouts.values()
     done = same["next", "done"].squeeze(2)
     assert done.all(0)[3]
     for key in ("glimpse", "location", "action", ("next", "reward"), ("next", "done")):  # the same episodes until then
@@ -132,6 +132,6 @@ def test_without_torchrl_the_error_names_the_extra(monkeypatch, noise):
         make_torchrl_env(2, noise, **SMALL)
 
 
-def test_what_is_told_is_in_the_info(make):
+def test_the_info_has_the_entries_of_the_spec(make):
     _, info = make(2).reset(seed=0)
     assert {name: info[name].dtype for name in INFO} == INFO

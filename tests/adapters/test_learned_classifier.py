@@ -1,4 +1,4 @@
-"""The classifier beside a policy that only steers: what it remembers, what it is taught, and that it learns."""
+"""The classifier trained beside a policy: its state, the episodes that it is trained on, its loss, and that it learns."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ ROWS = 5
 
 
 @pytest.fixture
-def steered(make):
+def build_env(make):
     def build(rows=ROWS, **teaching):
         torch.manual_seed(0)
         env = make(rows, autoreset_mode=AutoresetMode.SAME_STEP, reward=Delayed())
@@ -23,50 +23,52 @@ def steered(make):
     return build
 
 
-def actions(seed, rows=ROWS):
+def draw_actions(seed, rows=ROWS):
     return torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed)) * 2 - torch.tensor([1.0, 1.0, 1.2])
 
 
-def alone(network, path):
-    """The class scores after a row's glimpses, by a network that has seen nothing else."""
+def classify_alone(network, path):
+    """The class scores after a row's glimpses, by a network that has processed nothing else."""
     evidence = network.begin(1)
-    for seen in path:
-        logits, evidence = network(seen, evidence)
+    for observation in path:
+        logits, evidence = network(observation, evidence)
     return logits[0]
 
 
 @torch.no_grad()
-def test_evidence_is_of_the_present_episode_alone(steered):
-    env = steered()
-    env.teaches = False
-    seen, _ = env.reset(seed=0)
+def test_evidence_is_of_the_present_episode_alone(build_env):
+    env = build_env()
+    env.learns = False
+    observation, _ = env.reset(seed=0)
     paths, ended_once = [[] for _ in range(ROWS)], False
     for step in range(15):
         for row, path in enumerate(paths):
-            path.append({name: seen[name][row : row + 1] for name in ("glimpse", "location", "step")})
-            expected = certainty(alone(env.network, path)[None])
-            assert torch.allclose(seen["belief"][row], expected["belief"][0], atol=1e-6)
-            assert torch.allclose(seen["confidence"][row], expected["confidence"][0], atol=1e-4)
-        seen, _, ended, _, info = env.step(actions(step))
+            path.append({name: observation[name][row : row + 1] for name in ("glimpse", "location", "step")})
+            expected = certainty(classify_alone(env.network, path)[None])
+            assert torch.allclose(observation["belief"][row], expected["belief"][0], atol=1e-6)
+            assert torch.allclose(observation["confidence"][row], expected["confidence"][0], atol=1e-4)
+        observation, _, ended, _, info = env.step(draw_actions(step))
         for row in ended.nonzero().flatten().tolist():
             assert info["final_info"]["glimpses"][row] == len(paths[row])
-            assert torch.allclose(info["final_obs"]["belief"][row], certainty(alone(env.network, paths[row])[None])["belief"][0], atol=1e-6)
+            assert torch.allclose(
+                info["final_obs"]["belief"][row], certainty(classify_alone(env.network, paths[row])[None])["belief"][0], atol=1e-6
+            )
             paths[row], ended_once = [], True
     assert ended_once
 
 
-def test_the_answer_is_the_classifiers(steered):
-    env = steered()
-    seen, told = env.reset(seed=0)
-    belief, label = seen["belief"], told["label"]
+def test_the_prediction_is_the_classifiers(build_env):
+    env = build_env()
+    observation, info = env.reset(seed=0)
+    belief, label = observation["belief"], info["label"]
     _, reward, _, _, info = env.step(torch.tensor([[0.0, 0.0, 1.0]]).expand(ROWS, 3))
     assert torch.equal(info["final_info"]["correct"], belief.argmax(1) == label)
     assert torch.equal(reward, (belief.argmax(1) == label).float())
     assert torch.allclose(info["final_info"]["loss"], -belief.gather(1, label[:, None])[:, 0].log(), atol=1e-5)
 
 
-def test_the_lesson_is_the_mean_over_the_glimpses_that_were_taken(steered):
-    env = steered()
+def test_the_loss_is_the_mean_over_the_glimpses_that_were_taken(build_env):
+    env = build_env()
     generator = torch.Generator().manual_seed(1)
     episodes = Episodes(
         glimpse=torch.rand(HORIZON, 4, 16, generator=generator),
@@ -78,47 +80,47 @@ def test_the_lesson_is_the_mean_over_the_glimpses_that_were_taken(steered):
     for row, (length, label) in enumerate(zip(episodes.length.tolist(), episodes.label, strict=True)):
         evidence = env.network.begin(1)
         for time in range(length):
-            seen = {"glimpse": episodes.glimpse[time, row][None], "location": episodes.location[time, row][None]}
-            logits, evidence = env.network(seen | {"step": torch.tensor([[(time + 1) / HORIZON]])}, evidence)
+            observation = {"glimpse": episodes.glimpse[time, row][None], "location": episodes.location[time, row][None]}
+            logits, evidence = env.network(observation | {"step": torch.tensor([[(time + 1) / HORIZON]])}, evidence)
             losses.append(F.cross_entropy(logits, label[None]))
-    assert env.lesson(episodes).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
+    assert env.compute_loss(episodes).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     rubbish = episodes._replace(glimpse=episodes.glimpse.clone())
-    rubbish.glimpse[2:, 0] = 1e3  # behind the end of episode 0
-    assert torch.equal(env.lesson(rubbish), env.lesson(episodes))
+    rubbish.glimpse[2:, 0] = 1e3  # after the end of episode 0
+    assert torch.equal(env.compute_loss(rubbish), env.compute_loss(episodes))
 
 
-def test_what_is_taught_is_what_was_seen(steered):
-    env, taught = steered(batch=ROWS, updates=1), []
-    env.learn = taught.append
-    seen, told = env.reset(seed=0)
+def test_it_is_trained_on_what_was_observed(build_env):
+    env, batches = build_env(batch=ROWS, updates=1), []
+    env.update = batches.append
+    observation, info = env.reset(seed=0)
     env.step(torch.tensor([[0.5, -0.5, -1.0]]).expand(ROWS, 3))
     env.step(torch.tensor([[0.0, 0.0, 1.0]]).expand(ROWS, 3))
-    [episodes] = taught
-    assert torch.equal(episodes.glimpse[0], seen["glimpse"].flatten(1))
+    [episodes] = batches
+    assert torch.equal(episodes.glimpse[0], observation["glimpse"].flatten(1))
     assert episodes.length.tolist() == [2] * ROWS
-    assert torch.equal(episodes.label, told["label"])
+    assert torch.equal(episodes.label, info["label"])
     assert torch.allclose(episodes.location[1], torch.tensor([0.5, -0.5]))
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_it_learns_a_small_set(steered, optimizer):
-    env = steered(rows=23, updates=4, optimizer=optimizer, learning_rate=1e-2)
+def test_it_learns_a_small_set(build_env, optimizer):
+    env = build_env(rows=23, updates=4, optimizer=optimizer, learning_rate=1e-2)
     env.reset(seed=0)
     first = None
     for step in range(100):
-        env.step(actions(step, 23))
+        env.step(draw_actions(step, 23))
         first = env.loss if first is None and env.updates else first
     assert first == pytest.approx(torch.tensor(float(CLASSES)).log().item(), abs=0.4)
     assert env.loss < first / 2
     before = [value.clone() for value in env.network.parameters()]
-    env.teaches = False
+    env.learns = False
     for step in range(10):
-        env.step(actions(step, 23))
+        env.step(draw_actions(step, 23))
     assert all(torch.equal(old, new) for old, new in zip(before, env.network.parameters(), strict=True))
 
 
-def test_stops_can_be_overruled(steered):
-    env = steered()
+def test_stops_can_be_ignored(build_env):
+    env = build_env()
     env.obeys_stop = False
     env.reset(seed=0)
     lengths = set()
@@ -128,17 +130,17 @@ def test_stops_can_be_overruled(steered):
     assert lengths == {HORIZON}
 
 
-def test_it_is_saved_and_loaded(steered, tmp_path):
-    env, other = steered(batch=4), steered()
+def test_it_is_saved_and_loaded(build_env, tmp_path):
+    env, other = build_env(batch=4), build_env()
     env.reset(seed=0)
     for step in range(10):
-        env.step(actions(step))
+        env.step(draw_actions(step))
     env.save(tmp_path / "classifier.pt")
     other.load(tmp_path / "classifier.pt")
     assert all(torch.equal(a, b) for a, b in zip(env.network.parameters(), other.network.parameters(), strict=True))
     assert other.updates == env.updates > 0
     with pytest.raises(ValueError, match=r"holds a classifier of .*'hidden': 16.*expected .*'hidden': 8"):
-        steered(hidden=8).load(tmp_path / "classifier.pt")
+        build_env(hidden=8).load(tmp_path / "classifier.pt")
 
 
 def test_bad_input_says_what_is_allowed(make):

@@ -1,0 +1,107 @@
+"""A Stable-Baselines3 policy as an `Agent`, evaluated like every other: each image once, deterministic actions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from gymnasium import spaces
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.adapters.policy import build_sizes, flatten_observation
+from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.glimpse_classifier import Evidence, GlimpseClassifier, certainty
+from glimpse_env.wrappers.action_forms import form_of
+
+
+class PolicyMemory(NamedTuple):
+    """What is carried from glimpse to glimpse."""
+
+    evidence: Evidence | None  # of the learned classifier
+    lstm: tuple[Tensor, Tensor] | None  # hidden and cell state of a recurrent policy
+
+
+class PolicyAgent(Agent):
+    """The policy's most probable actions; predictions are its own, or the classifier's that was trained beside it."""
+
+    def __init__(self, policy: nn.Module, env: GlimpseVectorEnv, action: str, classifier: GlimpseClassifier | None = None) -> None:
+        """Put the parts together.
+
+        Args:
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on
+                `make_sb3_env`'s Dict or flat Box, not stacked.
+            env: The environment that it was trained on, or one with the same glimpses and classes.
+            action: The action form that it was trained with.
+            classifier: The network of the `LearnedClassifier` of "steering".
+
+        Raises:
+            ValueError: A classifier that does not fit the action form, or a policy on stacked observations.
+        """
+        super().__init__()
+        if (classifier is None) == (action == "steering"):
+            given = "without" if classifier is None else "with"
+            raise ValueError(f"action={action!r} {given} a classifier: expected one with action='steering' only")
+        check_observation_space(policy, env, classifier is not None)
+        self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
+        self.architecture = build_sizes(env)
+
+    def begin(self, rows: int) -> PolicyMemory:
+        """Return the memory before the first glimpse."""
+        lstm = None
+        if module := getattr(self.policy, "lstm_actor", None):
+            zeros = module.weight_hh_l0.new_zeros(module.num_layers, rows, module.hidden_size)
+            lstm = (zeros, zeros)
+        return PolicyMemory(self.classifier.begin(rows) if self.classifier else None, lstm)
+
+    def first_location(self, rows: int) -> None:
+        """Leave the first location to the environment."""
+        return None
+
+    def forward(self, observation: dict[str, Tensor], state: PolicyMemory) -> tuple[Heads, PolicyMemory]:
+        """Take in one glimpse."""
+        logits, evidence = None, state.evidence
+        if self.classifier is not None:
+            assert evidence is not None
+            logits, evidence = self.classifier(observation, evidence)
+            observation = observation | certainty(logits)
+        starts = (observation["step"].squeeze(1) * self.architecture.horizon < 1.5).float()
+        distribution, lstm = self.compute_distribution(observation, state.lstm, starts)
+        choice = self.form.likely(distribution)
+        logits = choice.logits if logits is None else logits
+        assert logits is not None
+        return Heads(logits, choice.location, choice.stop, choice.stop.new_zeros(len(logits))), PolicyMemory(evidence, lstm)
+
+    def compute_distribution(
+        self, observation: dict[str, Tensor], lstm: tuple[Tensor, Tensor] | None, starts: Float[Tensor, " env"]
+    ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
+        """Return the policy's torch distribution over flat actions, and the LSTM's state.
+
+        Args:
+            observation: The environment's entries, and the classifier's where there is one.
+            lstm: The state of a recurrent policy.
+            starts: 1 where an episode begins, else 0.
+        """
+        policy: Any = self.policy
+        is_dict = isinstance(policy.observation_space, spaces.Dict)
+        values = observation if is_dict else flatten_observation(observation)
+        if lstm is None:
+            return policy.get_distribution(values).distribution, None
+        distribution, lstm = policy.get_distribution(values, lstm, starts)
+        return distribution.distribution, lstm
+
+
+def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool) -> None:  # noqa: ANN401
+    """Refuse a policy that reads anything but one observation, such as a stack of them.
+
+    Args:
+        policy: The policy.
+        env: The environment.
+        classified: Whether a learned classifier adds `belief` (class,) and `confidence` (3,) to the observation.
+    """
+    expected = spaces.flatdim(env.single_observation_space) + (len(env.images.classes) + 3) * classified
+    if (size := spaces.flatdim(policy.observation_space)) != expected:
+        raise ValueError(
+            f"the policy reads {size} values at a step: expected {expected}, those of one observation; "
+            "a policy on stacked observations cannot be evaluated"
+        )
