@@ -12,7 +12,7 @@ from glimpse_env.vector_env import GlimpseVectorEnv
 from glimpse_env.wrappers.flat import FlatAction, FlatSingleAction
 from glimpse_env.wrappers.statistics import EpisodeStatistics
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "PRESETS",
     "Backbone",
