@@ -34,7 +34,8 @@ from glimpse_env.runtime import terminal
 
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
 OPENING, CLOSING = re.compile(r"^<!-- results:", re.MULTILINE), re.compile(r"^<!-- end -->$", re.MULTILINE)
-LEFT_OUT = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds", "--rows")  # of one machine, or told in another way
+# Options of one machine, or that the text states in another way.
+LEFT_OUT = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds", "--rows")
 WIDTH = 140  # characters of a line of text
 
 
