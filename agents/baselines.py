@@ -14,7 +14,7 @@
 One classifier for the whole image and one for each window size, on pixels or on the features of the frozen network that the sensor runs; no
 recurrent core. The same environment, metric and files as every agent (result.json, looks.npz; evaluate.py and predict.py take the
 checkpoints). Finished runs are found again. Deviations from FCAN: the network is frozen, one for all views. The same places with a
-recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/table7.py.
+recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/probes/thresholds.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An animation of an agent looking at images: where it looks, what it has seen by then, what it thinks, and when it answers.
+"""An animation of an agent looking at images: where it looks, what it has seen by then, its class probabilities, and when it stops.
 
     python benchmarks/animation.py                                             # the MNIST agent of the package: README's picture
     python benchmarks/animation.py --checkpoint runs/ram_reinforce-clutter-0/checkpoint.pt --out clutter.gif
@@ -39,7 +39,7 @@ class Animation:
     """CPU threads that torch may use."""
 
 
-def chosen(looks: Trajectories, dynamic: bool, count: int) -> list[int]:
+def choose_images(looks: Trajectories, dynamic: bool, count: int) -> list[int]:
     """Return the images to show (see the top of this file)."""
     when, labels = stopping_rules.choose_rule(dynamic).find_stops(looks).tolist(), looks.labels.tolist()
     groups = [[image for image, at in enumerate(when) if at == step] for step in range(len(looks.predictions))]
@@ -62,7 +62,7 @@ def main(options: Animation) -> None:
     split = options.split or results.get_result_split(checkpoint.load(path))
     saved, env, looks = results.evaluate_checkpoint(path, split, device=options.device)
     when = stopping_rules.choose_rule(saved["dynamic"]).find_stops(looks)
-    shown = [animation.build_clip(env, looks, image, int(when[image])) for image in chosen(looks, saved["dynamic"], options.images)]
+    shown = [animation.build_clip(env, looks, image, int(when[image])) for image in choose_images(looks, saved["dynamic"], options.images)]
     drawn, stays = zip(*animation.draw_frames(shown), strict=True)
     content = animation.encode_gif(drawn, stays)
     checkpoint.write_bytes(options.out, content)

@@ -180,11 +180,11 @@ def main(options: Gpu) -> int:
     terminal.use_threads(options.threads)
     speed = timed.speed(options.device)
     command = " ".join(["python benchmarks/gpu.py --device", options.device, *(["--quick"] if options.quick else [])])
-    told = {"command": command, "device": options.device, "quick": options.quick, "photographs": "cub" if options.root else "generated"}
+    about = {"command": command, "device": options.device, "quick": options.quick, "photographs": "cub" if options.root else "generated"}
     rows = []
     for name in options.parts:
         print(f"{name} ...", flush=True)
-        rows.append(run_part(name, options) | told | {"speed": speed} | timed.provenance(options.threads, options.device))
+        rows.append(run_part(name, options) | about | {"speed": speed} | timed.provenance(options.threads, options.device))
         timed.append(options.rows / "gpu.jsonl", rows[-1])
     print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {timed.describe_speed(speed)}")
     print(timed.align_figures(rows))

@@ -1,6 +1,6 @@
 """The tables of results in README.md and docs/: written from the rows that benchmarks/reproduce.py leaves, or checked against them.
 
-    python benchmarks/pages.py              # write every table anew
+    python benchmarks/pages.py              # write every table again
     python benchmarks/pages.py --check      # say which are not what the rows say
 
 A page holds a table between two lines of its own:
@@ -34,7 +34,8 @@ from glimpse_env.runtime import terminal
 
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
 OPENING, CLOSING = re.compile(r"^<!-- results:", re.MULTILINE), re.compile(r"^<!-- end -->$", re.MULTILINE)
-LEFT_OUT = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds", "--rows")  # said otherwise, or of one machine
+# Options of one machine, or that the text states in another way.
+LEFT_OUT = ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds", "--rows")
 WIDTH = 140  # characters of a line of text
 
 

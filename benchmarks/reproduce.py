@@ -27,7 +27,7 @@ from reproduction.spec import Run, Table
 from glimpse_env import checks
 from glimpse_env.datasets import NAMED, PHOTOGRAPHS, check_split
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, distributed, terminal
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def main(options: Reproduce, start: runs.Start = runs.start) -> None:
     options, table = find_table(options)
     file = rows.path_of(options.results, table.kept_with or options.table, options.dataset)
     if not options.only_print:
+        distributed.refuse("a table of several runs")
         options = terminal.prepare(options)
         checks.device(options.device)
         lacking = list_work(options, Job(options.table, table, options, measure.find_part(options)), file, start)

@@ -70,7 +70,7 @@ def rates(calls: dict[str, Callable[[], object]], options: Sensors) -> dict[str,
 
 
 def wait(options: Sensors) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has done its work."""
     if options.device.startswith("cuda"):
         torch.cuda.synchronize(options.device)
 

@@ -3,8 +3,8 @@
     python agents/sermanet_rnn.py --resolutions high --glimpses 1 --epochs 2
     python benchmarks/probes/places_alone.py runs/sermanet_rnn-mnist-0/checkpoint.pt
 
-An agent that sees a context before it looks (Sermanet's) can tell the class through where it looks, as a code, without any
-glimpse. What the second column is above chance, it has told that way.
+An agent that sees a context before it looks (Sermanet's) can encode the class in where it looks, without any glimpse. The second
+column shows how far: chance means not at all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a table of a paper is made of: runs (an agent and its options), and how each row answers from one of them."""
+"""What a table of a paper is made of: runs (an agent and its options), and how each row is measured on one of them."""
 
 from __future__ import annotations
 

@@ -123,9 +123,6 @@ CLUTTER: dict[str, Any] = FORMER_RAM | {
 
 DATASETS: dict[str, dict[str, Any]] = {"clutter": CLUTTER, "cub": PHOTOGRAPHS, "cars": PHOTOGRAPHS, "dogs": PHOTOGRAPHS}
 
-# The recipes of the papers' tables: on MNIST the slower, more accurate one.
-REPRODUCED: dict[str, dict[str, Any]] = DATASETS | {"mnist": FORMER_RAM}
-
 # Sermanet et al. 2015. Pixels: a patch at high resolution is not resized; the network sees patches through layers of its own.
 SERMANET_PIXELS: dict[str, Any] = FORMER | {"depth": 2, "sigma_start": 0.3, "sigma_end": 0.1, "policy_weight": 1.0}
 # Photographs: 96 x 96 patches of 512 x 512 images, centres within the middle three quarters (farther out most of a patch is noise).

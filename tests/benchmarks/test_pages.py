@@ -1,5 +1,6 @@
 """The tables of results in the pages: written from rows, and checked against them."""
 
+import re
 from pathlib import Path
 
 import pages
@@ -62,6 +63,12 @@ def cells(text, name):
 def test_the_published_pages_are_what_the_rows_say():
     for page in pages.list_pages(ROOT):
         assert pages.fill_page(page, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
+
+
+def test_every_quoted_table_exists():
+    for page in pages.list_pages(ROOT):
+        quoted = re.findall(r"reproduce\.py ([a-z][\w-]+)", page.read_text(encoding="utf-8"))
+        assert set(quoted) <= set(pages.TABLES), page
 
 
 def test_a_table_has_the_papers_number_ours_and_the_difference(root):

@@ -30,7 +30,7 @@ def anchors(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_script_link_and_anchor_exists(page):
     text = page.read_text(encoding="utf-8")
-    scripts = set(re.findall(r"(?:python|torchrun \S+) ((?:agents|benchmarks)/\w+\.py)", text))
+    scripts = set(re.findall(r"(?:python|torchrun \S+) ((?:agents|benchmarks)/[\w/]+\.py)", text))
     assert not [name for name in scripts if not (ROOT / name).is_file()]
     for link in re.findall(r"\]\(([^)]+)\)", text):
         target, _, anchor = link.partition("#")
