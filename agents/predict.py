@@ -39,7 +39,7 @@ from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.rendering import frames
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 CHUNK = 64  # images looked at together
 
@@ -115,7 +115,7 @@ def drawn(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Pat
     taken.add(name)
     buffer = io.BytesIO()
     Image.fromarray(frames.draw(prediction.view)).save(buffer, "png")
-    checkpoint.write_bytes(out / f"{name}.png", buffer.getvalue())
+    files.write_bytes(out / f"{name}.png", buffer.getvalue())
     return out / f"{name}.png"
 
 
@@ -162,9 +162,9 @@ def main(options: Predict) -> None:
         print(f"pictures: {out}")
     if options.json is not None:
         told = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold, "expected_glimpses": rule.expected}
-        checkpoint.write_json(options.json, told | {"images": rows})
+        files.write_json(options.json, told | {"images": rows})
     if options.csv is not None:
-        checkpoint.write_bytes(options.csv, as_csv(rows))
+        files.write_bytes(options.csv, as_csv(rows))
 
 
 if __name__ == "__main__":

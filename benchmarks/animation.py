@@ -17,7 +17,7 @@ import tyro
 from glimpse_env import pretrained
 from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import animation, results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def main(options: Animation) -> None:
     shown = [animation.look_of(env, looks, image, int(when[image])) for image in chosen(looks, saved["dynamic"], options.images)]
     drawn, stays = zip(*animation.frame_sequence(shown), strict=True)
     content = animation.animated(drawn, stays)
-    checkpoint.write_bytes(options.out, content)
+    files.write_bytes(options.out, content)
     print(f"{options.out}: {len(shown)} images, {len(drawn)} frames, {len(content) / 1e6:.2f} MB")
 
 

@@ -27,7 +27,7 @@ from reproduction.spec import Run, Table
 from glimpse_env import checks
 from glimpse_env.datasets import NAMED, PHOTOGRAPHS, check_split
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def write_figure(options: Reproduce, table: Table, about: text_table.About, grou
         where = f"--out {options.out}: give its folder, or --results FOLDER to make it again"
         raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in {where}")
     end = results.suffix(checkpoint.load(source), measured)
-    checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
+    files.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
     return target
 
 

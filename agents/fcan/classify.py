@@ -20,7 +20,7 @@ from glimpse_env import Backbone, GlimpseVectorEnv
 from glimpse_env.evaluation import fixations, trajectories
 from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 
 def classify(plan: Plan, weights: str) -> None:
@@ -49,7 +49,7 @@ def classify(plan: Plan, weights: str) -> None:
         "options": checkpoint.plain(options),
         **fixations.measures(env, looks, trajectories.answered(looks, dynamic=False), learned_start=False),
     }
-    checkpoint.write_json(plan.out / "classify" / "result.json", row)
+    files.write_json(plan.out / "classify" / "result.json", row)
     trajectories.save(looks, plan.out / "classify" / "looks.npz")
     told(plan.out / "classify" / "report.html", row)
     print(results.line(row))

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from glimpse_env import Backbone, CropSensor, ImageSet
 from glimpse_env.backbone import find
 from glimpse_env.networks import fcan
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 from glimpse_env.sensors import Cached, everything
 from glimpse_env.training.finetuning import Finetune, Finetuning, normalised
 
@@ -144,7 +144,7 @@ def by_network(crops: Crops, region: Region, options: FcanOptions, weights: str,
     if not run.epoch:
         keep_head(run.network, weights, crops.backbone.name)
     run.train()
-    checkpoint.write_torch(folder / "weights.pth", finetune_backbone.half(run.network.state_dict()))
+    files.write_torch(folder / "weights.pth", finetune_backbone.half(run.network.state_dict()))
     run.network.eval()
     seen = pixels(crops, crops.measure, region.part, region.measure).images.split(CHUNK)
     with torch.no_grad():

@@ -19,7 +19,7 @@ from finetune_backbone import tune
 
 from glimpse_env.backbone import find
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training.finetuning import Finetune
 
 
@@ -58,7 +58,7 @@ def run(plan: Plan) -> None:
     if due(plan, "classify", made):
         classify.classify(plan, weights)
         stage_files.finish(plan.out, "classify", made)
-    print(classify.described(checkpoint.read_json(plan.out / "classify" / "result.json")))
+    print(classify.described(files.read_json(plan.out / "classify" / "result.json")))
 
 
 def report(plan: Plan) -> None:
@@ -67,7 +67,7 @@ def report(plan: Plan) -> None:
     end = results.suffix(checkpoint.load(target), plan.measure)
     file, figure = plan.out / f"result{end}.json", plan.out / f"score_maps{end}.png"
     if newer(file, target):
-        print(results.line(checkpoint.read_json(file)))
+        print(results.line(files.read_json(file)))
     else:
         results.write(target, plan.measure, device=plan.options.device)
     if not newer(figure, target):

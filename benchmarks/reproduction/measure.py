@@ -19,7 +19,7 @@ from glimpse_env import datasets
 from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 
 NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
@@ -93,7 +93,7 @@ def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict
     looks = results.looks_on(source, (job.measured,), device=job.settings.device, **places)
     fcan = job.table.rows[names[0]].run.agent == "fcan"
     final = out / "classify" / "result.json"  # of FCAN's last stage
-    result = checkpoint.read_json(final) if fcan else results.of(source, job.measured, **places)
+    result = files.read_json(final) if fcan else results.of(source, job.measured, **places)
     shared = describe_run(job, names[0], out, saved, result) | {"images": len(looks.labels)}
     options = {name: value for name, value in result["options"].items() if name not in rows.MACHINE}
     made = []

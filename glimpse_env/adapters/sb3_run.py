@@ -12,7 +12,7 @@ from typing import Any
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.learned_classifier import LearnedClassifier
 from glimpse_env.adapters.sb3 import GlimpseVecEnv
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training.trainer import Progress
 
 try:
@@ -57,7 +57,7 @@ def save(plan: Plan, model: Any) -> None:  # noqa: ANN401 - an on-policy algorit
     """Write model.zip, classifier.pt where a classifier learns, and last run.pt, which says what of both belongs together."""
     content = io.BytesIO()
     model.save(content)
-    checkpoint.write_bytes(plan.out / "model.zip", content.getvalue())
+    files.write_bytes(plan.out / "model.zip", content.getvalue())
     if plan.classifier is not None:
         plan.classifier.save(plan.out / "classifier.pt")
     stands = {"progress": asdict(plan.progress), "core": plan.venv.core.state_dict(), "moment": moment(plan, model)}

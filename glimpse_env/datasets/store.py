@@ -31,6 +31,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glimpse_env.datasets.decode import Fit, read
+from glimpse_env.runtime.files import publish
 
 VERSION = 2  # of the decoding and of the file's layout: a store of another one is rebuilt
 HEADER = 4096  # bytes
@@ -171,9 +172,7 @@ def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
     try:
         with partial.open("wb") as stream:
             write(stream, plan, paths)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+        publish(partial, file)
     finally:
         partial.unlink(missing_ok=True)
     log.info("image store %s: %s photographs at %d px, %.3g GB", file, f"{plan.images:,}", plan.size, plan.length / 1e9)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.base import Agent
-from glimpse_env.runtime import checkpoint, distributed
+from glimpse_env.runtime import distributed, files
 from glimpse_env.training.rollout import Behaviour, Guide, Policy, collect
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
@@ -84,7 +84,7 @@ def look(
 
 def save(looks: Looks, path: Path) -> None:
     """Write every image's trajectory as a numpy archive (read it with numpy.load), whole or not at all; `shares` would be most of it."""
-    checkpoint.write_numpy(path, {name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__ if name != "shares"})
+    files.write_numpy(path, {name: getattr(looks, name).numpy() for name in looks.__dataclass_fields__ if name != "shares"})
 
 
 def saved(path: Path) -> Looks:

@@ -6,12 +6,12 @@ import html
 import json
 import re
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 
 ABSOLUTE = re.compile(
     r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])"
@@ -21,7 +21,7 @@ QUOTED = re.compile(r"'([^'\s]*=)?(?:[~/]|[A-Za-z]:\\)[^']*?([^/\\']*)'")  # one
 
 def resource(name: str) -> str:
     """Return a file that lies in `static`."""
-    return (files("glimpse_env.reports") / "static" / name).read_text(encoding="utf-8")
+    return (resources.files("glimpse_env.reports") / "static" / name).read_text(encoding="utf-8")
 
 
 def write(target: Path, title: str, body: str, scripts: Sequence[str] = (), data: dict[str, Any] | None = None) -> None:
@@ -38,7 +38,7 @@ def write(target: Path, title: str, body: str, scripts: Sequence[str] = (), data
     told = "" if data is None else f'<script type="application/json" id="data">{inside_script(data)}</script>'
     run = f"<script>\n{code}</script>" if code else ""
     filled = Template(resource("page.html")).substitute(title=text(title), style=resource("page.css"), body=body, data=told, script=run)
-    checkpoint.write_bytes(target, filled.encode())
+    files.write_bytes(target, filled.encode())
 
 
 def inside_script(data: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from glimpse_env.evaluation import fixations, trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
 from glimpse_env.reports import run_figures, run_report
-from glimpse_env.runtime import checkpoint, distributed
+from glimpse_env.runtime import checkpoint, distributed, files
 from glimpse_env.training import resume
 
 
@@ -87,7 +87,7 @@ def record(
     if not distributed.first():
         return row
     end = suffix(saved, split, dataset)
-    checkpoint.write_json(folder / f"result{end}.json", row)
+    files.write_json(folder / f"result{end}.json", row)
     trajectories.save(looks, folder / f"looks{end}.npz")
     run_figures.draw(folder, end, row, saved, env, looks)
     run_report.write_run(folder / f"report{end}.html", row, saved, env, looks)
@@ -104,7 +104,7 @@ def of(path: Path, split: str | None = None, root: str | None = None, weights: s
 def kept(path: Path, saved: Mapping[str, Any], split: str | None) -> dict[str, Any] | None:
     """Return the row that an evaluation of this checkpoint left: one that was made after as many seconds of training; None without one."""
     file = path.parent / f"result{suffix(saved, split)}.json"
-    row = checkpoint.read_json(file) if file.is_file() else None
+    row = files.read_json(file) if file.is_file() else None
     return row if row is not None and row["train_seconds"] == round(saved["progress"]["seconds"], 1) else None
 
 

@@ -15,7 +15,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.evaluation import trajectories
 from glimpse_env.rendering import composites, frames
 from glimpse_env.reports import plots
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 
 PER_GROUP = 8  # images of each stopping step in the figure of fixation paths
 
@@ -36,7 +36,7 @@ def draw(
         sheet = Image.fromarray(composites.sheet([(right, view) for _, right, view in shown], size))
         buffer = io.BytesIO()
         sheet.save(buffer, "png")
-        checkpoint.write_bytes(folder / f"foveal_composites{suffix}.png", buffer.getvalue())
+        files.write_bytes(folder / f"foveal_composites{suffix}.png", buffer.getvalue())
 
 
 def episodes(env: GlimpseVectorEnv, looks: trajectories.Looks, dynamic: bool) -> list[tuple[int, bool, frames.Episode]]:

@@ -1,11 +1,8 @@
-"""Checkpoints and results on disk: written whole or not at all, read back with an error that says what is wrong."""
+"""Checkpoints: tensors and plain values of one run in a torch file, with its options; damaged and foreign files are refused by name."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import os
 import pickle
 import shlex
 import sys
@@ -13,58 +10,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+
+from glimpse_env.runtime.files import write_torch
 
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
 # Options that came later than some runs, and what runs before them did.
 ADDED: dict[str, Any] = {"baseline": "learned", "location_discount": 1.0, "sure": 1.0, "augment_shift": 1 / 14}
-
-
-def write_bytes(target: Path, content: bytes) -> None:
-    """Write a file so that an interruption leaves the previous one whole: a neighbour first, then one rename."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    neighbour = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with neighbour.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        neighbour.replace(target)
-    finally:
-        neighbour.unlink(missing_ok=True)
-
-
-def write_json(target: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    write_bytes(target, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def read_json(source: Path) -> dict[str, Any]:
-    """Read a JSON file that `write_json` wrote.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    try:
-        return json.loads(source.read_text())
-    except ValueError as error:  # no JSON, or no text
-        raise ValueError(f"{source} is damaged: remove it, and it is made anew ({error})") from error
-
-
-def write_torch(target: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values as a torch file atomically."""
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    write_bytes(target, buffer.getvalue())
-
-
-def write_numpy(target: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays as a compressed numpy archive atomically."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_bytes(target, buffer.getvalue())
 
 
 def save(target: Path, content: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from tqdm import tqdm
 from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.store import cache_folder
+from glimpse_env.runtime.files import publish
 from glimpse_env.sensors.image_views import flags, placed
 
 log = logging.getLogger("glimpse_env")
@@ -113,7 +114,7 @@ def build(file: Path, shape: tuple[int, ...], compute: Compute, step: int, what:
             for part in torch.arange(done, shape[0]).split(step):
                 write(stream, half(compute(part)))
                 progress.update(len(part))
-        partial.replace(file)
+        publish(partial, file)
     except OSError as error:
         if error.errno == ENOSPC:
             partial.unlink(missing_ok=True)
