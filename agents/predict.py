@@ -34,7 +34,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from glimpse_env import checks, datasets, pretrained
-from glimpse_env.datasets.user_files import found, read_like
+from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.rendering import frames
@@ -95,7 +95,7 @@ def decoded(files: Sequence[Path], may_fail: set[Path], look: dict[str, Any]) ->
 
 def answers(options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction."""
-    files, listed = found(options.images, without=out)
+    files, listed = find_files(options.images, without=out)
     agent = predictor.predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
     with tqdm(total=len(files), desc="images", unit="image", disable=len(files) <= CHUNK) as bar:
         for start in range(0, len(files), CHUNK):

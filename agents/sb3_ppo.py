@@ -25,13 +25,13 @@ from typing import Any, Literal
 import torch
 import tyro
 
-from glimpse_env import Delayed, PixelSensor, Reward, rewards
+from glimpse_env import Delayed, Reward, rewards
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments, resume
-from glimpse_env.training.augment import Mirrors
 from glimpse_env.training.options import Lasting, View
 
 STOP = 2  # place of the number that stops in Gaussian actions: x, y, stop, ...
@@ -96,7 +96,7 @@ def planned(options: Sb3Options, out: Path) -> Any:  # noqa: ANN401 - the librar
     look = environments.view(options) | {"split": options.split, "device": options.device, "reward": chosen_reward(options)}
     teaching = options.classifier if options.action == "steering" else None
     venv: Any = sb3.make_sb3_env(options.num_envs, action=options.action, flat=True, teaching=teaching, **look)
-    if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
+    if options.augment and not isinstance(venv.core.sensor, Repaintable | Mirrorable):
         raise ValueError(f"--augment: {type(venv.core.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
     seen, fold = resume.env_options(venv.core, options), held_out(options.split)
     told = checkpoint.plain(options) | {"classifier": asdict(options.classifier)}

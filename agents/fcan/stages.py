@@ -17,7 +17,7 @@ from fcan.score_maps import draw_score_maps
 from fcan.setup import Plan
 from finetune_backbone import tune
 
-from glimpse_env.backbone import find
+from glimpse_env.backbone import find_weights
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training.finetuning import Finetune
@@ -45,7 +45,7 @@ def run(plan: Plan) -> None:
     weights = tuned(plan) if options.weights is None else options.weights
     if only == "tune":
         return
-    given = find(plan.backbone, weights)
+    given = find_weights(plan.backbone, weights)
     inputs = {} if given is None else {"weights": given}  # none: torchvision's own
     made = stage_files.described("localise", options, inputs)
     if due(plan, "localise", made):

@@ -7,7 +7,9 @@ from typing import Any
 
 from reproduction.spec import Row, Run, Table
 
-PHOTOGRAPHS = ("cub", "cars", "dogs")
+from glimpse_env.datasets import list_names
+
+PHOTOGRAPHS = list_names("photographs")
 STEPS = range(2, 7)
 FROZEN = "the network is fine-tuned beforehand and frozen; one network serves all glimpses"
 BANK = f"{FROZEN}; glimpses lie on a grid"

@@ -22,7 +22,6 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 
-NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
 SHARED = ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")
 OPTIONAL = ("in_box", "on_patch", "pixels", "flops")  # of some sensors and data sets
 LEARNED = ("reward", "train_accuracy", "validation_accuracy", "loss")  # what a learning curve shows
@@ -41,9 +40,10 @@ def find_part(settings: Settings) -> Part:
     """Return which part of the data set is there, which its images tell."""
     size = resolve(settings.dataset, image_size=settings.image_size).image_size
     classes = len(datasets.load(settings.dataset, "test", root=settings.root, image_size=size).classes)
-    name = NAMES.get(settings.dataset, Path(settings.dataset).name)
-    archive = datasets.PHOTOGRAPHS.get(settings.dataset)
-    return Part(f"{name}-{classes}" if archive else name, classes, archive.classes if archive else None)
+    spec = datasets.NAMED.get(settings.dataset)
+    if spec is None or spec.kind != "photographs":
+        return Part(spec.short if spec else Path(settings.dataset).name, classes, None)
+    return Part(f"{spec.short}-{classes}", classes, spec.classes)
 
 
 @dataclass(frozen=True)

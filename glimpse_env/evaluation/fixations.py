@@ -23,9 +23,9 @@ def measures(env: GlimpseVectorEnv, looks: Looks, when: Int64[Tensor, " image"],
     chosen = looks.locations[skipped:] * env.sensor.reach
     taken = torch.arange(skipped, len(looks.locations))[:, None] <= when
     found = {}
-    if taken.any() and env.images.places is not None:
+    if taken.any() and env.images.target_centers is not None:
         half = min(env.sensor.windows) / env.images.images.shape[-1]
-        found["on_patch"] = on_patch(chosen, taken, env.images.places[looks.index], env.sensor.reach, half)
+        found["on_patch"] = on_patch(chosen, taken, env.images.target_centers[looks.index], env.sensor.reach, half)
     if taken.any() and env.images.boxes is not None:
         found["in_box"] = in_box(chosen, taken, env.images.boxes[looks.index], env.sensor.reach)
     return found

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-CLASSES = {"mnist": 10, "cub": 200, "cars": 196, "dogs": 120}  # of the whole data set, which the papers use
-NAMES = {"mnist": "MNIST", "cub": "CUB-200-2011", "cars": "Stanford Cars", "dogs": "Stanford Dogs"}
-SHORT = {"cub": "CUB", "cars": "Cars", "dogs": "Dogs", "mnist": "MNIST"}
+from glimpse_env import datasets
+
 AGENTS = {"ram_reinforce": "RAM", "dtram_reinforce": "DT-RAM", "sermanet_rnn": "Sermanet", "fcan_greedy": "FCAN"}
 
 
@@ -76,14 +75,16 @@ def chosen(known: Mapping[Any, Figure], key: object) -> list[Figure]:
 
 def dataset_name(data: str, classes: int) -> str:
     """Return what a data set is called: a part of one by its number of classes, so that nobody takes it for the whole."""
-    if data not in CLASSES:
+    spec = datasets.NAMED.get(data)
+    if spec is None:
         return data
-    return NAMES[data] if classes == CLASSES[data] else f"{SHORT[data]}-{classes}"
+    return spec.title if classes == spec.classes else f"{spec.short}-{classes}"
 
 
 def caveat(row: Mapping[str, Any], classes: int) -> str:
     """Return why a row may not be compared with the papers' figures as it is; empty = it may."""
-    whole = CLASSES.get(row["dataset"], classes)
+    spec = datasets.NAMED.get(row["dataset"])
+    whole = spec.classes if spec else classes
     reasons = [f"on {classes} of the {whole} classes"] if classes != whole else []
     reasons += [] if row["split"] == "test" else [f"on the {row['split']} split, not the test images"]
     return " and ".join(reasons)
