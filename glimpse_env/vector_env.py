@@ -130,9 +130,9 @@ class GlimpseVectorEnv(VectorEnv):
     def _make_spaces(self) -> None:
         """Describe one row's observation and action, then the batch's."""
         unit = {"location": spaces.Box(-1.0, 1.0, (2,), np.float32), "step": spaces.Box(0.0, 1.0, (1,), np.float32)}
-        answer = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
+        prediction = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
         self.single_observation_space = spaces.Dict(unit | self.sensor.space)
-        self.single_action_space = spaces.Dict({"location": unit["location"], "stop": spaces.Discrete(2), "prediction": answer})
+        self.single_action_space = spaces.Dict({"location": unit["location"], "stop": spaces.Discrete(2), "prediction": prediction})
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 

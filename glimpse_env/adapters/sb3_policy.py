@@ -12,7 +12,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.policy import joined, sizes_of
 from glimpse_env.networks.base import Agent, Heads
 from glimpse_env.networks.glimpse_classifier import Evidence, GlimpseClassifier, certainty
-from glimpse_env.wrappers.action_forms import form_of
+from glimpse_env.wrappers.action_forms import make_form
 
 
 class Remembered(NamedTuple):
@@ -42,7 +42,7 @@ class PolicyAgent(Agent):
         if (classifier is None) == (action == "steering"):
             raise ValueError(f"action={action!r} {'without' if classifier is None else 'with'} a classifier: steering alone has one")
         check_shown(policy, env, classifier is not None)
-        self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
+        self.policy, self.classifier, self.form = policy, classifier, make_form(action, env)
         self.architecture = sizes_of(env)
 
     def begin(self, rows: int) -> Remembered:
@@ -63,7 +63,7 @@ class PolicyAgent(Agent):
         seen = observation if logits is None else observation | certainty(logits)
         starts = (observation["step"].squeeze(1) * self.architecture.horizon < 1.5).float()
         distribution, memory = self.decide(seen, state.memory, starts)
-        choice = self.form.likely(distribution)
+        choice = self.form.most_likely(distribution)
         said = choice.logits if logits is None else logits
         assert said is not None
         return Heads(said, choice.location, choice.stop, choice.stop.new_zeros(len(said))), Remembered(evidence, memory)

@@ -15,7 +15,7 @@ GREY = ("1", "L", "LA")  # PIL's modes of one 8-bit channel, with or without tra
 WIDE = ("I", "F")  # the beginnings of PIL's modes of more than 8 bits a channel: I, I;16, I;16B, F
 ON_THE_SIDE = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and height
 
-Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, or all of it with its sides made equal
+Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, or all of it, stretched
 
 
 def read_image(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:

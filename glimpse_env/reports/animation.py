@@ -64,7 +64,7 @@ def look_of(env: GlimpseVectorEnv, looks: trajectories.Looks, position: int, las
     """Return one image's trajectory; `last` = the step (from 0) of its answer."""
     told = gallery.trajectory(env, looks, position, last)
     side = STAGE * FINE
-    image = Image.fromarray(frames.coloured(env.images.image(told["number"])))
+    image = Image.fromarray(frames.to_rgb(env.images.image(told["number"])))
     pixels = np.asarray(image.resize((side, side), Image.Resampling.NEAREST if image.width <= side // 3 else Image.Resampling.BILINEAR))
     width = max(env.sensor.windows) / image.width * side
     centres = (np.asarray(told["path"]) + 1) / 2 * side

@@ -33,7 +33,7 @@ def draw(
     plots.fixation_paths(shown, folder / f"fixation_paths{suffix}.png", PER_GROUP)
     if not env.sensor.whole_first and env.sensor.pixels[1] and (len(env.sensor.windows) > 1 or env.preset.context):
         size = math.isqrt(env.sensor.pixels[1] // len(env.sensor.windows))  # to which the windows are resized
-        sheet = Image.fromarray(composites.sheet([(right, view) for _, right, view in shown], size))
+        sheet = Image.fromarray(composites.draw_sheet([(right, view) for _, right, view in shown], size))
         buffer = io.BytesIO()
         sheet.save(buffer, "png")
         files.write_bytes(folder / f"foveal_composites{suffix}.png", buffer.getvalue())

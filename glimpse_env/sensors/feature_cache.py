@@ -192,7 +192,7 @@ class FeatureTable:
             return self.compute(part, mirrored)
 
         if source.key is None:
-            log.info("%s: the images have no name, so they are kept in memory only", what)
+            log.info("%s: the images have no name, so the table is in memory only", what)
             return compute_table(len(source), compute, STEP, what).flatten(0, 1), None
         name = f"{source.key}-{self.backbone.name}-{self.kind}{'-mirrored' if mirrored else ''}"
         digest = hashlib.sha256(f"{source.key} {self.kind} {self.recipe} {self.backbone.digest()} {mirrored}".encode()).hexdigest()[:16]

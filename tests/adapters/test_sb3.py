@@ -234,7 +234,7 @@ def test_log_odds_of_stopping_are_the_gaussians():
     normal = torch.distributions.Normal(torch.tensor([[0.0, 0.0, 0.4]]), torch.tensor([0.2, 0.2, 0.5]))
     form = SteeringForm()
     drawn = normal.sample((20_000,))[:, 0, 2] > 0
-    assert form.likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
+    assert form.most_likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
 
 
 def test_bad_input_says_what_is_allowed(noise, venv_of, unchecked):
@@ -336,7 +336,7 @@ def test_an_interrupted_run_goes_on(halves, tmp_path, monkeypatch, capsys, algo,
     steps, core, classifier = begun[0]
     assert steps == 256
     assert core["seed"] == before["core"]["seed"]
-    assert torch.equal(core["state"]["place"], before["core"]["state"]["place"] + 8)  # every row's next image
+    assert torch.equal(core["state"]["order_index"], before["core"]["state"]["order_index"] + 8)  # every row's next image
     if action == "steering":
         assert classifier == before["moment"][1] > 0
         assert after["moment"][1] > classifier

@@ -93,15 +93,15 @@ def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(make: Mak
 def test_forms_that_cannot_be_are_refused(make: Make, door: Callable) -> None:
     with pytest.raises(ValueError, match=r"form='multi': expected one of box, multidiscrete"):
         FlatAction(make(), "multi")
-    with pytest.raises(ValueError, match=r"grid=3: form='box' takes any place"):
+    with pytest.raises(ValueError, match=r"grid=3: form='box' takes any location"):
         FlatAction(make(), grid=3)
     with pytest.raises(ValueError, match="grid=0"):
         FlatAction(make(), "multidiscrete", grid=0)
-    with pytest.raises(ValueError, match=r"form='steering' says no class: expected 'box' or 'multidiscrete', or .*LearnedClassifier"):
+    with pytest.raises(ValueError, match=r"form='steering' holds no prediction: expected 'box' or 'multidiscrete', or .*LearnedClassifier"):
         FlatAction(make(), "steering")
     with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
         FlatAction(FlatAction(door()))
-    with pytest.raises(TypeError, match=r"a vector door of GlimpseEnv-v0, got SyncVectorEnv"):
+    with pytest.raises(TypeError, match=r"a vector environment of GlimpseEnv-v0, got SyncVectorEnv"):
         FlatAction(gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")]))
 
 
@@ -178,7 +178,7 @@ def test_single_forms_that_cannot_be_are_refused(noise: torch.utils.data.Dataset
     with pytest.raises(TypeError, match="FlatSingleAction: expected a GlimpseEnv, got CartPoleEnv"):
         FlatSingleAction(gymnasium.make("CartPole-v1"))
     single = gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL)
-    with pytest.raises(ValueError, match="form='steering' says no class"):
+    with pytest.raises(ValueError, match="form='steering' holds no prediction"):
         FlatSingleAction(single, "steering")
     with pytest.raises(ValueError, match=r"FlatSingleAction: expected actions of type Dict .*, got Box"):
         FlatSingleAction(FlatSingleAction(single))
