@@ -1,4 +1,4 @@
-"""torchrl: `make_torchrl_env` gives the batched numpy door as a torchrl environment, for its collectors, transforms and losses."""
+"""torchrl: `make_torchrl_env` gives the batched numpy environment as a torchrl environment, for its collectors, transforms and losses."""
 
 from __future__ import annotations
 

@@ -375,9 +375,9 @@ def test_the_script_refuses_what_it_cannot_do(tmp_path, monkeypatch):
     refused("sb3_ppo.py runs in one process, and torchrun started 2: start it with python")
 
 
-def test_the_race_steps_the_same_rows_through_both_doors(noise, capsys):
+def test_the_race_steps_the_same_rows_through_both_environments(noise, capsys):
     options = sb3_collect.Collect(rows=(4,), seconds=0.01, turns=1, n_steps=4, threads=1)
     [row] = sb3_collect.measured(options, {"dataset": noise, **LOOK})
     assert row["rows"] == 4
-    assert all(row[part][door] > 0 for part in ("step", "collect_rollouts") for door in ("ours", "dummy"))
+    assert all(row[part][kind] > 0 for part in ("step", "collect_rollouts") for kind in ("ours", "dummy"))
     assert row["step"]["ratio"] == pytest.approx(row["step"]["ours"] / row["step"]["dummy"])

@@ -1,4 +1,4 @@
-"""torchrl's own GymWrapper and collector on the batched door; without torchrl the error names the extra."""
+"""torchrl's own GymWrapper and collector on the batched environment; without torchrl the error names the extra."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_torchrls_own_check_finds_nothing(noise, form):
 
 
 @needs_torchrl
-def test_a_collector_tells_what_the_door_tells(noise):
-    """The actions that torchrl's collector drew, sent to the numpy door by hand, give the same rewards, ends, glimpses and labels."""
+def test_a_collector_tells_what_the_environment_tells(noise):
+    """The actions that torchrl's collector drew, sent to the numpy environment, give the same rewards, ends, glimpses and labels."""
     env = make_torchrl_env(3, noise, reward="information_gain", **SMALL)
     policy = torchrl.envs.utils.RandomPolicy(env.action_spec)
     torch.manual_seed(0)
@@ -54,7 +54,7 @@ def test_a_collector_tells_what_the_door_tells(noise):
 
 
 def follow(plain, told):
-    """Send the collected actions to the numpy door, showing it the collected images, and compare all that it returns."""
+    """Send the collected actions to the numpy environment, showing it the collected images, and compare all that it returns."""
     index = images_of(plain, told)
     options = {"indices": index[:, 0].numpy(), "locations": told["location"][:, 0].numpy()}
     observation, info = plain.reset(seed=0, options=options)
