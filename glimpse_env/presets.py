@@ -1,4 +1,4 @@
-"""The environment's settings for a data set: its preset, with the fields that are given put in, and checked against the sensor."""
+"""The environment's settings for a data set: its preset with the given fields put in, checked for the sensor."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def resolve(dataset: object, **given: object) -> Preset:
     """Return the data set's preset with the fields that were given (not None) put in.
 
     Raises:
-        ValueError: A value outside what is allowed, or one that does not fit the sensor; the message names it.
+        ValueError: A value outside what is allowed, or that does not fit the sensor; the message names it.
     """
-    preset = replace(datasets.find_preset(dataset), **{name: value for name, value in given.items() if value is not None})
+    changes = {name: value for name, value in given.items() if value is not None}
+    preset = replace(datasets.find_preset(dataset), **changes)
     for name in ("image_size", "glimpse_size", "view_size"):
         if getattr(preset, name) is not None:
             checks.count(name, getattr(preset, name))
@@ -46,6 +47,6 @@ def check_sensor(preset: Preset) -> None:
     views = preset.grid**2 + (preset.first_view == "image")
     if spec.on_grid and preset.max_glimpses > views:
         raise ValueError(
-            f"max_glimpses={preset.max_glimpses}: sensor={preset.sensor!r} with grid={preset.grid} has {views} views of an image; expected "
-            "at most as many glimpses"
+            f"max_glimpses={preset.max_glimpses}: sensor={preset.sensor!r} with grid={preset.grid} has {views} views of "
+            "an image; expected at most as many glimpses"
         )

@@ -1,7 +1,8 @@
 """Frozen classifiers as feature extractors.
 
-How to add another library: write a module with a class that follows `base.FeatureExtractor` and a function that finds the file of its
-weights, and put both into `LIBRARIES` below. A backbone's name is then "library:model"; without a library it is torchvision's.
+How to add another library: write a module with a class that follows `base.FeatureExtractor` and a function that
+finds the file of its weights, and put both into `LIBRARIES` below. A backbone's name is then "library:model";
+without a library it is torchvision's.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def build_backbone(name: str, weights: str | Path | None, device: torch.device |
 
 
 def find_weights(name: str, weights: str | Path) -> Path | None:
-    """Return the file that holds a backbone's weights; None = the library's own download, which is not in GLIMPSE_WEIGHTS."""
+    """Return the file that holds a backbone's weights; None = the library's own download."""
     library, model = split_name(name)
     return library.find_weights(model, weights)
 
@@ -53,5 +54,5 @@ def split_name(name: str) -> tuple[Library, str]:
     """Return the library and the model that a backbone's name stands for."""
     library, _, model = name.rpartition(":")
     if library and library not in LIBRARIES:
-        raise ValueError(f"backbone={name!r}: expected a model of {', '.join(LIBRARIES)}, with the library before a colon")
+        raise ValueError(f"backbone={name!r}: expected one of {', '.join(LIBRARIES)} before the colon")
     return LIBRARIES[library or "torchvision"], model

@@ -17,8 +17,9 @@ Pixels = Float[Tensor, "image channel height width"] | UInt8[Tensor, "image chan
 class FeatureExtractor(Protocol):
     """A frozen network, from images to one feature vector or one feature map each.
 
-    Frozen: in evaluation mode always, without gradients, statistics of BatchNorm unchanged. Images are RGB or grey (1 channel), uint8 or
-    floating in [0, 1]; the network normalises their colours itself. Results are float32, on its device.
+    Frozen: in evaluation mode always, without gradients, statistics of BatchNorm unchanged. Images are RGB or
+    grey (1 channel), uint8 or floating in [0, 1]; the network normalises their colours itself. Results are
+    float32, on its device.
     """
 
     name: str  # in messages and in names of cached files
@@ -30,7 +31,11 @@ class FeatureExtractor(Protocol):
         ...
 
     def map(self, images: Pixels) -> Float[Tensor, "image feature rows columns"]:
-        """Return the last feature map of images. A network without one raises ValueError, here and in `map_shape`."""
+        """Return the last feature map of images.
+
+        Raises:
+            ValueError: The network has none; `map_shape` raises it too.
+        """
         ...
 
     def map_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -38,7 +43,7 @@ class FeatureExtractor(Protocol):
         ...
 
     def flops(self, height: int, width: int, *, of_map: bool = False) -> int:
-        """Return 2 x the multiply-adds that the features (or the map) of one `height` x `width` image cost."""
+        """Return 2 x the multiply-adds of the features (or the map) of one `height` x `width` image."""
         ...
 
     def digest(self) -> str:
@@ -49,5 +54,7 @@ class FeatureExtractor(Protocol):
 class Library(NamedTuple):
     """What makes backbones by name: one line of `backbone.LIBRARIES`."""
 
-    build: Callable[[str, str | Path | None, torch.device | str], FeatureExtractor]  # from name, weights and device
-    find_weights: Callable[[str, str | Path], Path | None]  # the file behind a name and weights; None = the library's own download
+    # From a model's name, its weights and the device.
+    build: Callable[[str, str | Path | None, torch.device | str], FeatureExtractor]
+    # The file that holds the weights of a model; None = the library's own download.
+    find_weights: Callable[[str, str | Path], Path | None]

@@ -1,8 +1,9 @@
 """Data sets by name, folder or object: `load`, and `NAMED`, the table of those that have a name.
 
-How to add one: write a module here that ends with `SPEC`, a `DataSetSpec` (its loader, title, number of classes, kind and preset); for an
-archive of photographs, `photographs.specify(Archive(...), ...)` makes the spec, and the module only reads the archive's lists. Put
-`your_module.SPEC` into `NAMED` below. The environment's defaults, the agents' recipes (by kind) and the titles in reports follow from it.
+How to add one: write a module here that ends with `SPEC`, a `DataSetSpec` (its loader, title, number of classes,
+kind and preset); for an archive of photographs, `photographs.specify(Archive(...), ...)` makes the spec, and the
+module only reads the archive's lists. Put `your_module.SPEC` into `NAMED` below. The environment's defaults, the
+agents' recipes (by kind) and the titles in reports follow from it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from glimpse_env.datasets.base import DataSetSpec, ImageSet, Kind, MapStyle, Pre
 
 Value = TypeVar("Value")
 
-NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in (mnist.SPEC, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)}
+SPECS = (mnist.SPEC, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
+NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
 __all__ = [
     "NAMED",

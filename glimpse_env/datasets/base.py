@@ -1,4 +1,4 @@
-"""What every data set gives to the environment: equal-sized uint8 images with labels; and what is known of one that has a name."""
+"""What the environment gets of a data set: equal-sized uint8 images with labels; and the specs of named ones."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Preset:
     sensor: str = "pixel"  # a name of `sensors.SENSORS`
     backbone: str | None = None  # the network of a sensor that runs one
     grid: int = 5  # cells per side, for sensors on a grid and actions that choose a cell
-    view_size: int | None = None  # side in pixels at which the network sees the whole image; None = glimpse_size (map sensor: image_size)
-    context: bool = False  # the whole image, small, is shown before the location of glimpse 1 is chosen; it costs pixels, not a glimpse
+    view_size: int | None = None  # side in pixels of the whole image for a network; None = glimpse_size (map: image_size)
+    context: bool = False  # observations hold the whole image, small, too; it costs pixels, not a glimpse
     show_map: bool = False  # observations hold the whole feature map too
 
 
@@ -54,10 +54,10 @@ class DataSetSpec:
     classes: int  # of the complete data set; a local copy may hold fewer
     kind: Kind  # chooses the recipe of an agent
     preset: Preset
-    load: Callable[[str, str | Path | None, bool, int | None], ImageSet]  # "train" or "test", root, download, image_size
+    load: Callable[[str, str | Path | None, bool, int | None], ImageSet]  # train/test, root, download, image_size
     fit: Fit = "crop"  # how a user's own image becomes a square
     grey: bool = False  # images have one channel
-    dark_ground: bool = False  # light strokes on a dark ground: a user's own image with a light border is inverted
+    dark_ground: bool = False  # light strokes on dark: a user's own image with a light border is inverted
 
 
 @runtime_checkable

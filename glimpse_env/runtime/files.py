@@ -1,4 +1,4 @@
-"""Files that are complete or absent: each is written under another name first, flushed to disk and renamed."""
+"""Files that are complete or absent: each is written under another name, flushed to disk and renamed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def publish(draft: Path, target: Path) -> None:
-    """Flush a complete file to disk, then rename it to `target` in the same folder, replacing what was there."""
+    """Flush a complete file to disk, then rename it to `target` in the same folder, replacing that."""
     with draft.open("r+b") as stream:
         os.fsync(stream.fileno())
     draft.replace(target)

@@ -1,8 +1,9 @@
-"""Sensors: what a glimpse is. One protocol, `Sensor`: image indices + locations + step -> observation tensors.
+"""Sensors: what a glimpse is. Protocol `Sensor`: image indices + locations + step -> observation tensors.
 
-How to add one: write a class that follows `Sensor` in a module here; keyword-only arguments that are named like fields of `Preset` get the
-preset's values. Put it into `SENSORS` below, and its name into `SensorName`, from which the agents' option `--sensor` takes its choices.
-For one experiment, pass an object of the class as `GlimpseVectorEnv(sensor=...)` instead: it needs no name.
+How to add one: write a class that follows `Sensor` in a module here; keyword-only arguments that are named like
+fields of `Preset` get the preset's values. Put it into `SENSORS` below, and its name into `SensorName`, from which
+the agents' option `--sensor` takes its choices. For one experiment, pass an object of the class as
+`GlimpseVectorEnv(sensor=...)` instead: it needs no name.
 """
 
 from __future__ import annotations

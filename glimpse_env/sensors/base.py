@@ -81,16 +81,16 @@ def shows_pixels(sensor: Sensor) -> bool:
 class SensorSpec:
     """A sensor that has a name: one line of `sensors.SENSORS`."""
 
-    build: Callable[..., Sensor]  # takes the images, the backbone if it runs one, and by keyword what `settings` names
+    build: Callable[..., Sensor]  # from the images, the backbone if it runs one, and by keyword the `settings`
     runs_network: bool = True  # False: takes `device` by keyword instead of a backbone
     on_grid: bool = False  # takes glimpses at the cells of the preset's grid only
-    without_table: str | None = None  # the sensor that computes the same views one by one, for images that are shown once; None = itself
+    without_table: str | None = None  # sensor of the same views, for images that are shown once; None = itself
 
     @property
     def settings(self) -> tuple[str, ...]:
         """The fields of `Preset` that it takes: the keyword-only arguments of the same name."""
-        arguments = inspect.signature(self.build).parameters.values()
-        return tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY and a.name in Preset.__dataclass_fields__)
+        fields, arguments = Preset.__dataclass_fields__, inspect.signature(self.build).parameters.values()
+        return tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY and a.name in fields)
 
 
 class Geometry(NamedTuple):

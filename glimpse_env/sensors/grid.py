@@ -1,4 +1,4 @@
-"""The grid of locations: its cells, the cell nearest to a location, and a sensor that is restricted to cells."""
+"""The grid of locations: its cells, the cell nearest to a location, and a sensor restricted to cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glimpse_env.sensors.base import Contextual, Sensor
 
 
 def lattice(grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
-    """Return `grid` x `grid` locations from -1 to 1 (grid=1: the centre) in reading order: cell = row * grid + column."""
+    """Return `grid` x `grid` locations from -1 to 1 (grid=1: the centre); cell = row * grid + column."""
     line = torch.linspace(-1, 1, grid, device=device) if grid > 1 else torch.zeros(1, device=device)
     return torch.stack((line.repeat(grid), line.repeat_interleave(grid)), 1)
 
@@ -24,7 +24,7 @@ def nearest(location: Float[Tensor, "env 2"], grid: int) -> Int64[Tensor, " env"
 
 
 class OnGrid:
-    """Another sensor, restricted to the locations of a lattice: it shows what a BankSensor shows, without a table.
+    """Another sensor, restricted to a lattice: it shows what a BankSensor shows, without a table.
 
     For images that are shown once, where computing the views of every cell in advance would be a waste.
     """
@@ -43,7 +43,7 @@ class OnGrid:
         return self.sensor.space
 
     def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
-        """Return what the sensor shows at the nearest cell, and the cell's location; a whole first view keeps its location."""
+        """Return what the sensor shows at the nearest cell, and where that is; a whole first view stays."""
         cell_location = lattice(self.grid, location.device).index_select(0, nearest(location, self.grid))
         if self.whole_first:
             cell_location = torch.where((step > 1)[:, None], cell_location, location)
