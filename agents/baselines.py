@@ -32,7 +32,7 @@ from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment, count_glimpse_values
@@ -179,7 +179,7 @@ def main(options: Baselines) -> None:
         print(f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}")
     if options.json is not None:
         told = {"command": checkpoint.command(), "versions": results.collect_versions()}
-        checkpoint.write_json(options.json, told | {"rows": found})
+        files.write_json(options.json, told | {"rows": found})
 
 
 if __name__ == "__main__":

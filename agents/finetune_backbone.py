@@ -21,7 +21,7 @@ from glimpse_env import checks, datasets
 from glimpse_env.evaluation import metrics
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 from glimpse_env.training.finetuning import Finetune, Finetuning, one_view
 
 
@@ -53,8 +53,8 @@ def tune(options: Finetune) -> dict[str, Any]:
         "versions": results.collect_versions(),
         "options": checkpoint.plain(options),
     }
-    checkpoint.write_torch(out / "weights.pth", half(run.network.state_dict()))
-    checkpoint.write_json(out / "result.json", row)
+    files.write_torch(out / "weights.pth", half(run.network.state_dict()))
+    files.write_json(out / "result.json", row)
     looks.save(out / "looks.npz")
     return row
 

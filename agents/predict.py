@@ -34,12 +34,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from glimpse_env import checks, datasets, pretrained
-from glimpse_env.datasets.user_files import found, read_like
+from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.rendering import frames
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 CHUNK = 64  # images processed together
 
@@ -95,11 +95,11 @@ def read_images(files: Sequence[Path], may_fail: set[Path], arguments: dict[str,
 
 def predict(options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction."""
-    files, listed = found(options.images, without=out)
+    paths, listed = find_files(options.images, without=out)
     agent = predictor.load_predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
-    with tqdm(total=len(files), desc="images", unit="image", disable=len(files) <= CHUNK) as bar:
-        for start in range(0, len(files), CHUNK):
-            part = files[start : start + CHUNK]
+    with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
+        for start in range(0, len(paths), CHUNK):
+            part = paths[start : start + CHUNK]
             images = dict(read_images(part, listed, saved["environment"]))
             if images:
                 yield from zip(images, agent(list(images.values())), strict=True)
@@ -115,7 +115,7 @@ def write_picture(prediction: Prediction, file: Path, out: Path, taken: set[str]
     taken.add(name)
     buffer = io.BytesIO()
     Image.fromarray(frames.draw(prediction.view)).save(buffer, "png")
-    checkpoint.write_bytes(out / f"{name}.png", buffer.getvalue())
+    files.write_bytes(out / f"{name}.png", buffer.getvalue())
     return out / f"{name}.png"
 
 
@@ -162,9 +162,9 @@ def main(options: Predict) -> None:
         print(f"pictures: {out}")
     if options.json is not None:
         used = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold, "expected_glimpses": rule.expected}
-        checkpoint.write_json(options.json, used | {"images": rows})
+        files.write_json(options.json, used | {"images": rows})
     if options.csv is not None:
-        checkpoint.write_bytes(options.csv, format_csv(rows))
+        files.write_bytes(options.csv, format_csv(rows))
 
 
 if __name__ == "__main__":

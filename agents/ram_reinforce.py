@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor, rewards
+from glimpse_env import GlimpseVectorEnv, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.recurrent_attention import (
@@ -33,6 +33,7 @@ from glimpse_env.networks.recurrent_attention import (
     Where,
 )
 from glimpse_env.reports import results
+from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment, count_glimpse_values
@@ -145,7 +146,7 @@ def build_network(
     Raises:
         ValueError: The sensor does not serve the locator, or the checkpoint is of another kind of data.
     """
-    if options.locator == "map" and not (env.sensor.whole_first and isinstance(env.sensor, PixelSensor) and env.sensor.reach):
+    if options.locator == "map" and not (env.sensor.whole_first and shows_pixels(env.sensor) and env.sensor.reach):
         raise ValueError(
             "--locator map looks for locations on the pixels of the first view: it needs --sensor pixel, --first-view image, and "
             "glimpses smaller than the image"

@@ -37,8 +37,9 @@ from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.reports import results
+from glimpse_env.sensors.base import Mirrorable
 from glimpse_env.training import environments
-from glimpse_env.training.augment import Mirrors, vary
+from glimpse_env.training.augment import vary
 from glimpse_env.training.optimizers import warm_up_and_decay
 from glimpse_env.training.options import Lasting, RewardName, View
 
@@ -108,7 +109,7 @@ def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library
     arguments |= {"action": options.action, "flat": True, "reward": build_reward(options)}
     arguments |= {"teaching": options.classifier} if options.action == "steering" else {}
     venv: Any = make_sb3_env(options.num_envs, **arguments)
-    if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrors):
+    if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrorable):
         sensor = type(venv.core.sensor).__name__
         raise ValueError(f"--augment: {sensor} shows neither changed nor reversed images: use --no-augment")
     return venv

@@ -23,13 +23,14 @@ from typing import Any, ClassVar, Literal, get_args
 
 import ram_reinforce
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor
+from glimpse_env import GlimpseVectorEnv
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.presets import FirstView, resolve
 from glimpse_env.reports import results
 from glimpse_env.retina import Fill
 from glimpse_env.runtime import terminal
+from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import resume
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import Training, check_training, parse
@@ -92,7 +93,7 @@ def add_scales(options: SermanetOptions) -> SermanetOptions:
 
 def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
     """Return a new network for what the environment shows."""
-    if not isinstance(env.sensor, PixelSensor) and options.depth:
+    if not shows_pixels(env.sensor) and options.depth:
         raise ValueError(f"--depth {options.depth}: {type(env.sensor).__name__} shows the features of a frozen network; expected 0")
     return DoubleDecker(
         DeckSizes(

@@ -18,7 +18,7 @@ from glimpse_env import pretrained
 from glimpse_env.evaluation import stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import animation, results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def main(options: Animation) -> None:
     shown = [animation.build_clip(env, looks, image, int(when[image])) for image in choose_images(looks, saved["dynamic"], options.images)]
     drawn, stays = zip(*animation.draw_frames(shown), strict=True)
     content = animation.encode_gif(drawn, stays)
-    checkpoint.write_bytes(options.out, content)
+    files.write_bytes(options.out, content)
     print(f"{options.out}: {len(shown)} images, {len(drawn)} frames, {len(content) / 1e6:.2f} MB")
 
 

@@ -32,7 +32,7 @@ import tyro
 from timing import captured, timed
 
 from glimpse_env import checks
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import files, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["sensors", "accuracy", "photographs", "graph", "tests"]
@@ -91,7 +91,7 @@ def sensors(options: Gpu, folder: Path) -> Figures:
     sizes = tiny if options.quick else ["--size", "224", "--rows", "256", "--turns", "3"]
     compiled = ["--compile"] if options.device != "cpu" else []
     script("benchmarks/sensors.py", "--backbone", options.network, *sizes, *compiled, *options.place, "--json", folder / "sensors.json")
-    found = checkpoint.read_json(folder / "sensors.json")["figures"]
+    found = files.read_json(folder / "sensors.json")["figures"]
     eager = "network alone, not compiled"
     names = {"network": "network alone, compiled" if compiled else eager, "network_eager": eager}
     return {f"{names.get(name, f'{name} sensor')}, 1/s": value for name, value in found.items()}

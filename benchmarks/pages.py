@@ -29,7 +29,7 @@ from reproduction import rows, text_table
 from reproduction.spec import Table
 from reproduction.text_table import About, Rows
 
-from glimpse_env.datasets import PHOTOGRAPHS
+from glimpse_env import datasets
 from glimpse_env.runtime import terminal
 
 BLOCK = re.compile(r"^<!-- results: (.*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
@@ -62,7 +62,7 @@ class Block:
         """Return the command that makes its rows."""
         usual = TABLES[self.table].datasets[0] == self.dataset
         words = ["python benchmarks/reproduce.py", self.table, *([] if usual else [f"--dataset {self.dataset}"])]
-        return " ".join(words + (["--weights WEIGHTS"] if self.dataset in PHOTOGRAPHS else []))
+        return " ".join(words + (["--weights WEIGHTS"] if self.dataset in datasets.list_names("photographs") else []))
 
 
 def list_pages(root: Path) -> list[Path]:

@@ -25,9 +25,9 @@ from reproduction.runs import Settings, Work
 from reproduction.spec import Run, Table
 
 from glimpse_env import checks
-from glimpse_env.datasets import NAMED, PHOTOGRAPHS, check_split
+from glimpse_env.datasets import NAMED, check_split
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime import checkpoint, distributed, files, terminal
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
         raise ValueError(f"TABLE {options.table or '(none)'}: expected one of {', '.join(TABLES)}")
     table = TABLES[options.table]
     dataset = options.dataset or table.datasets[0]
-    if dataset in (*NAMED, *PHOTOGRAPHS) and dataset not in table.datasets:
+    if dataset in NAMED and dataset not in table.datasets:
         raise ValueError(f"--dataset {dataset}: {options.table} is made on {', '.join(table.datasets)}, or a folder of class folders")
     if unknown := [row for row in options.rows if row not in table.rows]:
         raise ValueError(f"--rows {unknown[0]!r}: {options.table} has {', '.join(map(repr, table.rows))}")
@@ -130,7 +130,7 @@ def write_figure(options: Reproduce, table: Table, about: text_table.About, grou
         where = f"--out {options.out}: give its folder, or --results FOLDER to make it again"
         raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in {where}")
     end = results.build_suffix(checkpoint.load(source), measured)
-    checkpoint.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
+    files.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
     return target
 
 

@@ -26,7 +26,7 @@ import tyro
 
 from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 DOORS = ("ours", "dummy")
 DIGITS = 1000
@@ -127,7 +127,7 @@ def main(options: Collect) -> None:
     digits = [(images.image(number), int(images.labels[number])) for number in range(DIGITS)]
     found = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})
     if options.json is not None:
-        checkpoint.write_json(options.json, {"command": checkpoint.command(), "versions": results.collect_versions(), "rows": found})
+        files.write_json(options.json, {"command": checkpoint.command(), "versions": results.collect_versions(), "rows": found})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import tyro
 
 from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, MapSensor, PixelSensor, Sensor
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def main(options: Sensors) -> None:
     if options.json is not None:
         hardware = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device.upper()
         settings = checkpoint.plain(options) | {"precision": str(network.precision), "hardware": hardware}
-        checkpoint.write_json(options.json, {"figures": figures, "settings": settings, "versions": results.collect_versions()})
+        files.write_json(options.json, {"figures": figures, "settings": settings, "versions": results.collect_versions()})
 
 
 if __name__ == "__main__":

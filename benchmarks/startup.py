@@ -19,7 +19,7 @@ from pathlib import Path
 import tyro
 
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 ROOT = Path(__file__).parent.parent
 TORCH, LIBRARIES, PACKAGE = "import torch", "import torch, torchvision, gymnasium", "import glimpse_env"
@@ -78,7 +78,7 @@ def main(options: Startup) -> None:
     best = {name: min(turn[name] for turn in turns) for name in timed}
     print(table(best))
     if options.json is not None:
-        checkpoint.write_json(options.json, {"command": checkpoint.command(), "seconds": best, "versions": results.collect_versions()})
+        files.write_json(options.json, {"command": checkpoint.command(), "seconds": best, "versions": results.collect_versions()})
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import tyro
 from timing import figure, report, timed
 
 from glimpse_env import checks
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENT = "agents/dtram_reinforce.py"
@@ -92,7 +92,7 @@ def run(name: str, words: Sequence[str], seed: int, out: Path, options: TimeToAc
         raise ValueError(f"{out} exists: a run is timed in a new folder; give another --out, or remove it")
     chosen = [*words, *shlex.split(options.extra), "--seed", str(seed), "--device", options.device, "--threads", str(options.threads)]
     seconds, _ = timed.start([str(ROOT / AGENT), *chosen, "--out", str(out)])
-    result, saved = checkpoint.read_json(out / "result.json"), checkpoint.load(out / "checkpoint.pt")
+    result, saved = files.read_json(out / "result.json"), checkpoint.load(out / "checkpoint.pt")
     shown = [row for row in saved["progress"]["history"] if row.get("validation_accuracy") is not None]
     return {
         "schedule": name,

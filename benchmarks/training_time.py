@@ -31,7 +31,7 @@ from glimpse_env.networks import registry
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 from glimpse_env.training import environments
 
 IMAGES = 100  # pictures that agents are trained on: a batch of RAM's recipe
@@ -167,7 +167,7 @@ def main(options: TrainingTime) -> None:
         rows = table([*rows, measure_fcan(pictures, options.updates)], options.epochs)
     if options.json is not None:
         about = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.collect_versions()}
-        checkpoint.write_json(options.json, about)
+        files.write_json(options.json, about)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Glimpse: learn where to look in an image, and when to stop. Importing registers `GlimpseEnv-v0` with Gymnasium."""
+"""Glimpse: learn where to look in an image, and when to stop. The import registers `GlimpseEnv-v0` with Gymnasium."""
 
 from gymnasium import register
 
@@ -39,7 +39,7 @@ __all__ = [
     "Transition",
 ]
 
-# The doors check every action themselves, values included, so Gymnasium's passive checker is left out.
+# The environment checks every action itself, including values, so Gymnasium's passive checker is disabled.
 register(
     id="GlimpseEnv-v0",
     entry_point="glimpse_env.env:GlimpseEnv",

@@ -1,4 +1,4 @@
-"""Checks at the doors: each raises one sentence that names the value and what is allowed, before any state changes."""
+"""Checks of arguments: each raises one sentence that names the value and what is allowed, before any state changes."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def choice(name: str, value: object, allowed: Collection[str]) -> None:
 
 
 def device(name: torch.device | str) -> torch.device:
-    """Return the device ("auto" = the one that `devices.best` chooses), or say that this machine has none such."""
+    """Return the device ("auto" = the one that `devices.best` chooses), or raise an error if this machine lacks it."""
     try:
-        wanted = torch.device(devices.named(name) if isinstance(name, str) else name)
-        torch.empty(0, device=wanted)
+        resolved = torch.device(devices.named(name) if isinstance(name, str) else name)
+        torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         count = torch.cuda.device_count()
         raise ValueError(
             f"device={str(name)!r} is not available here ({count} CUDA devices): use device='cpu', 'auto' or one that exists"
         ) from error
-    return wanted
+    return resolved
 
 
 def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
-    """Return Gymnasium's enum, or say which modes there are."""
+    """Return Gymnasium's enum, or refuse an unknown mode."""
     try:
         return AutoresetMode(mode)
     except ValueError:
@@ -58,7 +58,7 @@ def is_open(closed: bool) -> None:
 def seed(value: object) -> None:
     """Refuse a seed that is not None or a whole number of at least 0."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0):
-        raise ValueError(f"seed={value!r}: expected None or one whole number of at least 0 (it seeds the order of the images for all rows)")
+        raise ValueError(f"seed={value!r}: expected None or one whole number of at least 0 (it seeds the order of the images of all rows)")
 
 
 def shape(name: str, value: object, expected: tuple[int, ...], floating: bool) -> None:
@@ -74,18 +74,18 @@ def shape(name: str, value: object, expected: tuple[int, ...], floating: bool) -
 
 def array(name: str, value: object, expected: tuple[int, ...], kinds: str, low: float, high: float) -> np.ndarray:
     """Return `value` as a numpy array of this shape, dtype kind ("f" floating, "iub" integer or bool) and range, or refuse it."""
-    found = np.asarray(value)
-    if found.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}, got {found.shape}")
-    if found.dtype.kind not in kinds:
-        raise TypeError(f"{name}: expected a {'floating' if kinds == 'f' else 'integer or bool'} dtype, got {found.dtype}")
-    if found.size <= SMALL:  # numpy's reductions cost more than they save on one row
-        inside = all(low <= number <= high for number in found.ravel().tolist())
+    values = np.asarray(value)
+    if values.shape != expected:
+        raise ValueError(f"{name}: expected shape {expected}, got {values.shape}")
+    if values.dtype.kind not in kinds:
+        raise TypeError(f"{name}: expected a {'floating' if kinds == 'f' else 'integer or bool'} dtype, got {values.dtype}")
+    if values.size <= SMALL:  # for one row, numpy's reductions are slower than a loop
+        inside = all(low <= number <= high for number in values.ravel().tolist())
     else:
-        inside = bool(found.min() >= low and found.max() <= high)
+        inside = bool(values.min() >= low and values.max() <= high)
     if not inside:
-        raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got values from {found.min()} to {found.max()}")
-    return found
+        raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got values from {values.min()} to {values.max()}")
+    return values
 
 
 def keys(name: str, value: object, expected: Collection[str]) -> None:
@@ -96,7 +96,7 @@ def keys(name: str, value: object, expected: Collection[str]) -> None:
 
 
 def within(name: str, value: Tensor, low: float, high: float) -> None:
-    """Refuse values outside [low, high], NaN included. Looks at the values: a host sync."""
+    """Refuse values outside [low, high], including NaN. Reads the values: a host sync."""
     wrong = ~((value >= low) & (value <= high))
     if wrong.any():
         raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {value[wrong][0].item():g}")
@@ -127,7 +127,7 @@ def reset_options(options: Mapping[str, object], rows: int, images: int, mode: A
     if isinstance(mask, Tensor):
         if mode != AutoresetMode.DISABLED:
             raise ValueError(
-                "options['reset_mask'] needs autoreset_mode=AutoresetMode.DISABLED: the other modes start finished rows themselves"
+                "options['reset_mask'] needs autoreset_mode=AutoresetMode.DISABLED: in the other modes finished rows restart by themselves"
             )
         if mask.dtype != torch.bool:
             raise TypeError(f"options['reset_mask']: expected dtype bool, got {mask.dtype}")
@@ -140,20 +140,20 @@ def reset_options(options: Mapping[str, object], rows: int, images: int, mode: A
 
 
 def partial_reset(options: Mapping[str, object], seed: int | None, first: bool) -> None:
-    """Refuse a reset of some rows that have no episode yet, or whose images a seed would redraw."""
+    """Refuse a reset of some rows before the first reset of all, or together with a seed."""
     if "reset_mask" not in options:
         return
     if first:
-        raise RuntimeError("options['reset_mask'] before the first reset(): reset every row once, then choose rows")
+        raise RuntimeError("options['reset_mask'] before the first reset(): reset all rows once, then choose rows")
     if seed is not None:
-        raise ValueError(f"seed={seed} with options['reset_mask']: a seed draws the order for all rows; give one or the other")
+        raise ValueError(f"seed={seed} with options['reset_mask']: a seed draws the order of all rows; give one of the two")
 
 
 def saved_state(saved: Mapping[str, Any], fields: Collection[str], rows: int, images: int) -> None:
-    """Refuse what is not the state_dict of an environment with as many rows, over a data set that has these images."""
+    """Refuse anything but the state_dict of an environment with this number of rows, over a data set with this number of images."""
     keys("state_dict", saved, ("seed", "state", "np_random"))
     keys("state_dict['state']", saved["state"], fields)
-    found = len(saved["state"]["step"])
-    if found != rows:
-        raise ValueError(f"state_dict of {found} rows: expected num_envs={rows}")
+    saved_rows = len(saved["state"]["step"])
+    if saved_rows != rows:
+        raise ValueError(f"state_dict of {saved_rows} rows: expected num_envs={rows}")
     within("state_dict's image indices", saved["state"]["index"], 0, images - 1)

@@ -1,4 +1,4 @@
-"""The numpy doors to the core: `GlimpseEnv` (one image at a time) and `NumpyVectorEnv` (what `gymnasium.make_vec` returns)."""
+"""The numpy interface: `GlimpseEnv` (one image at a time) and `NumpyVectorEnv` (what `gymnasium.make_vec` returns)."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ class GlimpseEnv(gymnasium.Env):
 
     @torch.inference_mode()
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
-        """Draw an image and show glimpse 1; options `indices` (1,) and `locations` (1, 2) as in the core, as numpy arrays."""
-        given = reset_tensors(self.core, options)
+        """Draw an image and show glimpse 1; options `indices` (1,) and `locations` (1, 2) are as the core's, as numpy arrays."""
+        tensors = reset_tensors(self.core, options)
         checks.seed(seed)
         super().reset(seed=seed)
-        observation, info = self.core.reset(seed=seed, options=given)
-        seen = first_row(observation)
-        self._path, self._prediction, self._ended = [seen["location"]], None, False
-        return seen, first_row_scalars(info)
+        observation, info = self.core.reset(seed=seed, options=tensors)
+        row = first_row(observation)
+        self._path, self._prediction, self._ended = [row["location"]], None, False
+        return row, first_row_scalars(info)
 
     @torch.inference_mode()
     def step(self, action: Mapping[str, Any]) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
-        """Answer or look on, as `GlimpseVectorEnv.step` in one row."""
+        """Take a glimpse or stop, as `GlimpseVectorEnv.step` with one row."""
         arrays = read_action(action, (), len(self.core.images.classes))
         tensors = {name: torch.from_numpy(value[None]).to(self.core.device) for name, value in arrays.items()}
         ended, (observation, reward, terminated, _, info) = self._ended, self.core.step(tensors)
-        seen, told = first_row(observation), first_row_scalars(info)
+        row, row_info = first_row(observation), first_row_scalars(info)
         self._ended = bool(terminated)
         if not ended:
             self._prediction = arrays["prediction"]
-        if told["glimpses"] > len(self._path):
-            self._path.append(seen["location"])
-        return seen, reward.item(), self._ended, False, told
+        if row_info["glimpses"] > len(self._path):
+            self._path.append(row["location"])
+        return row, reward.item(), self._ended, False, row_info
 
     def render(self) -> np.ndarray | None:
         """Return the picture of the episode so far, (height, width, 3) uint8; None without a render mode."""
@@ -83,7 +83,7 @@ class GlimpseEnv(gymnasium.Env):
         return frames.draw(view)
 
     def close(self) -> None:
-        """Close the core: a later step or reset raises."""
+        """Close the core: later calls of step and reset raise an error."""
         self.core.close()
 
 
@@ -100,28 +100,28 @@ class NumpyVectorEnv(VectorEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
         """Start episodes as `GlimpseVectorEnv.reset`, with options as numpy arrays."""
-        given = reset_tensors(self.core, options)
+        tensors = reset_tensors(self.core, options)
         checks.seed(seed)
         super().reset(seed=seed)
-        observation, info = self.core.reset(seed=seed, options=given)
+        observation, info = self.core.reset(seed=seed, options=tensors)
         return to_numpy(observation), to_numpy(info)
 
     def step(self, actions: Mapping[str, Any]) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Answer or look on in every row; rewards are float64, `final_obs` an object array of per-row dicts."""
+        """Take a glimpse or stop, in every row; rewards are float64, `final_obs` is an object array of per-row dicts."""
         arrays = read_action(actions, (self.num_envs,), len(self.core.images.classes))
         observation, reward, terminated, truncated, info = self.core.step(
             {name: torch.from_numpy(value).to(self.core.device) for name, value in arrays.items()}
         )
-        told = with_final_rows(to_numpy(info))
-        return to_numpy(observation), reward.double().cpu().numpy(), terminated.cpu().numpy().copy(), truncated.cpu().numpy().copy(), told
+        ended = (terminated.cpu().numpy().copy(), truncated.cpu().numpy().copy())
+        return to_numpy(observation), reward.double().cpu().numpy(), *ended, with_final_rows(to_numpy(info))
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
-        """Close the core: a later step or reset raises."""
+        """Close the core: later calls of step and reset raise an error."""
         self.core.close()
 
 
 def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int) -> Arrays:
-    """Return location (float32), stop (bool) and prediction (float32) of an action whose shapes, dtypes and values are right.
+    """Return location (float32), stop (bool) and prediction (float32) of an action, after checking shapes, dtypes and values.
 
     Raises:
         ValueError: A missing key, a wrong shape, a value out of range or NaN.
@@ -150,7 +150,7 @@ def to_numpy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_final_rows(info: dict[str, Any]) -> dict[str, Any]:
-    """Return `info` as Gymnasium's wrappers expect it: `final_obs` one dict or None a row; no `final_*` where no episode ended."""
+    """Return `info` as Gymnasium's wrappers expect it: `final_obs` holds one dict or None per row; no `final_*` if no episode ended."""
     ended = info.get("_final_obs")
     if ended is None:
         return info

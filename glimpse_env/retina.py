@@ -1,8 +1,8 @@
-"""The retina: square glimpses cut out of a batch of images at any sub-pixel place, at one or several scales.
+"""The retina: square glimpses cut out of a batch of images at any sub-pixel location, at one or several scales.
 
 Coordinates follow `torch.nn.functional.grid_sample` with align_corners=False: (x, y) = (-1, -1) is the outer corner of the
 top-left pixel and (1, 1) that of the bottom-right one, so a point (x, y) of a W x H image lies at pixel ((x + 1) W - 1) / 2.
-Pixels exist in this module only; everywhere else a place is (x, y) in [-1, 1].
+Other modules use locations (x, y) in [-1, 1], this one converts them to pixels.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 Fill = Literal["zero", "reflect", "noise"]
-TILE = 257  # pixels a side of the noise that is repeated; a prime, so that it does not fall in step with windows
+TILE = 257  # side in pixels of the noise that is repeated; a prime, so that its period is no multiple of a window
 
 
 class Windows(NamedTuple):
-    """Every window of one size on a canvas, and how to find one."""
+    """All windows of one size on a canvas, and how to index them."""
 
-    view: UInt8[Tensor, "start channel tap_down tap_across"]  # by the flat position of the window's top-left pixel; taps: its size and one
-    # more for the interpolation, unless the canvas is no larger than the window
+    # By the flat position of a window's top-left pixel. Taps: the window's size, plus one for interpolation if the canvas is larger.
+    view: UInt8[Tensor, "start channel tap_down tap_across"]
     image: int  # flat positions from one image to the next
     row: int  # flat positions from one row of pixels to the next
     half: tuple[float, float]  # half the image's (width, height) in pixels
@@ -36,27 +36,27 @@ class Windows(NamedTuple):
 class Canvas:
     """Images with a margin around them, so that every window of the retina lies inside.
 
-    The margin is painted once (zeros, the mirrored image, or noise from a fixed seed), hence a glimpse of the same place of the
-    same image is always the same.
+    The margin is painted once (zeros, the mirrored image, or noise from a fixed seed), so a glimpse at the same location of the same image
+    is always the same.
     """
 
     pixels: UInt8[Tensor, "image channel padded_height padded_width"]
     margin: int  # pixels on each side
-    known: dict[int, Windows] = field(default_factory=dict, repr=False)  # by size, made when first asked for
+    cache: dict[int, Windows] = field(default_factory=dict, repr=False)  # by size, made at their first use
 
     def windows(self, size: int) -> Windows:
         """Return the windows of `size` x `size` pixels.
 
-        They are one strided view of the pixels: a look-up along its first axis copies rows of pixels without an index tensor
-        per pixel, which is what makes the crop fast.
+        They are one strided view of the pixels: indexing its first axis copies rows of pixels without an index per pixel, which makes
+        the crop fast.
         """
-        if size not in self.known:
+        if size not in self.cache:
             store = self.pixels
             _, channels, height, width = store.shape
             across, down = min(size + 1, width), min(size + 1, height)
             starts = store.numel() - (channels - 1) * height * width - (down - 1) * width - (across - 1)
             half = (self.image_width / 2, self.image_height / 2)
-            self.known[size] = Windows(
+            self.cache[size] = Windows(
                 view=store.as_strided((starts, channels, down, across), (1, height * width, width, 1)),
                 image=channels * height * width,
                 row=width,
@@ -64,7 +64,7 @@ class Canvas:
                 offset=torch.tensor([side - size / 2 + self.margin for side in half], device=store.device),
                 last=(width - size, height - size),
             )
-        return self.known[size]
+        return self.cache[size]
 
     @property
     def image_height(self) -> int:
@@ -88,21 +88,23 @@ def paint(images: UInt8[Tensor, "image channel height width"], margin: int, fill
                 f"fill='reflect' can mirror at most {min(images.shape[-2:]) - 1} pixels of a {tuple(images.shape[-2:])} image, but these "
                 f"glimpses reach {margin} pixels beyond it: use smaller glimpses or scales, or fill='zero'"
             )
-        rows = reflected(images.shape[2], margin, images.device)
-        columns = reflected(images.shape[3], margin, images.device)
+        rows = reflect(images.shape[2], margin, images.device)
+        columns = reflect(images.shape[3], margin, images.device)
         return Canvas(images[:, :, rows[:, None], columns].contiguous(), margin)
     if fill == "zero":
         return Canvas(functional.pad(images, border).contiguous(), margin)
-    pixels = noise(images, margin)
+    pixels = paint_noise(images, margin)
     pixels[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin] = images
     return Canvas(pixels, margin)
 
 
-def noise(images: UInt8[Tensor, "image channel height width"], margin: int) -> UInt8[Tensor, "image channel padded_height padded_width"]:
-    """Return uniform noise for canvases: one tile of a fixed seed, repeated, and shifted by an amount that each image's pixels give.
+def paint_noise(
+    images: UInt8[Tensor, "image channel height width"], margin: int
+) -> UInt8[Tensor, "image channel padded_height padded_width"]:
+    """Return uniform noise for canvases: one tile from a fixed seed, repeated, and shifted by an amount computed from each image's pixels.
 
-    A pixel of it depends on the image and on the place relative to it, and on nothing else: it is the same for every margin and in every
-    part of a set, so that tables computed a few images and one window at a time show what one canvas of all would.
+    A pixel of it depends only on the image and on its position relative to the image: it is the same for every margin and in every part
+    of a set. So tables that are computed part by part, one window at a time, show the same as one canvas of all images.
     """
     generator = torch.Generator().manual_seed(0)
     tile = torch.randint(0, 256, (images.shape[1], TILE, TILE), dtype=torch.uint8, generator=generator).to(images.device)
@@ -112,22 +114,22 @@ def noise(images: UInt8[Tensor, "image channel height width"], margin: int) -> U
     return tile[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1).contiguous()
 
 
-def reflected(length: int, margin: int, device: torch.device) -> Int64[Tensor, " padded"]:
+def reflect(length: int, margin: int, device: torch.device) -> Int64[Tensor, " padded"]:
     """Return the source positions of a mirrored row of `length` pixels with `margin` more on each side."""
-    place = torch.arange(-margin, length + margin, device=device).abs()
-    return torch.where(place >= length, 2 * (length - 1) - place, place)
+    position = torch.arange(-margin, length + margin, device=device).abs()
+    return torch.where(position >= length, 2 * (length - 1) - position, position)
 
 
 def margin_for(image_size: int, window: int, reach: float) -> int:
     """Return the margin in pixels that windows of `window` pixels need, with centres in [-reach, reach]."""
-    return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2 - 1e-6))  # a rounding error is not worth a pixel
+    return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2 - 1e-6))  # ignores rounding errors
 
 
 def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env channel size size"]:
     """Cut a `size` x `size` window around `centre` out of image `index[i]`, for every row i, by bilinear interpolation.
 
-    Values stay in [0, 255]. Where the window's edge falls on a pixel's edge the result equals slicing. Centres that would take the window
-    off the canvas are moved to the nearest place that does not.
+    Values stay in [0, 255]. If the window's edges lie on pixel edges the result equals slicing. Centres for which the window would leave
+    the canvas are moved to the nearest ones for which it does not.
     """
     windows = canvas.windows(size)
     corner, whole = top_left(windows, centre)
@@ -143,8 +145,8 @@ def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "en
 def top_left(windows: Windows, centre: Float[Tensor, "env 2"]) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env 2"]]:
     """Return the top-left corner (x, y) of the window at each centre, kept on the canvas, and the whole pixel to interpolate from.
 
-    Rounded down, but at the canvas' far edge, where the pixel before is taken with its neighbour counting in full: so no pixel
-    beyond the canvas is read.
+    Rounded down, except at the canvas' far edge: there the previous pixel is returned, and interpolation gives its neighbour the full
+    weight, so that no pixel beyond the canvas is read.
     """
     (across, down), (right, bottom) = windows.half, windows.last
     if across == down:  # one scale for both axes
@@ -186,6 +188,6 @@ def whole(canvas: Canvas, index: Int64[Tensor, " env"], size: int) -> Float[Tens
     return shrink(inside.index_select(0, index).float(), size).mul_(1 / 255)
 
 
-def to_pixels(place: Float[Tensor, "point 2"], height: int, width: int) -> Float[Tensor, "point 2"]:
-    """Return where places of a `height` x `width` image lie, (x, y) in pixels from the outer corner of its top-left pixel."""
-    return (place + 1) * place.new_tensor([width, height]) / 2
+def to_pixels(location: Float[Tensor, "point 2"], height: int, width: int) -> Float[Tensor, "point 2"]:
+    """Return locations of a `height` x `width` image as (x, y) in pixels from the outer corner of its top-left pixel."""
+    return (location + 1) * location.new_tensor([width, height]) / 2

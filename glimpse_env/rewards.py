@@ -1,4 +1,4 @@
-"""Rewards: callables from a transition to one number per row. A user's own callable plugs in the same way."""
+"""Rewards: callables from a transition to one number per row. A user's own callable is used in the same way."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of every row, as a reward sees it. Rows that had already ended are present; the core zeroes their reward."""
+    """One step of every row. Rows that had already ended are included; the environment sets their reward to 0."""
 
-    glimpses: Int64[Tensor, " env"]  # t, glimpses taken when the answer was given, from 1
+    glimpses: Int64[Tensor, " env"]  # t, glimpses taken before the prediction, from 1
     stop: Bool[Tensor, " env"]  # the episode ends with this step (the agent stopped, or t reached max_glimpses)
     correct: Bool[Tensor, " env"]  # the most probable class is the label
     loss: Float[Tensor, " env"]  # -log p(label) of this step's prediction, nats
-    previous_loss: Float[Tensor, " env"]  # the same one step earlier; ln(classes) before any answer
+    previous_loss: Float[Tensor, " env"]  # of the previous step's prediction; ln(classes) before any
 
 
 Reward = Callable[[Transition], Float[Tensor, " env"]]
@@ -31,9 +31,9 @@ def discount_correct(discount: float, correct: Bool[Tensor, "*batch"], glimpses:
 
 @dataclass(frozen=True)
 class Delayed:
-    """discount^t at the end of the episode if the answer is right, 0 before (DT-RAM, section 3.3).
+    """discount^t at the end of the episode if the prediction is correct, 0 before (DT-RAM, section 3.3).
 
-    The discount is inside the reward: train with the algorithm's own gamma = 1, or the delay is paid for twice.
+    The discount is part of the reward: train with the algorithm's own gamma = 1, else the delay is discounted twice.
     """
 
     discount: float = 1.0
@@ -50,17 +50,17 @@ class Delayed:
 
 @dataclass(frozen=True)
 class Greedy:
-    """1 for a right first answer; later 1 where the answer is right and its loss fell (FCAN, Eq. 4)."""
+    """1 for a correct first prediction; later 1 if the prediction is correct and its loss decreased (FCAN, Eq. 4)."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
-        fell = (transition.loss < transition.previous_loss) | (transition.glimpses == 1)
-        return (transition.correct & fell).to(transition.loss.dtype)
+        decreased = (transition.loss < transition.previous_loss) | (transition.glimpses == 1)
+        return (transition.correct & decreased).to(transition.loss.dtype)
 
 
 @dataclass(frozen=True)
 class InformationGain:
-    """Drop in cross-entropy since the last answer, in nats (AdaptiveNN 2025); sums to ln(classes) - final loss."""
+    """Decrease of the cross-entropy since the last prediction, in nats (AdaptiveNN 2025); sums to ln(classes) - final loss."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -69,7 +69,7 @@ class InformationGain:
 
 @dataclass(frozen=True)
 class ConfidenceGain:
-    """Rise of the true class' probability since the last answer (Glance-and-Focus 2020); sums to p(label) - 1/classes."""
+    """Increase of the true class' probability since the last prediction (Glance-and-Focus 2020); sums to p(label) - 1/classes."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -78,7 +78,7 @@ class ConfidenceGain:
 
 @dataclass(frozen=True)
 class Confidence:
-    """The true class' probability at every answer: pays for being right soon, not only in the end."""
+    """The true class' probability at every step: rewards early correct predictions, not only the final one."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -87,14 +87,14 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Priced:
-    """Another reward, less a price for every further glimpse: at every step but the one that ends the episode."""
+    """Another reward minus a price per additional glimpse: at every step but the one that ends the episode."""
 
-    earned: Reward
+    reward: Reward
     price: float
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
-        return self.earned(transition) - self.price * ~transition.stop
+        return self.reward(transition) - self.price * ~transition.stop
 
 
 NAMED: dict[str, Callable[[], Reward]] = {
@@ -107,7 +107,7 @@ NAMED: dict[str, Callable[[], Reward]] = {
 
 
 def make(reward: str | Reward | None) -> Reward:
-    """Return the reward that a name stands for; None is `Delayed()`, a callable is itself."""
+    """Return the reward of a name; None = `Delayed()`, a callable = itself."""
     if callable(reward):
         return reward
     name = "delayed" if reward is None else reward

@@ -21,7 +21,7 @@ from glimpse_env.evaluation import fixations, metrics, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 
 def classify(plan: Plan, weights: str) -> None:
@@ -50,7 +50,7 @@ def classify(plan: Plan, weights: str) -> None:
         "options": checkpoint.plain(options),
         **fixations.measure_fixations(env, looks, stopping_rules.HORIZON.find_stops(looks), learned_start=False),
     }
-    checkpoint.write_json(plan.out / "classify" / "result.json", row)
+    files.write_json(plan.out / "classify" / "result.json", row)
     looks.save(plan.out / "classify" / "looks.npz")
     told(plan.out / "classify" / "report.html", row)
     print(results.format_row(row))

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+
 from fcan import regions_table
 from fcan.localise import reopened
 from fcan.regions_table import Crops
 from fcan.setup import Plan, map_sensor
-
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks import fcan
 

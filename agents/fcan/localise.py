@@ -19,7 +19,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
 from glimpse_env.networks import registry
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.runtime.precision import named
 from glimpse_env.training import environments
 from glimpse_env.training import resume as common
@@ -121,7 +121,7 @@ def places_of(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, Int64[Tensor, "
             if str(kept["checkpoint"]) == made_by and len(kept["places"]) == len(env.images):
                 return env, torch.from_numpy(kept["places"])
     found = localising.best_places(network, env)
-    checkpoint.write_numpy(file, {"places": found.numpy(), "checkpoint": np.array(made_by)})
+    files.write_numpy(file, {"places": found.numpy(), "checkpoint": np.array(made_by)})
     return env, found
 
 

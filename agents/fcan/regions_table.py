@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from fcan.plan import FcanOptions
 from glimpse_env import Backbone, CropSensor, ImageSet
-from glimpse_env.backbone import find
+from glimpse_env.backbone import find_weights
 from glimpse_env.networks import fcan
-from glimpse_env.runtime import checkpoint
-from glimpse_env.sensors import Cached, everything
+from glimpse_env.runtime import files
+from glimpse_env.sensors import FeatureTable, all_stored
 from glimpse_env.training.finetuning import Finetune, Finetuning, normalised
 
 CHUNK = 64  # crops that the network sees at a time
@@ -59,10 +59,10 @@ def features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " i
 
     def rows(index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
         assert not mirrored  # nothing asks for mirrored images here
-        return seen(crops, everything(images).subset(index), part, place[:1].expand(len(index)))[:, None]
+        return seen(crops, all_stored(images).subset(index), part, place[:1].expand(len(index)))[:, None]
 
     recipe = f"{crops.size} {part} of {crops.side} at {int(place[0])}"
-    table = Cached(images, (1, crops.backbone.features), rows, "window", crops.backbone, recipe)
+    table = FeatureTable(images, (1, crops.backbone.features), rows, "window", crops.backbone, recipe)
     return table.at(torch.arange(len(images)))
 
 
@@ -82,8 +82,8 @@ def pixels(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " ima
     where = fcan.locations(place, crops.side, part, sensor.reach).to(crops.backbone.device)
     index = torch.arange(len(images), device=crops.backbone.device)
     parts = zip(index.split(CHUNK), where.split(CHUNK), strict=True)
-    cut = torch.cat([sensor.pictures.glimpses(*one, crops.size).mul(255).round().byte().cpu() for one in parts])
-    return replace(images, images=cut, rows=None, key=None, places=None, boxes=None)
+    cut = torch.cat([sensor.views.glimpses(*one, crops.size).mul(255).round().byte().cpu() for one in parts])
+    return replace(images, images=cut, rows=None, key=None, target_centers=None, boxes=None)
 
 
 class Linear(nn.Module):
@@ -144,7 +144,7 @@ def by_network(crops: Crops, region: Region, options: FcanOptions, weights: str,
     if not run.epoch:
         keep_head(run.network, weights, crops.backbone.name)
     run.train()
-    checkpoint.write_torch(folder / "weights.pth", finetune_backbone.half(run.network.state_dict()))
+    files.write_torch(folder / "weights.pth", finetune_backbone.half(run.network.state_dict()))
     run.network.eval()
     seen = pixels(crops, crops.measure, region.part, region.measure).images.split(CHUNK)
     with torch.no_grad():
@@ -153,6 +153,6 @@ def by_network(crops: Crops, region: Region, options: FcanOptions, weights: str,
 
 def keep_head(network: nn.Module, weights: str, name: str) -> None:
     """Take over the tuned network's final layer too where its classes are the same."""
-    file, own = find(name, weights), network.state_dict()
+    file, own = find_weights(name, weights), network.state_dict()
     saved = {} if file is None else torch.load(file, map_location="cpu", weights_only=True)
     network.load_state_dict({key: value for key, value in saved.items() if key in own and value.shape == own[key].shape}, strict=False)

@@ -85,7 +85,7 @@ def score_maps(found: Sequence[Found], parts: Sequence[int], side: int, target: 
 
 def picture(axes: Axes, one: Found, parts: Sequence[int], side: int) -> None:
     """Draw an image with the boxes of its parts; both axes count cells of the feature map."""
-    axes.imshow(frames.coloured(one.image), extent=(0, side, side, 0), interpolation="antialiased")
+    axes.imshow(frames.to_rgb(one.image), extent=(0, side, side, 0), interpolation="antialiased")
     for number, (place, part) in enumerate(zip(one.places, parts, strict=True)):
         box(axes, place, part, side, number)
     axes.set_title(one.title if len(one.title) <= 30 else one.title[:29] + "…", fontsize=8, color=plots.GREEN if one.right else plots.RED)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fcan.plan import FcanOptions, StageName
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 IMAGES = ("dataset", "split", "image_size", "backbone", "seed")
 LEARNING = ("epochs", "batch", "samples", "learning_rate", "reward", "baseline", "loss_weight", "dropout", "label_smoothing", "precision")
@@ -54,7 +54,7 @@ def finished(out: Path, stage: StageName, wanted: Mapping[str, Any]) -> bool:
     if not file.is_file():
         return False
     try:
-        found = checkpoint.read_json(file)
+        found = files.read_json(file)
         known, made_from = found["options"], found["inputs"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged: remove it, and the stage {stage} is made anew") from error
@@ -81,4 +81,4 @@ def begin(out: Path, stage: StageName) -> None:
 
 def finish(out: Path, stage: StageName, made: Mapping[str, Any]) -> None:
     """Note that a stage is done."""
-    checkpoint.write_json(out / f"{stage}.json", made)
+    files.write_json(out / f"{stage}.json", made)

@@ -17,9 +17,9 @@ from fcan.localise import localise
 from fcan.plan import FcanOptions, StageName
 from fcan.score_maps import draw_score_maps
 from fcan.setup import Plan
-from glimpse_env.backbone import find
+from glimpse_env.backbone import find_weights
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, distributed, terminal
+from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training.finetuning import Finetune
 
 
@@ -45,7 +45,7 @@ def run(plan: Plan) -> None:
     weights = tuned(plan) if options.weights is None else options.weights
     if only == "tune":
         return
-    given = find(plan.backbone, weights)
+    given = find_weights(plan.backbone, weights)
     inputs = {} if given is None else {"weights": given}  # none: torchvision's own
     made = stage_files.described("localise", options, inputs)
     if due(plan, "localise", made):
@@ -58,7 +58,7 @@ def run(plan: Plan) -> None:
     if due(plan, "classify", made):
         classify.classify(plan, weights)
         stage_files.finish(plan.out, "classify", made)
-    print(classify.described(checkpoint.read_json(plan.out / "classify" / "result.json")))
+    print(classify.described(files.read_json(plan.out / "classify" / "result.json")))
 
 
 def report(plan: Plan) -> None:
@@ -67,7 +67,7 @@ def report(plan: Plan) -> None:
     end = results.build_suffix(checkpoint.load(target), plan.measure)
     file, figure = plan.out / f"result{end}.json", plan.out / f"score_maps{end}.png"
     if newer(file, target):
-        print(results.format_row(checkpoint.read_json(file)))
+        print(results.format_row(files.read_json(file)))
     else:
         results.write(target, plan.measure, device=plan.options.device)
     if not newer(figure, target):

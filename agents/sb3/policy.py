@@ -12,7 +12,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.policy import build_sizes, flatten_observation
 from glimpse_env.networks.base import Agent, Heads
 from glimpse_env.networks.glimpse_classifier import Evidence, GlimpseClassifier, certainty
-from glimpse_env.wrappers.action_forms import form_of
+from glimpse_env.wrappers.action_forms import make_form
 
 
 class PolicyMemory(NamedTuple):
@@ -43,7 +43,7 @@ class PolicyAgent(Agent):
             given = "without" if classifier is None else "with"
             raise ValueError(f"action={action!r} {given} a classifier: expected one with action='steering' only")
         check_observation_space(policy, env, classifier is not None)
-        self.policy, self.classifier, self.form = policy, classifier, form_of(action, env)
+        self.policy, self.classifier, self.form = policy, classifier, make_form(action, env)
         self.architecture = build_sizes(env)
 
     def begin(self, rows: int) -> PolicyMemory:
@@ -67,7 +67,7 @@ class PolicyAgent(Agent):
             observation = observation | certainty(logits)
         starts = (observation["step"].squeeze(1) * self.architecture.horizon < 1.5).float()
         distribution, lstm = self.compute_distribution(observation, state.lstm, starts)
-        choice = self.form.likely(distribution)
+        choice = self.form.most_likely(distribution)
         logits = choice.logits if logits is None else logits
         assert logits is not None
         return Heads(logits, choice.location, choice.stop, choice.stop.new_zeros(len(logits))), PolicyMemory(evidence, lstm)

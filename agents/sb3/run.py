@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training.trainer import Run
 
 
@@ -32,7 +32,7 @@ class Sb3Run(Run):
         """Write model.zip, classifier.pt where a classifier learns, and last run.pt, each of them atomically."""
         content = io.BytesIO()
         self.model.save(content)
-        checkpoint.write_bytes(self.checkpoint.with_name("model.zip"), content.getvalue())
+        files.write_bytes(self.checkpoint.with_name("model.zip"), content.getvalue())
         if self.venv.classifier:
             self.venv.classifier.save(self.checkpoint.with_name("classifier.pt"))
         state = {"progress": asdict(self.progress), "core": self.venv.core.state_dict(), "moment": self.moment}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reproduction.spec import Row, Run, Table
 
+from glimpse_env.datasets import NAMED
 from glimpse_env.reports import published
 
 RUN = Run("fcan")
@@ -24,7 +25,7 @@ def table(number: str, *datasets: str) -> Table:
     paper = published.read_table("FCAN", number, datasets[0])
     quoted = {name: figure.value for name, figure in paper.items() if name not in ROWS.values()}
     return Table(
-        f"FCAN, {number} ({published.NAMES[datasets[0]]})",
+        f"FCAN, {number} ({NAMED[datasets[0]].title})",
         datasets,
         {name: Row(RUN, paper[row].value, regions=name) for name, row in ROWS.items()},
         against=("whole image", RANDOM, CENTRAL),

@@ -21,7 +21,7 @@ import tyro
 
 from glimpse_env.evaluation import intervals
 from glimpse_env.reports import plots
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 RANDOM = "random places"
 PANELS = {
@@ -97,7 +97,7 @@ def main(options: Rewards) -> None:
     plots.write_compared_curves(found, PANELS, options.figure)
     print(f"curves: {options.figure}")
     if options.json is not None:
-        checkpoint.write_json(options.json, {"command": checkpoint.command(), "rows": rows})
+        files.write_json(options.json, {"command": checkpoint.command(), "rows": rows})
 
 
 if __name__ == "__main__":

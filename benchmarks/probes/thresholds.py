@@ -21,7 +21,7 @@ from glimpse_env import pretrained
 from glimpse_env.evaluation import intervals, metrics, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 # Li et al. 2017, Table 7 (CUB-200-2011): accuracy in % and mean glimpses, by threshold; then of the learned stop.
 PAPER = {"> 0": (79.9, 1.0), "> 0.4": (80.7, 1.4), "> 0.5": (81.0, 1.6), "> 0.6": (81.2, 1.9), "> 0.9": (81.3, 3.6), "> 1": (81.8, 6.0)}
@@ -98,7 +98,7 @@ def main(options: Thresholds) -> None:
         print(format_row(row))
     if options.json is not None:
         about = {"command": checkpoint.command(), "split": split, "images": len(looks.labels), "versions": results.collect_versions()}
-        checkpoint.write_json(options.json, about | {"rows": rows})
+        files.write_json(options.json, about | {"rows": rows})
 
 
 if __name__ == "__main__":

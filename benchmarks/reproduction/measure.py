@@ -20,10 +20,9 @@ from glimpse_env.evaluation import metrics, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 
-NAMES = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
 SHARED = ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")
 OPTIONAL = ("in_box", "on_patch", "pixels", "flops")  # of some sensors and data sets
 LEARNED = ("reward", "train_accuracy", "validation_accuracy", "loss")  # what a learning curve shows
@@ -42,9 +41,10 @@ def find_part(settings: Settings) -> Part:
     """Return which part of the data set is there, which its images tell."""
     size = resolve(settings.dataset, image_size=settings.image_size).image_size
     classes = len(datasets.load(settings.dataset, "test", root=settings.root, image_size=size).classes)
-    name = NAMES.get(settings.dataset, Path(settings.dataset).name)
-    archive = datasets.PHOTOGRAPHS.get(settings.dataset)
-    return Part(f"{name}-{classes}" if archive else name, classes, archive.classes if archive else None)
+    spec = datasets.NAMED.get(settings.dataset)
+    if spec is None or spec.kind != "photographs":
+        return Part(spec.short if spec else Path(settings.dataset).name, classes, None)
+    return Part(f"{spec.short}-{classes}", classes, spec.classes)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict
     looks = results.read_or_write_trajectories(source, (job.measured,), device=job.settings.device, **places)
     fcan = job.table.rows[names[0]].run.agent == "fcan"
     final = out / "classify" / "result.json"  # of FCAN's last stage
-    result = checkpoint.read_json(final) if fcan else results.read_or_write(source, job.measured, **places)
+    result = files.read_json(final) if fcan else results.read_or_write(source, job.measured, **places)
     shared = describe_run(job, names[0], out, saved, result) | {"images": len(looks.labels)}
     options = {name: value for name, value in result["options"].items() if name not in rows.MACHINE}
     made = []

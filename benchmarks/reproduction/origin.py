@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 NAME = "origin.json"
 
@@ -18,7 +18,7 @@ NAME = "origin.json"
 def write(out: Path, threads: int, device: str) -> None:
     """Note in a run's folder how and where it is made; a resumed run is where it was made last."""
     made = {"command": checkpoint.command(), "hardware": describe_hardware(threads, device), "commit": find_commit()}
-    checkpoint.write_json(out / NAME, made)
+    files.write_json(out / NAME, made)
 
 
 def read(out: Path) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read(out: Path) -> dict[str, Any]:
         raise ValueError(
             f"{out} does not say on what hardware and commit it was made: {NAME} is not there; remove the folder, or give another --out"
         )
-    return checkpoint.read_json(out / NAME)
+    return files.read_json(out / NAME)
 
 
 def describe_hardware(threads: int, device: str) -> dict[str, Any]:

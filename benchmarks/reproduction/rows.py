@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from glimpse_env.presets import resolve
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 FORMAT = 1
 KEY = ("row", "part", "split", "measured", "seed")  # what a row is about; there is one of each
@@ -70,7 +70,7 @@ def add(file: Path, new: Sequence[Mapping[str, Any]]) -> None:
         known = read(file)
         lacking = [dict(row) for row in new if not is_there(file, known, row)]
         if lacking:
-            checkpoint.write_bytes(file, "".join(json.dumps(row) + "\n" for row in (*known, *lacking)).encode())
+            files.write_bytes(file, "".join(json.dumps(row) + "\n" for row in (*known, *lacking)).encode())
 
 
 def is_there(file: Path, rows: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> bool:

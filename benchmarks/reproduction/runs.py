@@ -22,10 +22,11 @@ from options import Common
 from reproduction import origin, rows
 from reproduction.spec import AgentName, Run
 
-from glimpse_env.datasets import PHOTOGRAPHS
-from glimpse_env.presets import SensorName, resolve
+from glimpse_env.datasets import list_names
+from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
+from glimpse_env.sensors import SensorName
 from glimpse_env.training import resume
 
 log = logging.getLogger("glimpse_env")
@@ -69,7 +70,7 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     None stands for the data set's preset; options that are not there are left to the agent's recipe for the data set.
     """
     found = {name: getattr(settings, name) for name in TAKEN[run.agent]}
-    if settings.dataset in PHOTOGRAPHS and "sensor" in found:
+    if settings.dataset in list_names("photographs") and "sensor" in found:
         found["sensor"] = settings.sensor or "bank"
     if "measure" in found:
         found["measure"] = settings.measure or results.choose_result_split(settings.split)

@@ -86,7 +86,7 @@ class Replay:
     def __init__(self, update: RamUpdate, stream: torch.cuda.Stream) -> None:
         """Capture an update that has been made a few times on this stream; capturing itself makes none."""
         # The first operations read the state that the last update left, so its memory must stay as long as the graph.
-        self.update, self.read = update, (update.env._state, update.env._seen)
+        self.update, self.read = update, (update.env._state, update.env._observation)
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(update.generator)
         update.optimizer.zero_grad()

@@ -21,7 +21,7 @@ from reproduction import origin
 from glimpse_env import datasets
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 from glimpse_env.runtime.precision import fastest
 
 FORMAT = 1
@@ -97,7 +97,7 @@ def append(file: Path, row: Mapping[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_name(f".{file.name}.lock")):
         known = file.read_bytes() if file.is_file() else b""
-        checkpoint.write_bytes(file, known + (json.dumps({"format": FORMAT, **row}) + "\n").encode())
+        files.write_bytes(file, known + (json.dumps({"format": FORMAT, **row}) + "\n").encode())
 
 
 def read(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def align_figures(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def images_per_second(result: Path) -> float:
     """Return the training images that a finished run saw a second, all epochs of its stages together."""
-    row = checkpoint.read_json(result)
+    row = files.read_json(result)
     chosen = row["options"]
     size = resolve(chosen["dataset"], image_size=chosen["image_size"]).image_size
     count = len(datasets.load(chosen["dataset"], chosen["split"], root=chosen["root"], image_size=size))

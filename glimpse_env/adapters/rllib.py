@@ -20,7 +20,7 @@ from torch.distributions import Categorical
 from glimpse_env import FlatSingleAction, GlimpseVectorEnv
 from glimpse_env.adapters.policy import build_sizes, flatten_observation
 from glimpse_env.networks.base import Agent, Heads
-from glimpse_env.wrappers.action_forms import LEAST, Choice, form_of
+from glimpse_env.wrappers.action_forms import LEAST, Choice, make_form
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
 try:
@@ -94,7 +94,7 @@ class ModuleAgent(Agent):
         """
         super().__init__()
         self.module, self.architecture = module, build_sizes(env)
-        self.form = None if action == "dict" else form_of(action, env)
+        self.form = None if action == "dict" else make_form(action, env)
         self.parts = [env.preset.grid**2, 2, len(env.images.classes)]
 
     def begin(self, rows: int) -> tuple[()]:
@@ -119,7 +119,7 @@ class ModuleAgent(Agent):
             inputs: Its parameters. For a Dict: means and log standard deviations of location and prediction, then the logits of stop.
         """
         if self.form is not None:
-            return self.form.likely([Categorical(logits=part) for part in inputs.split(self.parts, 1)])
+            return self.form.most_likely([Categorical(logits=part) for part in inputs.split(self.parts, 1)])
         classes = self.parts[2]
         location, _, scores, _, stop = inputs.split([2, 2, classes, classes, 2], 1)
         logits = ((scores + 1) / 2).clamp(LEAST, 1).log()

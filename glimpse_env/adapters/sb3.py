@@ -23,7 +23,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.learned_classifier import LearnedClassifier
 from glimpse_env.adapters.policy import flatten_observation
 from glimpse_env.networks.glimpse_classifier import Teaching
-from glimpse_env.wrappers.action_forms import ActionForm, form_of
+from glimpse_env.wrappers.action_forms import ActionForm, make_form
 
 try:
     from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
@@ -67,7 +67,7 @@ def make_sb3_env(
     if teaching is not None and action != "steering":
         raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier")
     core = GlimpseVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.SAME_STEP, **options)
-    form, horizon = form_of(action, core), core.preset.max_glimpses
+    form, horizon = make_form(action, core), core.preset.max_glimpses
     if frame_stack not in (1, horizon):
         raise ValueError(
             f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; a shorter stack drops the first glimpses and is not "

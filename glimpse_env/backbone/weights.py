@@ -1,7 +1,7 @@
-"""A torchvision classifier with its weights: downloaded, from a file, or random (said aloud).
+"""torchvision classifiers with their weights: downloaded, from a file, or random (which is logged as a warning).
 
-torchvision is imported where it is used, here and in the whole package: it imports torch._dynamo, which takes as long as torch itself,
-and neither `--help` nor an environment without a network needs it.
+torchvision is imported in the functions that use it, here and in the whole package: it imports torch._dynamo, which takes as long as torch
+itself, and neither `--help` nor an environment without a network needs it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from torch import Tensor, nn
 
 log = logging.getLogger("glimpse_env")
 
-# Without the auxiliary classifiers, which only training uses; with the change of colour range that torchvision's own weights expect.
+# Without the auxiliary classifiers, which only training uses; with the change of colour range that torchvision's weights expect.
 INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": False}
 OPTIONS: dict[str, dict[str, bool]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
-def classifier(name: str, weights: str | Path | None) -> nn.Module:
+def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
     """Return the classifier `name` on the CPU, in evaluation mode.
 
     Args:
-        name: Of a torchvision classifier.
+        name: A torchvision classifier.
         weights: "DEFAULT" = torchvision's, downloaded once; a file (a path, or a name inside GLIMPSE_WEIGHTS); None = random from a fixed
             seed.
 
     Raises:
         ValueError: An unknown name, or weights of another architecture.
-        FileNotFoundError: The weights are not there and cannot be downloaded.
+        FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
     from torchvision import models
 
@@ -42,14 +42,16 @@ def classifier(name: str, weights: str | Path | None) -> nn.Module:
         near = difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5]
         raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {', '.join(near)}")
     if weights is None:
-        log.warning("backbone %s has random weights (weights=None): its features tell little", name)
-        return blank(name)
-    file = find(name, weights)
-    return downloaded(name) if file is None else fitted(blank(name), read(file), f"weights file {file}", name)
+        log.warning("backbone %s has random weights (weights=None): its features carry little information", name)
+        return build_random(name)
+    file = find_weights(name, weights)
+    if file is None:
+        return download(name)
+    return load_state(build_random(name), read_state(file), f"weights file {file}", name)
 
 
-def blank(name: str) -> nn.Module:
-    """Return the classifier with random weights, always the same, leaving torch's random numbers as they were."""
+def build_random(name: str) -> nn.Module:
+    """Return the classifier with random weights from a fixed seed; torch's random state is unchanged."""
     from torchvision import models
 
     with torch.random.fork_rng(devices=[]):
@@ -57,7 +59,7 @@ def blank(name: str) -> nn.Module:
         return models.get_model(name, weights=None, **OPTIONS.get(name, {})).eval()
 
 
-def find(name: str, weights: str | Path) -> Path | None:
+def find_weights(name: str, weights: str | Path) -> Path | None:
     """Return the file that holds the weights; None = torchvision's own, which are not in GLIMPSE_WEIGHTS."""
     folder = Path(os.environ.get("GLIMPSE_WEIGHTS") or ".").expanduser()
     if weights == "DEFAULT":
@@ -71,19 +73,19 @@ def find(name: str, weights: str | Path) -> Path | None:
             return file
     tried = ", ".join(dict.fromkeys(str(file.absolute()) for file in (given, folder / given)))
     raise FileNotFoundError(
-        f"weights={str(weights)!r}: there is no such file; looked for {tried}. Expected 'DEFAULT' (torchvision's), None (random), a path, "
+        f"weights={str(weights)!r}: file not found; looked for {tried}. Expected 'DEFAULT' (torchvision's), None (random), a path, "
         "or the name of a file in the folder that GLIMPSE_WEIGHTS names"
     )
 
 
-def downloaded(name: str) -> nn.Module:
-    """Return the classifier with torchvision's own weights, which torch keeps once they are there."""
+def download(name: str) -> nn.Module:
+    """Return the classifier with torchvision's own weights, which torch downloads once and keeps."""
     from torchvision import models
 
     entry = models.get_model_weights(name)["DEFAULT"]
     try:
         return models.get_model(name, weights=entry).eval()
-    except (OSError, RuntimeError) as error:  # no connection, no such page, no room; a wrong checksum
+    except (OSError, RuntimeError) as error:  # no connection, no such page, no disk space; a wrong checksum
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise FileNotFoundError(
             f"weights='DEFAULT' of {name}: {entry.url} could not be downloaded ({error}). Put that file into {folder} or into the folder "
@@ -91,19 +93,19 @@ def downloaded(name: str) -> nn.Module:
         ) from error
 
 
-def read(file: Path) -> Mapping[str, Tensor]:
-    """Return the state dict in a file, in single precision."""
+def read_state(file: Path) -> Mapping[str, Tensor]:
+    """Return the state dict in a file, in float32."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a zip, pickle or end-of-file error of any kind
+    except Exception as error:  # errors of zip, pickle and end of file are of many kinds
         raise ValueError(f"weights file {file}: not a state dict that torch.load can read ({error})") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"weights file {file}: expected a state dict, from names to tensors, got {type(state).__name__}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def fitted(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> nn.Module:
-    """Put a state dict into the network; the final layer may be missing, or of another number of classes.
+def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> nn.Module:
+    """Load a state dict into the network; the final layer may be missing, or have another number of classes.
 
     Raises:
         ValueError: The first name that is missing, of another shape, or unknown.
@@ -123,9 +125,9 @@ def fitted(network: nn.Module, state: Mapping[str, Tensor], source: str, name: s
             raise ValueError(f"{source}: {key} holds values that are not finite numbers")
     for key, value in state.items():
         if key not in own and not key.startswith(free):
-            raise ValueError(f"{source}: weights of another architecture: it has {key} of shape {tuple(value.shape)}, which {name} has not")
-    kept = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
-    network.load_state_dict(kept, strict=False)
+            raise ValueError(f"{source}: weights of another architecture: it has {key} of shape {tuple(value.shape)}, which {name} lacks")
+    usable = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    network.load_state_dict(usable, strict=False)
     return network
 
 

@@ -1,18 +1,63 @@
-"""What every data set is to the environment: a stack of equal-sized uint8 images with labels."""
+"""What the environment gets of a data set: equal-sized uint8 images with labels; and the specs of named ones."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from glimpse_env.datasets.decode import Fit
+from glimpse_env.retina import Fill
+
 Split = Literal["train", "fit", "validation", "test"]
 FOLD = re.compile(r"(fit|validation):(\d+)/(\d+)")
 HELD_OUT = 1 / 12  # share of the training images in the validation split (5,000 of MNIST's 60,000)
+
+FirstView = Literal["image", "glimpse"]
+InitialLocation = Literal["center", "random"]
+Kind = Literal["digits", "clutter", "photographs"]  # agents keep one recipe for each
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How the environment shows a data set by default; every field is an argument of `GlimpseVectorEnv`."""
+
+    image_size: int | None = None  # side in pixels; None = as the data set has it
+    glimpse_size: int | None = None  # side of the observation in pixels; None = a quarter of the image's side
+    scales: tuple[float, ...] = (1.0,)  # window widths in units of glimpse_size, each shrunk to glimpse_size
+    first_view: FirstView = "image"  # glimpse 1: the whole image, or a glimpse at initial_location
+    initial_location: InitialLocation = "center"
+    location_range: float | None = None  # location +-1 lies at +-location_range; None = the smallest window stays inside
+    fill: Fill = "zero"  # pixels beyond the image
+    max_glimpses: int = 6  # T, the horizon
+    sensor: str = "pixel"  # a name of `sensors.SENSORS`
+    backbone: str | None = None  # the network of a sensor that runs one
+    grid: int = 5  # cells per side, for sensors on a grid and actions that choose a cell
+    view_size: int | None = None  # side in pixels of the whole image for a network; None = glimpse_size (map: image_size)
+    context: bool = False  # observations hold the whole image, small, too; it costs pixels, not a glimpse
+    show_map: bool = False  # observations hold the whole feature map too
+
+
+@dataclass(frozen=True)
+class DataSetSpec:
+    """A data set that has a name: one line of `datasets.NAMED`."""
+
+    name: str  # as `load` takes it
+    title: str  # in reports, such as "CUB-200-2011"
+    short: str  # in narrow tables, such as "CUB"
+    classes: int  # of the complete data set; a local copy may hold fewer
+    kind: Kind  # chooses the recipe of an agent
+    preset: Preset
+    load: Callable[[str, str | Path | None, bool, int | None], ImageSet]  # train/test, root, download, image_size
+    fit: Fit = "crop"  # how a user's own image becomes a square
+    grey: bool = False  # images have one channel
+    dark_ground: bool = False  # light strokes on dark: a user's own image with a light border is inverted
 
 
 @runtime_checkable
@@ -33,26 +78,26 @@ class ImageSet:
     """Images, labels and class names of one split.
 
     Image i of the split is `images[rows[i]]`; `rows` None = in order. So a part of a split shares the pixels of the whole, which may be a
-    memory-mapped store larger than memory. `places` (the true centre of what tells the class, (x, y)) and `boxes` (around the object,
-    (left, top, right, bottom)) lie in [-1, 1] where they are known; they serve measurement and are never shown to an agent.
-    `key` names the stored pixels, so that what is computed from them can be kept and found again; None = they have no name.
+    memory-mapped store larger than memory. `target_centers` (the centre (x, y) of the pattern that decides the class) and `boxes` (around
+    the object, (left, top, right, bottom)) lie in [-1, 1]; None = unknown. They serve measurement and are never shown to an agent.
+    `key` names the stored pixels, so that features computed from them can be cached on disk; None = they have no name.
     """
 
     images: UInt8[Tensor, "stored channel height width"]
     labels: Int64[Tensor, " image"]
     classes: tuple[str, ...]
-    places: Float[Tensor, "image 2"] | None = None
+    target_centers: Float[Tensor, "image 2"] | None = None
     boxes: Float[Tensor, "image 4"] | None = None
     rows: Int64[Tensor, " image"] | None = None
     key: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a set that no episode could be drawn from."""
+        """Check dtype, shape, counts and labels."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(f"images: expected uint8 (image, channel, height, width), got {self.images.dtype} {tuple(self.images.shape)}")
         count = len(self.images if self.rows is None else self.rows)
         if count == 0 or count != len(self.labels):
-            raise ValueError(f"{count} images and {len(self.labels)} labels: expected as many of each, and at least one")
+            raise ValueError(f"{count} images and {len(self.labels)} labels: expected equally many, and at least one")
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.classes):
             raise ValueError(f"labels run from {low} to {high}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes")
@@ -63,7 +108,7 @@ class ImageSet:
 
     @property
     def stored(self) -> Int64[Tensor, " image"]:
-        """Where each image lies in `images`."""
+        """The row of `images` that holds each image."""
         return torch.arange(len(self)) if self.rows is None else self.rows
 
     def stack(self) -> UInt8[Tensor, "image channel height width"]:
@@ -76,8 +121,8 @@ class ImageSet:
 
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
         """Return the images at `keep`, in that order, on the same stored pixels."""
-        places, boxes = (None if value is None else value[keep] for value in (self.places, self.boxes))
-        return replace(self, labels=self.labels[keep], places=places, boxes=boxes, rows=self.stored[keep])
+        centers, boxes = (None if value is None else value[keep] for value in (self.target_centers, self.boxes))
+        return replace(self, labels=self.labels[keep], target_centers=centers, boxes=boxes, rows=self.stored[keep])
 
     def resized(self, size: int) -> ImageSet:
         """Return the set with its images resized to `size` x `size` pixels (bilinear, antialiased)."""
@@ -89,7 +134,7 @@ class ImageSet:
 
 
 def check_split(split: str) -> None:
-    """Refuse a split that `partition` does not know."""
+    """Refuse an unknown split."""
     fold = FOLD.fullmatch(split)
     if split not in get_args(Split) and not (fold and 1 <= int(fold[2]) <= int(fold[3]) and int(fold[3]) >= 2):
         raise ValueError(
@@ -99,18 +144,18 @@ def check_split(split: str) -> None:
 
 
 def held_out(split: str) -> str | None:
-    """Return the split that training on `split` leaves out: "validation" for "fit", "validation:K/N" for "fit:K/N", else None."""
+    """Return the split that training on `split` holds out: "validation" for "fit", "validation:K/N" for "fit:K/N", else None."""
     return split.replace("fit", "validation", 1) if split.startswith("fit") else None
 
 
 def partition(train: ImageSet, split: str) -> ImageSet:
     """Return the part of a training split that `split` names.
 
-    "train" is all of it; "validation" a fixed twelfth and "fit" the rest; "validation:K/N" the K-th of N folds and "fit:K/N" the others.
-    The order behind it is a fixed permutation, so that every run holds out the same images.
+    "train" is all of it; "validation" is a fixed twelfth and "fit" the rest; "validation:K/N" is fold K of N and "fit:K/N" the other folds.
+    The images are dealt by a fixed permutation, so that every run holds out the same ones.
 
     Raises:
-        ValueError: There is nothing to hold out.
+        ValueError: Too few images to hold one out.
     """
     if split == "train":
         return train

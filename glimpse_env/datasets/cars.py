@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glimpse_env.datasets.archive import Archive, Listing
-from glimpse_env.datasets.photographs import read_mat
+from glimpse_env.datasets.photographs import read_mat, specify
 
 META = "devkit/cars_meta.mat"
 LISTS = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
@@ -22,24 +22,24 @@ FOLDERS = {"train": "cars_train", "test": "cars_test"}
 FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
 
 
-def listing(folder: Path, split: str) -> Listing:
+def read_listing(folder: Path, split: str) -> Listing:
     """Read the MATLAB files."""
     file = folder / LISTS[split]
     records = np.atleast_1d(read_mat(file, "annotations")[0])
-    if lacking := [field for field in FIELDS if field not in (records.dtype.names or ())]:
-        raise ValueError(f"{file}: its annotations have no {lacking[0]!r}, expected {', '.join(FIELDS)}; cars_test_annos.mat has no labels")
+    if missing := [field for field in FIELDS if field not in (records.dtype.names or ())]:
+        raise ValueError(f"{file}: its annotations have no {missing[0]!r}, expected {', '.join(FIELDS)}; cars_test_annos.mat has no labels")
     names = np.atleast_1d(read_mat(folder / META, "class_names")[0])
     return Listing(
         file=file,
         images=[f"{FOLDERS[split]}/{name}" for name in records["fname"]],
         labels=[int(number) for number in records["class"]],
         names={number: str(name) for number, name in enumerate(names, start=1)},
-        boxes=lambda: corners(records),
+        boxes=lambda: to_corners(records),
     )
 
 
-def corners(records: np.ndarray) -> Float[Tensor, "image 4"]:
-    """Return the boxes' edges; MATLAB counts pixels from 1, so a box from pixel 1 begins at the image's edge, 0."""
+def to_corners(records: np.ndarray) -> Float[Tensor, "image 4"]:
+    """Return the boxes' edges; MATLAB counts pixels from 1, so a box that starts at pixel 1 starts at the image's edge, 0."""
     boxes = np.stack([records[field].astype(np.float32) for field in FIELDS[:4]], axis=1)
     return torch.from_numpy(boxes) - torch.tensor([1.0, 1.0, 0.0, 0.0])
 
@@ -50,10 +50,11 @@ ARCHIVE = Archive(
     folders=("stanford_cars",),
     needed=(META, *LISTS.values(), *FOLDERS.values()),
     classes=196,
-    listing=listing,
+    read_listing=read_listing,
     advice=(
-        "Its makers serve it no more. Copies: the photographs at https://www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset "
+        "Its authors no longer serve it. Copies: the photographs at https://www.kaggle.com/datasets/jessicali9530/stanford-cars-dataset "
         "(take the inner folders of cars_train and cars_test), links to car_devkit.tgz and to cars_test_annos_withlabels.mat at "
         "https://github.com/pytorch/vision/issues/7545. "
     ),
 )
+SPEC = specify(ARCHIVE, short="Cars")

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glimpse_env.datasets.archive import Archive, Listing
+from glimpse_env.datasets.photographs import specify
 
 IMAGES, LABELS, SPLITS, BOXES, CLASSES = (
     "images.txt",
@@ -25,53 +26,53 @@ IMAGES, LABELS, SPLITS, BOXES, CLASSES = (
 FOR_TRAINING = {"1": "train", "0": "test"}
 
 
-def listing(folder: Path, split: str) -> Listing:
-    """Read the lists."""
-    images = table(folder / IMAGES)
-    labels, splits, boxes = (aligned(folder / name, folder / IMAGES, list(images)) for name in (LABELS, SPLITS, BOXES))
+def read_listing(folder: Path, split: str) -> Listing:
+    """Read the archive's lists."""
+    images = read_table(folder / IMAGES)
+    labels, splits, boxes = (read_aligned(folder / name, folder / IMAGES, list(images)) for name in (LABELS, SPLITS, BOXES))
     if odd := [number for number, mark in splits.items() if mark not in FOR_TRAINING]:
         raise ValueError(f"{folder / SPLITS}: image {odd[0]} has {splits[odd[0]]!r}, expected 1 (to train on) or 0 (to test)")
-    chosen = [number for number, mark in splits.items() if FOR_TRAINING[mark] == split]
-    classes = {number: whole(folder / LABELS, number, label) for number, label in labels.items()}
-    names = {whole(folder / CLASSES, number, number): name for number, name in table(folder / CLASSES).items()}
+    numbers = [number for number, mark in splits.items() if FOR_TRAINING[mark] == split]
+    classes = {number: parse_class(folder / LABELS, number, label) for number, label in labels.items()}
+    names = {parse_class(folder / CLASSES, number, number): name for number, name in read_table(folder / CLASSES).items()}
     return Listing(
         file=folder / IMAGES,
-        images=[f"images/{images[number]}" for number in chosen],
-        labels=[classes[number] for number in chosen],
+        images=[f"images/{images[number]}" for number in numbers],
+        labels=[classes[number] for number in numbers],
         names=names,
-        boxes=lambda: corners(folder / BOXES, {number: boxes[number] for number in chosen}),
+        boxes=lambda: to_corners(folder / BOXES, {number: boxes[number] for number in numbers}),
     )
 
 
-def table(file: Path) -> dict[str, str]:
-    """Read lines of a number and a value."""
+def read_table(file: Path) -> dict[str, str]:
+    """Read lines that hold a number and a value."""
     rows = {}
     for position, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         number, _, value = line.strip().partition(" ")
         if not number.isdigit() or not value or number in rows:
-            raise ValueError(f"{file}, line {position}: {line!r}; expected a number that was not there before, a space and a value")
+            raise ValueError(f"{file}, line {position}: {line!r}; expected a number that no line before has, a space and a value")
         rows[number] = value.strip()
     return rows
 
 
-def aligned(file: Path, reference: Path, numbers: Sequence[str]) -> dict[str, str]:
-    """Read a table that must have one row for each image, and return it in the images' order."""
-    rows = table(file)
+def read_aligned(file: Path, reference: Path, numbers: Sequence[str]) -> dict[str, str]:
+    """Read a table that must have one row per image, and return it in the images' order."""
+    rows = read_table(file)
     if len(rows) != len(numbers):
-        raise ValueError(f"{file} has {len(rows)} lines but {reference} has {len(numbers)}: expected one for each image; restore the file")
-    if lost := [number for number in numbers if number not in rows]:
-        raise ValueError(f"{file} has no line for image {lost[0]}, which {reference} lists: expected one for each image; restore the file")
+        raise ValueError(f"{file} has {len(rows)} lines but {reference} has {len(numbers)}: expected one per image; restore the file")
+    if missing := [number for number in numbers if number not in rows]:
+        raise ValueError(f"{file} has no line for image {missing[0]}, which {reference} lists: expected one per image; restore the file")
     return {number: rows[number] for number in numbers}
 
 
-def whole(file: Path, number: str, value: str) -> int:
+def parse_class(file: Path, number: str, value: str) -> int:
     """Return a class' number."""
     if not value.isdigit():
         raise ValueError(f"{file}: row {number} has {value!r}, expected the number of a class")
     return int(value)
 
 
-def corners(file: Path, rows: dict[str, str]) -> Float[Tensor, "image 4"]:
+def to_corners(file: Path, rows: dict[str, str]) -> Float[Tensor, "image 4"]:
     """Turn rows of left, top, width and height into corners."""
     try:
         left, top, width, height = torch.tensor([[float(part) for part in row.split()] for row in rows.values()]).unbind(1)
@@ -86,7 +87,8 @@ ARCHIVE = Archive(
     folders=("CUB_200_2011",),
     needed=(IMAGES, LABELS, SPLITS, BOXES, CLASSES, "images"),
     classes=200,
-    listing=listing,
+    read_listing=read_listing,
     sources=(("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
     inside="CUB_200_2011",
 )
+SPEC = specify(ARCHIVE, short="CUB")

@@ -1,4 +1,4 @@
-"""Pixels on their way into an `ImageSet`: uint8 tensors out of PIL images and image files, made square, and stacked."""
+"""Decoding: uint8 tensors from PIL images and image files, resized to squares, and stacked."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ GREY = ("1", "L", "LA")  # PIL's modes of one 8-bit channel, with or without tra
 WIDE = ("I", "F")  # the beginnings of PIL's modes of more than 8 bits a channel: I, I;16, I;16B, F
 ON_THE_SIDE = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and height
 
-Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, or all of it with its sides made equal
+Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, or all of it, stretched
 
 
-def read(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
-    """Decode one image file as RGB, turned as its camera says, and make it a square of `size` pixels (None leaves it as it is).
+def read_image(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
+    """Decode one image file as RGB, upright by its EXIF orientation, and resize it to a square of `size` pixels (None keeps its size).
 
-    A JPEG of twice `size` or more is decoded at a half, a quarter or an eighth, which stays at or above `size`.
+    A JPEG of at least twice `size` is decoded at a half, a quarter or an eighth of its size, which stays at or above `size`.
 
     Returns:
-        The pixels, and the (width, height) that the upright photograph has in the file.
+        The pixels, and the (width, height) of the upright photograph in the file.
 
     Raises:
         ValueError: The file cannot be decoded; the message names it.
@@ -34,26 +34,26 @@ def read(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[UInt8[T
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THE_SIDE
             if size is not None:
-                image.draft(None, (size, size))  # formats other than JPEG pass over it
+                image.draft(None, (size, size))  # formats other than JPEG ignore it
             pixels = from_pil(ImageOps.exif_transpose(image), colour=True)
         return (stretch if fit == "stretch" else square)(pixels, size), (height, width) if turned else (width, height)
-    except Exception as error:  # Pillow's readers raise many kinds on a damaged file; whichever it is, the user needs the path
+    except Exception as error:  # Pillow's readers raise many kinds on a damaged file; the user needs the path in any case
         raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
 def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel height width"]:
-    """Return a PIL image as 1 grey channel, or as 3 if it has colours or `colour` asks for them; transparency is dropped."""
+    """Return a PIL image as 1 grey channel, or as 3 if it has colours or `colour` is set; transparency is dropped."""
     if image.mode.startswith(WIDE):
         raise ValueError(f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits first")
     if image.mode == "P":
-        image = image.convert("RGBA")  # a palette with transparency has no direct way to RGB
+        image = image.convert("RGBA")  # a palette with transparency cannot be converted to RGB directly
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
     return v2.functional.pil_to_tensor(image.convert("L" if image.mode in GREY and not colour else "RGB"))
 
 
 def square(image: UInt8[Tensor, "channel height width"], size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
-    """Resize the short side to `size` pixels (bilinear, antialiased) and cut out the central square; None leaves the image as it is."""
+    """Resize the short side to `size` pixels (bilinear, antialiased) and crop the central square; None keeps the image as it is."""
     if size is None:
         return image
     from torchvision.transforms import v2
@@ -62,7 +62,7 @@ def square(image: UInt8[Tensor, "channel height width"], size: int | None) -> UI
 
 
 def stretch(image: UInt8[Tensor, "channel height width"], size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
-    """Resize both sides to `size` pixels (bilinear, antialiased), so that all of the image stays in view; None leaves it as it is."""
+    """Resize both sides to `size` pixels (bilinear, antialiased), so that the square shows all of the image; None keeps it as it is."""
     if size is None:
         return image
     from torchvision.transforms import v2
@@ -71,7 +71,7 @@ def stretch(image: UInt8[Tensor, "channel height width"], size: int | None) -> U
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:
-    """Stack images of one size; grey ones among coloured ones get three equal channels. `names` serve the error."""
+    """Stack images of one size; grey images among coloured ones get three equal channels. `names` appear in errors."""
     if {len(image) for image in images} == {1, 3}:
         images = [image.expand(3, -1, -1) for image in images]
     for image, name in zip(images, names, strict=True):

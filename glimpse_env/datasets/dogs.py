@@ -17,42 +17,42 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glimpse_env.datasets.archive import Archive, Listing
-from glimpse_env.datasets.photographs import read_mat
+from glimpse_env.datasets.photographs import read_mat, specify
 
 PHOTOGRAPHS, ANNOTATIONS, LISTS = "Images", "Annotation", "lists"
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 SITE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 
 
-def listing(folder: Path, split: str) -> Listing:
-    """Read the MATLAB file of a split; a breed is called as its folder is."""
+def read_listing(folder: Path, split: str) -> Listing:
+    """Read the MATLAB file of a split; a breed's name is its folder's."""
     inner = folder / LISTS / f"{split}_list.mat"
     file = inner if inner.is_file() else folder / f"{split}_list.mat"
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there, nor {inner}: unpack {SITE}/lists.tar into {folder}")
+        raise FileNotFoundError(f"{file} does not exist, nor {inner}: unpack {SITE}/lists.tar into {folder}")
     images, labels = ([str(value) for value in np.atleast_1d(column)] for column in read_mat(file, "file_list", "labels"))
     if len(images) != len(labels):
-        raise ValueError(f"{file}: file_list has {len(images)} entries but labels has {len(labels)}, expected as many; replace it")
+        raise ValueError(f"{file}: file_list has {len(images)} entries but labels has {len(labels)}, expected equally many; replace it")
     numbers = [int(label) for label in labels]
     return Listing(
         file=file,
         images=[f"{PHOTOGRAPHS}/{image}" for image in images],
         labels=numbers,
         names={number: image.partition("/")[0] for number, image in zip(numbers, images, strict=True)},
-        boxes=lambda: corners([folder / ANNOTATIONS / Path(image).with_suffix("") for image in images]),
+        boxes=lambda: read_boxes([folder / ANNOTATIONS / Path(image).with_suffix("") for image in images]),
     )
 
 
-def corners(files: Sequence[Path]) -> Float[Tensor, "image 4"]:
+def read_boxes(files: Sequence[Path]) -> Float[Tensor, "image 4"]:
     """Return the box around all dogs of each annotation."""
     boxes = []
     for file in files:
         try:
-            found = [[float(box.findtext(edge, "")) for edge in EDGES] for box in ElementTree.parse(file).iter("bndbox")]
-            dogs = torch.tensor(found).view(-1, 4)
+            edges = [[float(box.findtext(edge, "")) for edge in EDGES] for box in ElementTree.parse(file).iter("bndbox")]
+            dogs = torch.tensor(edges).view(-1, 4)
             boxes.append(torch.cat([dogs[:, :2].amin(0), dogs[:, 2:].amax(0)]))
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{file} is not there: expected a photograph's annotation; unpack {SITE}/annotation.tar") from error
+            raise FileNotFoundError(f"{file} does not exist: expected a photograph's annotation; unpack {SITE}/annotation.tar") from error
         except (ElementTree.ParseError, ValueError, IndexError) as error:
             raise ValueError(f"{file}: expected XML with a bndbox of {', '.join(EDGES)} ({error}); replace it") from error
     return torch.stack(boxes)
@@ -64,10 +64,13 @@ ARCHIVE = Archive(
     folders=("stanford_dogs", "StanfordDogs"),
     needed=(PHOTOGRAPHS, ANNOTATIONS),
     classes=120,
-    listing=listing,
+    read_listing=read_listing,
     sources=(
         (f"{SITE}/images.tar", "1bb1f2a596ae7057f99d7d75860002ef"),
         (f"{SITE}/annotation.tar", "4298cc0031f6bc6e74612ac83b5988e2"),
         (f"{SITE}/lists.tar", "edbb9f16854ec66506b5f09b583e0656"),
     ),
 )
+# Sermanet et al. 2015 (up to 3 glimpses of 96 x 96 through GoogLeNet) and FCAN (256 x 256 images through VGG-16) use other settings:
+# image_size, glimpse_size and backbone. The images are ImageNet's, so torchvision's weights may have been trained on them.
+SPEC = specify(ARCHIVE, short="Dogs")

@@ -8,43 +8,46 @@ from pathlib import Path
 import torch
 from tqdm.contrib.concurrent import thread_map
 
-from glimpse_env.datasets.base import ImageSet
-from glimpse_env.datasets.decode import read, stack
-from glimpse_env.datasets.store import opened
+from glimpse_env.datasets.base import ImageSet, Preset
+from glimpse_env.datasets.decode import read_image, stack
+from glimpse_env.datasets.store import open_store
 
+PRESET = Preset(image_size=224)  # photographs of any size
 SPLITS = ("train", "test")
-TEST_SHARE = 0.2  # of each class, where the folder itself does not say what is for testing
+TEST_SHARE = 0.2  # of each class, if the folder has no `test`
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
-MANY = 1000  # images, from which on they are kept in an image store, if their size is given, and decoding shows a progress bar
+MANY = 1000  # images: above it they go to an image store, if their size is given, and decoding shows a progress bar
 LAYOUT = (
-    "expected FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or FOLDER/CLASS/IMAGE (then 20 % of each class are for testing), "
+    "expected FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or FOLDER/CLASS/IMAGE (then 20 % of each class are test images), "
     f"with images ending in {', '.join(EXTENSIONS)}"
 )
 
 
 def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
-    """Load "train" or "test" from a folder of class folders, as RGB with the cameras' rotation applied.
+    """Load "train" or "test" from a folder of class folders, as RGB, upright by their EXIF orientation.
 
-    Without `train` and `test` folders, a fixed permutation of each class' files (sorted by path) gives its first 20 %, rounded and at
-    least one image, to "test"; the only image of a class is for training.
+    Without `train` and `test` folders, each class' files (sorted by path) are permuted in a fixed way, and the first 20 %, rounded and at
+    least one, are its test images; the only image of a class is a training image.
 
     Args:
-        folder: Where the class folders, or `train` and `test`, lie. Names that begin with a dot are passed over.
+        folder: Holds the class folders, or `train` and `test`. Names that begin with a dot are ignored.
         split: "train" or "test".
-        image_size: Side in pixels; the short side is resized to it and the central square kept. None: all images have one size.
+        image_size: Side in pixels; the short side is resized to it and the central square is cropped. None: all images have one size.
 
     Raises:
         FileNotFoundError: The folder, a class in it or the split holds no images.
-        ValueError: An image cannot be read, the sizes differ without `image_size`, or "test" has a class that "train" has not.
+        ValueError: An image cannot be read, the sizes differ without `image_size`, or "test" has a class that "train" lacks.
     """
     classes, samples = scan(folder, split)
     paths = [path for path, _ in samples]
     labels = torch.tensor([label for _, label in samples])
     if image_size is not None and len(paths) > MANY:
-        store = opened(f"{folder.resolve().name}-{split}", folder, [os.path.relpath(path, folder) for path in paths], image_size, "crop")
+        store = open_store(
+            f"{folder.resolve().name}-{split}", folder, [os.path.relpath(path, folder) for path in paths], image_size, "crop"
+        )
         return ImageSet(store.images, labels, classes, key=store.key)
     images = thread_map(
-        lambda path: read(path, image_size, "crop")[0],
+        lambda path: read_image(path, image_size, "crop")[0],
         paths,
         max_workers=os.cpu_count(),
         disable=len(paths) <= MANY,
@@ -57,13 +60,13 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
     """Return the class names and the (path, label) pairs of a split."""
     from torchvision.datasets.folder import make_dataset  # slow to import: see backbone.weights
 
-    halves = [half for half in SPLITS if class_folders(folder / half)]
+    halves = [half for half in SPLITS if list_classes(folder / half)]
     if halves and split not in halves:
         raise FileNotFoundError(f"{folder} has class folders in {halves[0]!r} but none in {split!r}: {LAYOUT}")
     source = folder / split if halves else folder
-    classes = class_folders(folder / halves[0] if halves else folder)  # the labels are those of the training images
-    if unknown := sorted(set(class_folders(source)) - set(classes)):
-        raise ValueError(f"{source} has the classes {', '.join(unknown)}, which {folder / 'train'} has not: expected {', '.join(classes)}")
+    classes = list_classes(folder / halves[0] if halves else folder)  # the labels are those of the training images
+    if unknown := sorted(set(list_classes(source)) - set(classes)):
+        raise ValueError(f"{source} has the classes {', '.join(unknown)}, which {folder / 'train'} lacks: expected {', '.join(classes)}")
     labels = {name: label for label, name in enumerate(classes)}
     samples = make_dataset(source, labels, EXTENSIONS, allow_empty=True) if classes else []
     empty = set(labels.values()) - {label for _, label in samples}
@@ -71,19 +74,19 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
         where = ", ".join(str(source / classes[label]) for label in sorted(empty)) or str(source)
         raise FileNotFoundError(f"no images in {where}: {LAYOUT}")
     if not halves:
-        samples = [sample for label in labels.values() for sample in share([pair for pair in samples if pair[1] == label], split)]
+        samples = [sample for label in labels.values() for sample in split_class([pair for pair in samples if pair[1] == label], split)]
     if not samples:
-        raise FileNotFoundError(f"{folder} has one image in each class, hence none for split='test': expected at least two")
+        raise FileNotFoundError(f"{folder} has one image in each class, so none for split='test': expected at least two")
     return classes, samples
 
 
-def class_folders(folder: Path) -> tuple[str, ...]:
-    """Return the names of the folders in `folder`, sorted; none if it is not there."""
+def list_classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in `folder`, sorted; none if it does not exist."""
     return tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))) if folder.is_dir() else ()
 
 
-def share(samples: list[tuple[str, int]], split: str) -> list[tuple[str, int]]:
-    """Return one class' part of a split."""
+def split_class(samples: list[tuple[str, int]], split: str) -> list[tuple[str, int]]:
+    """Return the part of one class' samples that belongs to a split."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0)).tolist()
-    held = min(max(1, round(len(samples) * TEST_SHARE)), len(samples) - 1)
-    return [samples[position] for position in sorted(order[:held] if split == "test" else order[held:])]
+    count = min(max(1, round(len(samples) * TEST_SHARE)), len(samples) - 1)
+    return [samples[position] for position in sorted(order[:count] if split == "test" else order[count:])]

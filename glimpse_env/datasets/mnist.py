@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glimpse_env.datasets.base import ImageSet
+from glimpse_env.datasets.base import DataSetSpec, ImageSet, Preset
 
 DIGITS = tuple("0123456789")
 
@@ -37,3 +37,17 @@ def pack(idx_folder: str | Path, target: str | Path) -> None:
             values = np.frombuffer(raw, np.uint8, offset=header)
             arrays[f"{split}_{part}"] = values.reshape(-1, 28, 28) if part == "images" else values
     np.savez_compressed(target, **arrays)
+
+
+SPEC = DataSetSpec(
+    name="mnist",
+    title="MNIST",
+    short="MNIST",
+    classes=10,
+    kind="digits",
+    # DT-RAM, section 4.1: 28 x 28 images, one 8 x 8 glimpse per step, 7 steps; its code limits locations to 13 pixels from the centre.
+    preset=Preset(image_size=28, glimpse_size=8, first_view="glimpse", location_range=13 / 14, max_glimpses=7),
+    load=lambda split, *_: load(split),
+    grey=True,
+    dark_ground=True,
+)

@@ -1,10 +1,10 @@
-"""The image store: photographs decoded and resized once, kept in one memory-mapped uint8 file that may be larger than memory.
+"""The image store: photographs decoded and resized once, in one memory-mapped uint8 file that may be larger than memory.
 
-A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the (width, height) that every photograph had (int32),
-then the pixels (uint8, image by image, channel height width). It appears under its name only when it is whole: it is written beside it,
-flushed to disk and renamed. The header holds a fingerprint of the photographs' paths, lengths and times of change, which tells whether the
-store is stale, and a digest of the pixels, which names what is computed from them: copied photographs are decoded anew in seconds, and keep
-the features that took hours.
+A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the original (width, height) of every photograph (int32),
+then the pixels (uint8, image by image, channel height width). It is written under another name, flushed to disk and renamed, so that a
+store is always complete. The header holds a fingerprint of the photographs' paths, sizes in bytes and modification times, which shows
+whether the store is stale, and a digest of the pixels, which names cached features: photographs that were copied are decoded again in
+seconds, and their features, which may have taken hours, are found again.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
-from glimpse_env.datasets.decode import Fit, read
+from glimpse_env.datasets.decode import Fit, read_image
+from glimpse_env.runtime.files import publish
 
 VERSION = 2  # of the decoding and of the file's layout: a store of another one is rebuilt
 HEADER = 4096  # bytes
-SLICE = 64  # photographs in memory at a time while a store is built
+SLICE = 64  # photographs in memory at a time during a build
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
 
 log = logging.getLogger("glimpse_env")
@@ -42,16 +43,16 @@ log = logging.getLogger("glimpse_env")
 
 @dataclass(frozen=True)
 class Store:
-    """An opened store; writing to `images` changes this process' memory only, never the file."""
+    """An open store; writing to `images` changes the memory of this process only, never the file."""
 
     images: UInt8[Tensor, "image 3 height width"]
-    extents: Int64[Tensor, "image 2"]  # (width, height) of the upright photograph in its file
+    extents: Int64[Tensor, "image 2"]  # (width, height) of the upright photograph before resizing
     key: str  # names the pixels: equal keys, equal pixels
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a store is made from."""
+    """What a store is built from."""
 
     name: str
     source: str  # folder
@@ -62,89 +63,89 @@ class Plan:
     version: int = VERSION
 
     def header(self, pixels: str) -> bytes:
-        """Return the first bytes of the store's file; `pixels` is the digest of what follows them."""
+        """Return the first bytes of the file; `pixels` is the digest of the rest."""
         content = asdict(self) | {"pixels": pixels}
         return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
 
     @property
     def start(self) -> int:
-        """Where the pixels begin, in bytes."""
+        """Offset of the pixels in bytes."""
         return HEADER + 8 * self.images
 
     @property
     def length(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the file in bytes."""
         return self.start + self.images * 3 * self.size**2
 
 
 def cache_folder() -> Path:
-    """Return where stores are kept: the environment variable GLIMPSE_CACHE, else a folder in the user's home."""
+    """Return the folder of stores and feature tables: the environment variable GLIMPSE_CACHE, else a folder in the user's home."""
     return Path(os.environ.get("GLIMPSE_CACHE") or "~/.cache/glimpse_env").expanduser()
 
 
-def opened(name: str, folder: Path, files: Sequence[str], size: int, fit: Fit) -> Store:
-    """Return the store of some photographs at `size` x `size` pixels, building it if there is none or not this one.
+def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fit) -> Store:
+    """Return the store of photographs at `size` x `size` pixels; build it if there is none, or if it is stale.
 
-    Processes that want the same store at the same time wait for the one that builds it.
+    Processes that need the same store wait for the one that builds it.
 
     Args:
-        name: What the photographs are, such as "cub-train".
-        folder: Where they lie.
-        files: Their paths from there, in order.
+        name: Name of the photographs, such as "cub-train".
+        folder: Their folder.
+        files: Their paths in it, in order.
         size: Side in pixels.
         fit: How a photograph becomes a square.
 
     Raises:
         ValueError: A photograph cannot be decoded.
-        OSError: The store cannot be written, for example because the disk is full. Nothing is left behind.
+        OSError: The store cannot be written, for example because the disk is full. No partial file remains.
     """
     name = re.sub(r"[^\w.-]+", "_", name)[-80:]
     plan = Plan(name, str(folder.absolute())[-500:], len(files), size, fit, fingerprint(folder, files, size, fit))
-    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # stores of two folders do not displace each other
-    file = cache_folder() / f"{name}-{size}-{fit}-{place}.images"
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # folders of the same name have different stores
+    file = cache_folder() / f"{name}-{size}-{fit}-{digest}.images"
     try:
-        if fault(file, plan):
-            build_alone(file, plan, [folder / path for path in files])
-        return mapped(file, plan)
+        if find_fault(file, plan):
+            build_once(file, plan, [folder / path for path in files])
+        return map_store(file, plan)
     except OSError as error:
         raise OSError(
             error.errno,
             f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent} ({error.strerror or error}): "
-            "make room there, or name another folder in the environment variable GLIMPSE_CACHE",
+            "free some space there, or set the environment variable GLIMPSE_CACHE to another folder",
         ) from error
 
 
 def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
-    """Return what tells these photographs, decoded this way, from others; it does not read them."""
+    """Return a hash of the photographs' paths, sizes and times, and of how they are decoded, without reading them."""
     digest = hashlib.sha256(f"{VERSION} {size} {fit}".encode())
     for path in files:
-        found = (folder / path).stat()
-        digest.update(f"\0{Path(path).as_posix()}\0{found.st_size}\0{found.st_mtime_ns}".encode(errors="surrogateescape"))
+        status = (folder / path).stat()
+        digest.update(f"\0{Path(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def fault(file: Path, plan: Plan) -> str:
-    """Return why `file` is not the planned store; "" = it is."""
+def find_fault(file: Path, plan: Plan) -> str:
+    """Return what is wrong with the file of a planned store; "" = nothing."""
     try:
         with file.open("rb") as stream:
             length, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER)
     except FileNotFoundError:
-        return "is not there"
-    if header != plan.header(digest_in(header)):
+        return "does not exist"
+    if header != plan.header(read_digest(header)):
         return "is stale or damaged: it was made from other photographs, or by another version"
     return "" if length == plan.length else f"is damaged: {length:,} bytes, expected {plan.length:,}"
 
 
-def digest_in(header: bytes) -> str:
-    """Return the digest of the pixels that a header holds; "" = none."""
+def read_digest(header: bytes) -> str:
+    """Return the digest of the pixels in a header; "" = none."""
     try:
         return str(json.loads(header)["pixels"])
     except (ValueError, KeyError, TypeError):
         return ""
 
 
-def build_alone(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
-    """Build the store unless another process does so first."""
+def build_once(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
+    """Build the store, unless another process is doing so: then wait for it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{file}.lock")
     try:
@@ -153,41 +154,39 @@ def build_alone(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
         log.info("waiting for the process that builds the image store %s", file)
         lock.acquire()
     try:
-        if why := fault(file, plan):
+        if fault := find_fault(file, plan):
             if file.exists():
-                log.warning("image store %s %s; building it anew", file, why)
+                log.warning("image store %s %s; building it again", file, fault)
             build(file, plan, paths)
     finally:
         lock.release()
 
 
 def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
-    """Write the store beside its place, then move it there."""
+    """Write the store to a partial file, then rename it."""
     partial = file.with_name(f"{file.name}.partial")
-    file.unlink(missing_ok=True)  # of no use any more, and its room may be needed
-    partial.unlink(missing_ok=True)  # of a process that was killed
+    file.unlink(missing_ok=True)  # stale, and its disk space may be needed
+    partial.unlink(missing_ok=True)  # left by a process that was killed
     if shutil.disk_usage(file.parent).free < plan.length:
         raise OSError(ENOSPC, os.strerror(ENOSPC))
     try:
         with partial.open("wb") as stream:
-            write(stream, plan, paths)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+            write_store(stream, plan, paths)
+        publish(partial, file)
     finally:
         partial.unlink(missing_ok=True)
     log.info("image store %s: %s photographs at %d px, %.3g GB", file, f"{plan.images:,}", plan.size, plan.length / 1e9)
 
 
-def write(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
-    """Decode slice by slice, so that no more than a slice is in memory; the header comes last."""
+def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
+    """Decode and write slice by slice, so that one slice is in memory at a time; write the header last."""
     extents: list[tuple[int, int]] = []
     digest = hashlib.sha256()
     stream.seek(plan.start)
-    workers = os.cpu_count()  # threads: Pillow and torch let go of the interpreter while they work
+    workers = os.cpu_count()  # threads: Pillow and torch release the interpreter lock
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image") as progress:
         for first in range(0, len(paths), SLICE):
-            for pixels, extent in pool.map(lambda path: read(path, plan.size, plan.fit), paths[first : first + SLICE]):
+            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit), paths[first : first + SLICE]):
                 content = pixels.contiguous().numpy().data
                 stream.write(content)
                 digest.update(content)
@@ -200,10 +199,10 @@ def write(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
     stream.write(sizes)
 
 
-def mapped(file: Path, plan: Plan) -> Store:
-    """Map a store into memory: pages are read when they are used, and given up when memory is short."""
+def map_store(file: Path, plan: Plan) -> Store:
+    """Map a store into memory: pages are read when they are used, and dropped when memory is short."""
     with file.open("rb") as stream:
-        digest = digest_in(stream.read(HEADER))
+        digest = read_digest(stream.read(HEADER))
         if sys.platform == "linux":
             # Private, hence writable without reaching the file (torch warns of read-only memory, and writing to it would end the
             # process); unreserved, because Linux refuses a private mapping that is larger than memory and swap otherwise.

@@ -12,27 +12,28 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset
 from tqdm import tqdm
 
-from glimpse_env.datasets.base import ImageSet, MapStyle
+from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
 from glimpse_env.datasets.decode import from_pil, square, stack
 
-MANY = 1000  # images, from which on reading shows a progress bar
-CHANNELS = (1, 3, 4)  # tells the channel axis of an array
-ROUNDING = 1e-4  # how far past [0, 1] a floating image may reach
+PRESET = Preset()  # sizes as the object has them
+MANY = 1000  # images: above it reading shows a progress bar
+CHANNELS = (1, 3, 4)  # by which the channel axis of an array is recognised
+ROUNDING = 1e-4  # by which values of a floating image may exceed [0, 1]
 KINDS = "expected a PIL image, a uint8 tensor or array, or a floating one in [0, 1], shaped (H, W), (C, H, W) or, an array only, (H, W, C)"
 
 
 def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageSet:
-    """Read a whole data set object, which is one split: "train", and with it "fit" and "validation".
+    """Read all of a data set object, which is one split: "train", from which "fit" and "validation" are taken.
 
-    Class names are `dataset.classes` (a Subset's: those of the whole), else "0" to the highest label met.
+    Class names are `dataset.classes` (for a Subset: those of its data set), else "0" to the largest label.
 
     Args:
-        dataset: Has a length and gives (image, label) by position. Images: PIL, uint8, or floating in [0, 1]. Labels: whole numbers.
+        dataset: Has a length and returns (image, label) by position. Images: PIL, uint8, or floating in [0, 1]. Labels: whole numbers.
         split: Anything but "test".
-        image_size: Side in pixels; the short side is resized to it and the central square kept. None: all images have one size.
+        image_size: Side in pixels; the short side is resized to it and the central square is cropped. None: all images have one size.
 
     Raises:
-        TypeError: Not a map-style data set, or a pair, image or label of a kind that is not known.
+        TypeError: Not a map-style data set, or a pair, image or label of an unsupported type.
         ValueError: split="test", no images, sizes that differ without `image_size`, values or labels out of range.
     """
     kind = type(dataset).__name__
@@ -44,18 +45,18 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
     images, labels = [], []
     for position in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
-        image, label = pair(dataset[position], position)
+        image, label = check_pair(dataset[position], position)
         images.append(square(to_pixels(image, position), image_size))
         labels.append(to_label(label, position))
-    names = class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
+    names = find_class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
     for position, label in enumerate(labels):
         if not 0 <= label < len(names):
             raise ValueError(f"label {label} of image {position}: expected 0 to {len(names) - 1}, for {len(names)} classes")
     return ImageSet(stack(images, [f"image {position}" for position in range(len(images))]), torch.tensor(labels), names)
 
 
-def pair(item: Any, position: int) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the data set gives
-    """Return (image, label), or say what was there instead."""
+def check_pair(item: Any, position: int) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the data set returns
+    """Return (image, label), or raise an error that names what the item is."""
     if not isinstance(item, tuple | list) or len(item) != 2:
         got = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
         raise TypeError(f"dataset[{position}]: expected an (image, label) pair, got a {got}")
@@ -63,7 +64,7 @@ def pair(item: Any, position: int) -> tuple[Any, Any]:  # noqa: ANN401 - whateve
 
 
 def to_pixels(image: Any, position: int) -> UInt8[Tensor, "channel height width"]:  # noqa: ANN401 - checked here
-    """Return an image of any known kind as uint8."""
+    """Return an image of any supported type as uint8."""
     if isinstance(image, Image.Image):
         return from_pil(image)
     if not isinstance(image, Tensor | np.ndarray):
@@ -76,7 +77,7 @@ def to_pixels(image: Any, position: int) -> UInt8[Tensor, "channel height width"
     if pixels.is_floating_point():
         low, high = pixels.aminmax()
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise ValueError(f"image {position} has values from {low:g} to {high:g}: {KINDS}; leave out a normalising transform")
+            raise ValueError(f"image {position} has values from {low:g} to {high:g}: {KINDS}; remove normalising transforms")
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     if pixels.dtype != torch.uint8:
         raise TypeError(f"image {position} has dtype {image.dtype}: {KINDS}")
@@ -91,8 +92,8 @@ def to_label(label: Any, position: int) -> int:  # noqa: ANN401 - checked here
     return value
 
 
-def class_names(dataset: MapStyle) -> tuple[str, ...]:
-    """Return the data set's own class names, if it has any."""
+def find_class_names(dataset: MapStyle) -> tuple[str, ...]:
+    """Return the data set's own class names; empty = it has none."""
     whole: Any = dataset
     while isinstance(whole, Subset):
         whole = whole.dataset

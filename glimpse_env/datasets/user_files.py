@@ -1,4 +1,4 @@
-"""A user's own image files, made ready as a data set makes its images ready, without that data set."""
+"""A user's own image files, prepared like the images of a data set, without that data set."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpse_env.datasets import PHOTOGRAPHS, clutter
-from glimpse_env.datasets.decode import read
+from glimpse_env.datasets import NAMED
+from glimpse_env.datasets.decode import read_image
 
-SIDES = {"mnist": 28, "clutter": clutter.SIDE}  # the grey data sets, and their pixels a side
 GREY = (19595, 38470, 7471)  # weights of red, green and blue in 65536ths (ITU-R 601-2), as Pillow has them
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Images without labels (all are given 0) as a map-style data set."""
+    """Images without labels (every label is 0) as a map-style data set."""
 
     images: Sequence[UInt8[Tensor, "channel height width"]]
     classes: tuple[str, ...]
@@ -34,26 +33,28 @@ class Unlabelled:
 
 
 def read_like(dataset: str, path: Path, size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
-    """Decode an image file as `load` would for this data set.
+    """Decode an image file as `datasets.load` does for this data set.
 
-    MNIST's digits are light on dark. A file whose border is light (the median of its outermost pixels above one half) is reversed there,
-    so that dark ink on white paper is read too.
+    MNIST's digits are light on dark: there a file with a light border (the median of its outermost pixels above one half) is inverted, so
+    that dark ink on white paper can be read too.
 
     Args:
-        dataset: A name, or the folder that was a data set.
-        path: The file, in any format that Pillow decodes; turned as its camera says.
-        size: Pixels a side; None = the data set's own.
+        dataset: A name, or the folder that was the data set.
+        path: The file, in any format that Pillow decodes; turned upright by its EXIF orientation.
+        size: Side in pixels; None = the data set's preset (of a folder: the file's own size).
 
     Raises:
         ValueError: The file cannot be decoded.
     """
-    side = SIDES.get(dataset) if size is None else size
-    pixels, _ = read(path, side, "stretch" if dataset in PHOTOGRAPHS else "crop")
-    if dataset not in SIDES:
+    spec = NAMED.get(dataset)
+    if spec is None:
+        return read_image(path, size, "crop")[0]
+    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit)
+    if not spec.grey:
         return pixels
     weights = torch.tensor(GREY, dtype=torch.int32)[:, None, None]
     grey = (((pixels * weights).sum(0, keepdim=True) + 2**15) >> 16).to(torch.uint8)
-    return 255 - grey if dataset == "mnist" and is_light(grey) else grey
+    return 255 - grey if spec.dark_ground and is_light(grey) else grey
 
 
 def is_light(image: UInt8[Tensor, "1 height width"]) -> bool:
@@ -63,29 +64,29 @@ def is_light(image: UInt8[Tensor, "1 height width"]) -> bool:
     return bool(border.median() > 127)
 
 
-def found(given: Sequence[Path], without: Path | None = None) -> tuple[list[Path], set[Path]]:
-    """Return the files that paths lead to, each once: files as given, then those in folders, at any depth, sorted by path.
+def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list[Path], set[Path]]:
+    """Return files, each once: those given, and those in given folders, at any depth, sorted by path.
 
-    Names that begin with a dot are passed over, and so is all that lies in the folder `without`.
+    Names that begin with a dot are ignored, and so are all files in the folder `without`.
 
     Returns:
-        The files, and which of them were found in a folder: those may be something else than images.
+        The files, and those of them that come from a folder: they need not be images.
 
     Raises:
-        FileNotFoundError: A path leads nowhere, or to a folder without files.
+        FileNotFoundError: A path does not exist, or is a folder without files.
     """
     files: dict[Path, Path] = {}  # by resolved path
     listed: set[Path] = set()
-    for place in given:
-        if place.is_file():
-            files.setdefault(place.resolve(), place)
-            listed.discard(files[place.resolve()])
+    for given in paths:
+        if given.is_file():
+            files.setdefault(given.resolve(), given)
+            listed.discard(files[given.resolve()])
             continue
-        if not place.is_dir():
-            raise FileNotFoundError(f"{place} is not there: expected an image file, or a folder that holds some")
-        inside = [path for path in sorted(place.rglob("*")) if path.is_file() and visible(path.relative_to(place), path, without)]
+        if not given.is_dir():
+            raise FileNotFoundError(f"{given} does not exist: expected an image file, or a folder of images")
+        inside = [path for path in sorted(given.rglob("*")) if path.is_file() and is_listed(path.relative_to(given), path, without)]
         if not inside:
-            raise FileNotFoundError(f"{place} holds no files: expected images")
+            raise FileNotFoundError(f"{given} holds no files: expected images")
         for path in inside:
             if path.resolve() not in files:
                 files[path.resolve()] = path
@@ -93,7 +94,7 @@ def found(given: Sequence[Path], without: Path | None = None) -> tuple[list[Path
     return list(files.values()), listed
 
 
-def visible(name: Path, path: Path, without: Path | None) -> bool:
-    """Tell whether a file in a folder counts."""
+def is_listed(name: Path, path: Path, without: Path | None) -> bool:
+    """Tell whether a file in a folder counts: it is not hidden, and not in `without`."""
     hidden = any(part.startswith(".") for part in name.parts)
     return not hidden and (without is None or without.resolve() not in path.resolve().parents)

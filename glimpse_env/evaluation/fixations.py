@@ -25,9 +25,9 @@ def measure_fixations(
     chosen = trajectories.locations[skipped:] * env.sensor.reach
     taken = torch.arange(skipped, len(trajectories.locations))[:, None] <= stops
     measures = {}
-    if taken.any() and env.images.places is not None:
+    if taken.any() and env.images.target_centers is not None:
         half = min(env.sensor.windows) / env.images.images.shape[-1]
-        measures["on_patch"] = measure_on_patch(chosen, taken, env.images.places[trajectories.index], env.sensor.reach, half)
+        measures["on_patch"] = measure_on_patch(chosen, taken, env.images.target_centers[trajectories.index], env.sensor.reach, half)
     if taken.any() and env.images.boxes is not None:
         measures["in_box"] = measure_in_box(chosen, taken, env.images.boxes[trajectories.index], env.sensor.reach)
     return measures

@@ -12,12 +12,13 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from glimpse_env import Backbone, GlimpseVectorEnv, datasets, presets
+from glimpse_env import GlimpseVectorEnv, datasets, presets
+from glimpse_env.backbone import FeatureExtractor, build_backbone
 from glimpse_env.datasets.user_files import Unlabelled
 from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
 from glimpse_env.networks import registry
 from glimpse_env.rendering import frames
-from glimpse_env.sensors import OnGrid
+from glimpse_env.sensors import SENSORS, OnGrid
 from glimpse_env.training import resume
 from glimpse_env.training.rollout import Behaviour, Policy, collect
 
@@ -52,7 +53,7 @@ class Predictor:
 
     network: RuledAgent
     arguments: Mapping[str, Any]  # of the environment
-    backbone: Backbone | None
+    backbone: FeatureExtractor | None
     policy: Policy
     classes: tuple[str, ...]
     device: str
@@ -73,16 +74,16 @@ class Predictor:
 
     def build_environment(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> GlimpseVectorEnv:
         """Return the environment of these images. In place of a bank, each glimpse is computed when it is taken, on the bank's grid."""
-        banked = self.arguments["sensor"] == "bank"
+        spec = SENSORS[self.arguments["sensor"]]
         env = GlimpseVectorEnv(
             len(images),
             Unlabelled(images, self.classes),
-            **{**self.arguments, "sensor": "crop" if banked else self.arguments["sensor"], "backbone": self.backbone},
+            **{**self.arguments, "sensor": spec.without_table or self.arguments["sensor"], "backbone": self.backbone},
             device=self.device,
             autoreset_mode=AutoresetMode.DISABLED,
             compact=True,
         )
-        if banked:
+        if spec.on_grid:
             env.sensor = OnGrid(env.sensor, env.preset.grid)
         return env
 
@@ -129,7 +130,7 @@ def load_predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str
     return Predictor(
         network=RuledAgent(network, rule).eval(),
         arguments=arguments,
-        backbone=None if arguments["backbone"] is None else Backbone(arguments["backbone"], options["weights"], device),
+        backbone=None if arguments["backbone"] is None else build_backbone(arguments["backbone"], options["weights"], device),
         policy=saved["options"].get("policy", "learned"),
         classes=read_class_names(saved, source, root),
         device=device,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.base import Agent
-from glimpse_env.runtime import checkpoint, distributed
+from glimpse_env.runtime import distributed, files
 from glimpse_env.training.rollout import Behaviour, Guide, Policy, collect
 
 EARLIER = {"answers": "predictions"}  # names of arrays in files of version 0.1, and today's
@@ -50,7 +50,7 @@ class Trajectories:
     def save(self, path: Path) -> None:
         """Write the trajectories as a numpy archive, atomically, without `probabilities`, which would be most of it."""
         names = [name for name in self.__dataclass_fields__ if name != "probabilities"]
-        checkpoint.write_numpy(path, {name: getattr(self, name).numpy() for name in names})
+        files.write_numpy(path, {name: getattr(self, name).numpy() for name in names})
 
     @classmethod
     def load(cls, path: Path) -> Trajectories:

@@ -13,11 +13,11 @@ not resumed. It was written by
 from __future__ import annotations
 
 import re
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 
 from glimpse_env.evaluation import predictor
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 NAMES = {"mnist-dtram": "mnist_dtram.pt"}
 PATHS = ("root", "out", "weights", "ram")  # options that may hold paths of the machine that trained
@@ -34,12 +34,12 @@ def find_checkpoint(path: Path, runs: Path = Path("runs")) -> Path:
     name = str(path)
     if name not in NAMES or path.is_file():
         return path
-    content = (files("glimpse_env.pretrained") / NAMES[name]).read_bytes()
+    content = (resources.files("glimpse_env.pretrained") / NAMES[name]).read_bytes()
     target = runs / name / "checkpoint.pt"
     if target.is_file() and target.read_bytes() != content:
         raise ValueError(f"{target} differs from the {name} of this package: move it away, or give its path to use it")
     if not target.is_file():
-        checkpoint.write_bytes(target, content)
+        files.write_bytes(target, content)
     return target
 
 
@@ -51,4 +51,4 @@ def pack(source: str | Path, target: str | Path) -> None:
     packed["command"] = re.sub(rf" --(?:{'|'.join(PATHS)})[ =]\S+", "", saved["command"])
     for part in ("options", "environment"):
         packed[part] = {name: None if name in PATHS and value != "DEFAULT" else value for name, value in saved[part].items()}
-    checkpoint.write_torch(Path(target), packed)
+    files.write_torch(Path(target), packed)

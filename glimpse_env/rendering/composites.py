@@ -1,4 +1,4 @@
-"""Foveal composites: what several glimpses at several resolutions add up to, and a sheet of them beside their images, drawn with Pillow.
+"""Foveal composites: the image as several glimpses at several resolutions show it, and a sheet of them, drawn with Pillow.
 
 Reference: Sermanet, Frome, Real 2015 (arXiv 1412.7054), the figures of glimpse composites.
 """
@@ -18,34 +18,34 @@ from glimpse_env import retina
 from glimpse_env.rendering import frames
 
 TILE, FRAME, GAP, LINE = 180, 5, 12, 18  # pixels: side of a picture, width of its frame, space between pairs, height of a line of text
-COLUMNS = 4  # images a row
+COLUMNS = 4  # images per row
 SPOT = 4  # radius in pixels of a glimpse's centre
-RIGHT, WRONG = (0, 158, 115), (213, 54, 0)
+CORRECT, INCORRECT = (0, 158, 115), (213, 54, 0)
 
 
-def composite(episode: frames.Episode, size: int) -> UInt8[Tensor, "channel height width"]:
-    """Return the image with each pixel at the highest resolution at which any glimpse of the path saw it, and noise where none did.
+def draw_composite(episode: frames.Episode, size: int) -> UInt8[Tensor, "channel height width"]:
+    """Return the image with each pixel at the highest resolution at which a glimpse showed it, and noise where no glimpse was.
 
     Args:
-        episode: The image, where it was looked at, and how wide the windows are; glimpse 1 must not be the whole image.
-        size: Pixels a side to which every window was resized.
+        episode: The image, the glimpses' centres and the windows' widths; glimpse 1 must not be the whole image.
+        size: Side in pixels to which every window was resized.
     """
     if episode.whole_first:
-        raise ValueError("whole_first=True: a composite is made of windows around places, expected an episode whose glimpse 1 is one")
+        raise ValueError("whole_first=True: a composite shows windows only, expected an episode whose glimpse 1 is a window")
     image = episode.image.cpu()
     height, width = image.shape[1:]
-    shown = torch.randint(0, 256, image.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    composite = torch.randint(0, 256, image.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     centres = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).tolist()
     for window in sorted(episode.windows, reverse=True):
-        seen = resolved(image, window, size)
+        reduced = reduce_detail(image, window, size)
         for x, y in centres:
-            rows, columns = span(y, window, height), span(x, window, width)
-            shown[:, rows, columns] = seen[:, rows, columns]
-    return shown
+            rows, columns = clip_window(y, window, height), clip_window(x, window, width)
+            composite[:, rows, columns] = reduced[:, rows, columns]
+    return composite
 
 
-def resolved(image: UInt8[Tensor, "channel height width"], window: int, size: int) -> UInt8[Tensor, "channel height width"]:
-    """Return the image with the detail that is left when a window of `window` pixels is shrunk to `size`."""
+def reduce_detail(image: UInt8[Tensor, "channel height width"], window: int, size: int) -> UInt8[Tensor, "channel height width"]:
+    """Return the image with the detail that remains when a window of `window` pixels is shrunk to `size`."""
     if window <= size:
         return image
     height, width = image.shape[1:]
@@ -54,51 +54,54 @@ def resolved(image: UInt8[Tensor, "channel height width"], window: int, size: in
     return functional.interpolate(coarse, (height, width), mode="bilinear")[0].round().clamp(0, 255).byte()
 
 
-def span(centre: float, window: int, side: int) -> slice:
-    """Return the pixels of an axis that lie in a window, as far as the image goes."""
+def clip_window(centre: float, window: int, side: int) -> slice:
+    """Return the pixels of an axis that lie in a window and in the image."""
     start = round(centre - window / 2)
     return slice(min(side, max(0, start)), min(side, max(0, start + window)))
 
 
-def sheet(episodes: Sequence[tuple[bool, frames.Episode]], size: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Return pairs of pictures: the image with the glimpses' centres, and its composite; framed green if the answer was right, else red.
+def draw_sheet(episodes: Sequence[tuple[bool, frames.Episode]], size: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Return pairs of pictures: image with the glimpses' centres, and composite; framed green if the prediction is correct, else red.
 
     Args:
-        episodes: (right, episode) of every image.
-        size: Pixels a side to which every window was resized.
+        episodes: (correct, episode) of every image.
+        size: Side in pixels to which every window was resized.
     """
     pair = (2 * TILE + 4 * FRAME + GAP, TILE + 2 * FRAME + LINE + GAP)
     columns = min(COLUMNS, max(1, len(episodes)))
     rows = max(1, -(-len(episodes) // columns))
     picture = Image.new("RGB", (pair[0] * columns + GAP, pair[1] * rows + GAP), frames.PAPER)
     pen = ImageDraw.Draw(picture)
-    for number, (right, episode) in enumerate(episodes):
+    for number, (correct, episode) in enumerate(episodes):
         left, top = GAP + number % columns * pair[0], GAP + number // columns * pair[1]
-        pen.text((left, top), caption(episode, right), RIGHT if right else WRONG, frames.font(12))
-        for image, place in ((dotted(episode), left), (tile(composite(episode, size)), left + TILE + 2 * FRAME)):
-            pen.rectangle((place, top + LINE, place + TILE + 2 * FRAME - 1, top + LINE + TILE + 2 * FRAME - 1), RIGHT if right else WRONG)
-            picture.paste(image, (place + FRAME, top + LINE + FRAME))
+        colour = CORRECT if correct else INCORRECT
+        pen.text((left, top), format_caption(episode, correct), colour, frames.font(12))
+        composite = draw_tile(draw_composite(episode, size))
+        for image, x in ((draw_centres(episode), left), (composite, left + TILE + 2 * FRAME)):
+            pen.rectangle((x, top + LINE, x + TILE + 2 * FRAME - 1, top + LINE + TILE + 2 * FRAME - 1), colour)
+            picture.paste(image, (x + FRAME, top + LINE + FRAME))
     return np.asarray(picture)
 
 
-def caption(episode: frames.Episode, right: bool) -> str:
-    """Return the answer, and the truth where it is another."""
+def format_caption(episode: frames.Episode, correct: bool) -> str:
+    """Return the predicted class, and the true class if it is another."""
     shares = episode.probabilities
-    answer = "no answer" if shares is None else frames.clean(episode.classes[int(np.argmax(shares))])
-    known = answer if right or episode.label is None else f"{answer} (is {frames.clean(episode.classes[episode.label])})"
-    return frames.shorten(known, 2 * TILE, 12)
+    predicted = "no prediction" if shares is None else frames.clean(episode.classes[int(np.argmax(shares))])
+    if not correct and episode.label is not None:
+        predicted += f" (is {frames.clean(episode.classes[episode.label])})"
+    return frames.shorten(predicted, 2 * TILE, 12)
 
 
-def tile(image: UInt8[Tensor, "channel height width"]) -> Image.Image:
-    """Return the image as a square picture; small ones keep square pixels."""
-    pixels = Image.fromarray(frames.coloured(image))
+def draw_tile(image: UInt8[Tensor, "channel height width"]) -> Image.Image:
+    """Return the image as a square picture; the pixels of small images stay squares."""
+    pixels = Image.fromarray(frames.to_rgb(image))
     small = max(image.shape[1:]) <= TILE // 2
     return pixels.resize((TILE, TILE), Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR)
 
 
-def dotted(episode: frames.Episode) -> Image.Image:
+def draw_centres(episode: frames.Episode) -> Image.Image:
     """Return the image with a dot at the centre of each glimpse, from the first colour of the ramp to the last, joined by a line."""
-    picture = tile(episode.image)
+    picture = draw_tile(episode.image)
     pen = ImageDraw.Draw(picture)
     points: Float[np.ndarray, "time 2"] = (np.asarray(episode.path, np.float64) + 1) * TILE / 2
     pen.line([tuple(point) for point in points], frames.INK, 2)

@@ -15,31 +15,31 @@ from glimpse_env import retina
 
 Colour = tuple[int, int, int]
 
-SIDE = 320  # pixels of the picture that the image's longer side fills at most
+SIDE = 320  # largest length in pixels of the image's longer side in the picture
 PANEL = 260  # width in pixels of the class bars
-HEIGHT = 264  # least height in pixels: room for all bars
-BARS = 10  # classes shown; with more, the most probable ones and the true one
+HEIGHT = 264  # smallest height in pixels: space for all bars
+BARS = 10  # at most; of more classes the most probable ones and the true one are shown
 DOT = 8  # radius in pixels of a fixation
 
 PAPER, SURROUND, INK, DIM = (255, 255, 255), (222, 222, 226), (32, 32, 36), (236, 236, 240)
-RAMP = np.array([(100, 143, 255), (220, 38, 127), (255, 176, 0)])  # first to last glimpse, told apart by colour-blind readers too
+RAMP = np.array([(100, 143, 255), (220, 38, 127), (255, 176, 0)])  # first to last glimpse, distinct for colour-blind readers too
 BAR, TRUE_BAR = (120, 130, 150), (0, 158, 115)
 
 
 @dataclass(frozen=True)
 class Episode:
-    """What one picture shows: an image, where it was looked at so far, and the last answer."""
+    """What one picture shows: an image, the glimpses so far, and the last prediction."""
 
     image: UInt8[Tensor, "channel height width"]
     path: Float[np.ndarray, "time 2"]  # centres (x, y) of the glimpses in the image's own [-1, 1]
     windows: tuple[int, ...]  # widths of a glimpse, in pixels of the image
     whole_first: bool  # glimpse 1 was the whole image
-    prediction: Float[np.ndarray, " class"] | None  # scores of the last answer, divided by their sum here; None = no answer yet
+    prediction: Float[np.ndarray, " class"] | None  # class scores, divided by their sum here; None = none yet
     classes: tuple[str, ...]
-    label: int | None  # None = nobody knows it
+    label: int | None  # None = unknown
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Check shapes, dtype and label."""
         if self.image.dtype != torch.uint8 or self.image.ndim != 3:
             raise ValueError(f"image: expected uint8 (channel, height, width), got {self.image.dtype} {tuple(self.image.shape)}")
         if np.ndim(self.path) != 2 or np.shape(self.path)[1] != 2 or len(self.path) == 0:
@@ -51,7 +51,7 @@ class Episode:
 
     @property
     def probabilities(self) -> Float[np.ndarray, " class"] | None:
-        """The last answer with sum 1 (an all-zero one is uniform), None before any."""
+        """The last prediction with sum 1 (an all-zero one is uniform); None before any."""
         if self.prediction is None:
             return None
         scores = np.asarray(self.prediction, np.float64)
@@ -77,24 +77,24 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
     """Return the enlarged image alone with boxes of every scale at each fixation and the numbered path, without class bars."""
     height, width = episode.image.shape[1:]
     picture, zoom, margin = enlarge(episode.image, max(episode.windows))
-    place = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).numpy() * zoom + margin
+    centres = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).numpy() * zoom + margin
     pen = ImageDraw.Draw(picture)
-    colours = ramp(len(place))
-    for step, centre in enumerate(place):
-        newest = step == len(place) - 1
+    colours = ramp(len(centres))
+    for step, centre in enumerate(centres):
+        newest = step == len(centres) - 1
         if step == 0 and episode.whole_first:
             corners = [(margin, margin, margin + width * zoom, margin + height * zoom)]
-            place[0] = margin + 1.5 * DOT  # its number goes to the corner: nothing was fixated
+            centres[0] = margin + 1.5 * DOT  # its number goes to the corner, since it has no centre
         else:
             corners = [tuple(np.r_[centre - window * zoom / 2, centre + window * zoom / 2]) for window in episode.windows]
         for corner in corners:
-            outline(pen, corner, colours[step], 4 if newest else 2)
+            draw_box(pen, corner, colours[step], 4 if newest else 2)
     walk = 1 if episode.whole_first else 0
-    for start, end, colour in zip(place[walk:], place[walk + 1 :], colours[walk + 1 :], strict=False):
+    for start, end, colour in zip(centres[walk:], centres[walk + 1 :], colours[walk + 1 :], strict=False):
         pen.line([*start, *end], INK, 5)
         pen.line([*start, *end], colour, 3)
-    for step, centre in enumerate(place):
-        number(pen, centre, step + 1, colours[step])
+    for step, centre in enumerate(centres):
+        draw_number(pen, centre, step + 1, colours[step])
     return np.asarray(picture)
 
 
@@ -102,7 +102,7 @@ def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[
     """Return the image at picture size on a surround in which boxes that reach beyond it show, the zoom, and the surround's pixels."""
     height, width = image.shape[1:]
     longest = max(height, width)
-    pixels = Image.fromarray(coloured(image))
+    pixels = Image.fromarray(to_rgb(image))
     zoom = SIDE // longest if longest <= SIDE // 2 else SIDE / longest  # small images: whole factors, so that pixels stay squares
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
     pixels = pixels.resize(size, Image.Resampling.NEAREST if longest <= SIDE // 2 else Image.Resampling.BILINEAR)
@@ -113,27 +113,27 @@ def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[
     return picture, zoom, margin
 
 
-def coloured(image: UInt8[Tensor, "channel height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return an image's pixels as RGB: the first three channels, or the first one thrice."""
+def to_rgb(image: UInt8[Tensor, "channel height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Return an image's pixels as RGB: the first three channels, or the first channel three times."""
     channels = image.cpu() if image.shape[0] >= 3 else image[:1].cpu().expand(3, -1, -1)
     return np.ascontiguousarray(channels[:3].permute(1, 2, 0).numpy())
 
 
 def ramp(steps: int) -> list[Colour]:
-    """Return one colour a glimpse, from the first to the last."""
-    where = np.linspace(0, 2, steps) if steps > 1 else np.array([2.0])
-    channels = [np.interp(where, [0, 1, 2], RAMP[:, channel]) for channel in range(3)]
+    """Return one colour per glimpse, from the first to the last."""
+    positions = np.linspace(0, 2, steps) if steps > 1 else np.array([2.0])
+    channels = [np.interp(positions, [0, 1, 2], RAMP[:, channel]) for channel in range(3)]
     return [(int(red), int(green), int(blue)) for red, green, blue in zip(*channels, strict=True)]
 
 
-def outline(pen: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colour, width: int) -> None:
+def draw_box(pen: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colour, width: int) -> None:
     """Draw a box (left, top, right, bottom edge) with a dark line along it, so that it shows on any image."""
     left, top, right, bottom = (round(corner) for corner in corners)
     pen.rectangle((left - 1, top - 1, right, bottom), None, INK, width + 2)
     pen.rectangle((left, top, right - 1, bottom - 1), None, colour, width)
 
 
-def number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colour) -> None:
+def draw_number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colour) -> None:
     """Draw a fixation: a dot with the glimpse's number."""
     x, y = centre
     pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colour, INK, 1)
@@ -141,17 +141,17 @@ def number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colo
 
 
 def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -> None:
-    """Draw one bar a class (the most probable ones where there are many), the true class - if not known, the answer - named on top."""
+    """Draw one bar per class (of many classes the most probable ones); above them the true class or, if unknown, the predicted one."""
     shares = episode.probabilities
     count = len(episode.path)
     pen.text((left, top + 10), f"{count} glimpse{'s' * (count > 1)}", INK, font(13))
     if episode.label is not None:
         pen.text((left, top + 28), shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13), TRUE_BAR, font(13))
     elif shares is not None:
-        pen.text((left, top + 28), shorten(f"answer: {clean(episode.classes[int(shares.argmax())])}", PANEL - 24, 13), INK, font(13))
+        pen.text((left, top + 28), shorten(f"prediction: {clean(episode.classes[int(shares.argmax())])}", PANEL - 24, 13), INK, font(13))
     longest = clean(max(episode.classes, key=len))
     start, end = left + 20 + round(min(104, font(12).getlength(longest))), left + PANEL - 68
-    for row, index in enumerate(shown(episode)):
+    for row, index in enumerate(choose_bars(episode)):
         y = top + 58 + row * 20
         true = index == episode.label
         if true:
@@ -167,8 +167,8 @@ def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -
         pen.text((left + PANEL - 24, y + 8), f"{100 * shares[index]:.0f} %", INK, font(12), anchor="rm")
 
 
-def shown(episode: Episode) -> list[int]:
-    """Return the classes that get a bar: all in their order, or the most probable ones first and the true one in any case."""
+def choose_bars(episode: Episode) -> list[int]:
+    """Return the classes that get a bar: all in their order, or of many the most probable ones and the true one."""
     if len(episode.classes) <= BARS:
         return list(range(len(episode.classes)))
     shares = episode.probabilities
@@ -183,7 +183,7 @@ def clean(name: str) -> str:
 
 
 def shorten(text: str, width: int, size: int) -> str:
-    """Cut `text` to `width` pixels, with an ellipsis where something was cut."""
+    """Cut `text` to `width` pixels, ending with an ellipsis if it was cut."""
     if font(size).getlength(text) <= width:
         return text
     while text and font(size).getlength(text + "...") > width:
@@ -193,5 +193,5 @@ def shorten(text: str, width: int, size: int) -> str:
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's own font, which needs no file on this machine."""
+    """Return Pillow's built-in font, which needs no file."""
     return ImageFont.load_default(size)

@@ -64,7 +64,7 @@ def build_clip(env: GlimpseVectorEnv, trajectories: Trajectories, position: int,
     """Return one image's trajectory; `last` = the step (from 0) at which it stopped."""
     shown = gallery.describe_image(env, trajectories, position, last)
     side = STAGE * FINE
-    image = Image.fromarray(frames.coloured(env.images.image(shown["number"])))
+    image = Image.fromarray(frames.to_rgb(env.images.image(shown["number"])))
     pixels = np.asarray(image.resize((side, side), Image.Resampling.NEAREST if image.width <= side // 3 else Image.Resampling.BILINEAR))
     width = max(env.sensor.windows) / image.width * side
     centres = (np.asarray(shown["path"]) + 1) / 2 * side

@@ -18,7 +18,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.rendering import composites, frames
 from glimpse_env.reports import plots
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def write_composites(env: GlimpseVectorEnv, episodes: Sequence[Stopped], target:
     if env.sensor.whole_first or not env.sensor.pixels[1] or (resolutions == 1 and not env.preset.context):
         return
     side = math.isqrt(env.sensor.pixels[1] // resolutions)  # to which the windows are resized
-    sheet = Image.fromarray(composites.sheet([(correct, episode) for _, correct, episode in episodes], side))
+    sheet = Image.fromarray(composites.draw_sheet([(correct, episode) for _, correct, episode in episodes], side))
     buffer = io.BytesIO()
     sheet.save(buffer, "png")
-    checkpoint.write_bytes(target, buffer.getvalue())
+    files.write_bytes(target, buffer.getvalue())

@@ -147,7 +147,7 @@ def round_nested(values: Sequence[Any], digits: int) -> list[Any]:
 
 def encode_image(image: UInt8[Tensor, "channel height width"]) -> str:
     """Return an image as a data URI: small ones as PNG, photographs smaller and as JPEG."""
-    picture = Image.fromarray(frames.coloured(image))
+    picture = Image.fromarray(frames.to_rgb(image))
     if image.shape[0] < 3:
         picture = picture.convert("L")
     buffer, kind = io.BytesIO(), "png" if max(picture.size) <= SMALL else "jpeg"

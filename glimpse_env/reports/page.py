@@ -6,12 +6,12 @@ import html
 import json
 import re
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 
 # What stands before an absolute path, and the path's last part; the same of a quoted path, which may have spaces and an option before it.
 ABSOLUTE = re.compile(r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])")
@@ -20,7 +20,7 @@ QUOTED = re.compile(r"'([^'\s]*=)?(?:[~/]|[A-Za-z]:\\)[^']*?([^/\\']*)'")
 
 def read_static(name: str) -> str:
     """Return the text of a file in `static`."""
-    return (files("glimpse_env.reports") / "static" / name).read_text(encoding="utf-8")
+    return (resources.files("glimpse_env.reports") / "static" / name).read_text(encoding="utf-8")
 
 
 def write(target: Path, title: str, body: str, scripts: Sequence[str] = (), data: dict[str, Any] | None = None) -> None:
@@ -37,7 +37,7 @@ def write(target: Path, title: str, body: str, scripts: Sequence[str] = (), data
     embedded = "" if data is None else f'<script type="application/json" id="data">{escape_script(data)}</script>'
     script = f"<script>\n{code}</script>" if code else ""
     parts = {"title": escape(title), "style": read_static("page.css"), "body": body, "data": embedded, "script": script}
-    checkpoint.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode())
+    files.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode())
 
 
 def escape_script(data: dict[str, Any]) -> str:

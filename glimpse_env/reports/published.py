@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-CLASSES = {"mnist": 10, "cub": 200, "cars": 196, "dogs": 120}  # of the whole data set, which the papers use
-NAMES = {"mnist": "MNIST", "cub": "CUB-200-2011", "cars": "Stanford Cars", "dogs": "Stanford Dogs"}
-SHORT = {"mnist": "MNIST", "cub": "CUB", "cars": "Cars", "dogs": "Dogs"}
+from glimpse_env import datasets
+
 AGENTS = {"ram_reinforce": "RAM", "dtram_reinforce": "DT-RAM", "sermanet_rnn": "Sermanet", "fcan_greedy": "FCAN"}
 Measure = Literal["error", "accuracy", "mean class accuracy"]
 Rows = dict[str, tuple[float, float | None]]  # by name: value in percent, mean glimpses (None = not stated, or no glimpses)
@@ -165,14 +164,16 @@ def find_figures(row: Mapping[str, Any]) -> list[Figure]:
 
 def format_dataset_name(data: str, classes: int) -> str:
     """Return the name of a data set; that of a part has its number of classes: CUB-50."""
-    if data not in CLASSES:
+    spec = datasets.NAMED.get(data)
+    if spec is None:
         return data
-    return NAMES[data] if classes == CLASSES[data] else f"{SHORT[data]}-{classes}"
+    return spec.title if classes == spec.classes else f"{spec.short}-{classes}"
 
 
 def explain_difference(row: Mapping[str, Any], classes: int) -> str:
     """Return why a row cannot be compared with the papers' figures as it is; empty = it can."""
-    whole = CLASSES.get(row["dataset"], classes)
+    spec = datasets.NAMED.get(row["dataset"])
+    whole = spec.classes if spec else classes
     reasons = [f"on {classes} of the {whole} classes"] if classes != whole else []
     reasons += [] if row["split"] == "test" else [f"on the {row['split']} split, not the test images"]
     return " and ".join(reasons)

@@ -21,7 +21,7 @@ from glimpse_env.evaluation.trajectories import Trajectories, evaluate
 from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
 from glimpse_env.reports import run_report
-from glimpse_env.runtime import checkpoint, distributed
+from glimpse_env.runtime import checkpoint, distributed, files
 from glimpse_env.training import environments, resume
 
 
@@ -92,7 +92,7 @@ def record(
         return row
     suffix = build_suffix(saved, split, dataset)
     report = folder / f"report{suffix}.html"
-    checkpoint.write_json(folder / f"result{suffix}.json", row)
+    files.write_json(folder / f"result{suffix}.json", row)
     trajectories.save(folder / f"looks{suffix}.npz")
     run_report.write_plots(folder, suffix, row, saved, env, trajectories)
     run_report.write_report(report, row, saved, env, trajectories)
@@ -109,7 +109,7 @@ def read_or_write(path: Path, split: str | None = None, root: str | None = None,
 def read_row(path: Path, saved: Mapping[str, Any], split: str | None) -> dict[str, Any] | None:
     """Return the row of an earlier evaluation of this checkpoint; None if there is none, or it was made at another moment of training."""
     file = path.parent / f"result{build_suffix(saved, split)}.json"
-    row = checkpoint.read_json(file) if file.is_file() else None
+    row = files.read_json(file) if file.is_file() else None
     return row if row is not None and row["train_seconds"] == round(saved["progress"]["seconds"], 1) else None
 
 

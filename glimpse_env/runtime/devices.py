@@ -1,4 +1,4 @@
-"""Which device "auto" stands for, read off what torch says of this machine."""
+"""The device that "auto" stands for, from what torch reports about this machine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ logger = logging.getLogger(__name__)
 
 
 class Choice(NamedTuple):
-    """A device, and why it was chosen."""
+    """A device, and the reason for the choice."""
 
     device: str
     reason: str
 
 
 def named(device: str, mps: bool = True) -> str:
-    """Return the device of this name; "auto" = `best(mps)`, whose reason is logged. Any other name is returned as it is, unchecked."""
+    """Return the device of this name; "auto" = `best(mps)`, with a log entry of the reason. Other names are returned unchecked."""
     if device != "auto":
         return device
     choice = best(mps)
@@ -27,7 +27,7 @@ def named(device: str, mps: bool = True) -> str:
 
 
 def best(mps: bool = True) -> Choice:
-    """Return a CUDA GPU where there is one, else Apple's GPU (unless `mps` rules it out), else the CPU."""
+    """Return a CUDA GPU if there is one, else Apple's GPU (unless `mps` is False), else the CPU."""
     if torch.cuda.is_available():
         return Choice("cuda", "auto: torch finds a CUDA GPU")
     if not torch.backends.mps.is_available():

@@ -1,4 +1,4 @@
-"""Which floating-point type a device multiplies matrices in, read off what the device says of itself."""
+"""The floating-point type in which a device multiplies matrices, from what the device reports about itself."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Values of ONEDNN_MAX_CPU_ISA that leave bfloat16 products to units of the CPU; others hide them, and bfloat16 is then emulated.
+# Values of ONEDNN_MAX_CPU_ISA that allow bfloat16 units of the CPU; with others bfloat16 is emulated.
 BFLOAT16_LEVELS = ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512",
                    "AVX10_1_512_AMX", "AVX10_1_512_AMX_FP16", "AVX10_2_512", "AVX10_2_512_AMX_2")  # fmt: skip
 
 
 class Choice(NamedTuple):
-    """A type, and why it was chosen."""
+    """A type, and the reason for the choice."""
 
     dtype: torch.dtype
     reason: str
 
 
 def named(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of this name; "auto" = `fastest(device)`, whose reason is logged.
+    """Return the type of this name; "auto" = `fastest(device)`, with a log entry of the reason.
 
     Raises:
         ValueError: An unknown name.
@@ -43,12 +43,12 @@ def named(precision: Precision, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def log_once(choice: Choice) -> None:
-    """Log a choice the first time that it is made: an algorithm may ask at every update."""
+    """Log a choice once: an algorithm may choose at every update."""
     logger.info("precision: %s (%s)", str(choice.dtype).removeprefix("torch."), choice.reason)
 
 
 def fastest(device: torch.device) -> Choice:
-    """Return the type in which this device has units for matrix products: a half type where it has, else float32. Measures nothing."""
+    """Return the half type for which this device has matrix units, else float32; from its properties, without measuring."""
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Choice(torch.bfloat16, "this GPU has bfloat16 units")

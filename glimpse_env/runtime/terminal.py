@@ -1,4 +1,4 @@
-"""What a script says on the terminal besides its progress bar: the package's log, and foreseen errors in one line."""
+"""Command-line logging of a script besides its progress bar: the package's log, and expected errors in one line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 from glimpse_env.runtime import distributed
 
-Chosen = TypeVar("Chosen")
+Options = TypeVar("Options")
 
 
-def prepare(options: Chosen) -> Chosen:
-    """Set threads and log, and return a script's options with the device that its --device auto stands for, so that files name it.
+def prepare(options: Options) -> Options:
+    """Set threads and log; return a script's options with --device auto replaced by the device, so that files name it.
 
     Raises:
-        SystemExit: There is no such number of threads.
+        SystemExit: Fewer than 1 thread.
     """
     given: Any = options  # a dataclass with threads and device
     use_threads(given.threads)
@@ -29,16 +29,16 @@ def prepare(options: Chosen) -> Chosen:
 
 
 def show_log() -> None:
-    """Show what the package logs: how much of a data set was found, where images and banks lie, what is being waited for."""
+    """Show the package's log: sizes of data sets, the device of images and tables, and what is being waited for."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if distributed.first() else logging.WARNING)
 
 
 def use_threads(threads: int) -> None:
-    """Let torch use so many CPU threads.
+    """Set the number of CPU threads that torch uses.
 
     Raises:
-        SystemExit: There is no such number of threads.
+        SystemExit: Fewer than 1 thread.
     """
     if threads < 1:
         raise SystemExit(f"--threads {threads}: expected a whole number of at least 1")
@@ -46,23 +46,23 @@ def use_threads(threads: int) -> None:
 
 
 def live(means: Mapping[str, float]) -> str:
-    """Return what stands behind a progress bar: means over the last episodes."""
+    """Return the text after a progress bar: means over the last episodes."""
     return f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}"
 
 
 @contextmanager
-def interruptible(kept: str) -> Iterator[None]:
-    """End the program after Ctrl-C with a sentence that says what was kept."""
+def interruptible(saved: str) -> Iterator[None]:
+    """End the program after Ctrl-C with one sentence; `saved` says what remains."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nstopped: {kept}", file=sys.stderr)
+        print(f"\nstopped: {saved}", file=sys.stderr)
         raise SystemExit(130) from None
 
 
 @contextmanager
 def foreseen(program: str) -> Iterator[None]:
-    """End the program with one sentence where options, files, the disk or an optional package are not as they must be."""
+    """End the program with one sentence after an error of options, files, the disk or a missing optional package."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:

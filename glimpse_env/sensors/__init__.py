@@ -1,35 +1,56 @@
-"""Sensors: what a glimpse is. One protocol, image indices + locations + step -> observation tensors."""
+"""Sensors: what a glimpse is. Protocol `Sensor`: image indices + locations + step -> observation tensors.
+
+How to add one: write a class that follows `Sensor` in a module here; keyword-only arguments that are named like
+fields of `Preset` get the preset's values. Put it into `SENSORS` below, and its name into `SensorName`, from which
+the agents' option `--sensor` takes its choices. For one experiment, pass an object of the class as
+`GlimpseVectorEnv(sensor=...)` instead: it needs no name.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Literal
 
 import torch
 
 from glimpse_env import checks
-from glimpse_env.backbone import Backbone
+from glimpse_env.backbone import FeatureExtractor, build_backbone
 from glimpse_env.datasets import ImageSet
-from glimpse_env.presets import Preset, SensorName
-from glimpse_env.sensors.bank import BankSensor, OnGrid, lattice
-from glimpse_env.sensors.base import Contextual, Sensor
+from glimpse_env.datasets.base import Preset
+from glimpse_env.sensors.bank import BankSensor
+from glimpse_env.sensors.base import Contextual, Mirrorable, Repaintable, Sensor, SensorSpec, shows_pixels
 from glimpse_env.sensors.crop import CropSensor
-from glimpse_env.sensors.feature_cache import Cached, everything
+from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
+from glimpse_env.sensors.grid import OnGrid, lattice
 from glimpse_env.sensors.map import MapSensor
 from glimpse_env.sensors.pixel import PixelSensor
 
+SensorName = Literal["pixel", "crop", "map", "bank"]
+SENSORS: dict[str, SensorSpec] = {
+    "pixel": SensorSpec(PixelSensor, runs_network=False),
+    "crop": SensorSpec(CropSensor),
+    "map": SensorSpec(MapSensor),
+    "bank": SensorSpec(BankSensor, on_grid=True, without_table="crop"),
+}
+
 __all__ = [
+    "SENSORS",
     "BankSensor",
-    "Cached",
     "Contextual",
     "CropSensor",
+    "FeatureTable",
     "MapSensor",
+    "Mirrorable",
     "OnGrid",
     "PixelSensor",
+    "Repaintable",
     "Sensor",
-    "everything",
+    "SensorName",
+    "SensorSpec",
+    "all_stored",
     "lattice",
     "make_sensor",
+    "shows_pixels",
 ]
 
 
@@ -37,37 +58,33 @@ def make_sensor(
     sensor: str | Sensor | None,
     images: ImageSet,
     preset: Preset,
-    backbone: str | Backbone | None,
+    backbone: str | FeatureExtractor | None,
     weights: str | Path | None,
     device: torch.device,
 ) -> Sensor:
-    """Return the sensor that a name stands for (None = the preset's), or the given object."""
+    """Return the sensor of a name (None = the preset's), or the given object."""
     if sensor is not None and not isinstance(sensor, str):
         refuse_network(type(sensor).__name__, backbone, weights, "the object has its own")
         return sensor
     name = preset.sensor if sensor is None else sensor
-    checks.choice("sensor", name, get_args(SensorName))
-    size = preset.glimpse_size or max(1, min(images.images.shape[-2:]) // 4)
-    look = {"glimpse_size": size, "scales": preset.scales, "first_view": preset.first_view, "location_range": preset.location_range}
-    if name == "pixel":
-        refuse_network("'pixel'", backbone, weights, "it runs no network")
-        return PixelSensor(images, **look, fill=preset.fill, context=preset.context, device=device)
-    look |= {"view_size": preset.view_size}
-    network = made(backbone or preset.backbone, weights, device, name)
-    if name == "map":
-        if preset.context:
-            raise ValueError("context=True: the map sensor has none to show; expected sensor 'pixel', 'crop' or 'bank'")
-        return MapSensor(images, network, **look, show_map=preset.show_map)
-    look |= {"fill": preset.fill, "context": preset.context}
-    return CropSensor(images, network, **look) if name == "crop" else BankSensor(images, network, **look, grid=preset.grid)
+    checks.choice("sensor", name, SENSORS)
+    spec = SENSORS[name]
+    settings = {field: getattr(preset, field) for field in spec.settings}
+    settings["glimpse_size"] = preset.glimpse_size or max(1, min(images.images.shape[-2:]) // 4)
+    if not spec.runs_network:
+        refuse_network(repr(name), backbone, weights, "it runs no network")
+        return spec.build(images, **settings, device=device)
+    return spec.build(images, choose_backbone(backbone or preset.backbone, weights, device, name), **settings)
 
 
-def made(backbone: str | Backbone | None, weights: str | Path | None, device: torch.device, sensor: str) -> Backbone:
-    """Return the network of a sensor that runs one."""
+def choose_backbone(
+    backbone: str | FeatureExtractor | None, weights: str | Path | None, device: torch.device, sensor: str
+) -> FeatureExtractor:
+    """Return the network of a sensor that runs one: built by its name, or the given object."""
     if backbone is None:
-        raise ValueError(f"sensor={sensor!r} looks through a network: give backbone=, such as 'resnet50'")
+        raise ValueError(f"sensor={sensor!r} runs a network: give backbone=, such as 'resnet50'")
     if isinstance(backbone, str):
-        return Backbone(backbone, weights, device)
+        return build_backbone(backbone, weights, device)
     if weights != "DEFAULT" or backbone.device.type != device.type:
         raise ValueError(
             f"device={str(device)!r}, weights={weights!r}: the given backbone is on {backbone.device} and has its weights; expected that "

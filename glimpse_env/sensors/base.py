@@ -1,47 +1,50 @@
-"""What the core asks of every sensor, and the sizes that all of them share."""
+"""The protocol of sensors, what is known of one that has a name, and the geometry that all of them share."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from glimpse_env import checks
-from glimpse_env.presets import FirstView
+from glimpse_env.datasets.base import FirstView, Preset
 
 
 @runtime_checkable
 class Sensor(Protocol):
-    """What the core asks of a sensor. Costs are per row: the first view and each later glimpse."""
+    """What the environment requires of a sensor. Costs are per row: of the first view and of each later glimpse."""
 
-    reach: float  # location +-1 is this place of the image, in [-1, 1]
-    windows: tuple[int, ...]  # widths of the glimpse in pixels of the image, for drawing
+    reach: float  # location +-1 lies at +-reach of the image's own [-1, 1]
+    windows: tuple[int, ...]  # widths of the glimpse in pixels of the image
     whole_first: bool  # glimpse 1 shows the whole image
     pixels: tuple[int, int]  # pixels fed to the network by the first view, by a later glimpse
     flops: tuple[int, int]  # 2 x multiply-adds of the first view, of a later glimpse
 
     @property
     def space(self) -> dict[str, spaces.Space]:
-        """Observation entries of one row; they take the place of the core's own (`location`, `step`) of the same name."""
+        """Observation entries of one row; they replace the environment's own (`location`, `step`) of the same name."""
         ...
 
     def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
         """Return the observation entries of glimpse number `step` of image `index`, taken at `location` in [-1, 1].
 
-        An entry named `location` tells the agent where the glimpse really was taken (a sensor may look at places of its own only).
+        An entry named `location` says where the glimpse was really taken: a sensor may restrict locations, to a grid for example.
         """
         ...
 
 
 @runtime_checkable
 class Contextual(Protocol):
-    """A sensor that can show a context: the whole image, small, which an agent may see before it chooses the place of glimpse 1.
+    """A sensor that can show a context: the whole image, small, which an agent may use to choose the location of glimpse 1.
 
-    Where `shows_context` is set it is an observation entry, `context`, too; it counts among the pixels of glimpse 1, but not as a glimpse.
+    If `shows_context` is set, it is also an observation entry, `context`; it counts towards the pixels of glimpse 1, but not as a glimpse.
     """
 
     shows_context: bool
@@ -51,16 +54,57 @@ class Contextual(Protocol):
         ...
 
 
-class Sight(NamedTuple):
-    """How large the windows are, how far they reach, and whether the whole image is seen first."""
+@runtime_checkable
+class Repaintable(Protocol):
+    """A sensor whose images can be replaced by randomly changed ones."""
+
+    def repaint(self, images: UInt8[Tensor, "image channel height width"]) -> None:
+        """Replace the pixels of all images."""
+        ...
+
+
+@runtime_checkable
+class Mirrorable(Protocol):
+    """A sensor that can mirror chosen images (left-right)."""
+
+    def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
+        """Mirror these images from now on; None = no image."""
+        ...
+
+
+def shows_pixels(sensor: Sensor) -> bool:
+    """Tell whether glimpses are pixels (channel, height, width), not feature vectors."""
+    return len(sensor.space["glimpse"].shape or ()) == 3
+
+
+@dataclass(frozen=True)
+class SensorSpec:
+    """A sensor that has a name: one line of `sensors.SENSORS`."""
+
+    build: Callable[..., Sensor]  # from the images, the backbone if it runs one, and by keyword the `settings`
+    runs_network: bool = True  # False: takes `device` by keyword instead of a backbone
+    on_grid: bool = False  # takes glimpses at the cells of the preset's grid only
+    without_table: str | None = None  # sensor of the same views, for images that are shown once; None = itself
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The fields of `Preset` that it takes: the keyword-only arguments of the same name."""
+        fields, arguments = Preset.__dataclass_fields__, inspect.signature(self.build).parameters.values()
+        return tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY and a.name in fields)
+
+
+class Geometry(NamedTuple):
+    """Sizes and reach of the windows, and whether the whole image is shown first."""
 
     windows: tuple[int, ...]  # widths in pixels of the image
-    reach: float  # location +-1 is this place of the image, in [-1, 1]
+    reach: float  # location +-1 lies at +-reach of the image's own [-1, 1]
     whole_first: bool
 
 
-def sight(side: int, glimpse_size: int, scales: tuple[float, ...], first_view: FirstView, location_range: float | None) -> Sight:
-    """Return the windows of `scales` x `glimpse_size` pixels of an image of `side` pixels, after all checks.
+def build_geometry(
+    side: int, glimpse_size: int, scales: tuple[float, ...], first_view: FirstView, location_range: float | None
+) -> Geometry:
+    """Return the windows of `scales` x `glimpse_size` pixels for an image of `side` pixels, after all checks.
 
     Raises:
         ValueError: A size, scale, range or option outside what is allowed; the message names it.
@@ -73,15 +117,15 @@ def sight(side: int, glimpse_size: int, scales: tuple[float, ...], first_view: F
     reach = max(0.0, 1 - min(windows) / side) if location_range is None else location_range
     if not 0 <= reach <= 1:
         raise ValueError(f"location_range={location_range}: expected a number in [0, 1]")
-    return Sight(windows, reach, first_view == "image")
+    return Geometry(windows, reach, first_view == "image")
 
 
-def vector(features: int) -> spaces.Box:
+def vector_space(features: int) -> spaces.Box:
     """Return the space of a feature vector: any float32."""
-    return unbounded((features,))
+    return unbounded_space((features,))
 
 
-def unbounded(shape: tuple[int, ...]) -> spaces.Box:
-    """Return the space of any float32 (the type's own range, since Gymnasium's checker wants bounds)."""
+def unbounded_space(shape: tuple[int, ...]) -> spaces.Box:
+    """Return the space of any float32 (bounded by the type's own range, since Gymnasium's checker requires bounds)."""
     limit = float(torch.finfo(torch.float32).max)
     return spaces.Box(-limit, limit, shape, np.float32)

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from glimpse_env import checks, retina
 from glimpse_env.datasets import ImageSet
-from glimpse_env.presets import FirstView
-from glimpse_env.sensors.base import sight
+from glimpse_env.datasets.base import FirstView
+from glimpse_env.sensors.base import build_geometry
 
-CHUNK = 1024  # images shrunk at a time: bounds the memory of the floating-point copy
+CHUNK = 1024  # images shrunk at a time, which limits the memory of the floating-point copy
 
 
 class PixelSensor:
     """The crop itself, at one or several scales (Mnih et al. 2014; Sermanet et al. 2015), as (scale * channel, height, width) in [0, 1]."""
 
-    flops: tuple[int, int] = (0, 0)  # no network: the interpolation is not counted, as in the papers
+    flops: tuple[int, int] = (0, 0)  # no network; interpolation is not counted, as in the papers
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class PixelSensor:
         context: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Lay the images on a canvas with the margin that the windows need; `context`: show the whole image at every step too.
+        """Put the images on a canvas with the margin that the windows need; `context`: observations hold the whole image too.
 
         Raises:
             ValueError: A size, scale, range or option outside what is allowed; the message names it.
@@ -42,26 +42,26 @@ class PixelSensor:
         checks.count("glimpse_size", glimpse_size)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
-        self.windows, self.reach, self.whole_first = sight(side, glimpse_size, scales, first_view, location_range)
+        self.windows, self.reach, self.whole_first = build_geometry(side, glimpse_size, scales, first_view, location_range)
         self.size, self.shows_context = glimpse_size, context
         self.channels = images.images.shape[1] * len(scales)
         self.pixels = (glimpse_size**2 * ((1 if self.whole_first else len(scales)) + context), glimpse_size**2 * len(scales))
         self._reach = torch.tensor(self.reach, device=device)
         margin = retina.margin_for(side, max(self.windows), self.reach)
         self.fill: retina.Fill = fill
-        self._lay_out(images.stack().to(device), margin)
+        self._paint(images.stack().to(device), margin)
 
     def repaint(self, images: UInt8[Tensor, "image channel height width"]) -> None:
-        """Show other pixels from now on: the same images changed at random, say, between the epochs of a training."""
+        """Replace the pixels of all images: by randomly changed ones in every epoch of a training, for example."""
         canvas = self.canvas
         if (len(images), *images.shape[2:]) != (len(canvas.pixels), canvas.image_height, canvas.image_width):
             raise ValueError(
                 f"images: expected {len(canvas.pixels)} of {canvas.image_height} x {canvas.image_width} pixels, got {tuple(images.shape)}"
             )
-        self._lay_out(images.to(canvas.pixels.device), canvas.margin)
+        self._paint(images.to(canvas.pixels.device), canvas.margin)
 
-    def _lay_out(self, images: UInt8[Tensor, "image channel height width"], margin: int) -> None:
-        """Paint the canvas, and shrink every image once where it is shown whole."""
+    def _paint(self, images: UInt8[Tensor, "image channel height width"], margin: int) -> None:
+        """Paint the canvas, and shrink every image once if whole images are shown."""
         self.canvas = retina.paint(images, margin, self.fill)
         if self.whole_first or self.shows_context:
             parts = torch.arange(len(images), device=images.device).split(CHUNK)
@@ -76,7 +76,7 @@ class PixelSensor:
     def observe(
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
     ) -> dict[str, Float[Tensor, "env scale_channel height width"]]:
-        """Return {"glimpse": ...}; with `whole_first`, rows at step 1 see the whole image instead (every scale alike)."""
+        """Return {"glimpse": ...}; with `whole_first`, rows at step 1 show the whole image (the same for every scale)."""
         patch = retina.glimpse(self.canvas, index, location * self._reach, self.size, self.windows)
         if self.whole_first:
             whole = self.context(index).repeat(1, len(self.windows), 1, 1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.sensors import Mirrorable, Repaintable
 
 DEGREES, SCALE, SHIFT = 10.0, 0.1, 1 / 14  # rotation, relative size, shift as a share of the side (2 of MNIST's 28 pixels)
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
@@ -22,21 +22,12 @@ def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT
     Raises:
         ValueError: The sensor can show neither other pixels nor reversed images.
     """
-    if isinstance(env.sensor, PixelSensor):
+    if isinstance(env.sensor, Repaintable):
         env.sensor.repaint(affine(env.images.stack().to(env.device), generator, shift))
-    elif isinstance(env.sensor, Mirrors):
+    elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
         raise ValueError(f"augment: {type(env.sensor).__name__} shows neither changed nor reversed images; switch augmentation off")
-
-
-@runtime_checkable
-class Mirrors(Protocol):
-    """A sensor that can show chosen images left-right reversed."""
-
-    def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
-        """Show these images reversed from now on; None = no image."""
-        ...
 
 
 def affine(

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
+from glimpse_env import GlimpseVectorEnv, Preset
 from glimpse_env.runtime import distributed
+from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import fixed_policies
-from glimpse_env.training.augment import Mirrors
 from glimpse_env.training.options import Training, View
 
 ROWS = 500  # images evaluated at a time
@@ -40,7 +40,7 @@ def build_environment(options: Training, start: Mapping[str, Any] | None = None,
         device=options.device,
         autoreset_mode=AutoresetMode.DISABLED,
     )
-    if options.augment and not isinstance(env.sensor, PixelSensor | Mirrors):
+    if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
         raise ValueError(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
     fixed_policies.check(options.policy, env.preset.max_glimpses, env.preset.grid, env.sensor.whole_first)
     if len(env.images) < options.batch:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from glimpse_env import checks
-from glimpse_env.backbone import DEVIATION, MEAN, classifier, final_layer
+from glimpse_env.backbone import DEVIATION, MEAN, build_classifier, final_layer
 from glimpse_env.datasets import ImageSet
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.runtime import checkpoint
@@ -70,7 +70,7 @@ class Finetune:
 
 def new_classifier(name: str, weights: str | None, classes: int) -> nn.Module:
     """Return a torchvision classifier whose final layer is new and answers `classes` classes."""
-    network = classifier(name, weights)
+    network = build_classifier(name, weights)
     final = final_layer(network)
     if final is None:
         raise ValueError(f"backbone={name!r}: no fully connected layer at its end, so there is none to replace; choose another network")

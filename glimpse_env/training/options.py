@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from glimpse_env import checks, datasets
-from glimpse_env.presets import FirstView, SensorName
+from glimpse_env.presets import FirstView
+from glimpse_env.sensors import SensorName
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline
 from glimpse_env.training.rollout import Policy

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from glimpse_env.datasets import expand_kinds
+
 # The defaults of every agent before they were tuned for the clock on MNIST; the recipes of the other data sets still start from them.
 FORMER: dict[str, Any] = {
     "epochs": 40,
@@ -121,7 +123,7 @@ CLUTTER: dict[str, Any] = FORMER_RAM | {
     "optimizer": "adamw",
 }
 
-DATASETS: dict[str, dict[str, Any]] = {"clutter": CLUTTER, "cub": PHOTOGRAPHS, "cars": PHOTOGRAPHS, "dogs": PHOTOGRAPHS}
+DATASETS: dict[str, dict[str, Any]] = expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 
 # Sermanet et al. 2015. Pixels: a patch at high resolution is not resized; the network sees patches through layers of its own.
 SERMANET_PIXELS: dict[str, Any] = FORMER | {"depth": 2, "sigma_start": 0.3, "sigma_end": 0.1, "policy_weight": 1.0}
@@ -145,14 +147,16 @@ SERMANET_PHOTOGRAPHS: dict[str, Any] = FORMER | {
     "learning_rate": 1e-3,
     "weight_decay": 0.1,
 }
-SERMANET: dict[str, dict[str, Any]] = {
-    "mnist": SERMANET_PIXELS | {"glimpse_size": 7},
-    "clutter": SERMANET_PIXELS | {"glimpse_size": 24, "batch": 128},
-    **dict.fromkeys(("cub", "cars", "dogs"), SERMANET_PHOTOGRAPHS),
-}
+SERMANET: dict[str, dict[str, Any]] = expand_kinds(
+    {
+        "digits": SERMANET_PIXELS | {"glimpse_size": 7},
+        "clutter": SERMANET_PIXELS | {"glimpse_size": 24, "batch": 128},
+        "photographs": SERMANET_PHOTOGRAPHS,
+    }
+)
 # The sizes that the paper states: GoogLeNet, decks of 4,096 units, three resolutions, three glimpses, left-right reversal.
 PAPER_SIZES: dict[str, Any] = {"backbone": "googlenet", "hidden": 4096, "augment": True, "glimpses": 3}
-PAPER_SERMANET: dict[str, dict[str, Any]] = dict.fromkeys(("cub", "cars", "dogs"), PAPER_SIZES)
+PAPER_SERMANET: dict[str, dict[str, Any]] = expand_kinds({"photographs": PAPER_SIZES})
 
 # FCAN on generated images: a glyph fills one of 8 x 8 cells of the map.
 FCAN: dict[str, dict[str, Any]] = {

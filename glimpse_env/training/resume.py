@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.backbone import find
+from glimpse_env.backbone import find_weights
 from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.runtime import checkpoint
+from glimpse_env.sensors import SENSORS
 from glimpse_env.training.options import Training, View
 
 
@@ -93,8 +94,14 @@ def env_options(env: GlimpseVectorEnv, options: View) -> dict[str, Any]:
 def weights_hash(options: Mapping[str, Any]) -> str | None:
     """Return the SHA-256 of the backbone's weights file; None where there is no such file (torchvision's own, random, or no backbone)."""
     name, weights = options.get("backbone"), options.get("weights")
-    file = None if name is None or weights is None or options.get("sensor") == "pixel" else find(name, weights)
+    file = find_weights(name, weights) if runs_network(options) and name is not None and weights is not None else None
     return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def runs_network(options: Mapping[str, Any]) -> bool:
+    """Tell whether the sensor of an environment's options runs a backbone."""
+    spec = SENSORS.get(options.get("sensor", ""))
+    return spec is None or spec.runs_network
 
 
 def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: object) -> None:
@@ -106,7 +113,7 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
 
 def weights_named(options: Mapping[str, Any]) -> str | None:
     """Return what tells weights of the backbone from others: the hash of their file, else their name; None = random, or not used."""
-    used = options.get("backbone") is not None and options.get("sensor") != "pixel"
+    used = options.get("backbone") is not None and runs_network(options)
     return weights_hash(options) or (options.get("weights") if used else None)
 
 

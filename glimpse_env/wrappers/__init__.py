@@ -1,1 +1,1 @@
-"""Wrappers around the doors: what an algorithm may want added to, or changed in, the environment."""
+"""Wrappers that add to the environment, or change it, for particular algorithms and libraries."""

@@ -1,4 +1,4 @@
-"""The action as one array, for algorithms and libraries that take no Dict: `FlatAction` (batched doors), `FlatSingleAction` (one image)."""
+"""The action as one array, for algorithms and libraries that do not support Dict: `FlatAction` (batched), `FlatSingleAction`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from glimpse_env import checks
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.vector_env import GlimpseVectorEnv
-from glimpse_env.wrappers.action_forms import AnsweringForm, answering_form
+from glimpse_env.wrappers.action_forms import AnsweringForm, make_answering_form
 
 Array = np.ndarray | Tensor
 PARTS = ("location", "stop", "prediction")
@@ -25,41 +25,41 @@ COLUMNS = ("cell", "stop", "class")  # of a "multidiscrete" action
 
 
 class FlatAction(VectorActionWrapper):
-    """Take the action as one array a row, at both vector doors (numpy arrays or torch tensors, as the door's own); see `forms`.
+    """Actions as one array per row, for both vector environments (numpy arrays or torch tensors, as theirs); see `action_forms`.
 
-    form="box": Box(-1, 1) of x, y, stop (1 = answer now, if above 0) and a score for each class, -1 = none: (3 + class,).
-    form="multidiscrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and the class that is answered.
+    form="box": Box(-1, 1) of x, y, stop (if above 0) and a score for each class, -1 = none: (3 + class,).
+    form="multidiscrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and the predicted class.
     """
 
     def __init__(self, env: VectorEnv, form: AnsweringForm = "box", grid: int | None = None) -> None:
-        """Wrap a vector door.
+        """Wrap a vector environment.
 
         Args:
-            env: `GlimpseVectorEnv` or what `gymnasium.make_vec` returns, which may have been wrapped before.
+            env: `GlimpseVectorEnv` or what `gymnasium.make_vec` returns, possibly wrapped.
             form: "box" or "multidiscrete".
-            grid: Places a side for form="multidiscrete"; None = the environment's.
+            grid: Cells per side for form="multidiscrete"; None = the environment's.
 
         Raises:
-            TypeError: An environment that is not Glimpse's.
-            ValueError: An unknown form, a grid beside form="box", or an environment whose action is not the Dict any more.
+            TypeError: An environment of another package.
+            ValueError: An unknown form, a grid beside form="box", or an environment whose action is no longer the Dict.
         """
         self._numpy = isinstance(env.unwrapped, NumpyVectorEnv)
         core = env.unwrapped.core if isinstance(env.unwrapped, NumpyVectorEnv) else env.unwrapped
         if not isinstance(core, GlimpseVectorEnv):
-            raise TypeError(f"FlatAction: expected a vector door of GlimpseEnv-v0, got {type(core).__name__}")
+            raise TypeError(f"FlatAction: expected a vector environment of GlimpseEnv-v0, got {type(core).__name__}")
         check_dict("FlatAction", env.single_action_space)
         super().__init__(env)
-        self.form = answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
+        self.form = make_answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
         self.validate = core.validate
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]  # where torchrl looks for it
         self.single_action_space = self.form.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def actions(self, actions: Any) -> dict[str, Array]:  # noqa: ANN401 - what a user sends; an array of the door's own kind
+    def actions(self, actions: Any) -> dict[str, Array]:  # noqa: ANN401 - what a user sends; an array of the environment's own kind
         """Return the environment's own action.
 
-        A wrong shape or dtype is refused, and values outside of the space; at the torch door values are looked at with `validate` alone
-        (a host sync).
+        A wrong shape or dtype is refused, and so are values outside the space; of torch tensors the values are checked with `validate`
+        only (a host sync).
         """
         columns = (self.num_envs, *(self.single_action_space.shape or ()))
         if self._numpy:
@@ -75,28 +75,28 @@ class FlatSingleAction(gymnasium.ActionWrapper):
     """`GlimpseEnv-v0`, one image at a time, with the action form "box" or "multidiscrete" of `FlatAction`."""
 
     def __init__(self, env: gymnasium.Env, form: AnsweringForm = "box", grid: int | None = None) -> None:
-        """Flatten the action space of a `GlimpseEnv`, which may have been wrapped before.
+        """Flatten the action space of a `GlimpseEnv`, possibly wrapped.
 
         Args:
             env: What `gymnasium.make` returns.
             form: "box" or "multidiscrete".
-            grid: Places a side for form="multidiscrete"; None = the environment's.
+            grid: Cells per side for form="multidiscrete"; None = the environment's.
 
         Raises:
-            TypeError: An environment that is not Glimpse's.
-            ValueError: An unknown form, a grid beside form="box", an action that is not the Dict any more, or below this wrapper a stack of
-                observations that forgets glimpses.
+            TypeError: An environment of another package.
+            ValueError: An unknown form, a grid beside form="box", an action that is no longer the Dict, or a stack of observations
+                below this wrapper that drops glimpses.
         """
         if not isinstance(env.unwrapped, GlimpseEnv):
             raise TypeError(f"FlatSingleAction: expected a GlimpseEnv, got {type(env.unwrapped).__name__}")
         check_dict("FlatSingleAction", env.action_space)
         check_stack(env, env.unwrapped.core.preset.max_glimpses)
         super().__init__(env)
-        self.form = answering_form(form, env.unwrapped.core, grid, torch.device("cpu"))
+        self.form = make_answering_form(form, env.unwrapped.core, grid, torch.device("cpu"))
         self.action_space = self.form.space
 
     def action(self, action: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - what a user sends
-        """Return the environment's action; values outside of the space are refused."""
+        """Return the environment's action; values outside the space are refused."""
         flat = from_numpy(self.action_space, action, self.action_space.shape or ())
         return {name: value.numpy()[0] for name, value in self.form.decode(flat[None]).items()}
 
@@ -113,7 +113,7 @@ def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...]) -> Tens
 
 
 def check_values(space: spaces.Space, actions: Tensor) -> None:
-    """Refuse values outside of the space, and a cell or class that does not exist. Looks at the values: a host sync."""
+    """Refuse values outside the space, and a cell or class that does not exist. Reads the values: a host sync."""
     if isinstance(space, spaces.MultiDiscrete):
         for column, (name, count) in enumerate(zip(COLUMNS, space.nvec.tolist(), strict=True)):
             checks.within(f"action[..., {column}] ({name})", actions[..., column], 0, count - 1)
@@ -122,22 +122,22 @@ def check_values(space: spaces.Space, actions: Tensor) -> None:
 
 
 def check_dict(wrapper: str, space: spaces.Space) -> None:
-    """Refuse an action that is not the environment's own."""
+    """Refuse an action space that is not the environment's own."""
     if not isinstance(space, spaces.Dict) or set(space) != set(PARTS):
         raise ValueError(f"{wrapper}: expected actions of type Dict with {', '.join(PARTS)}, got {space}")
 
 
 def check_stack(env: gymnasium.Env, horizon: int) -> None:
-    """Refuse a stack of observations that forgets the first glimpses of an episode: it is not Markov."""
-    for layer in layers(env):
+    """Refuse a stack of observations that drops the first glimpses of an episode: it is not Markov."""
+    for layer in iterate_layers(env):
         if isinstance(layer, FrameStackObservation) and 1 < layer.stack_size < horizon:
             raise ValueError(
-                f"FrameStackObservation of {layer.stack_size}: expected max_glimpses={horizon}; a shorter stack forgets the first glimpses "
+                f"FrameStackObservation of {layer.stack_size}: expected max_glimpses={horizon}; a shorter stack drops the first glimpses "
                 "and is not Markov"
             )
 
 
-def layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
+def iterate_layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
     """Yield an environment's wrappers from the outermost to the innermost, and last the environment."""
     while isinstance(env, gymnasium.Wrapper):
         yield env

@@ -191,7 +191,7 @@ def test_log_odds_of_stopping_are_the_gaussians():
     normal = torch.distributions.Normal(torch.tensor([[0.0, 0.0, 0.4]]), torch.tensor([0.2, 0.2, 0.5]))
     form = SteeringForm()
     drawn = normal.sample((20_000,))[:, 0, 2] > 0
-    assert form.likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
+    assert form.most_likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
 
 
 def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):

@@ -15,7 +15,7 @@ from fcan.plan import FcanOptions
 from glimpse_env import Backbone, ImageSet
 from glimpse_env.networks import fcan
 from glimpse_env.reports import plots, results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training.trainer import Progress
 
 SMALL = {
@@ -158,7 +158,7 @@ def test_places_of_another_checkpoint_are_made_anew(done, tmp_path):
     other = copied(done, tmp_path)
     file = places_file(other.out, "validation:1/4")
     right = np.load(file)["places"]
-    checkpoint.write_numpy(file, {"places": right * 0, "checkpoint": np.array("another")})
+    files.write_numpy(file, {"places": right * 0, "checkpoint": np.array("another")})
     stages.execute(replace(other, stage="classify"))
     assert (np.load(file)["places"] == right).all()
 

@@ -60,7 +60,7 @@ def test_a_bad_fovea_is_refused_in_one_sentence(given, message):
 
 def test_more_glimpses_than_the_grid_has_cells_are_refused():
     options = SermanetOptions(dataset="mnist", sensor="bank", backbone="resnet18", weights=None, grid=1, glimpses=3)
-    with pytest.raises(SystemExit, match="max_glimpses=3: a bank of grid=1 shows 1 views of an image; expected at most as many"):
+    with pytest.raises(SystemExit, match="max_glimpses=3: sensor='bank' with grid=1 has 1 views of an image; expected at most as many"):
         sermanet_rnn.main(options)
 
 

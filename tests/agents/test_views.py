@@ -12,7 +12,7 @@ from glimpse_env.evaluation import metrics, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 from glimpse_env.training.rollout import Behaviour, collect
 
 
@@ -105,7 +105,7 @@ def options(pictures, tmp_path, monkeypatch):
 def test_the_table_may_be_of_other_images(options, tmp_path):
     small = options(rows=("one-view",), json=tmp_path / "table.json", measure="validation")
     baselines.main(small)
-    (row,) = checkpoint.read_json(tmp_path / "table.json")["rows"]["one-view"]
+    (row,) = files.read_json(tmp_path / "table.json")["rows"]["one-view"]
     assert row["split"] == "validation"
     assert (baselines.folder(small, "one-view", 0) / "result-validation.json").is_file()
 

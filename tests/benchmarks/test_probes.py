@@ -16,7 +16,7 @@ from glimpse_env import Backbone, BankSensor, GlimpseVectorEnv, ImageSet
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import plots
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 
 def looks():
@@ -111,7 +111,7 @@ def test_the_table_of_rewards_by_hand(tmp_path, monkeypatch, capsys):
         checkpoint.save(paths[-1], {"agent": "fcan_greedy", "options": options, "progress": {"history": epochs(values)}})
     monkeypatch.setattr(plots, "save", lambda figure, target: None)
     fcan_rewards.main(fcan_rewards.Rewards(tuple(reversed(paths)), tmp_path / "curves.png", tmp_path / "rows.json"))
-    rows = {row["row"]: row for row in checkpoint.read_json(tmp_path / "rows.json")["rows"]}
+    rows = {row["row"]: row for row in files.read_json(tmp_path / "rows.json")["rows"]}
     assert rows["greedy"]["accuracy"] == pytest.approx([80, 80])
     assert rows["greedy"]["epochs"] == [2, 2]
     assert rows["delayed"]["epochs"] == [None, 3]

@@ -19,7 +19,7 @@ from reproduction.runs import Work
 from reproduction.spec import Row, Run, Table
 
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,7 +207,7 @@ def folder_of(options, run):
 def test_a_table_is_made_by_command_line(asked, capsys):
     kept = {row["row"]: row for row in rows.read(file_of(asked))}
     assert list(kept) == ["RAM 2", "> 0.6", "DT"]
-    result = checkpoint.read_json(asked.out / kept["DT"]["run"] / "result.json")
+    result = files.read_json(asked.out / kept["DT"]["run"] / "result.json")
     assert (kept["DT"]["accuracy"], kept["DT"]["mean_glimpses"]) == (result["accuracy"], result["mean_glimpses"])
     assert (kept["DT"]["options"]["gamma"], kept["DT"]["options"]["hidden"]) == (0.9, 8)
     correct = rows.unpack_bits(kept["DT"]["right"], 10).float().mean().item()

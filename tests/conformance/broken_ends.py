@@ -1,11 +1,11 @@
-"""Doors that break Gymnasium's vector contract where an episode ends or begins, in one way each, for the checker to find."""
+"""Environments that break Gymnasium's vector contract where an episode ends or begins, in one way each, for the checker to find."""
 # ruff: noqa: D101, D102 - the name of a class says what it breaks
 
 from __future__ import annotations
 
 import numpy as np
 
-from tests.conformance.broken_doors import Broken
+from tests.conformance.broken_environments import Broken
 
 
 class NoFinalObservation(Broken):
@@ -29,7 +29,7 @@ class BatchedFinal(Broken):
 
 
 class StaleFinal(Broken):
-    """`final_obs` shows the episode that begins, as in a door that resets before it looks."""
+    """`final_obs` shows the episode that begins, as in an environment that resets before it looks."""
 
     def spoil(self, observation, info):
         if "final_obs" not in info:

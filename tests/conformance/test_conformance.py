@@ -1,4 +1,4 @@
-"""Our numpy door keeps Gymnasium's vector contract in all modes; the checker passes Gymnasium's own and rejects doors that were broken."""
+"""Our numpy environment keeps Gymnasium's vector contract in all modes; the checker passes Gymnasium's own and rejects broken ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from glimpse_env import FlatAction
-from tests.conformance import broken_doors, broken_ends
+from tests.conformance import broken_ends, broken_environments
 from tests.conformance.vector_checker import check_modes, check_vector_env
 from tests.conformance.vector_driving import ContractError
 
@@ -21,8 +21,8 @@ STEPS = 12
 
 
 @pytest.fixture
-def door(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
-    """The numpy door over the small data set."""
+def numpy_env(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
+    """The numpy environment over the small data set."""
     return lambda **options: gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, **SMALL, **options)
 
 
@@ -40,15 +40,15 @@ def test_gymnasiums_own_vector_environments_are_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"first_view": "image"}, {"initial_location": "random", "reward": "information_gain"}])
-def test_the_numpy_door_is_accepted_in_all_modes(noise: torch.utils.data.Dataset, options: dict[str, Any]) -> None:
+def test_the_numpy_environment_is_accepted_in_all_modes(noise: torch.utils.data.Dataset, options: dict[str, Any]) -> None:
     check_modes(
         lambda mode: gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **(SMALL | options)), STEPS
     )
 
 
 @pytest.mark.parametrize("form", ["box", "multidiscrete"])
-def test_the_numpy_door_is_accepted_with_flat_actions(door: Callable, form: str) -> None:
-    check_modes(lambda mode: FlatAction(door(autoreset_mode=mode), form), STEPS)
+def test_the_numpy_environment_is_accepted_with_flat_actions(numpy_env: Callable, form: str) -> None:
+    check_modes(lambda mode: FlatAction(numpy_env(autoreset_mode=mode), form), STEPS)
 
 
 def test_one_row_is_enough(noise: torch.utils.data.Dataset) -> None:
@@ -59,20 +59,20 @@ def test_one_row_is_enough(noise: torch.utils.data.Dataset) -> None:
 
 
 REJECTED = [
-    (broken_doors.WideGlimpses, NEXT, "dtype float32.*got float64"),
-    (broken_doors.NarrowGlimpses, NEXT, "dtype float32.*got float16"),
-    (broken_doors.BrightGlimpses, NEXT, "must lie in its space"),
-    (broken_doors.LostKey, NEXT, "a dict with the keys"),
-    (broken_doors.ListInfo, NEXT, "info must be a dict, got list"),
-    (broken_doors.NoMask, NEXT, "info\\['label'\\] has no mask"),
-    (broken_doors.IntegerRewards, NEXT, "reward must have a dtype of kind floating"),
-    (broken_doors.NumberedEnds, NEXT, "terminated must have a dtype of kind bool"),
-    (broken_doors.ScalarTruncated, NEXT, "truncated must be an array"),
-    (broken_doors.LeakingRows, SAME, "another action in row 0 changed row 1"),
-    (broken_doors.SharedReward, SAME, "another action in row 0 changed row 1"),
-    (broken_doors.EqualRows, NEXT, "all rows begin alike"),
-    (broken_doors.IgnoredSeed, NEXT, "two environments with the same seed"),
-    (broken_doors.ConstantSeed, NEXT, "another seed must give another trajectory"),
+    (broken_environments.WideGlimpses, NEXT, "dtype float32.*got float64"),
+    (broken_environments.NarrowGlimpses, NEXT, "dtype float32.*got float16"),
+    (broken_environments.BrightGlimpses, NEXT, "must lie in its space"),
+    (broken_environments.LostKey, NEXT, "a dict with the keys"),
+    (broken_environments.ListInfo, NEXT, "info must be a dict, got list"),
+    (broken_environments.NoMask, NEXT, "info\\['label'\\] has no mask"),
+    (broken_environments.IntegerRewards, NEXT, "reward must have a dtype of kind floating"),
+    (broken_environments.NumberedEnds, NEXT, "terminated must have a dtype of kind bool"),
+    (broken_environments.ScalarTruncated, NEXT, "truncated must be an array"),
+    (broken_environments.LeakingRows, SAME, "another action in row 0 changed row 1"),
+    (broken_environments.SharedReward, SAME, "another action in row 0 changed row 1"),
+    (broken_environments.EqualRows, NEXT, "all rows begin alike"),
+    (broken_environments.IgnoredSeed, NEXT, "two environments with the same seed"),
+    (broken_environments.ConstantSeed, NEXT, "another seed must give another trajectory"),
     (broken_ends.NoFinalObservation, SAME, "an episode ended and info has no final_obs"),
     (broken_ends.NoFinalInfo, SAME, "an episode ended and info has no final_info"),
     (broken_ends.FinalOfAll, SAME, "_final_obs must tell which rows ended"),
@@ -82,24 +82,24 @@ REJECTED = [
     (broken_ends.HeardReset, NEXT, "action of the step after an end must be ignored"),
     (broken_ends.WholeReset, DISABLED, "outside of the reset_mask must be left alone"),
     (broken_ends.NoReset, DISABLED, "must begin anew"),
-    (broken_doors.WrongMode, NEXT, "an episode ended and info has no final_obs"),
-    (broken_doors.WrongMode, SAME, "final_obs belongs to"),
-    (broken_doors.NamedMode, NEXT, "must be an AutoresetMode, got 'NextStep'"),
-    (broken_doors.SingleSpace, NEXT, "action_space must be single_action_space batched"),
-    (broken_doors.NeverClosed, NEXT, "close\\(\\) must set closed"),
+    (broken_environments.WrongMode, NEXT, "an episode ended and info has no final_obs"),
+    (broken_environments.WrongMode, SAME, "final_obs belongs to"),
+    (broken_environments.NamedMode, NEXT, "must be an AutoresetMode, got 'NextStep'"),
+    (broken_environments.SingleSpace, NEXT, "action_space must be single_action_space batched"),
+    (broken_environments.NeverClosed, NEXT, "close\\(\\) must set closed"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "mode", "said"), REJECTED, ids=[f"{kind.__name__}-{mode.name}" for kind, mode, _ in REJECTED])
-def test_a_broken_door_is_rejected(
-    noise: torch.utils.data.Dataset, kind: type[broken_doors.Broken], mode: AutoresetMode, said: str
+def test_a_broken_environment_is_rejected(
+    noise: torch.utils.data.Dataset, kind: type[broken_environments.Broken], mode: AutoresetMode, said: str
 ) -> None:
     with pytest.raises(ContractError, match=said):
         check_vector_env(lambda: kind(3, noise, autoreset_mode=mode, **SMALL), STEPS)
 
 
 def test_what_breaks_nothing_passes_where_the_broken_ones_fail(noise: torch.utils.data.Dataset) -> None:
-    check_modes(lambda mode: broken_doors.Broken(3, noise, autoreset_mode=mode, **SMALL), STEPS)
+    check_modes(lambda mode: broken_environments.Broken(3, noise, autoreset_mode=mode, **SMALL), STEPS)
 
 
 def test_a_final_observation_that_nobody_saw_is_rejected_across_modes(noise: torch.utils.data.Dataset) -> None:

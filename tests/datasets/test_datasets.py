@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from glimpse_env.datasets import ImageSet, clutter, load, mnist
+from glimpse_env import PRESETS, GlimpseVectorEnv, Preset, datasets
+from glimpse_env.datasets import DataSetSpec, ImageSet, clutter, load, mnist
 
 IDX = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 
@@ -37,8 +38,8 @@ def test_subset_keeps_images_labels_and_places_together():
     chosen = some().subset(torch.tensor([7, 2]))
     assert chosen.stack()[:, 0, 0, 0].tolist() == [7, 2]
     assert chosen.labels.tolist() == [1, 2]
-    assert chosen.places is not None
-    assert chosen.places.tolist() == [[14, 15], [4, 5]]
+    assert chosen.target_centers is not None
+    assert chosen.target_centers.tolist() == [[14, 15], [4, 5]]
 
 
 def test_resized_keeps_all_but_the_size():
@@ -127,8 +128,8 @@ def cluttered() -> ImageSet:
 
 def at_places(found: ImageSet) -> Tensor:
     """The 12 x 12 pixels about each true place."""
-    assert found.places is not None
-    x, y = ((found.places + 1) * 96 / 2 - 6).round().long().unbind(1)
+    assert found.target_centers is not None
+    x, y = ((found.target_centers + 1) * 96 / 2 - 6).round().long().unbind(1)
     step = torch.arange(12)
     return found.images[torch.arange(len(found))[:, None, None], 0, (y[:, None] + step)[:, :, None], (x[:, None] + step)[:, None, :]].int()
 
@@ -142,26 +143,26 @@ def linear_accuracy(fit: Tensor, labels: Tensor, seen: Tensor, answers: Tensor) 
 
 
 def test_clutter_holds_its_class_glyph_at_its_place_uncovered(cluttered):
-    noise = at_places(cluttered) - clutter.glyphs()[cluttered.labels].int()
+    noise = at_places(cluttered) - clutter.draw_glyphs()[cluttered.labels].int()
     assert noise.min() >= 0
     assert noise.max() <= clutter.FINE + clutter.COARSE - 2
-    other = at_places(cluttered) - clutter.glyphs()[(cluttered.labels + 1) % 10].int()
+    other = at_places(cluttered) - clutter.draw_glyphs()[(cluttered.labels + 1) % 10].int()
     assert (other.flatten(1).amin(1) < 0).all()
 
 
 def test_clutter_glyphs_have_equal_ink_and_do_not_resemble_each_other():
-    shapes = clutter.glyphs()
+    shapes = clutter.draw_glyphs()
     assert shapes.shape == (clutter.CLASSES + clutter.DISTRACTOR_KINDS, 12, 12)
     ink = shapes.int().sum((1, 2))
     assert ink.max() - ink.min() < 0.01 * ink.max()
-    alike = clutter.likeness(shapes.float()).fill_diagonal_(0)
+    alike = clutter.correlate(shapes.float()).fill_diagonal_(0)
     assert alike.max() <= clutter.LIKENESS + 0.01
 
 
 def test_clutter_is_balanced_spread_out_and_always_the_same(cluttered):
     assert cluttered.images.shape == (4_000, 1, 96, 96)
     assert cluttered.labels.bincount().tolist() == [400] * 10
-    starts = (cluttered.places + 1) * 48 - 6
+    starts = (cluttered.target_centers + 1) * 48 - 6
     assert (starts.amin().item(), starts.amax().item()) == (0, 84)
     assert (starts.mean(0) - 42).abs().max() < 2  # standard error 0.39
     again = clutter.load.__wrapped__("test")
@@ -225,7 +226,7 @@ def test_a_folder_with_splits_keeps_the_training_labels(tmp_path):
     assert (test.labels.tolist(), test.classes) == ([2], ("a", "b", "c"))
     assert test.images[0, 0, 0, 0] == 9
     picture(tmp_path / "test" / "d" / "x.png", (0, 0, 0))
-    with pytest.raises(ValueError, match=r"the classes d, which .*train has not: expected a, b, c"):
+    with pytest.raises(ValueError, match=r"the classes d, which .*train lacks: expected a, b, c"):
         load(tmp_path, "test")
 
 
@@ -479,3 +480,24 @@ class Stream(torch.utils.data.IterableDataset):
 def test_what_is_not_map_style_is_refused(unchecked, dataset):
     with pytest.raises(TypeError, match=f"map-style data set .* got {type(dataset).__name__}"):
         load(dataset)
+
+
+# Data sets by name
+
+
+def test_every_named_data_set_has_a_recipe_kind_and_a_preset():
+    assert list(datasets.NAMED) == ["mnist", "clutter", "cub", "cars", "dogs"]
+    assert datasets.list_names("photographs") == ("cub", "cars", "dogs")
+    assert datasets.expand_kinds({"digits": 1, "photographs": 2}) == {"mnist": 1, "cub": 2, "cars": 2, "dogs": 2}
+    assert {name: spec.preset for name, spec in datasets.NAMED.items()} == PRESETS
+    assert all(spec.name == name and len(spec.short) <= len(spec.title) for name, spec in datasets.NAMED.items())
+    for name in ("mnist", "clutter"):
+        assert len(load(name, "test").classes) == datasets.NAMED[name].classes
+
+
+def test_a_data_set_needs_one_line_of_the_table(monkeypatch):
+    spec = DataSetSpec("stripes", "Stripes", "Stripes", 5, "digits", Preset(glimpse_size=2, max_glimpses=3), lambda split, *_: some())
+    monkeypatch.setitem(datasets.NAMED, "stripes", spec)
+    env = GlimpseVectorEnv(4, "stripes")
+    assert env.preset == spec.preset
+    assert env.reset(seed=0)[0]["glimpse"].shape == (4, some().images.shape[1], 2, 2)

@@ -22,8 +22,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from glimpse_env import datasets
-from glimpse_env.datasets import ImageSet, archive, cub, load
-from glimpse_env.datasets.decode import read
+from glimpse_env.datasets import ImageSet, archive, cars, cub, dogs, load
+from glimpse_env.datasets.decode import read_image
+from glimpse_env.datasets.photographs import specify
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "CUB_200_2011"
 SIZE = 40
@@ -115,6 +116,7 @@ def make_dogs(root: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
 
 
 MAKERS = {"cub": make_cub, "cars": make_cars, "dogs": make_dogs}
+ARCHIVES = {"cub": cub.ARCHIVE, "cars": cars.ARCHIVE, "dogs": dogs.ARCHIVE}
 
 
 @pytest.fixture(params=MAKERS)
@@ -182,7 +184,7 @@ def test_a_part_with_fewer_classes_has_labels_without_gaps_and_says_what_it_foun
         ["002.Bird", "004.Bird"],
         ["n2-Dog", "n4-Dog"],
     )
-    assert f"{name} (train): 2 of {datasets.PHOTOGRAPHS[name].classes} classes, 4 photographs" in caplog.text
+    assert f"{name} (train): 2 of {datasets.NAMED[name].classes} classes, 4 photographs" in caplog.text
 
 
 def test_dogs_lists_may_lie_in_a_folder(tmp_path):
@@ -193,13 +195,13 @@ def test_dogs_lists_may_lie_in_a_folder(tmp_path):
         (folder / f"{split}_list.mat").rename(folder / "lists" / f"{split}_list.mat")
     assert len(load("dogs", root=folder.rename(tmp_path / "StanfordDogs").parent, image_size=SIZE)) == 6
     (tmp_path / "StanfordDogs/lists/train_list.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"train_list\.mat is not there.*lists\.tar"):
+    with pytest.raises(FileNotFoundError, match=r"train_list\.mat does not exist.*lists\.tar"):
         load("dogs", root=tmp_path, image_size=SIZE)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no photographs at {REAL}")
 def test_the_fifty_classes_at_hand():
-    parts = {split: cub.listing(REAL, split) for split in COUNTS}
+    parts = {split: cub.read_listing(REAL, split) for split in COUNTS}
     assert {split: len(part.images) for split, part in parts.items()} == {"train": 1500, "test": 1389}
     for part in parts.values():
         assert set(part.labels) == set(range(1, 51))
@@ -231,7 +233,7 @@ def test_photographs_need_an_image_size():
         ("image_class_labels.txt", "15 3", "15 x", r"image_class_labels\.txt: row 15 has 'x', expected the number of a class"),
         ("image_class_labels.txt", "7 1\n", "7 4\n", r"class 4 has no name; expected one of 1 to 3"),
         ("train_test_split.txt", "15 0", "15 2", r"train_test_split\.txt: image 15 has '2', expected 1"),
-        ("train_test_split.txt", "8 1", "7 1", r"train_test_split\.txt, line 2: '7 1'; expected a number that was not there before"),
+        ("train_test_split.txt", "8 1", "7 1", r"train_test_split\.txt, line 2: '7 1'; expected a number that no line before has"),
         ("images.txt", "7 001", "seven 001", r"images\.txt, line 1: 'seven 001"),
         ("bounding_boxes.txt", ".0\n", "\n", ""),  # whole pixels are fine
         ("bounding_boxes.txt", ".0 ", "px ", r"bounding_boxes\.txt: expected left, top, width and height"),
@@ -267,7 +269,7 @@ def test_a_missing_and_a_damaged_photograph_are_named(name, tmp_path):
         load(name, root=tmp_path, image_size=SIZE)
     assert not list((tmp_path / "cache").glob("*.images*[!k]")), "a half-built store was left behind"
     victim.unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{victim.name} is not there, though .* lists it \(1 of 6"):
+    with pytest.raises(FileNotFoundError, match=rf"{victim.name} does not exist, though .* lists it \(1 of 6"):
         load(name, root=tmp_path, image_size=SIZE)
 
 
@@ -326,7 +328,7 @@ def test_a_missing_archive_is_named_with_its_files_places_and_source(tmp_path, n
 
 def test_an_archive_that_is_not_whole_is_neither_used_nor_downloaded_over(name, tmp_path):
     folder = MAKERS[name](tmp_path)
-    part = datasets.PHOTOGRAPHS[name].needed[-1]
+    part = ARCHIVES[name].needed[-1]
     shutil.rmtree(folder / part) if (folder / part).is_dir() else (folder / part).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{folder.name} has no {part}: expected all of"):
         load(name, root=tmp_path, image_size=SIZE)
@@ -360,7 +362,9 @@ def served(tmp_path, monkeypatch) -> Iterator[Path]:
 def offer(monkeypatch, url: str, tar: Path) -> None:
     """Have `cub` downloaded from `url`, checked against `tar`."""
     md5 = hashlib.md5(tar.read_bytes()).hexdigest()
-    monkeypatch.setitem(datasets.PHOTOGRAPHS, "cub", replace(cub.ARCHIVE, sources=((url, md5),)))
+    offered = replace(cub.ARCHIVE, sources=((url, md5),))
+    monkeypatch.setattr(cub, "ARCHIVE", offered)
+    monkeypatch.setitem(datasets.NAMED, "cub", specify(offered, "CUB"))
 
 
 def visible(folder: Path) -> list[str]:
@@ -389,7 +393,7 @@ def test_a_tar_file_put_there_by_hand_is_unpacked(served, tmp_path, caplog):
     (root / "CUB_200_2011.tgz").write_bytes(whole[:-100])  # half downloaded
     with pytest.raises(FileNotFoundError, match=r"The download failed: .*404"):
         load("cub", root=root, image_size=SIZE)
-    assert "CUB_200_2011.tgz is not whole" in caplog.text
+    assert "CUB_200_2011.tgz is not complete" in caplog.text
 
 
 @pytest.mark.parametrize("fault", ["checksum", "refused", "unpacking"])
@@ -401,7 +405,7 @@ def test_a_failed_download_says_so_and_leaves_nothing_to_be_used_later(served, t
         offer(monkeypatch, "http://127.0.0.1:9/CUB_200_2011.tgz", tar)
     else:  # the right checksum of a tar file that ends early
         tar.write_bytes(tar.read_bytes()[:-100])
-        offer(monkeypatch, datasets.PHOTOGRAPHS["cub"].sources[0][0], tar)
+        offer(monkeypatch, cub.ARCHIVE.sources[0][0], tar)
     root = tmp_path / "root"
     with pytest.raises(FileNotFoundError, match=r"CUB_200_2011/images\.txt.*The download failed: \w+"):
         load("cub", root=root, image_size=SIZE)
@@ -417,7 +421,7 @@ def test_a_tar_file_cannot_write_outside_its_folder(served, tmp_path, monkeypatc
         member = tarfile.TarInfo("../../escaped.txt")
         member.size = 1
         file.addfile(member, io.BytesIO(b"x"))
-    offer(monkeypatch, datasets.PHOTOGRAPHS["cub"].sources[0][0], tar)
+    offer(monkeypatch, cub.ARCHIVE.sources[0][0], tar)
     with pytest.raises(FileNotFoundError, match=r"OutsideDestinationError|ExtractError"):
         load("cub", root=tmp_path / "root", image_size=SIZE)
     assert not list(tmp_path.rglob("escaped.txt"))
@@ -443,7 +447,7 @@ def test_older_pythons_unpack_files_and_refuse_links(tmp_path, monkeypatch):
 
 def test_the_archive_that_another_process_fetched_meanwhile_is_taken(served, tmp_path):
     folder = make_cub(tmp_path / "root")
-    assert archive.fetch(datasets.PHOTOGRAPHS["cub"], tmp_path / "root") == folder
+    assert archive.fetch(cub.ARCHIVE, tmp_path / "root") == folder
 
 
 # Decoding
@@ -462,7 +466,7 @@ def gradient() -> Image.Image:
 def test_every_mode_is_decoded_to_the_colours_it_shows(tmp_path, mode, suffix):
     shown = gradient().convert(mode)
     shown.save(tmp_path / f"image.{suffix}", **({"quality": 95} if suffix == "jpg" else {}))
-    pixels, extent = read(tmp_path / f"image.{suffix}", None, "stretch")
+    pixels, extent = read_image(tmp_path / f"image.{suffix}", None, "stretch")
     expected = torch.from_numpy(np.array(shown.convert("RGB"))).permute(2, 0, 1)
     assert (pixels.int() - expected.int()).abs().float().mean() < 3
     assert extent == (96, 64)
@@ -476,7 +480,7 @@ def test_colours_of_16_bits_keep_their_high_byte(tmp_path):
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
     (tmp_path / "wide.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    pixels, _ = read(tmp_path / "wide.png", None, "stretch")
+    pixels, _ = read_image(tmp_path / "wide.png", None, "stretch")
     assert pixels[:, 0].T.tolist() == [[0x12, 0xFF, 0x00], [0xAB, 0, 0xFF]]
 
 
@@ -488,7 +492,7 @@ def test_the_cameras_rotation_is_applied_and_the_extent_is_that_of_the_upright_p
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "turned.jpg", quality=95, exif=exif)
-    pixels, extent = read(tmp_path / "turned.jpg", None, "stretch")
+    pixels, extent = read_image(tmp_path / "turned.jpg", None, "stretch")
     assert extent == (96, 64)
     expected = torch.from_numpy(np.array(upright)).permute(2, 0, 1)
     assert pixels.shape == expected.shape
@@ -498,12 +502,12 @@ def test_the_cameras_rotation_is_applied_and_the_extent_is_that_of_the_upright_p
 def test_a_large_jpeg_decoded_at_a_fraction_looks_the_same(tmp_path, monkeypatch):
     image = gradient().resize((800, 600), Image.Resampling.BICUBIC)
     image.save(tmp_path / "large.jpg", quality=95)
-    quick, extent = read(tmp_path / "large.jpg", 70, "stretch")
+    quick, extent = read_image(tmp_path / "large.jpg", 70, "stretch")
     assert extent == (800, 600)
     drafted = []
     monkeypatch.setattr(Image.Image, "draft", lambda *_: drafted.append(1))
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", lambda *_: drafted.append(1))
-    slow, _ = read(tmp_path / "large.jpg", 70, "stretch")
+    slow, _ = read_image(tmp_path / "large.jpg", 70, "stretch")
     assert drafted
     assert (quick.int() - slow.int()).abs().max() <= 4
 
@@ -512,7 +516,7 @@ def test_stretch_keeps_all_of_the_picture_and_crop_its_centre(tmp_path):
     image = Image.new("RGB", (90, 30))
     image.paste("white", (30, 0, 60, 30))
     image.save(tmp_path / "wide.png")
-    whole, _ = read(tmp_path / "wide.png", 30, "stretch")
-    centre, _ = read(tmp_path / "wide.png", 30, "crop")
+    whole, _ = read_image(tmp_path / "wide.png", 30, "stretch")
+    centre, _ = read_image(tmp_path / "wide.png", 30, "crop")
     assert whole.float().mean() == pytest.approx(85, abs=1)
     assert centre.min() == 255

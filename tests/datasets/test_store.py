@@ -19,8 +19,8 @@ from PIL import Image
 
 from glimpse_env.datasets import folder as folders
 from glimpse_env.datasets import load, store
-from glimpse_env.datasets.decode import read
-from glimpse_env.datasets.store import HEADER, Plan, Store, mapped, opened
+from glimpse_env.datasets.decode import read_image
+from glimpse_env.datasets.store import HEADER, Plan, Store, map_store, open_store
 
 FILES = [f"birds/{number}.png" for number in range(7)]
 
@@ -50,16 +50,16 @@ def decoded(monkeypatch) -> Counter[str]:
 
     def counting(path: Path, *options: object) -> object:
         count[path.name] += 1
-        return read(path, *options)  # pyright: ignore[reportArgumentType]
+        return read_image(path, *options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(store, "read", counting)
+    monkeypatch.setattr(store, "read_image", counting)
     return count
 
 
 @pytest.fixture
 def open_birds(photographs) -> Callable[[], Store]:
     """Open the store of the pictures at 12 pixels."""
-    return lambda: opened("birds-train", photographs, FILES, 12, "stretch")
+    return lambda: open_store("birds-train", photographs, FILES, 12, "stretch")
 
 
 def kept(cache: Path) -> list[str]:
@@ -70,7 +70,7 @@ def kept(cache: Path) -> list[str]:
 def test_a_store_holds_what_decoding_one_by_one_gives(open_birds, photographs, cache, caplog):
     with caplog.at_level(logging.INFO, "glimpse_env"):
         found = open_birds()
-    expected = [read(photographs / name, 12, "stretch") for name in FILES]
+    expected = [read_image(photographs / name, 12, "stretch") for name in FILES]
     assert torch.equal(found.images, torch.stack([pixels for pixels, _ in expected]))
     assert found.extents.tolist() == [list(extent) for _, extent in expected]
     assert "7 photographs at 12 px" in caplog.text
@@ -96,13 +96,13 @@ def test_writing_to_the_pixels_never_reaches_the_file(open_birds):
 
 
 def test_size_fit_name_and_folder_each_have_a_store_of_their_own(photographs, cache, tmp_path, decoded):
-    keys = {opened("birds-train", photographs, FILES, 12, "stretch").key}
-    keys.add(opened("birds-train", photographs, FILES, 13, "stretch").key)
-    keys.add(opened("birds-train", photographs, FILES, 12, "crop").key)
-    keys.add(opened("birds-test", photographs, FILES, 12, "stretch").key)
+    keys = {open_store("birds-train", photographs, FILES, 12, "stretch").key}
+    keys.add(open_store("birds-train", photographs, FILES, 13, "stretch").key)
+    keys.add(open_store("birds-train", photographs, FILES, 12, "crop").key)
+    keys.add(open_store("birds-test", photographs, FILES, 12, "stretch").key)
     assert len(keys) == 4
     other = photographs.rename(tmp_path / "other")
-    opened("birds-train", other, FILES, 12, "stretch")
+    open_store("birds-train", other, FILES, 12, "stretch")
     assert len(kept(cache)) == 5
     assert sum(decoded.values()) == 35
 
@@ -138,10 +138,10 @@ def test_a_truncated_or_stale_store_is_noticed_and_rebuilt(open_birds, photograp
     (file,) = cache.glob("*.images")
     change(file, photographs / FILES[3])
     found = open_birds()
-    assert "building it anew" in caplog.text
+    assert "building it again" in caplog.text
     assert ("damaged: " if change is damage_cut else "is stale or damaged") in caplog.text
     assert sum(decoded.values()) == 14
-    assert torch.equal(found.images, torch.stack([read(photographs / name, 12, "stretch")[0] for name in FILES]))
+    assert torch.equal(found.images, torch.stack([read_image(photographs / name, 12, "stretch")[0] for name in FILES]))
     assert (found.key != key) == (change is change_content)  # equal pixels keep their key, and with it the features made from them
     assert kept(cache) == [file.name]
 
@@ -154,14 +154,14 @@ def test_a_store_of_another_version_is_rebuilt(open_birds, decoded, monkeypatch)
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(open_birds, cache, monkeypatch):
-    write = store.write
+    write = store.write_store
 
     def half(stream: object, plan: Plan, paths: list[Path]) -> None:
         write(stream, plan, paths)  # pyright: ignore[reportArgumentType]
         raise OSError(ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr(store, "write", half)
+        full.setattr(store, "write_store", half)
         with pytest.raises(OSError, match=r"image store of birds-train needs .* GB in .*cache .*No space left.*GLIMPSE_CACHE") as caught:
             open_birds()
     assert caught.value.errno == ENOSPC
@@ -190,7 +190,7 @@ def test_what_a_killed_process_left_is_not_used(open_birds, cache, photographs):
     (file,) = cache.glob("*.images")
     file.rename(cache / f"{file.name}.partial")
     (cache / f"{file.name}.partial").write_bytes(b"half")
-    assert torch.equal(open_birds().images[0], read(photographs / FILES[0], 12, "stretch")[0])
+    assert torch.equal(open_birds().images[0], read_image(photographs / FILES[0], 12, "stretch")[0])
     assert kept(cache) == [file.name]
 
 
@@ -212,8 +212,8 @@ import logging, sys
 from pathlib import Path
 logging.basicConfig(level="INFO", stream=sys.stderr)
 from glimpse_env.datasets import store
-store.tqdm = store.write = None  # whoever builds fails
-found = store.opened("birds-train", Path(sys.argv[1]), sys.argv[2:], 12, "stretch")
+store.tqdm = store.write_store = None  # whoever builds fails
+found = store.open_store("birds-train", Path(sys.argv[1]), sys.argv[2:], 12, "stretch")
 print(found.key, int(found.images.sum()))
 """
 
@@ -250,7 +250,7 @@ def test_a_store_larger_than_memory_can_be_opened(tmp_path):
             pytest.skip(f"no file of {plan.length:,} bytes can be made here ({error})")
         file.seek(plan.length - 1)
         file.write(b"\x07")
-    found = mapped(tmp_path / "large.images", plan)
+    found = map_store(tmp_path / "large.images", plan)
     assert found.images.shape == (count, 3, 1024, 1024)
     assert found.images[-1, -1, -1, -1] == 7
     assert found.images[count // 2].max() == 0

@@ -1,4 +1,4 @@
-"""The numpy doors: `gymnasium.make` and `gymnasium.make_vec` are the core, checked as Gymnasium checks, and refuse bad values."""
+"""The numpy interface: `gymnasium.make` and `gymnasium.make_vec` are the core, checked as Gymnasium checks, and refuse bad values."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SAME, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
 
 @pytest.fixture
 def single(noise: torch.utils.data.Dataset) -> gymnasium.Env:
-    """The single door over the small data set."""
+    """The single environment over the small data set."""
     return gymnasium.make("GlimpseEnv-v0", dataset=noise, reward=InformationGain(), **SMALL)
 
 
 @pytest.fixture
 def vector(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
-    """The vector door over the small data set."""
+    """The vector environment over the small data set."""
     return lambda num_envs=3, **options: gymnasium.make_vec("GlimpseEnv-v0", num_envs=num_envs, dataset=noise, **(SMALL | options))
 
 
@@ -43,7 +43,7 @@ def numpy_of(action: dict[str, Tensor]) -> Action:
 
 
 def row(action: dict[str, Tensor], index: int = 0) -> Action:
-    """Return one row of a batch of actions, as a user of the single door writes it."""
+    """Return one row of a batch of actions, as a user of the single environment writes it."""
     return {key: value[index].numpy() for key, value in action.items()}
 
 
@@ -61,7 +61,7 @@ def test_one_id_two_entry_points() -> None:
     assert glimpse_env.__version__
 
 
-def test_the_single_door_is_a_row_of_the_core(single: gymnasium.Env, noise: torch.utils.data.Dataset, act: Act) -> None:
+def test_the_single_environment_is_a_row_of_the_core(single: gymnasium.Env, noise: torch.utils.data.Dataset, act: Act) -> None:
     core = GlimpseVectorEnv(4, noise, autoreset_mode=DISABLED, reward=InformationGain(), **SMALL)
     indices = torch.tensor([3, 9, 1, 0])
     whole = core.reset(seed=0, options={"indices": indices})
@@ -78,7 +78,7 @@ def test_the_single_door_is_a_row_of_the_core(single: gymnasium.Env, noise: torc
         whole, alone = core.step(action), single.step(row(action, 1))
 
 
-def test_the_vector_door_is_the_core_as_numpy(vector: Callable, noise: torch.utils.data.Dataset, act: Act) -> None:
+def test_the_vector_environment_is_the_core_as_numpy(vector: Callable, noise: torch.utils.data.Dataset, act: Act) -> None:
     core, envs = GlimpseVectorEnv(3, noise, **SMALL), vector()
     whole, arrays = core.reset(seed=0), envs.reset(seed=0)
     for time in range(8):
@@ -170,7 +170,7 @@ def test_gymnasiums_observation_wrappers_work(vector: Callable, act: Act) -> Non
     np.testing.assert_array_equal(halved.step(action)[0]["glimpse"], plain.step(action)[0]["glimpse"] / 2)
 
 
-def test_reset_mask_and_options_pass_the_vector_door(vector: Callable, act: Act) -> None:
+def test_reset_mask_and_options_pass_the_vector_environment(vector: Callable, act: Act) -> None:
     envs = vector(autoreset_mode=DISABLED)
     _, info = envs.reset(seed=0, options={"indices": np.array([4, 5, 6]), "locations": np.full((3, 2), 0.5)})
     assert info["label"].tolist() == [4, 0, 1]

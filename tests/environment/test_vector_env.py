@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv, InformationGain
-from glimpse_env.episode import hashed_location
+from glimpse_env.episode import hash_location
 
 Make = Callable[..., GlimpseVectorEnv]
 Act = Callable[..., dict[str, Tensor]]
@@ -338,7 +338,7 @@ def test_random_first_locations_depend_on_seed_image_and_episode_alone(make: Mak
 
 
 def test_random_first_locations_fill_the_square_evenly() -> None:
-    place = hashed_location(torch.arange(4096), torch.zeros(4096, dtype=torch.int64), seed=0)
+    place = hash_location(torch.arange(4096), torch.zeros(4096, dtype=torch.int64), seed=0)
     assert place.abs().max() <= 1
     assert place.mean(0).abs().max() < 0.05  # standard error 0.009
     assert (place.var(0) - 1 / 3).abs().max() < 0.03
@@ -379,6 +379,16 @@ def test_a_state_saved_before_any_reset_needs_a_reset(make: Make, act: Act) -> N
     env.load_state_dict(make(3).state_dict())
     with pytest.raises(RuntimeError, match="before reset"):
         env.step(act(3, seed=0))
+
+
+def test_states_of_earlier_checkpoints_are_read(make: Make) -> None:
+    env = make(3)
+    env.reset(seed=1)
+    saved = env.state_dict()
+    saved["state"]["place"] = saved["state"].pop("order_index")
+    other = make(3)
+    other.load_state_dict(saved)
+    assert_same((other.state_dict()["state"],), (env.state_dict()["state"],))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -587,7 +597,7 @@ def test_an_unknown_data_set_is_refused_by_name() -> None:
     ("spoil", "message"),
     [
         (lambda saved: {"weights": 1}, "seed, state, np_random"),
-        (lambda saved: saved | {"state": {"step": torch.ones(3)}}, "place, index, label, step.*got step"),
+        (lambda saved: saved | {"state": {"step": torch.ones(3)}}, "order_index, index, label, step.*got step"),
         (lambda saved: saved | {"state": {name: value[:2] for name, value in saved["state"].items()}}, "2 rows.*num_envs=3"),
         (lambda saved: saved | {"state": saved["state"] | {"index": torch.tensor([0, 99, 0])}}, r"\[0, 22\].*99"),
     ],

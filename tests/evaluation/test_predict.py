@@ -15,8 +15,8 @@ from dtram_reinforce import StopOptions
 from PIL import Image
 
 from glimpse_env import Backbone, CropSensor, PixelSensor, datasets
-from glimpse_env.datasets.decode import read
-from glimpse_env.datasets.user_files import found, read_like
+from glimpse_env.datasets.decode import read_image
+from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
@@ -164,7 +164,7 @@ def test_photographs_are_resized_as_their_data_set_resizes_its_own(pictures, tmp
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.open(path).convert("L").save(tmp_path / "turned.jpg", exif=exif)
-    assert torch.equal(read_like("cub", tmp_path / "turned.jpg", 24), read(tmp_path / "turned.jpg", 24, "stretch")[0])
+    assert torch.equal(read_like("cub", tmp_path / "turned.jpg", 24), read_image(tmp_path / "turned.jpg", 24, "stretch")[0])
     assert read_like("clutter", tmp_path / "turned.jpg", None).shape == (1, 96, 96)
 
 
@@ -190,13 +190,13 @@ def test_folders_are_searched_and_what_is_no_image_is_named(pictures, told, tmp_
 def test_each_file_counts_once_and_missing_ones_are_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"")
-    files, listed = found([tmp_path / "in", tmp_path / "in" / "a.png"])
+    files, listed = find_files([tmp_path / "in", tmp_path / "in" / "a.png"])
     assert (files, listed) == ([tmp_path / "in" / "a.png"], set())  # it was given by name, so it must be an image
-    with pytest.raises(FileNotFoundError, match="nowhere is not there: expected an image file, or a folder"):
-        found([tmp_path / "nowhere"])
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist: expected an image file, or a folder"):
+        find_files([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty holds no files"):
-        found([tmp_path / "empty"])
+        find_files([tmp_path / "empty"])
 
 
 def test_the_data_set_need_not_be_there_but_for_the_class_names_of_older_checkpoints(pictures, trained, tmp_path):

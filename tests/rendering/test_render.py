@@ -130,9 +130,9 @@ def test_of_many_classes_the_most_probable_and_the_true_one_are_shown() -> None:
     names = tuple(f"{index:03d}. a\nvery long name of a bird, number {index}" for index in range(200))
     scores = np.linspace(0, 1, 200)
     seen = episode(classes=names, prediction=scores, label=7)
-    assert frames.shown(seen) == [199, 198, 197, 196, 195, 194, 193, 192, 191, 7]
-    assert frames.shown(replace(seen, label=195)) == list(range(199, 189, -1))
-    assert frames.shown(replace(seen, prediction=None, label=2)) == list(range(10))
+    assert frames.choose_bars(seen) == [199, 198, 197, 196, 195, 194, 193, 192, 191, 7]
+    assert frames.choose_bars(replace(seen, label=195)) == list(range(199, 189, -1))
+    assert frames.choose_bars(replace(seen, prediction=None, label=2)) == list(range(10))
     assert frames.draw(seen).shape == frames.draw(replace(seen, prediction=None)).shape
 
 
@@ -168,4 +168,4 @@ def test_without_a_true_class_the_answer_is_named_and_no_bar_is_marked() -> None
     known, unknown = (frames.draw(episode(prediction=shares, label=label)) for label in (7, None))
     green = [(picture == frames.TRUE_BAR).all(2).any() for picture in (known, unknown)]
     assert green == [True, False]
-    assert frames.shown(episode(classes=tuple(map(str, range(12))), prediction=np.eye(12)[11], label=None))[0] == 11
+    assert frames.choose_bars(episode(classes=tuple(map(str, range(12))), prediction=np.eye(12)[11], label=None))[0] == 11

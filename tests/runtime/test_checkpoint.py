@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from glimpse_env.evaluation.trajectories import Trajectories
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import environments
 
 
@@ -25,7 +25,7 @@ def test_interrupted_write_leaves_the_previous_file_whole(tmp_path, monkeypatch)
     def broken(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.os, "fsync", broken)
+    monkeypatch.setattr(files.os, "fsync", broken)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(target, {"note": "second"})
     assert checkpoint.load(target)["note"] == "first"
@@ -55,7 +55,7 @@ def test_damaged_files_of_a_run_are_named(tmp_path):
     result.write_text('{"accuracy": 0.')
     looks.write_bytes(b"PK\x03\x04 half")
     with pytest.raises(ValueError, match=r"result.json is damaged: remove it"):
-        checkpoint.read_json(result)
+        files.read_json(result)
     with pytest.raises(ValueError, match=r"looks.npz is damaged: remove it"):
         Trajectories.load(looks)
 

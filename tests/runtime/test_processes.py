@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glimpse_env.runtime import checkpoint, distributed
+from glimpse_env.runtime import checkpoint, distributed, files
 from tests.runtime import several
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,7 @@ def test_two_processes_train_as_one(both, alone, pictures, tmp_path):
     for first, second in zip(one["progress"]["history"], two["progress"]["history"], strict=True):
         for key in ("loss", "reward", "train_accuracy", "validation_accuracy"):
             assert second[key] == pytest.approx(first[key], abs=1e-4)
-    rows = [checkpoint.read_json(folder / "result.json") for folder in folders]
+    rows = [files.read_json(folder / "result.json") for folder in folders]
     assert rows[0]["images"] == rows[1]["images"] == 26
     assert rows[0]["accuracy"] == rows[1]["accuracy"]
     assert outputs[1].count("mean glimpses") == outputs[0].count("mean glimpses") > 0

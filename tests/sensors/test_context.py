@@ -96,7 +96,7 @@ def test_a_context_asks_the_device_for_no_value(images: ImageSet, kind: str) -> 
 
 def test_the_map_sensor_has_no_context(images: ImageSet, backbone: Backbone) -> None:
     pairs = [(image, int(label)) for image, label in zip(images.images, images.labels, strict=True)]
-    with pytest.raises(ValueError, match=r"context=True: the map sensor has none.*'pixel', 'crop' or 'bank'"):
+    with pytest.raises(ValueError, match=r"context=True: sensor='map' cannot show it; expected one of 'pixel', 'crop', 'bank'"):
         GlimpseVectorEnv(1, pairs, sensor="map", backbone=backbone, context=True)
 
 
@@ -110,7 +110,7 @@ def test_sets_of_scales_share_the_tables_of_each_scale(
     assert "16, 32, 64 pixels wide" in caplog.text
     assert "with a margin" not in caplog.text  # it would be said for every few images
     assert len([file for file in cache_folder().iterdir() if file.suffix == ".npy"]) == 3
-    monkeypatch.setattr(feature_cache, "build", None)
+    monkeypatch.setattr(feature_cache, "build_table", None)
     index, location, step = torch.arange(COUNT), torch.rand(COUNT, 2) * 2 - 1, torch.ones(COUNT, dtype=torch.int64)
     parts = three.observe(index, location, step)["glimpse"].chunk(3, 1)
     for scales, expected in (((1.0,), parts[1]), ((0.5, 2.0), torch.cat((parts[0], parts[2]), 1))):

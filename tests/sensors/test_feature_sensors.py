@@ -123,7 +123,7 @@ def test_a_part_of_a_set_shares_the_stored_pixels(images: ImageSet, backbone: Ba
         torch.testing.assert_close(ask(some, [0, 1], *asked), ask(whole, [5, 2], *asked), **CLOSE)
     sensor = crop_sensor(part, backbone)
     ask(sensor, [0], [[0.0, 0.0]], [1])
-    assert sensor.pictures.laid.canvas.pixels.data_ptr() == images.images.data_ptr()  # not copied: it may be larger than memory
+    assert sensor.views.stored.canvas.pixels.data_ptr() == images.images.data_ptr()  # not copied: it may be larger than memory
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_bank_shows_what_crops_at_the_nearest_place_show(images: ImageSet, bac
 
 def test_every_place_of_the_grid_is_its_own_nearest(images: ImageSet, backbone: Backbone) -> None:
     bank = bank_sensor(images, backbone, grid=4)
-    assert bank.nearest(bank.places).tolist() == list(range(16))
+    assert bank.nearest(bank.locations).tolist() == list(range(16))
 
 
 def test_a_map_glimpse_is_the_mean_of_the_windows_cells(images: ImageSet, backbone: Backbone) -> None:
@@ -208,7 +208,7 @@ def test_costs_count_what_the_network_is_fed(images: ImageSet, backbone: Backbon
 def test_a_bank_is_built_once_for_every_split(named: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     first = bank_sensor(named, backbone)
     assert [file.suffix for file in banks()] == [".npy"]
-    monkeypatch.setattr(feature_cache, "build", None)
+    monkeypatch.setattr(feature_cache, "build_table", None)
     part = bank_sensor(named.subset(torch.tensor([6, 1])), backbone)
     asked = ([[0.9, 0.9], [0.0, 0.0]], [2, 1])
     torch.testing.assert_close(ask(part, [0, 1], *asked), ask(first, [6, 1], *asked), rtol=0, atol=0)
@@ -258,11 +258,11 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
         return (index[:, None, None] + torch.arange(3)[:, None] / 4).expand(-1, 3, 2)
 
     with pytest.raises(KeyboardInterrupt):
-        feature_cache.kept(file, (9, 3, 2), lambda index: compute(index, 5), 2, "bank")
+        feature_cache.open_or_build(file, (9, 3, 2), lambda index: compute(index, 5), 2, "bank")
     assert not file.exists()
     assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
     asked.clear()
-    found = feature_cache.kept(file, (9, 3, 2), compute, 2, "bank")
+    found = feature_cache.open_or_build(file, (9, 3, 2), compute, 2, "bank")
     assert asked == [4, 5, 6, 7, 8]  # the last slice written may not have been whole
     torch.testing.assert_close(found.float(), compute(torch.arange(9)))
     assert [entry.name for entry in tmp_path.iterdir() if entry.suffix != ".lock"] == ["bank.npy"]
@@ -280,8 +280,8 @@ def test_a_full_disk_is_said_before_and_while_a_bank_is_built(named: ImageSet, b
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(feature_cache, "write", write)
-        with pytest.raises(OSError, match="make room there"):
+        patch.setattr(feature_cache, "append_rows", write)
+        with pytest.raises(OSError, match="free some space there"):
             bank_sensor(named, backbone)
     assert banks() == []
     bank_sensor(named, backbone)
@@ -296,7 +296,7 @@ def test_two_builders_of_one_bank_build_it_once(tmp_path: Path) -> None:
 
     def want() -> None:
         start.wait()
-        found.append(feature_cache.kept(tmp_path / "bank.npy", (4, 1, 1), compute, 4, "bank"))
+        found.append(feature_cache.open_or_build(tmp_path / "bank.npy", (4, 1, 1), compute, 4, "bank"))
 
     threads = [threading.Thread(target=want) for _ in range(2)]
     for thread in threads:
@@ -309,7 +309,7 @@ def test_two_builders_of_one_bank_build_it_once(tmp_path: Path) -> None:
 
 def test_features_beyond_float16_are_refused() -> None:
     with pytest.raises(ValueError, match=r"features reach 70000.*65504"):
-        feature_cache.half(torch.tensor([1.0, -70000.0]))
+        feature_cache.to_half(torch.tensor([1.0, -70000.0]))
 
 
 # In the environment
@@ -419,7 +419,7 @@ def test_names_make_sensors_from_the_preset(images: ImageSet, backbone: Backbone
     assert [type(sensor) for sensor in made.values()] == [CropSensor, BankSensor, MapSensor]
     assert all(sensor.windows == (8, 16) and sensor.reach == 1 - 8 / 64 for sensor in made.values())
     assert made["crop"].view_size == made["map"].view_size == 24
-    assert len(made["bank"].places) == 4
+    assert len(made["bank"].locations) == 4
     assert isinstance(make_sensor(None, images, preset, None, "DEFAULT", cpu), PixelSensor)
     named = make_sensor("crop", images, preset, None, None, cpu)
     assert isinstance(named, CropSensor)
@@ -446,8 +446,8 @@ def test_photographs_have_presets_that_need_no_data() -> None:
         ({"sensor": "lidar"}, r"sensor='lidar'.*pixel, crop, map, bank"),
         ({"sensor": "crop", "view_size": 0}, "view_size=0"),
         ({"sensor": "bank", "grid": 0}, "grid=0"),
-        ({"sensor": "bank", "max_glimpses": 6}, "max_glimpses=6: a bank of grid=2 shows 5 views"),
-        ({"sensor": "bank", "first_view": "glimpse", "max_glimpses": 5}, "max_glimpses=5: a bank of grid=2 shows 4 views"),
+        ({"sensor": "bank", "max_glimpses": 6}, "max_glimpses=6: sensor='bank' with grid=2 has 5 views"),
+        ({"sensor": "bank", "first_view": "glimpse", "max_glimpses": 5}, "max_glimpses=5: sensor='bank' with grid=2 has 4 views"),
         ({"sensor": "bank", "grid": 2.5}, "grid=2.5"),
         ({"sensor": "map", "scales": ()}, "scales"),
     ],

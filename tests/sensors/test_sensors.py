@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, Sensor, retina
+from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, Sensor, presets, retina
+from glimpse_env.sensors import SENSORS, SensorName, SensorSpec
 
 
 @pytest.fixture
@@ -120,3 +122,39 @@ def test_a_users_sensor_takes_its_place(make: Callable[..., GlimpseVectorEnv], a
     torch.testing.assert_close(observation["where"], action["location"])
     assert info["pixels"].tolist() == [3, 3]
     assert info["flops"].tolist() == [110, 110]
+
+
+# Sensors by name
+
+
+class Inverted(PixelSensor):
+    """Pixels, light and dark swapped."""
+
+    def observe(self, index: Tensor, location: Tensor, step: Tensor) -> dict[str, Tensor]:
+        """Return the swapped glimpse."""
+        return {"glimpse": 1 - super().observe(index, location, step)["glimpse"]}
+
+
+def test_options_offer_every_sensor_of_the_table() -> None:
+    assert get_args(SensorName) == tuple(SENSORS)
+
+
+def test_a_sensor_needs_one_line_of_the_table(make: Callable[..., GlimpseVectorEnv], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SENSORS, "inverted", SensorSpec(Inverted, runs_network=False))
+    plain, _ = make(3, glimpse_size=5).reset(seed=0)
+    inverted, _ = make(3, sensor="inverted", glimpse_size=5).reset(seed=0)
+    torch.testing.assert_close(inverted["glimpse"], 1 - plain["glimpse"])
+
+
+def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
+    shared = {"glimpse_size", "scales", "first_view", "location_range"}
+    own = {"pixel": {"fill", "context"}, "map": {"view_size", "show_map"}, "crop": {"fill", "context", "view_size"}}
+    own["bank"] = own["crop"] | {"grid"}
+    assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {name: shared | extra for name, extra in own.items()}
+
+
+@pytest.mark.parametrize(("name", "able"), [("context", "'pixel', 'crop', 'bank'"), ("show_map", "'map'")])
+def test_what_a_sensor_cannot_show_is_refused_before_data_is_loaded(name: str, able: str) -> None:
+    sensor = {"context": "map", "show_map": "crop"}[name]
+    with pytest.raises(ValueError, match=f"{name}=True: sensor='{sensor}' cannot show it; expected one of {able}"):
+        presets.resolve("cub", **{"sensor": sensor, name: True})

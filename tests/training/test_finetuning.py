@@ -7,6 +7,7 @@ from pathlib import Path
 import finetune_backbone
 import pytest
 import torch
+from glimpse_env.training.stages import look_stage
 from tqdm import tqdm
 
 from glimpse_env.backbone import Backbone
@@ -14,7 +15,6 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.training import run
 from glimpse_env.training.finetuning import Finetune, Finetuning, new_classifier, rate
 from glimpse_env.training.options import Options
-from glimpse_env.training.stages import look_stage
 
 SMALL = {
     "backbone": "resnet18",

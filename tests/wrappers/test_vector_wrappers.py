@@ -1,4 +1,4 @@
-"""Every wrapper of `gymnasium.wrappers.vector` on our numpy door: which accept it, which after another wrapper, which do not and why."""
+"""Every wrapper of `gymnasium.wrappers.vector` on our numpy environment: which accept it, which after another wrapper, which do not."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ CONVERTING = ("DictInfoToList", "ArrayConversion", "NumpyToTorch")
 REFUSED: dict[str, tuple[Wrap, str]] = {
     "GrayscaleObservation": (vector.GrayscaleObservation, "pictures of (height, width, 3) bytes; a glimpse is an entry of a Dict"),
     "ResizeObservation": (lambda env: vector.ResizeObservation(env, (8, 8)), "pictures, as above; `glimpse_size` sets the size"),
-    "RecordVideo": (lambda env: vector.RecordVideo(env, "videos"), "a render mode; only the single door draws"),
+    "RecordVideo": (lambda env: vector.RecordVideo(env, "videos"), "a render mode; only the single environment draws"),
     "HumanRendering": (vector.HumanRendering, "a render mode, as above"),
 }
 JAX = ("JaxToNumpy", "JaxToTorch")  # these are for environments written in jax
 
 
 @pytest.fixture
-def door(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
-    """The numpy door over the small data set."""
+def numpy_env(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
+    """The numpy environment over the small data set."""
     return lambda mode=NEXT: gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL)
 
 
@@ -89,35 +89,35 @@ def test_every_wrapper_of_gymnasium_is_here() -> None:
 
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_the_numpy_door_with_a_wrapper_keeps_the_contract(door: Callable, name: str, mode: AutoresetMode) -> None:
+def test_the_numpy_environment_with_a_wrapper_keeps_the_contract(numpy_env: Callable, name: str, mode: AutoresetMode) -> None:
     if name in OBSERVING and mode == SAME:
         with pytest.raises(ValueError, match="Expected autoreset_mode to be NEXT_STEP or DISABLED"):
-            ACCEPTED[name](door(mode))
+            ACCEPTED[name](numpy_env(mode))
     else:
-        check_vector_env(lambda: ACCEPTED[name](door(mode)), STEPS)
+        check_vector_env(lambda: ACCEPTED[name](numpy_env(mode)), STEPS)
 
 
 @pytest.mark.parametrize("name", COUNTING)
-def test_what_counting_wrappers_return_keeps_the_contract(door: Callable, name: str) -> None:
+def test_what_counting_wrappers_return_keeps_the_contract(numpy_env: Callable, name: str) -> None:
     for mode in (NEXT,) if name == "NormalizeObservation" else AutoresetMode:  # Gymnasium refuses it the others
-        check_spaces(COUNTING[name](door(mode)))
-        check_arrays(COUNTING[name](door(mode)), STEPS)
-    plain, counted = run(door(), STEPS), run(COUNTING[name](door()), STEPS)
+        check_spaces(COUNTING[name](numpy_env(mode)))
+        check_arrays(COUNTING[name](numpy_env(mode)), STEPS)
+    plain, counted = run(numpy_env(), STEPS), run(COUNTING[name](numpy_env()), STEPS)
     untouched = {"RecordEpisodeStatistics": slice(0, 4), "NormalizeReward": slice(2, 5), "NormalizeObservation": slice(1, 5)}[name]
     assert all(same(one[untouched], other[untouched]) for one, other in zip(plain[1:], counted[1:], strict=True))
 
 
 @pytest.mark.filterwarnings("ignore:.*precision lowered by casting to float16")  # DtypeObservation does what it is asked for
 @pytest.mark.parametrize("name", AFTER_FLATTENING)
-def test_the_others_work_after_flattening(door: Callable, name: str) -> None:
+def test_the_others_work_after_flattening(numpy_env: Callable, name: str) -> None:
     flatten, wrap = AFTER_FLATTENING[name]
-    check_vector_env(lambda: wrap(flatten(door())), STEPS)
+    check_vector_env(lambda: wrap(flatten(numpy_env())), STEPS)
     with pytest.raises((AssertionError, AttributeError, TypeError, ValueError, NotImplementedError)):
-        run(wrap(door()), 2)
+        run(wrap(numpy_env()), 2)
 
 
-def test_wrappers_change_what_they_say_and_nothing_else(door: Callable) -> None:
-    plain = run(door(), STEPS)
+def test_wrappers_change_what_they_say_and_nothing_else(numpy_env: Callable) -> None:
+    plain = run(numpy_env(), STEPS)
     for name, part, change in (
         ("TransformReward", 1, lambda reward: reward * 2),
         ("ClipReward", 1, lambda reward: reward.clip(-0.5, 0.5)),
@@ -125,26 +125,26 @@ def test_wrappers_change_what_they_say_and_nothing_else(door: Callable) -> None:
         ("VectorizeTransformObservation", 0, darker),
         ("FilterObservation", 0, lambda seen: {key: seen[key] for key in ("glimpse", "step")}),
     ):
-        for one, other in zip(plain[1:], run(ACCEPTED[name](door()), STEPS)[1:], strict=True):
+        for one, other in zip(plain[1:], run(ACCEPTED[name](numpy_env()), STEPS)[1:], strict=True):
             assert all(same(b, change(a) if index == part else a) for index, (a, b) in enumerate(zip(one, other, strict=True)))
 
 
-def test_an_action_wrapper_reaches_the_core(door: Callable) -> None:
-    told = run(ACCEPTED["TransformAction"](door(DISABLED)), 4)
+def test_an_action_wrapper_reaches_the_core(numpy_env: Callable) -> None:
+    told = run(ACCEPTED["TransformAction"](numpy_env(DISABLED)), 4)
     assert [step[2].tolist() for step in told[1:]] == [[False] * 3] * 3 + [[True] * 3]  # nobody stops before the horizon
 
 
-def test_lists_of_infos_hold_what_the_dict_holds(door: Callable) -> None:
-    for one, other in zip(run(door(SAME), STEPS), run(vector.DictInfoToList(door(SAME)), STEPS), strict=True):
+def test_lists_of_infos_hold_what_the_dict_holds(numpy_env: Callable) -> None:
+    for one, other in zip(run(numpy_env(SAME), STEPS), run(vector.DictInfoToList(numpy_env(SAME)), STEPS), strict=True):
         assert [entry["label"] for entry in other[-1]] == one[-1]["label"].tolist()
         assert all(same(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
 
 
 @pytest.mark.parametrize("name", ["ArrayConversion", "NumpyToTorch"])
-def test_arrays_become_tensors_of_the_same_values(door: Callable, name: str) -> None:
+def test_arrays_become_tensors_of_the_same_values(numpy_env: Callable, name: str) -> None:
     pytest.importorskip("array_api_compat", reason="Gymnasium's conversions need array-api-compat")
-    envs = vector.NumpyToTorch(door()) if name == "NumpyToTorch" else vector.ArrayConversion(door(), env_xp=np, target_xp=torch)
-    plain = door()
+    envs = vector.NumpyToTorch(numpy_env()) if name == "NumpyToTorch" else vector.ArrayConversion(numpy_env(), env_xp=np, target_xp=torch)
+    plain = numpy_env()
     plain.reset(seed=0)
     seen, info = envs.reset(seed=0)
     assert isinstance(seen["glimpse"], torch.Tensor)
@@ -159,8 +159,8 @@ def test_arrays_become_tensors_of_the_same_values(door: Callable, name: str) -> 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_these_do_not_take_our_door(door: Callable, name: str) -> None:
+def test_these_do_not_take_our_environment(numpy_env: Callable, name: str) -> None:
     wrap, wants = REFUSED[name]
     assert wants
     with pytest.raises((AssertionError, AttributeError, TypeError, ValueError)):
-        wrap(door())
+        wrap(numpy_env())

@@ -24,8 +24,8 @@ CLASSES, HORIZON = 5, 4
 
 
 @pytest.fixture
-def door(noise: torch.utils.data.Dataset) -> Callable[..., NumpyVectorEnv]:
-    """The numpy door over the small data set."""
+def numpy_env(noise: torch.utils.data.Dataset) -> Callable[..., NumpyVectorEnv]:
+    """The numpy environment over the small data set."""
     return lambda num_envs=3, **options: NumpyVectorEnv(num_envs, noise, **(SMALL | options))
 
 
@@ -46,9 +46,9 @@ def box(action: dict[str, Tensor]) -> Tensor:
     return torch.cat((action["location"], action["stop"][:, None] * 2.0 - 1, action["prediction"] * 2 - 1), 1)
 
 
-@pytest.mark.parametrize("numpy_door", [False, True])
-def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, door: Callable, act: Act, numpy_door: bool) -> None:
-    plain, flat = (door(), FlatAction(door())) if numpy_door else (make(3), FlatAction(make(3)))
+@pytest.mark.parametrize("as_numpy", [False, True])
+def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, numpy_env: Callable, act: Act, as_numpy: bool) -> None:
+    plain, flat = (numpy_env(), FlatAction(numpy_env())) if as_numpy else (make(3), FlatAction(make(3)))
     assert flat.single_action_space.shape == (3 + CLASSES,)
     assert flat.single_action_space == gymnasium.spaces.Box(-1.0, 1.0, (3 + CLASSES,), np.float32)
     plain.reset(seed=0)
@@ -56,21 +56,21 @@ def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, door: Callable, 
     for time in range(8):
         action = act(3, seed=time)
         row = box(action)
-        if numpy_door:
+        if as_numpy:
             assert_equal(plain.step({key: value.numpy() for key, value in action.items()}), flat.step(row.numpy()))
         else:
             assert_equal(plain.step(action), flat.step(row))
 
 
-@pytest.mark.parametrize("numpy_door", [False, True])
-def test_a_discrete_action_is_a_cell_stop_and_class(make: Make, door: Callable, numpy_door: bool) -> None:
+@pytest.mark.parametrize("as_numpy", [False, True])
+def test_a_discrete_action_is_a_cell_stop_and_class(make: Make, numpy_env: Callable, as_numpy: bool) -> None:
     """A 3 x 3 lattice is read row by row: cell 2 is the upper right corner, cell 3 the middle of the left side."""
-    env = FlatAction(door() if numpy_door else make(3), "multidiscrete", grid=3)
+    env = FlatAction(numpy_env() if as_numpy else make(3), "multidiscrete", grid=3)
     assert env.single_action_space.nvec.tolist() == [9, 2, CLASSES]
     _, info = env.reset(seed=0)
     label = [int(value) for value in info["label"]]
     action = np.array([[2, 0, label[0]], [3, 0, (label[1] + 1) % CLASSES], [4, 1, label[2]]])
-    observation, reward, terminated, _, info = env.step(action if numpy_door else torch.from_numpy(action))
+    observation, reward, terminated, _, info = env.step(action if as_numpy else torch.from_numpy(action))
     assert observation["location"].tolist() == [[1, -1], [-1, 0], [0, 0]]
     assert info["correct"].tolist() == [True, False, True]
     assert terminated.tolist() == [False, False, True]
@@ -83,25 +83,25 @@ def test_the_grid_is_the_presets_unless_given(make: Make) -> None:
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(make: Make, door: Callable, mode: AutoresetMode) -> None:
-    envs = door(autoreset_mode=mode)
+def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(make: Make, numpy_env: Callable, mode: AutoresetMode) -> None:
+    envs = numpy_env(autoreset_mode=mode)
     assert envs.autoreset_mode is FlatAction(envs).autoreset_mode is mode
     assert EpisodeStatistics(make(autoreset_mode=mode)).autoreset_mode is mode
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_forms_that_cannot_be_are_refused(make: Make, door: Callable) -> None:
+def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> None:
     with pytest.raises(ValueError, match=r"form='multi': expected one of box, multidiscrete"):
         FlatAction(make(), "multi")
-    with pytest.raises(ValueError, match=r"grid=3: form='box' takes any place"):
+    with pytest.raises(ValueError, match=r"grid=3: form='box' takes any location"):
         FlatAction(make(), grid=3)
     with pytest.raises(ValueError, match="grid=0"):
         FlatAction(make(), "multidiscrete", grid=0)
-    with pytest.raises(ValueError, match=r"form='steering' says no class: expected 'box' or 'multidiscrete', or .*LearnedClassifier"):
+    with pytest.raises(ValueError, match=r"form='steering' holds no prediction: expected 'box' or 'multidiscrete', or .*LearnedClassifier"):
         FlatAction(make(), "steering")
     with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
-        FlatAction(FlatAction(door()))
-    with pytest.raises(TypeError, match=r"a vector door of GlimpseEnv-v0, got SyncVectorEnv"):
+        FlatAction(FlatAction(numpy_env()))
+    with pytest.raises(TypeError, match=r"a vector environment of GlimpseEnv-v0, got SyncVectorEnv"):
         FlatAction(gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")]))
 
 
@@ -118,8 +118,10 @@ def test_forms_that_cannot_be_are_refused(make: Make, door: Callable) -> None:
         ("multidiscrete", np.array([[0, 0, 5]] * 3), ValueError, r"\(class\): expected values in \[0, 4\], got 5"),
     ],
 )
-def test_a_bad_flat_action_is_refused_and_changes_nothing(door: Callable, form: str, action: np.ndarray, kind: type, said: str) -> None:
-    env, twin = FlatAction(door(), form), FlatAction(door(), form)
+def test_a_bad_flat_action_is_refused_and_changes_nothing(
+    numpy_env: Callable, form: str, action: np.ndarray, kind: type, said: str
+) -> None:
+    env, twin = FlatAction(numpy_env(), form), FlatAction(numpy_env(), form)
     env.reset(seed=0)
     twin.reset(seed=0)
     with pytest.raises(kind, match=said):
@@ -130,7 +132,7 @@ def test_a_bad_flat_action_is_refused_and_changes_nothing(door: Callable, form: 
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_the_torch_door_checks_shapes_always_and_values_on_request(make: Make) -> None:
+def test_the_torch_environment_checks_shapes_always_and_values_on_request(make: Make) -> None:
     env = FlatAction(make(3, validate=True), "multidiscrete")
     env.reset(seed=0)
     with pytest.raises(TypeError, match="action: expected a integer or bool tensor"):
@@ -147,9 +149,9 @@ def test_the_torch_door_checks_shapes_always_and_values_on_request(make: Make) -
 
 
 @pytest.mark.parametrize("form", ["box", "multidiscrete"])
-def test_one_image_takes_what_a_row_takes(noise: torch.utils.data.Dataset, door: Callable, form: str) -> None:
+def test_one_image_takes_what_a_row_takes(noise: torch.utils.data.Dataset, numpy_env: Callable, form: str) -> None:
     grid = 3 if form == "multidiscrete" else None
-    row = FlatAction(door(1, autoreset_mode=DISABLED), form, grid)
+    row = FlatAction(numpy_env(1, autoreset_mode=DISABLED), form, grid)
     alone = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL), form, grid)
     assert alone.action_space == row.single_action_space
     row.action_space.seed(0)
@@ -178,7 +180,7 @@ def test_single_forms_that_cannot_be_are_refused(noise: torch.utils.data.Dataset
     with pytest.raises(TypeError, match="FlatSingleAction: expected a GlimpseEnv, got CartPoleEnv"):
         FlatSingleAction(gymnasium.make("CartPole-v1"))
     single = gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL)
-    with pytest.raises(ValueError, match="form='steering' says no class"):
+    with pytest.raises(ValueError, match="form='steering' holds no prediction"):
         FlatSingleAction(single, "steering")
     with pytest.raises(ValueError, match=r"FlatSingleAction: expected actions of type Dict .*, got Box"):
         FlatSingleAction(FlatSingleAction(single))
@@ -193,13 +195,13 @@ def test_single_forms_that_cannot_be_are_refused(noise: torch.utils.data.Dataset
 
 @pytest.mark.parametrize("window", [4, 100])
 @pytest.mark.parametrize("mode", [NEXT, SAME])
-def test_statistics_equal_gymnasiums(make: Make, door: Callable, act: Act, mode: AutoresetMode, window: int) -> None:
-    """The same seeds and actions at both doors; up to six episodes may end at once, more than the smaller window holds."""
+def test_statistics_equal_gymnasiums(make: Make, numpy_env: Callable, act: Act, mode: AutoresetMode, window: int) -> None:
+    """The same seeds and actions at both environments; up to six episodes may end at once, more than the smaller window holds."""
     if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
         pytest.skip(f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not")
     options = {"autoreset_mode": mode, "reward": "information_gain"}
     ours = EpisodeStatistics(make(6, **options), window)
-    theirs = RecordEpisodeStatistics(door(6, **options), window)
+    theirs = RecordEpisodeStatistics(numpy_env(6, **options), window)
     ours.reset(seed=0)
     theirs.reset(seed=0)
     assert ours.mean_return.isnan()
@@ -292,9 +294,9 @@ def test_counting_makes_no_cuda_sync(make: Make, act: Act, mode: AutoresetMode) 
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_statistics_of_another_door_are_refused(make: Make, door: Callable, act: Act) -> None:
+def test_statistics_of_another_environment_are_refused(make: Make, numpy_env: Callable, act: Act) -> None:
     with pytest.raises(TypeError, match=r"expected a GlimpseVectorEnv, got NumpyVectorEnv; .*RecordEpisodeStatistics"):
-        EpisodeStatistics(FlattenObservation(door()))
+        EpisodeStatistics(FlattenObservation(numpy_env()))
     with pytest.raises(ValueError, match="window=0"):
         EpisodeStatistics(make(), window=0)
     twice = EpisodeStatistics(EpisodeStatistics(make()))

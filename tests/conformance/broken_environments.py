@@ -1,4 +1,4 @@
-"""Doors that break Gymnasium's vector contract in one way each, for the checker to find."""
+"""Environments that break Gymnasium's vector contract in one way each, for the checker to find."""
 # ruff: noqa: D101, D102, D107 - the name of a class says what it breaks
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from gymnasium.vector import AutoresetMode
 from glimpse_env import NumpyVectorEnv
 
 NEXT, SAME = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
-seeds = itertools.count(1000)  # of a door that ignores the one it is given
+seeds = itertools.count(1000)  # of an environment that ignores the one it is given
 
 
 class Broken(NumpyVectorEnv):
-    """A door that may be spoilt at what it returns: after reset, and after a step that began with `self.over` rows ended."""
+    """An environment that may be spoilt at what it returns: after reset, and after a step that began with `self.over` rows ended."""
 
     over: np.ndarray
 
