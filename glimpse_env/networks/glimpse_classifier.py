@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork
-from glimpse_env.training.optimizers import Descent
 
 
 @dataclass(frozen=True)
@@ -25,29 +24,6 @@ class ClassifierSizes:
     features: int = 256  # width of the glimpse network's two branches
     depth: int = 3  # layers of its branch for what is seen
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
-
-
-@dataclass(frozen=True)
-class Teaching(Descent):
-    """How the classifier is made and taught."""
-
-    hidden: int = 128
-    """Units of the classifier's recurrent core."""
-    features: int = 128
-    """Units of its glimpse network's branches for what and where."""
-    depth: int = 2
-    """ReLU layers of its branch for what."""
-    dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
-    batch: int = 256
-    """Finished episodes per update of the classifier."""
-    updates: int = 3
-    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
-    most of the time, so glimpses are dear and updates cheap."""
-    memory: int = 16
-    """Batches that are kept for this."""
-    label_smoothing: float = 0.0
-    """Share of the target of the cross-entropy that is spread over all classes."""
 
 
 class Evidence(NamedTuple):

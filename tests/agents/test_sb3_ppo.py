@@ -19,8 +19,8 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 from glimpse_env import Transition
+from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.adapters.sb3 import make_sb3_env
-from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint
 from tests.conftest import HORIZON, SIDE
 
