@@ -22,6 +22,7 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv, PixelSensor, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.base import Agent
+from glimpse_env.networks.location_policy import LocationPolicy, Uniform, build_unlearned
 from glimpse_env.networks.recurrent_attention import (
     Architecture,
     Core,
@@ -101,21 +102,22 @@ def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> 
     return parts
 
 
-def behaviour(options: Training, progress: float, horizon: int) -> Behaviour:
+def behaviour(options: Training, progress: float, horizon: int, policy: LocationPolicy) -> Behaviour:
     """Return how the agent acts at a share of the training: with more and more glimpses (curriculum), and a narrowing location policy."""
     glimpses = horizon
     if progress < options.curriculum:  # one more at a time (DT-RAM, section 3.4)
         glimpses = min(horizon, 1 + int(progress / options.curriculum * horizon))
     if options.policy == "learned" and progress < options.explore:
-        return Behaviour(glimpses, policy="random", sure=options.sure)
+        return Behaviour(glimpses, Uniform(), sure=options.sure)
     narrowed = (progress - options.explore) / max(1 - options.explore, 1e-6)
     sigma = options.sigma_start + (options.sigma_end - options.sigma_start) * narrowed
-    return Behaviour(glimpses, sigma, policy=options.policy, sure=options.sure)
+    return Behaviour(glimpses, policy.narrow(sigma), sure=options.sure)
 
 
 def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validation) -> None:
     """Train where to look and what it is."""
     options, horizon = run.options, env.preset.max_glimpses
+    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy
     optimizer = optimizers.build_optimizer(network, options)
     env.reward = rewards.make(options.reward)
     network.decides = False  # the stop head is not trained here, so it is not computed
@@ -124,10 +126,11 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
         if options.augment:
             vary(env, epoch.generator, options.augment_shift)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
-            rollout = collect(env, network, behaviour(options, epoch.progress, horizon), epoch.generator, images, run.precision)
+            acting = behaviour(options, epoch.progress, horizon, policy)
+            rollout = collect(env, network, acting, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)
             epoch.log({"loss": loss, **summarise(rollout)})
-        epoch.add(validation(network, behaviour(options, epoch.progress, horizon).steps, run.precision))
+        epoch.add(validation(network, behaviour(options, epoch.progress, horizon, policy).steps, run.precision))
     network.decides = True
 
 

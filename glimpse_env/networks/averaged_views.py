@@ -54,10 +54,6 @@ class AveragedViews(Agent):
         """Return what is remembered before the first view: nothing."""
         return Averaged(torch.full((rows, self.architecture.classes), -math.inf, device=self.device))
 
-    def first_location(self, rows: int) -> None:
-        """Leave glimpse 1 to the environment or to the policy."""
-        del rows
-
     def forward(self, observation: dict[str, Tensor], state: Averaged) -> tuple[Heads, Averaged]:
         """Take in one view."""
         taken = (observation["step"] * self.architecture.horizon).round()

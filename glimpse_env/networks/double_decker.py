@@ -107,10 +107,6 @@ class DoubleDecker(Agent):
         zeros = self.locator.weight.new_zeros(rows, self.architecture.hidden)
         return DeckState(zeros, zeros)
 
-    def first_location(self, rows: int) -> None:
-        """Propose nothing: that takes a context (see `start`)."""
-        del rows
-
     def start(self, rows: int, context: Tensor | None) -> tuple[DeckState, Float[Tensor, "env 2"]]:
         """Return the decks with the context in the lower one, and the mean of glimpse 1's place."""
         if context is None:

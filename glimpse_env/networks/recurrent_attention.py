@@ -238,13 +238,14 @@ class RecurrentAttention(Agent):
         view, visited = weight.new_zeros(rows, kept), weight.new_zeros(rows, kept // self.architecture.channels)
         return State(zeros, zeros, weight.new_zeros(rows, self.architecture.classes), view, visited)
 
-    def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
-        """Return the mean of glimpse 1's place: the locator on a zero state (DT-RAM's code), or None where the environment chooses."""
+    def start(self, rows: int, context: Tensor | None) -> tuple[State, Float[Tensor, "env 2"] | None]:
+        """Return the zero state and the mean of glimpse 1's location: the locator on that state (DT-RAM's code), or None (see `Agent`)."""
+        state = self.begin(rows)
         if not self.architecture.learned_start:
-            return None
+            return state, None
         if not isinstance(self.locator, nn.Linear):
             raise ValueError("learned_start needs locator='state': a map over the first view exists only after it was seen")
-        return self.locator(self.begin(rows).hidden).float().tanh()
+        return state, self.locator(state.hidden).float().tanh()
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
         """Take in one glimpse."""

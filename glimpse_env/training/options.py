@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from glimpse_env import checks, datasets
+from glimpse_env.networks.location_policy import PolicyName
 from glimpse_env.presets import FirstView, SensorName
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline
-from glimpse_env.training.rollout import Policy
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
 Chosen = TypeVar("Chosen")
@@ -117,7 +117,7 @@ class Training(Running, View, Descent):
     sure: float = 0.98
     """Answers more probable than this end an episode of training, which saves time: later glimpses are learned where they are needed.
     1 = every episode has all glimpses (use it with --reward confidence, which later glimpses earn again). Evaluation does not use it."""
-    policy: Policy = "learned"
+    policy: PolicyName = "learned"
     """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
     order that spreads out (grid) or row by row (raster)."""
     reward: RewardName = "confidence_gain"

@@ -62,7 +62,7 @@ def test_the_agent_does_what_the_policy_predicts(build_venv, kind, action):
             heads, state = agent(tensors, state)
         decoded = venv.form.decode(torch.from_numpy(expected))
         location, stop = (decoded[:, :2], decoded[:, 2] > 0) if action == "steering" else (decoded["location"], decoded["stop"])
-        assert torch.allclose(heads.mean, location, atol=1e-5)
+        assert torch.allclose(heads.location_parameters, location, atol=1e-5)
         assert torch.equal(heads.stop > 0, stop)
         if action == "steering":
             assert np.allclose(heads.logits.softmax(1), observed["belief"], atol=1e-5)

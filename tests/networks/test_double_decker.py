@@ -6,6 +6,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
+from glimpse_env.networks.location_policy import Gaussian, Uniform
 from glimpse_env.training import reinforce
 from glimpse_env.training.rollout import Behaviour, attached, collect
 
@@ -32,7 +33,7 @@ def looked(net, context, through):
             "step": torch.full((ROWS, 1), t / STEPS),
         }
         heads, state = net(attached(observation, mean, 1.0) if through else observation, state)
-        mean = heads.mean
+        mean = heads.location_parameters
         logits.append(heads.logits)
         means.append(mean)
     return torch.stack(logits), torch.stack(means)
@@ -52,7 +53,7 @@ def test_with_the_locations_held_fixed_another_context_gives_the_same_scores():
     observation = {"glimpse": torch.rand(ROWS, 3 * PATCH), "location": torch.rand(ROWS, 2), "step": torch.full((ROWS, 1), 1 / STEPS)}
     (one, _), (other, _) = (net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0]) for _ in range(2))
     assert torch.equal(one.logits, other.logits)
-    assert not torch.allclose(one.mean, other.mean)
+    assert not torch.allclose(one.location_parameters, other.location_parameters)
 
 
 @pytest.mark.parametrize("depth", [0, 2])
@@ -118,9 +119,9 @@ def digits(**options):
     return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, depth=1, **options))
 
 
-def rolled(env, net, **behaviour):
+def rolled(env, net, policy=None):
     env.reset(seed=0)
-    return collect(env, net, Behaviour(STEPS, **behaviour), torch.Generator().manual_seed(1), torch.arange(32))
+    return collect(env, net, Behaviour(STEPS, policy), torch.Generator().manual_seed(1), torch.arange(32))
 
 
 def supervise(rollout):
@@ -137,17 +138,17 @@ def test_glimpse_one_is_taken_where_the_context_proposes(env):
     assert rollout.locations[0].std(0).min() > 0.01  # not one place for all
 
 
-@pytest.mark.parametrize(("share", "policy", "reached"), [(1.0, "learned", True), (0.0, "learned", False), (1.0, "random", False)])
+@pytest.mark.parametrize(("share", "policy", "reached"), [(1.0, Gaussian(0.1), True), (0.0, Gaussian(0.1), False), (1.0, Uniform(), False)])
 def test_class_scores_teach_the_location_deck_only_through_places_it_chose(env, share, policy, reached):
     net = digits(location_gradient=share)
-    supervise(rolled(env, net, sigma=0.1, policy=policy))
+    supervise(rolled(env, net, policy))
     gradient = net.core.begin.weight.grad
     assert (gradient is not None and gradient.abs().sum().item() > 0) == reached
 
 
 def test_reinforce_teaches_the_location_deck_without_the_class_scores(env):
     net = digits(location_gradient=0.0)
-    rollout = rolled(env, net, sigma=0.1)
+    rollout = rolled(env, net, Gaussian(0.1))
     rollout.first_log_prob.sum().backward(retain_graph=True)
     assert net.core.begin.weight.grad.abs().sum() > 0
     net.zero_grad()
@@ -159,7 +160,7 @@ def test_the_gradient_through_the_location_is_that_of_the_reparametrised_sample(
     """A class deck that reads the location alone: the gradient by hand is that of f(mean + sigma * noise)."""
     net = digits()
     torch.nn.init.zeros_(net.glimpse.fuse.weight[:, : -net.architecture.place].data)
-    rollout = rolled(env, net, sigma=0.05)
+    rollout = rolled(env, net, Gaussian(0.05))
     rollout.logits[0].square().sum().backward()
     found = net.locator.bias.grad.clone()
     net.zero_grad()

@@ -10,6 +10,7 @@ from ram_reinforce import Options, losses
 
 from glimpse_env import Confidence, GlimpseVectorEnv
 from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.training import reinforce
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -54,9 +55,9 @@ class Pointer(Agent):
         """Remember the number of the next glimpse."""
         return torch.zeros(rows)
 
-    def first_location(self, rows):
-        """Return the learned place, if it is one."""
-        return self.first.expand(rows, 2) if self.architecture.learned_start else None
+    def start(self, rows, context):
+        """Propose the learned place, if it is one."""
+        return self.begin(rows), self.first.expand(rows, 2) if self.architecture.learned_start else None
 
     def forward(self, observation, state):
         """Answer by the location. The baseline predicts as well as its state can what is still to be earned."""
@@ -90,7 +91,7 @@ def gradients(samples, baseline, learned_start, discount=1.0):
     sizes = {"image_size": 8, "glimpse_size": 2, "first_view": "glimpse", "max_glimpses": 2}
     env = GlimpseVectorEnv(ROWS, Dots(), **sizes, reward=Confidence(), autoreset_mode=AutoresetMode.DISABLED)
     agent, generator = Pointer(learned_start), torch.Generator().manual_seed(0)
-    rollout = collect(env, agent, Behaviour(2, SIGMA), generator, torch.arange(4).repeat_interleave(ROWS // 4))
+    rollout = collect(env, agent, Behaviour(2, Gaussian(SIGMA)), generator, torch.arange(4).repeat_interleave(ROWS // 4))
     found = losses(rollout, Options(samples=samples, policy_weight=1.0, baseline=baseline, location_discount=discount))
     found["policy"].backward()
     return -agent.first.grad if learned_start else None, -agent.later.grad
@@ -121,7 +122,7 @@ def small_rollout():
     env = GlimpseVectorEnv(
         2, Dots(), image_size=8, glimpse_size=2, first_view="glimpse", max_glimpses=3, autoreset_mode=AutoresetMode.DISABLED
     )
-    rollout = collect(env, Pointer(False), Behaviour(3, SIGMA), torch.Generator().manual_seed(0))
+    rollout = collect(env, Pointer(False), Behaviour(3, Gaussian(SIGMA)), torch.Generator().manual_seed(0))
     stopped = torch.tensor([[False, False], [False, True], [True, False]])
     return replace(
         rollout,
