@@ -26,12 +26,12 @@ from glimpse_env.networks.location_policy import LocationPolicy, Uniform, build_
 from glimpse_env.networks.recurrent_attention import (
     Architecture,
     Core,
+    GlimpseEncoder,
+    LocationEncoding,
     LocatorName,
     RecurrentAttention,
     Scores,
     StopInput,
-    What,
-    Where,
 )
 from glimpse_env.reports import results
 from glimpse_env.training import optimizers, reinforce, resume
@@ -58,7 +58,7 @@ class Options(Training):
     """Units of the glimpse network's branches for what and where."""
     depth: int = 3
     """ReLU layers of its branch for what."""
-    what: What = "mlp"
+    what: GlimpseEncoder = "mlp"
     """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
     shortcut: bool = False
     """Let class scores also read the glimpse's own features: learning starts even where telling glimpses are rare."""
@@ -67,7 +67,7 @@ class Options(Training):
     spatial softmax), which finds things wherever they are."""
     scores: Scores = "state"
     """The prediction: the scores of the present state, or the mean of all scores so far."""
-    where: Where = "fourier"
+    where: LocationEncoding = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
@@ -163,10 +163,18 @@ def build_network(
     }
     if start is not None:
         return resume.start_from(start, shown)
-    own = ("core", "hidden", "features", "depth", "where", "what", "locator", "shortcut", "dropout", "scores", "learned_start")
-    sizes = {name: getattr(options, name) for name in own}
-    channels = (env.sensor.space["glimpse"].shape or (1,))[0]
-    return RecurrentAttention(Architecture(**shown, **sizes, reach=env.sensor.reach, channels=channels))
+    own = ("core", "hidden", "features", "locator", "dropout", "scores", "learned_start")
+    architecture = Architecture(
+        **shown,
+        **{name: getattr(options, name) for name in own},
+        encoder_layers=options.depth,
+        glimpse_encoder=options.what,
+        location_encoding=options.where,
+        skip_connection=options.shortcut,
+        reach=env.sensor.reach,
+        channels=(env.sensor.space["glimpse"].shape or (1,))[0],
+    )
+    return RecurrentAttention(architecture)
 
 
 def main(options: Options) -> dict[str, Any]:

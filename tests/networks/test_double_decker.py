@@ -15,7 +15,7 @@ ROWS, STEPS, PATCH = 6, 3, 16
 
 def network(**options):
     torch.manual_seed(0)
-    net = DoubleDecker(DeckSizes(glimpse=3 * PATCH, classes=4, scales=3, hidden=24, place=8, features=12, **options))
+    net = DoubleDecker(DeckSizes(glimpse=3 * PATCH, classes=4, scales=3, hidden=24, location_features=8, features=12, **options))
     torch.nn.init.normal_(net.locator.weight, std=0.3)
     return net
 
@@ -41,7 +41,7 @@ def looked(net, context, through):
 
 @pytest.mark.parametrize("depth", [0, 2])
 def test_with_the_locations_held_fixed_the_class_scores_do_not_see_the_context(depth):
-    net = network(depth=depth)
+    net = network(encoder_layers=depth)
     context = torch.rand(ROWS, PATCH, requires_grad=True)
     logits, means = looked(net, context, through=False)
     assert torch.autograd.grad(logits.sum(), context, allow_unused=True, retain_graph=True)[0] is None
@@ -58,7 +58,7 @@ def test_with_the_locations_held_fixed_another_context_gives_the_same_scores():
 
 @pytest.mark.parametrize("depth", [0, 2])
 def test_through_the_location_the_class_scores_reach_context_and_location_deck(depth):
-    net = network(depth=depth)
+    net = network(encoder_layers=depth)
     context = torch.rand(ROWS, PATCH, requires_grad=True)
     logits, _ = looked(net, context, through=True)
     for t in range(STEPS):
@@ -92,7 +92,7 @@ def test_the_baseline_shapes_no_deck_and_nothing_stops_early():
 
 
 def test_all_patches_and_the_context_are_seen_through_the_same_layers():
-    net = network(depth=1)
+    net = network(encoder_layers=1)
     patches = torch.rand(1, 3, PATCH)
     wide = net.glimpse.patch(patches).flatten(1)
     apart = torch.cat([net.glimpse.patch(patches[:, scale]) for scale in range(3)], 1)
@@ -116,7 +116,7 @@ def env():
 
 def digits(**options):
     torch.manual_seed(0)
-    return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, depth=1, **options))
+    return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, encoder_layers=1, **options))
 
 
 def rolled(env, net, policy=None):
@@ -159,7 +159,7 @@ def test_reinforce_teaches_the_location_deck_without_the_class_scores(env):
 def test_the_gradient_through_the_location_is_that_of_the_reparametrised_sample(env):
     """A class deck that reads the location alone: the gradient by hand is that of f(mean + sigma * noise)."""
     net = digits()
-    torch.nn.init.zeros_(net.glimpse.fuse.weight[:, : -net.architecture.place].data)
+    torch.nn.init.zeros_(net.glimpse.fuse.weight[:, : -net.architecture.location_features].data)
     rollout = rolled(env, net, Gaussian(0.05))
     rollout.logits[0].square().sum().backward()
     found = net.locator.bias.grad.clone()

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from glimpse_env.networks.recurrent_attention import Architecture, MapLocator, RecurrentAttention
+from glimpse_env.networks.map_locator import MapLocator
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 
 
 def blob(x: int, y: int, side: int = 16) -> torch.Tensor:
