@@ -22,7 +22,7 @@ from glimpse_env.runtime import distributed
 from glimpse_env.sensors import lattice
 
 PolicyName = Literal["learned", "random", "center", "grid", "raster"]
-Order = Literal["grid", "raster"]
+Order = Literal["center", "grid", "raster"]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -189,45 +189,25 @@ class Uniform(Unlearned):
         """Leave it to the environment."""
 
 
+@dataclass(frozen=True)
 class Fixed(Unlearned):
-    """Locations that are the same in every image and episode, glimpse 1 included."""
-
-    @abstractmethod
-    def at(self, index: int, device: torch.device) -> Float[Tensor, " 2"]:
-        """Return the location that is chosen after `index` others."""
-
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Return the location."""
-        return self.mode(parameters, index)
-
-    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Return the location."""
-        return self.at(index, parameters.device).expand(len(parameters), 2)
-
-    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Float[Tensor, "env 2"]:
-        """Return the first location."""
-        return self.at(0, generator.device).expand(rows, 2)
-
-
-@dataclass(frozen=True)
-class Center(Fixed):
-    """The centre of the image, always."""
-
-    def at(self, index: int, device: torch.device) -> Float[Tensor, " 2"]:
-        """Return the centre."""
-        return torch.zeros(2, device=device)
-
-
-@dataclass(frozen=True)
-class Path(Fixed):
-    """All cells of a grid, each once, in a fixed order (see `order_cells`)."""
+    """The same locations in every image and episode, glimpse 1 included (see `order_cells`)."""
 
     order: Order
     grid: int  # cells a side
 
-    def at(self, index: int, device: torch.device) -> Float[Tensor, " 2"]:
-        """Return the location; after the last one it stays, for the choice after the last glimpse, which nothing uses."""
-        return order_cells(self.order, self.grid, device)[min(index, self.grid**2 - 1)]
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
+        """Return the location of this index."""
+        return self.mode(parameters, index)
+
+    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
+        """Return the location of this index; the last one again for the choice after the last glimpse, which nothing uses."""
+        cells = order_cells(self.order, self.grid, parameters.device)
+        return cells[min(index, len(cells) - 1)].expand(len(parameters), 2)
+
+    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Float[Tensor, "env 2"]:
+        """Return the first location."""
+        return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
 
     def check(self, choices: int) -> None:
         """Refuse to choose more locations than the grid has cells.
@@ -235,7 +215,7 @@ class Path(Fixed):
         Raises:
             ValueError: It has fewer.
         """
-        if choices > self.grid**2:
+        if self.order != "center" and choices > self.grid**2:
             raise ValueError(
                 f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {self.grid} x {self.grid} = "
                 f"{self.grid**2} cells: use fewer --glimpses, or a larger --grid"
@@ -244,17 +224,18 @@ class Path(Fixed):
 
 @lru_cache(maxsize=64)
 def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
-    """Return the locations of all cells of a `grid` x `grid` lattice in the order in which they are visited.
+    """Return the locations of the cells of a `grid` x `grid` lattice in the order in which they are visited.
 
     Cached, so that a step only reads it.
 
     Args:
         order: "raster" is row by row. "grid" starts at the middle and continues with the cell that is farthest from all earlier ones (of
-            equally far ones the first in reading order), so that any number of glimpses is spread over the image.
+            equally far ones the first in reading order), so that any number of glimpses is spread over the image. "center" is the
+            centre of the image alone.
         grid: Cells a side.
         device: Where the locations lie.
     """
-    cells = lattice(grid, torch.device("cpu"))
+    cells = lattice(1 if order == "center" else grid, torch.device("cpu"))
     if order == "grid":
         distance = torch.cdist(cells, cells)
         chosen = [int(cells.norm(dim=1).argmin())]
@@ -271,11 +252,9 @@ def build_unlearned(name: PolicyName, grid: int) -> LocationPolicy | None:
     """Return the policy of this name that is not learned; None for "learned", which is the network's own.
 
     Args:
-        name: "random", "center", or the cells of a grid spread out ("grid") or row by row ("raster").
+        name: "random", or an order of `order_cells`.
         grid: Cells a side of the grid.
     """
     if name == "random":
         return Uniform()
-    if name == "center":
-        return Center()
-    return None if name == "learned" else Path(name, grid)
+    return None if name == "learned" else Fixed(name, grid)

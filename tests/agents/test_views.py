@@ -12,7 +12,7 @@ from glimpse_env.evaluation import metrics, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
-from glimpse_env.networks.location_policy import Center
+from glimpse_env.networks.location_policy import Fixed
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -80,7 +80,7 @@ def test_they_answer_on_the_common_environment_and_metric(make):
     env = make(23, first_view="image", autoreset_mode=AutoresetMode.DISABLED)
     network = baselines.build_network(env, dropout=0.0)
     looks = trajectories.evaluate(env, network, 4, policy="center")
-    rollout = collect(env, network, Behaviour(4, Center()), torch.Generator(), torch.arange(23))
+    rollout = collect(env, network, Behaviour(4, Fixed("center", 5)), torch.Generator(), torch.arange(23))
     assert torch.equal(looks.predictions, rollout.logits.argmax(2))
     assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 4
 

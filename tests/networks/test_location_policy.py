@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glimpse_env import sensors
-from glimpse_env.networks.location_policy import Center, Gaussian, MostProbable, Multinomial, Path, Uniform, build_unlearned, order_cells
+from glimpse_env.networks.location_policy import Fixed, Gaussian, MostProbable, Multinomial, Uniform, build_unlearned, order_cells
 from glimpse_env.runtime import distributed
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_a_gaussian_of_deviation_0_draws_nothing():
 
 def test_actions_carry_no_gradient():
     parameters = torch.zeros(3, 2, requires_grad=True)
-    for policy in (Gaussian(0.1), Gaussian(), Multinomial(), Uniform(), Center(), Path("grid", 2)):
+    for policy in (Gaussian(0.1), Gaussian(), Multinomial(), Uniform(), Fixed("center", 5), Fixed("grid", 2)):
         assert not policy.sample(parameters, seeded()).requires_grad
         assert not policy.mode(parameters).requires_grad
 
@@ -83,8 +83,8 @@ def test_glimpse_1_is_chosen_by_fixed_policies_and_by_proposals_alone():
     assert Gaussian().first(None, 1, seeded()) is None
     assert torch.equal(Gaussian().first(proposal, 1, seeded()), proposal)
     assert Uniform().first(proposal, 1, seeded()) is None
-    assert Center().first(proposal, 2, seeded()).tolist() == [[0, 0], [0, 0]]
-    assert Path("raster", 2).first(None, 2, seeded()).tolist() == [[-1, -1], [-1, -1]]
+    assert Fixed("center", 5).first(proposal, 2, seeded()).tolist() == [[0, 0], [0, 0]]
+    assert Fixed("raster", 2).first(None, 2, seeded()).tolist() == [[-1, -1], [-1, -1]]
 
 
 @pytest.mark.parametrize("policy", [Gaussian(0.1), Uniform()])
@@ -100,7 +100,7 @@ def test_two_processes_draw_the_rows_that_one_draws(policy, monkeypatch):
 def test_names_of_policies_that_are_not_learned():
     assert build_unlearned("learned", 3) is None
     built = [build_unlearned(name, 3) for name in ("random", "center", "grid", "raster")]
-    assert built == [Uniform(), Center(), Path("grid", 3), Path("raster", 3)]
+    assert built == [Uniform(), Fixed("center", 3), Fixed("grid", 3), Fixed("raster", 3)]
 
 
 @pytest.mark.parametrize("order", ["grid", "raster"])
@@ -121,6 +121,6 @@ def test_raster_reads_row_by_row_and_grid_spreads_out():
 
 
 def test_a_path_that_is_too_short_is_refused():
-    Path("grid", 2).check(4)
+    Fixed("grid", 2).check(4)
     with pytest.raises(ValueError, match="--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"):
-        Path("grid", 2).check(5)
+        Fixed("grid", 2).check(5)

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards
 from glimpse_env.evaluation import metrics, stopping_rules, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
-from glimpse_env.networks.location_policy import Center, Gaussian, Path, Uniform, order_cells
+from glimpse_env.networks.location_policy import Fixed, Gaussian, Uniform, order_cells
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.training import environments, reinforce
 from glimpse_env.training import rollout as rollout_module
@@ -175,12 +175,12 @@ def test_threshold_rule_by_hand():
     assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 3
 
 
-@pytest.mark.parametrize("policy", [Uniform(), Center()])
+@pytest.mark.parametrize("policy", [Uniform(), Fixed("center", 5)])
 def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator_no_gradient(env, agent, policy):
     rollout = rolled(env, agent, policy=policy)
     assert torch.equal(rollout.locations, rolled(env, agent, policy=policy).locations)
     later = rollout.locations[1:]
-    assert (later == 0).all() if policy == Center() else (later.std(0) > 0.1).all()
+    assert (later == 0).all() if policy == Fixed("center", 5) else (later.std(0) > 0.1).all()
     sum(ram_losses(rollout).values()).backward()
     assert agent.locator.weight.grad is None
     assert agent.classifier.weight.grad.abs().sum() > 0
@@ -204,7 +204,7 @@ def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy)
     )
     expected = order_cells(policy, 3, torch.device("cpu"))[:7]
     assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
-    rollout = rolled(env, agent, policy=Path(policy, 3))
+    rollout = rolled(env, agent, policy=Fixed(policy, 3))
     sum(ram_losses(rollout).values()).backward()
     assert agent.locator.weight.grad is None
 

@@ -15,7 +15,7 @@ from ram_reinforce import Options
 from tqdm import tqdm
 
 from glimpse_env import datasets
-from glimpse_env.networks.location_policy import Center, Gaussian, Uniform, build_unlearned
+from glimpse_env.networks.location_policy import Fixed, Gaussian, Uniform, build_unlearned
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
@@ -123,7 +123,7 @@ def test_the_stop_head_has_a_rate_of_its_own_while_the_rest_is_frozen(pictures, 
     assert {peak for peaks in run.optimizer.peaks for peak in peaks} == {expected}
 
 
-@pytest.mark.parametrize(("policy", "expected"), [("learned", Uniform()), ("random", Uniform()), ("center", Center())])
+@pytest.mark.parametrize(("policy", "expected"), [("learned", Uniform()), ("random", Uniform()), ("center", Fixed("center", 5))])
 def test_exploring_first_changes_the_learned_policy_only(policy, expected):
     options = Options(explore=0.3, policy=policy)
 
