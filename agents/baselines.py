@@ -30,7 +30,7 @@ from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
-from glimpse_env.networks.location_policy import build_unlearned
+from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, terminal

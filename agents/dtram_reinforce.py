@@ -22,7 +22,7 @@ from torch import Tensor
 
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards
 from glimpse_env.evaluation.validation import Validation
-from glimpse_env.networks.location_policy import build_unlearned
+from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.networks.recurrent_attention import RecurrentAttention, StopInput
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint

@@ -22,7 +22,8 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv, PixelSensor, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.base import Agent
-from glimpse_env.networks.location_policy import LocationPolicy, Uniform, build_unlearned
+from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
+from glimpse_env.networks.location_policy import LocationPolicy
 from glimpse_env.networks.recurrent_attention import (
     Architecture,
     Core,

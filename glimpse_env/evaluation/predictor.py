@@ -16,7 +16,7 @@ from glimpse_env import Backbone, GlimpseVectorEnv, datasets, presets
 from glimpse_env.datasets.user_files import Unlabelled
 from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
 from glimpse_env.networks import registry
-from glimpse_env.networks.location_policy import PolicyName, build_unlearned
+from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.rendering import frames
 from glimpse_env.sensors import OnGrid
 from glimpse_env.training import resume

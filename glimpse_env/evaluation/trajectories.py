@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.base import Agent
-from glimpse_env.networks.location_policy import PolicyName, build_unlearned
+from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.runtime import checkpoint, distributed
 from glimpse_env.training.rollout import Behaviour, Guide, collect
 

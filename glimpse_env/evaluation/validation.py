@@ -8,7 +8,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation.trajectories import evaluate
 from glimpse_env.networks.base import Agent
-from glimpse_env.networks.location_policy import PolicyName
+from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.training.environments import build_evaluation_environment
 from glimpse_env.training.options import Training
 from glimpse_env.training.resume import env_options

@@ -1,7 +1,7 @@
-"""Location policies: how the location of the next glimpse is chosen. Another policy is another class here.
+"""Location policies: how the location of the next glimpse is chosen. Another policy is another class.
 
-A learned policy is a distribution whose parameters the network gives for every row (`Heads.location_parameters`). Policies that are not
-learned, to compare with, read no parameters.
+A learned policy is a distribution whose parameters the network puts out for every row (`Heads.location_parameters`). The policies that are
+not learned, to compare with, read no parameters (`fixed_policies`).
 
 References: Mnih et al. 2014 (RAM: a Gaussian); Liu et al. 2016 (FCAN, section 3.2: the multinomial of a score map).
 """
@@ -11,18 +11,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from glimpse_env.runtime import distributed
-from glimpse_env.sensors import lattice
 
-PolicyName = Literal["learned", "random", "center", "grid", "raster"]
-Order = Literal["center", "grid", "raster"]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -120,7 +115,7 @@ class Gaussian(LocationPolicy):
 
 
 class Multinomial(LocationPolicy):
-    """FCAN's: several cells drawn in every row, with replacement; the parameters are the log-probabilities of the cells (section 3.2)."""
+    """FCAN's policy (section 3.2): several cells drawn in every row, with replacement; the parameters are their log-probabilities."""
 
     def sample(
         self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0, samples: int = 1
@@ -163,98 +158,3 @@ class MostProbable(LocationPolicy):
     def locate(self, action: Tensor) -> Float[Tensor, "env 2"]:
         """Return the other policy's location."""
         return self.policy.locate(action)
-
-
-class Unlearned(LocationPolicy):
-    """A policy without parameters: its actions are locations, and there is nothing that a log-probability could teach, so it is 0."""
-
-    def log_prob(self, parameters: Tensor, action: Float[Tensor, "env 2"]) -> Float[Tensor, " env"]:
-        """Return zeros."""
-        return torch.zeros_like(action[:, 0])
-
-
-@dataclass(frozen=True)
-class Uniform(Unlearned):
-    """Uniformly random locations in the square [-1, 1] x [-1, 1]; glimpse 1 is left to the environment."""
-
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Draw a location."""
-        return distributed.drawn(torch.rand, torch.Size((len(parameters), 2)), generator, parameters.device) * 2 - 1
-
-    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Return the centre: all locations are equally probable, and it is their mean."""
-        return parameters.new_zeros(len(parameters), 2)
-
-    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> None:
-        """Leave it to the environment."""
-
-
-@dataclass(frozen=True)
-class Fixed(Unlearned):
-    """The same locations in every image and episode, glimpse 1 included (see `order_cells`)."""
-
-    order: Order
-    grid: int  # cells a side
-
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Return the location of this index."""
-        return self.mode(parameters, index)
-
-    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Return the location of this index; the last one again for the choice after the last glimpse, which nothing uses."""
-        cells = order_cells(self.order, self.grid, parameters.device)
-        return cells[min(index, len(cells) - 1)].expand(len(parameters), 2)
-
-    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Float[Tensor, "env 2"]:
-        """Return the first location."""
-        return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
-
-    def check(self, choices: int) -> None:
-        """Refuse to choose more locations than the grid has cells.
-
-        Raises:
-            ValueError: It has fewer.
-        """
-        if self.order != "center" and choices > self.grid**2:
-            raise ValueError(
-                f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {self.grid} x {self.grid} = "
-                f"{self.grid**2} cells: use fewer --glimpses, or a larger --grid"
-            )
-
-
-@lru_cache(maxsize=64)
-def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
-    """Return the locations of the cells of a `grid` x `grid` lattice in the order in which they are visited.
-
-    Cached, so that a step only reads it.
-
-    Args:
-        order: "raster" is row by row. "grid" starts at the middle and continues with the cell that is farthest from all earlier ones (of
-            equally far ones the first in reading order), so that any number of glimpses is spread over the image. "center" is the
-            centre of the image alone.
-        grid: Cells a side.
-        device: Where the locations lie.
-    """
-    cells = lattice(1 if order == "center" else grid, torch.device("cpu"))
-    if order == "grid":
-        distance = torch.cdist(cells, cells)
-        chosen = [int(cells.norm(dim=1).argmin())]
-        while len(chosen) < len(cells):
-            nearest = distance[:, chosen].amin(1)
-            nearest[chosen] = -1.0
-            # Distances that are equal but for rounding must not decide.
-            chosen.append(int((nearest >= nearest.max() - 1e-4).int().argmax()))
-        cells = cells[chosen]
-    return cells.to(device)
-
-
-def build_unlearned(name: PolicyName, grid: int) -> LocationPolicy | None:
-    """Return the policy of this name that is not learned; None for "learned", which is the network's own.
-
-    Args:
-        name: "random", or an order of `order_cells`.
-        grid: Cells a side of the grid.
-    """
-    if name == "random":
-        return Uniform()
-    return None if name == "learned" else Fixed(name, grid)

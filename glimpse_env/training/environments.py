@@ -10,7 +10,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv, PixelSensor, Preset
-from glimpse_env.networks.location_policy import build_unlearned
+from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.runtime import distributed
 from glimpse_env.training.augment import Mirrors
 from glimpse_env.training.options import Training, View

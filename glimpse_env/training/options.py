@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from glimpse_env import checks, datasets
-from glimpse_env.networks.location_policy import PolicyName
+from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView, SensorName
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline

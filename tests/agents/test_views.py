@@ -12,7 +12,7 @@ from glimpse_env.evaluation import metrics, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
-from glimpse_env.networks.location_policy import Fixed
+from glimpse_env.networks.fixed_policies import Fixed
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training.rollout import Behaviour, collect
 

@@ -6,7 +6,8 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
-from glimpse_env.networks.location_policy import Gaussian, Uniform
+from glimpse_env.networks.fixed_policies import Uniform
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.training import reinforce
 from glimpse_env.training.rollout import Behaviour, attached, collect
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from glimpse_env import sensors
-from glimpse_env.networks.location_policy import Fixed, Gaussian, MostProbable, Multinomial, Uniform, build_unlearned, order_cells
+from glimpse_env.networks.fixed_policies import Fixed, Uniform, build_unlearned, order_cells
+from glimpse_env.networks.location_policy import Gaussian, MostProbable, Multinomial
 from glimpse_env.runtime import distributed
 
 CPU = torch.device("cpu")

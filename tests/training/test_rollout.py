@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards
 from glimpse_env.evaluation import metrics, stopping_rules, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
-from glimpse_env.networks.location_policy import Fixed, Gaussian, Uniform, order_cells
+from glimpse_env.networks.fixed_policies import Fixed, Uniform, order_cells
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.training import environments, reinforce
 from glimpse_env.training import rollout as rollout_module

@@ -15,7 +15,8 @@ from ram_reinforce import Options
 from tqdm import tqdm
 
 from glimpse_env import datasets
-from glimpse_env.networks.location_policy import Fixed, Gaussian, Uniform, build_unlearned
+from glimpse_env.networks.fixed_policies import Fixed, Uniform, build_unlearned
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
