@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from glimpse_env.runtime import distributed
 
+LearnedName = Literal["gaussian", "grid_softmax"]
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -28,6 +30,7 @@ class LocationPolicy(ABC):
     overridden, what `locate` turns into one, such as the number of a cell.
     """
 
+    num_parameters: int = 0  # of a row, which a network's location head puts out; 0 = the policy is not learned, or has no such head
     reparametrised: bool = False  # actions are the parameters plus noise, so gradient may pass through an action to the parameters
 
     @abstractmethod
@@ -51,6 +54,10 @@ class LocationPolicy(ABC):
     def locate(self, action: Tensor) -> Tensor:
         """Return the location (x, y) of every action; the environment clamps it to [-1, 1]."""
         return action
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Return the parameters from the outputs (env, parameter) of a linear location head."""
+        return outputs
 
     def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Tensor | None:
         """Return the action that chooses the location of glimpse 1, where glimpse 1 is not the whole image.
@@ -88,6 +95,7 @@ class Gaussian(LocationPolicy):
     """
 
     sigma: float = 0.0  # standard deviation in units of location; 0 = always the mean, with log-probability 0
+    num_parameters = 2
     reparametrised = True
 
     def sample(
@@ -109,9 +117,61 @@ class Gaussian(LocationPolicy):
         squared = ((action.detach() - parameters) / self.sigma).square().sum(-1)
         return -0.5 * squared - 2 * math.log(self.sigma) - LOG_2PI
 
+    def activate(self, outputs: Float[Tensor, "env 2"]) -> Float[Tensor, "env 2"]:
+        """Return a mean inside [-1, 1]."""
+        return outputs.tanh()
+
     def narrow(self, sigma: float) -> Gaussian:
         """Return a Gaussian with another standard deviation."""
         return Gaussian(sigma)
+
+
+@dataclass(frozen=True)
+class GridSoftmax(LocationPolicy):
+    """A categorical distribution over the cells of a `grid` x `grid` lattice from -1 to 1; the parameters are log-probabilities.
+
+    An action is the number of a cell, row by row, as in the bank sensor. Cells may be chosen more than once.
+    """
+
+    grid: int  # cells a side
+
+    def __post_init__(self) -> None:
+        """Refuse a grid without a choice.
+
+        Raises:
+            ValueError: It has fewer than 2 cells a side.
+        """
+        if self.grid < 2:
+            raise ValueError(f"--grid {self.grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side")
+
+    @property
+    def num_parameters(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Cells of the grid."""
+        return self.grid**2
+
+    def sample(
+        self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0
+    ) -> Int64[Tensor, " env"]:
+        """Draw a cell: the first whose cumulative probability exceeds a uniform random number."""
+        uniform = distributed.drawn(torch.rand, torch.Size((len(parameters), 1)), generator, parameters.device)
+        below = parameters.detach().exp().cumsum(1) <= uniform
+        return below.sum(1).clamp(max=self.grid**2 - 1)  # rounding may leave the whole sum below 1
+
+    def mode(self, parameters: Float[Tensor, "env cell"], index: int = 0) -> Int64[Tensor, " env"]:
+        """Return the most probable cell."""
+        return parameters.argmax(1)
+
+    def log_prob(self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, " env"]) -> Float[Tensor, " env"]:
+        """Return the log-probability of the cell."""
+        return parameters.gather(1, action[:, None]).squeeze(1)
+
+    def locate(self, action: Int64[Tensor, " env"]) -> Float[Tensor, "env 2"]:
+        """Return the centre of the cell."""
+        return torch.stack((action % self.grid, action // self.grid), 1) * (2 / (self.grid - 1)) - 1
+
+    def activate(self, outputs: Float[Tensor, "env cell"]) -> Float[Tensor, "env cell"]:
+        """Return the logarithm of the softmax of a score for each cell."""
+        return outputs.log_softmax(1)
 
 
 class Multinomial(LocationPolicy):
@@ -158,3 +218,8 @@ class MostProbable(LocationPolicy):
     def locate(self, action: Tensor) -> Float[Tensor, "env 2"]:
         """Return the other policy's location."""
         return self.policy.locate(action)
+
+
+def build_learned(name: LearnedName, grid: int) -> LocationPolicy:
+    """Return a network's policy of this name; `grid` is the number of cells a side of a policy over cells."""
+    return GridSoftmax(grid) if name == "grid_softmax" else Gaussian()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
 
 Core = Literal["rnn", "lstm"]
@@ -45,6 +46,8 @@ class Architecture:
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
     scores: Scores = "state"  # class scores after glimpse t: those of the state, or their mean over glimpses 1 to t
     stop_input: StopInput = "confidence"  # what the stop head reads
+    location_policy: LearnedName = "gaussian"  # for locator="state"
+    grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1 is learned too, instead of the environment's initial_location
 
 
@@ -185,13 +188,19 @@ class RecurrentAttention(Agent):
     def __init__(self, architecture: Architecture) -> None:
         """Build the modules. Heads are linear on the state, as in DT-RAM, but for the stop head, a small MLP."""
         super().__init__()
+        if architecture.locator == "map" and architecture.location_policy != "gaussian":
+            raise ValueError(
+                f"--location-policy {architecture.location_policy}: --locator map proposes a location; use gaussian, or --locator state"
+            )
         self.architecture = a = architecture
         self.glimpse = GlimpseNetwork(a)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.skip_connection else None
         side = math.isqrt(a.glimpse // a.channels)
-        self.locator = MapLocator(a.channels, side, a.reach) if a.locator == "map" else nn.Linear(a.hidden, 2)
+        self.location_policy = build_learned(a.location_policy, a.grid)
+        outputs = self.location_policy.num_parameters
+        self.locator = MapLocator(a.channels, side, a.reach) if a.locator == "map" else nn.Linear(a.hidden, outputs)
         self.baseline = nn.Linear(a.hidden, 1)
         decision = nn.Linear(64, 1)
         self.stopper = nn.Sequential(nn.Linear(a.hidden if a.stop_input == "state" else 3 + a.horizon, 64), nn.Tanh(), decision)
@@ -199,7 +208,7 @@ class RecurrentAttention(Agent):
         nn.init.constant_(decision.bias, -1.0)  # stops rarely at first, so that late steps are explored
         with torch.no_grad():
             if isinstance(self.locator, nn.Linear):
-                self.locator.weight.mul_(0.1)  # proposes the centre at first, where tanh is steep
+                self.locator.weight.mul_(0.1)  # at first near the centre, where tanh is steep, or all cells alike
 
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse."""
@@ -207,8 +216,8 @@ class RecurrentAttention(Agent):
         values = a.glimpse if a.locator == "map" else 0
         return State(new(rows, a.hidden), new(rows, a.hidden), new(rows, a.classes), new(rows, values), new(rows, values // a.channels))
 
-    def start(self, rows: int, context: Tensor | None) -> tuple[State, Float[Tensor, "env 2"] | None]:
-        """Return the zero state and the location head's proposal on it for glimpse 1 (DT-RAM's code), or None (see `Agent`)."""
+    def start(self, rows: int, context: Tensor | None) -> tuple[State, Float[Tensor, "env parameter"] | None]:
+        """Return the zero state and the location head's parameters on it for glimpse 1 (DT-RAM's code), or None (see `Agent`)."""
         state = self.begin(rows)
         if not self.architecture.learned_start:
             return state, None
@@ -239,10 +248,10 @@ class RecurrentAttention(Agent):
         total = torch.where(self.is_first(observation), logits, state.total + logits)
         return total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
 
-    def propose(self, state: State) -> Float[Tensor, "env 2"]:
-        """Return the mean of the next location."""
+    def propose(self, state: State) -> Float[Tensor, "env parameter"]:
+        """Return the location policy's parameters for the next location."""
         if isinstance(self.locator, nn.Linear):
-            return self.locator(state.hidden).float().tanh()
+            return self.location_policy.activate(self.locator(state.hidden).float())
         return self.locator(state.view, state.visited)
 
     def remember(self, observation: dict[str, Tensor], state: State) -> State:

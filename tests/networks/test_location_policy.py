@@ -5,7 +5,7 @@ import torch
 
 from glimpse_env import sensors
 from glimpse_env.networks.fixed_policies import Fixed, Uniform, build_unlearned, order_cells
-from glimpse_env.networks.location_policy import Gaussian, MostProbable, Multinomial
+from glimpse_env.networks.location_policy import Gaussian, GridSoftmax, MostProbable, Multinomial, build_learned
 from glimpse_env.runtime import distributed
 
 CPU = torch.device("cpu")
@@ -47,10 +47,55 @@ def test_a_gaussian_of_deviation_0_draws_nothing():
 
 
 def test_actions_carry_no_gradient():
-    parameters = torch.zeros(3, 2, requires_grad=True)
-    for policy in (Gaussian(0.1), Gaussian(), Multinomial(), Uniform(), Fixed("center", 5), Fixed("grid", 2)):
-        assert not policy.sample(parameters, seeded()).requires_grad
-        assert not policy.mode(parameters).requires_grad
+    parameters = torch.zeros(3, 4, requires_grad=True)
+    for policy in (Gaussian(0.1), Gaussian(), GridSoftmax(2), Multinomial(), Uniform(), Fixed("center", 5), Fixed("grid", 2)):
+        given = parameters[:, : policy.num_parameters or 4]
+        assert not policy.sample(given, seeded()).requires_grad
+        assert not policy.mode(given).requires_grad
+
+
+def test_probabilities_of_a_grid_softmax_by_hand():
+    """Scores log 1, 2, 3, 4 of a 2 x 2 grid: probabilities 0.1 to 0.4."""
+    policy = GridSoftmax(2)
+    parameters = policy.activate(torch.tensor([[1.0, 2.0, 3.0, 4.0]]).log().expand(3, 4))
+    assert torch.allclose(parameters.exp()[0], torch.tensor([0.1, 0.2, 0.3, 0.4]))
+    chosen = torch.tensor([0, 3, 2])
+    assert torch.allclose(policy.log_prob(parameters, chosen), torch.tensor([0.1, 0.4, 0.3]).log())
+    assert policy.mode(parameters).tolist() == [3, 3, 3]
+    assert policy.locate(torch.arange(4)).tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
+    assert policy.num_parameters == 4
+
+
+def test_the_gradient_of_a_grid_softmax_is_the_score():
+    policy, outputs = GridSoftmax(2), torch.randn(1, 4, generator=seeded()).requires_grad_()
+    policy.log_prob(policy.activate(outputs), torch.tensor([2])).sum().backward()
+    assert torch.allclose(outputs.grad, torch.tensor([[0.0, 0, 1, 0]]) - outputs.detach().softmax(1), atol=1e-6)
+
+
+def test_a_grid_softmax_draws_cells_by_their_probabilities():
+    policy, share = GridSoftmax(2), torch.tensor([0.15, 0.0, 0.6, 0.25])
+    cells = policy.sample(share.log().expand(50_000, 4), seeded())
+    assert torch.allclose(torch.bincount(cells, minlength=4) / 50_000, share, atol=0.01)
+    assert (cells != 1).all()  # a cell of probability 0
+    sure = torch.tensor([[0.0, 0, 0, 1]]).log().expand(1000, 4)
+    assert (policy.sample(sure, seeded()) == 3).all()
+
+
+@pytest.mark.parametrize("grid", [2, 3, 5, 8])
+def test_cells_of_a_grid_softmax_are_those_of_the_bank_sensor(grid):
+    assert torch.allclose(GridSoftmax(grid).locate(torch.arange(grid**2)), sensors.lattice(grid, CPU), atol=1e-6)
+
+
+@pytest.mark.parametrize("grid", [-1, 0, 1])
+def test_a_grid_without_a_choice_is_refused(grid):
+    with pytest.raises(ValueError, match=f"--grid {grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side"):
+        GridSoftmax(grid)
+
+
+def test_learned_policies_by_name():
+    assert build_learned("gaussian", 0) == Gaussian()
+    assert build_learned("grid_softmax", 4) == GridSoftmax(4)
+    assert build_learned("grid_softmax", 4).narrow(0.1) == GridSoftmax(4)  # it has no standard deviation
 
 
 def test_the_multinomial_draws_cells_by_their_probabilities():
@@ -88,9 +133,9 @@ def test_glimpse_1_is_chosen_by_fixed_policies_and_by_proposals_alone():
     assert Fixed("raster", 2).first(None, 2, seeded()).tolist() == [[-1, -1], [-1, -1]]
 
 
-@pytest.mark.parametrize("policy", [Gaussian(0.1), Uniform()])
+@pytest.mark.parametrize("policy", [Gaussian(0.1), GridSoftmax(2), Uniform()])
 def test_two_processes_draw_the_rows_that_one_draws(policy, monkeypatch):
-    parameters = torch.rand(6, 2, generator=seeded())
+    parameters = policy.activate(torch.randn(6, max(policy.num_parameters, 2), generator=seeded()))
     whole = policy.sample(parameters, seeded())
     monkeypatch.setattr(distributed, "count", lambda: 2)
     for rank in range(2):
