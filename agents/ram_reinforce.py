@@ -23,7 +23,7 @@ from glimpse_env import GlimpseVectorEnv, PixelSensor, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
-from glimpse_env.networks.location_policy import LocationPolicy
+from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
 from glimpse_env.networks.recurrent_attention import (
     Architecture,
     Core,
@@ -66,6 +66,10 @@ class Options(Training):
     locator: LocatorName = "state"
     """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
     spatial softmax), which finds things wherever they are."""
+    location_policy: LearnedName = "gaussian"
+    """How a learned location is drawn: from a Gaussian around the location that the network proposes, or from a softmax over the cells of a
+    grid with --grid cells a side (grid_softmax). The softmax has no standard deviation that keeps it exploring: use it with --explore
+    0.4, or it settles on one cell before the classes are learned."""
     scores: Scores = "state"
     """The prediction: the scores of the present state, or the mean of all scores so far."""
     where: LocationEncoding = "fourier"
@@ -164,7 +168,7 @@ def build_network(
     }
     if start is not None:
         return resume.start_from(start, shown)
-    own = ("core", "hidden", "features", "locator", "dropout", "scores", "learned_start")
+    own = ("core", "hidden", "features", "locator", "location_policy", "dropout", "scores", "learned_start")
     architecture = Architecture(
         **shown,
         **{name: getattr(options, name) for name in own},
@@ -174,6 +178,7 @@ def build_network(
         skip_connection=options.shortcut,
         reach=env.sensor.reach,
         channels=(env.sensor.space["glimpse"].shape or (1,))[0],
+        grid=env.preset.grid,
     )
     return RecurrentAttention(architecture)
 

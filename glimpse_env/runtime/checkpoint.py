@@ -20,7 +20,13 @@ import torch
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
 # Options that came later than some runs, and what runs before them did.
-ADDED: dict[str, Any] = {"baseline": "learned", "location_discount": 1.0, "sure": 1.0, "augment_shift": 1 / 14}
+ADDED: dict[str, Any] = {
+    "baseline": "learned",
+    "location_discount": 1.0,
+    "sure": 1.0,
+    "augment_shift": 1 / 14,
+    "location_policy": "gaussian",
+}
 
 
 def write_bytes(target: Path, content: bytes) -> None:

@@ -51,7 +51,7 @@ class View:
     location_range: float | None = None
     """Where location +-1 lies, as a share of the half image."""
     grid: int | None = None
-    """Places a side of the bank sensor, and of --policy grid and raster."""
+    """Places a side of the bank sensor, of --policy grid and raster, and of --location-policy grid_softmax."""
     glimpses: int | None = None
     """Glimpses at most (T)."""
 
