@@ -30,6 +30,7 @@ from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
+from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
@@ -118,7 +119,8 @@ def windows(options: Baselines) -> dict[str, Any]:
 
 def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: Validation) -> None:
     """Train the classifiers by the cross-entropy of every view."""
-    options, behaviour = run.options, Behaviour(env.preset.max_glimpses, policy=run.options.policy)
+    options, policy = run.options, build_unlearned(run.options.policy, env.preset.grid)
+    behaviour = Behaviour(env.preset.max_glimpses, policy)
     optimizer = optimizers.build_optimizer(network, options)
     env.reward = Delayed()
     for epoch in run.epochs(options.epochs, "views", optimizer):

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv, checks
 from glimpse_env.networks.base import Heads, Memory
+from glimpse_env.networks.location_policy import LocationPolicy
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime.precision import named
@@ -36,7 +37,7 @@ from glimpse_env.runtime.random_state import move_to, random_state, set_random_s
 from glimpse_env.training import environments, resume
 from glimpse_env.training.environments import count_glimpse_values
 from glimpse_env.training.options import Running, View
-from glimpse_env.training.reinforce import bernoulli_log_prob, gaussian_log_prob
+from glimpse_env.training.reinforce import bernoulli_log_prob
 from glimpse_env.training.step_buffer import Now, Steps, look, stand
 from glimpse_env.training.trainer import Run
 
@@ -77,22 +78,22 @@ class Ppo(Running, View):
     """Units of the recurrent core."""
 
 
-def log_prob(heads: Heads, step: Float[Tensor, "env 1"], place: Tensor, stop: Tensor, sigma: float) -> Float[Tensor, " env"]:
+def log_prob(policy: LocationPolicy, heads: Heads, step: Float[Tensor, "env 1"], place: Tensor, stop: Tensor) -> Float[Tensor, " env"]:
     """Return the log-probability of the choices that count: none at the last glimpse, no place after stopping."""
-    chosen = bernoulli_log_prob(heads.stop, stop) + gaussian_log_prob(place, heads.mean, sigma).masked_fill(stop, 0)
+    chosen = bernoulli_log_prob(heads.stop, stop) + policy.log_prob(heads.location_parameters, place).masked_fill(stop, 0)
     return chosen.masked_fill(step.squeeze(1) >= 1, 0)
 
 
 @torch.no_grad()
 def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, options: Ppo) -> tuple[Steps, Now]:
     """Act for `options.steps` steps in every row."""
-    rows, precision = [], named(options.precision, now.label.device)
+    rows, precision, policy = [], named(options.precision, now.label.device), network.location_policy.narrow(options.sigma)
     for _ in range(options.steps):
         heads, memory = look(network, now, precision)
-        place = heads.mean + options.sigma * torch.randn_like(heads.mean)
+        place = policy.sample(heads.location_parameters)
         stop = torch.rand_like(heads.stop) < heads.stop.sigmoid()
-        action = {"location": place, "stop": stop, "prediction": heads.logits.softmax(1)}
-        chosen = log_prob(heads, now.observation["step"], place, stop, options.sigma)
+        action = {"location": policy.locate(place), "stop": stop, "prediction": heads.logits.softmax(1)}
+        chosen = log_prob(policy, heads, now.observation["step"], place, stop)
         observation, reward, done, _, info = env.step(action)
         rows.append((now.observation, now.label, now.first, place, stop, chosen, heads.baseline, reward, done))
         now = Now(observation, info["label"], done, memory)
@@ -113,11 +114,11 @@ def advantages(steps: Steps, last: Float[Tensor, " env"], decay: float) -> Float
 
 def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage: Tensor, options: Ppo) -> dict[str, Tensor]:
     """Return PPO's clipped loss, the value loss, the entropy of stopping, and the cross-entropy of the class head."""
-    parts, precision = [], named(options.precision, advantage.device)
+    parts, precision, policy = [], named(options.precision, advantage.device), network.location_policy.narrow(options.sigma)
     for t in range(len(steps.label)):
         seen = {name: value[t] for name, value in steps.observation.items()}
         heads, memory = look(network, Now(seen, steps.label[t], steps.first[t], memory), precision)
-        parts.append((*heads, log_prob(heads, seen["step"], steps.place[t], steps.stop[t], options.sigma)))
+        parts.append((*heads, log_prob(policy, heads, seen["step"], steps.place[t], steps.stop[t])))
     logits, _, stop, value, chosen = (torch.stack(column) for column in zip(*parts, strict=True))
     ratio, weight = (chosen - steps.log_prob).exp(), (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)

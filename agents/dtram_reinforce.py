@@ -22,6 +22,7 @@ from torch import Tensor
 
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards
 from glimpse_env.evaluation.validation import Validation
+from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.networks.recurrent_attention import RecurrentAttention, StopInput
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
@@ -84,7 +85,8 @@ def train_stopping(run: Run, env: GlimpseVectorEnv, network: RecurrentAttention,
         env = build_environment(replace(options, split=options.stop_split, device=str(env.device)), max_glimpses=horizon)
     rate = (options.stop_rate if frozen else None) or options.learning_rate
     optimizer = optimizers.build_optimizer(network, replace(options, learning_rate=rate))
-    behaviour = Behaviour(horizon, options.sigma_end, "never" if exact else "sample", options.policy)
+    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy.narrow(options.sigma_end)
+    behaviour = Behaviour(horizon, policy, "never" if exact else "sample")
     env.reward = rewards.make(options.reward) if exact else Delayed(options.gamma)
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):
         network.train(not frozen)  # a frozen network behaves as in evaluation: no dropout

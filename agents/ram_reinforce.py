@@ -22,15 +22,17 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.base import Agent
+from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
+from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
 from glimpse_env.networks.recurrent_attention import (
     Architecture,
     Core,
+    GlimpseEncoder,
+    LocationEncoding,
     LocatorName,
     RecurrentAttention,
     Scores,
     StopInput,
-    What,
-    Where,
 )
 from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
@@ -58,16 +60,20 @@ class Options(Training):
     """Units of the glimpse network's branches for what and where."""
     depth: int = 3
     """ReLU layers of its branch for what."""
-    what: What = "mlp"
+    what: GlimpseEncoder = "mlp"
     """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
     shortcut: bool = False
     """Let class scores also read the glimpse's own features: learning starts even where telling glimpses are rare."""
     locator: LocatorName = "state"
     """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
     spatial softmax), which finds things wherever they are."""
+    location_policy: LearnedName = "gaussian"
+    """How a learned location is drawn: from a Gaussian around the location that the network proposes, or from a softmax over the cells of a
+    grid with --grid cells a side (grid_softmax). The softmax has no standard deviation that keeps it exploring: use it with --explore
+    0.4, or it settles on one cell before the classes are learned."""
     scores: Scores = "state"
     """The prediction: the scores of the present state, or the mean of all scores so far."""
-    where: Where = "fourier"
+    where: LocationEncoding = "fourier"
     """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
@@ -102,21 +108,22 @@ def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> 
     return parts
 
 
-def behaviour(options: Training, progress: float, horizon: int) -> Behaviour:
+def behaviour(options: Training, progress: float, horizon: int, policy: LocationPolicy) -> Behaviour:
     """Return how the agent acts at a share of the training: with more and more glimpses (curriculum), and a narrowing location policy."""
     glimpses = horizon
     if progress < options.curriculum:  # one more at a time (DT-RAM, section 3.4)
         glimpses = min(horizon, 1 + int(progress / options.curriculum * horizon))
     if options.policy == "learned" and progress < options.explore:
-        return Behaviour(glimpses, policy="random", sure=options.sure)
+        return Behaviour(glimpses, Uniform(), sure=options.sure)
     narrowed = (progress - options.explore) / max(1 - options.explore, 1e-6)
     sigma = options.sigma_start + (options.sigma_end - options.sigma_start) * narrowed
-    return Behaviour(glimpses, sigma, policy=options.policy, sure=options.sure)
+    return Behaviour(glimpses, policy.narrow(sigma), sure=options.sure)
 
 
 def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validation) -> None:
     """Train where to look and what it is."""
     options, horizon = run.options, env.preset.max_glimpses
+    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy
     optimizer = optimizers.build_optimizer(network, options)
     env.reward = rewards.make(options.reward)
     network.decides = False  # the stop head is not trained here, so it is not computed
@@ -125,10 +132,11 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
         if options.augment:
             vary(env, epoch.generator, options.augment_shift)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
-            rollout = collect(env, network, behaviour(options, epoch.progress, horizon), epoch.generator, images, run.precision)
+            acting = behaviour(options, epoch.progress, horizon, policy)
+            rollout = collect(env, network, acting, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)
             epoch.log({"loss": loss, **summarise(rollout)})
-        epoch.add(validation(network, behaviour(options, epoch.progress, horizon).steps, run.precision))
+        epoch.add(validation(network, behaviour(options, epoch.progress, horizon, policy).steps, run.precision))
     network.decides = True
 
 
@@ -161,10 +169,19 @@ def build_network(
     }
     if start is not None:
         return resume.start_from(start, shown)
-    own = ("core", "hidden", "features", "depth", "where", "what", "locator", "shortcut", "dropout", "scores", "learned_start")
-    sizes = {name: getattr(options, name) for name in own}
-    channels = (env.sensor.space["glimpse"].shape or (1,))[0]
-    return RecurrentAttention(Architecture(**shown, **sizes, reach=env.sensor.reach, channels=channels))
+    own = ("core", "hidden", "features", "locator", "location_policy", "dropout", "scores", "learned_start")
+    architecture = Architecture(
+        **shown,
+        **{name: getattr(options, name) for name in own},
+        encoder_layers=options.depth,
+        glimpse_encoder=options.what,
+        location_encoding=options.where,
+        skip_connection=options.shortcut,
+        reach=env.sensor.reach,
+        channels=(env.sensor.space["glimpse"].shape or (1,))[0],
+        grid=env.preset.grid,
+    )
+    return RecurrentAttention(architecture)
 
 
 def main(options: Options) -> dict[str, Any]:

@@ -32,10 +32,10 @@ from sb3.policy import PolicyAgent
 from sb3.run import Sb3Run
 
 from glimpse_env import Delayed, GlimpseVectorEnv, PixelSensor, Reward, checks, rewards
+from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.adapters.policy import describe
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import stopping_rules, trajectories
-from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.reports import results
 from glimpse_env.sensors.base import Mirrorable
 from glimpse_env.training import environments

@@ -101,9 +101,9 @@ def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDeck
             classes=len(env.images.classes),
             scales=len(options.resolutions),
             hidden=options.hidden,
-            place=options.place,
+            location_features=options.place,
             features=options.features,
-            depth=options.depth,
+            encoder_layers=options.depth,
             dropout=options.dropout,
             location_gradient=options.location_gradient,
         )

@@ -41,14 +41,8 @@ class Tried:
 def draw(
     network: FullyConvolutionalAttention, log_probs: list[Float[Tensor, "image place"]], samples: int, generator: torch.Generator
 ) -> list[Int64[Tensor, "image sample"]]:
-    """Return places of each part: from the multinomial of its score map (FCAN, section 3.2), or those that are not learned."""
-    a, count = network.architecture, len(log_probs[0])
-    if a.where == "learned":
-        return [torch.multinomial(log_prob.detach().exp(), samples, replacement=True, generator=generator) for log_prob in log_probs]
-    shape, device = (count, samples), generator.device
-    if a.where == "center":
-        return [torch.full(shape, fcan.middle(a.side, part), device=device) for part in a.parts]
-    return [torch.randint(fcan.places(a.side, part), shape, generator=generator, device=device) for part in a.parts]
+    """Return places of each part, drawn by its location policy."""
+    return [policy.sample(log_prob, generator, samples=samples) for policy, log_prob in zip(network.policies, log_probs, strict=True)]
 
 
 def attempt(
@@ -78,9 +72,9 @@ def attempt(
     with torch.no_grad():
         plain = torch.stack([network.scores(step, seen).flatten(0, 1) for step in range(network.horizon)]) if trial.dropout else logits
         paid, correct = payments(plain.detach(), rows, trial.reward)
-    chosen = torch.stack([log_prob.gather(1, place).flatten() for log_prob, place in zip(log_probs, drawn, strict=True)])
+    chosen = [policy.log_prob(*choice).flatten() for policy, *choice in zip(network.policies, log_probs, drawn, strict=True)]
     entropy = torch.stack([-(log_prob.exp() * log_prob).sum(1).mean() for log_prob in log_probs]).detach()
-    return Tried(chosen, logits, rows, paid, correct, entropy)
+    return Tried(torch.stack(chosen), logits, rows, paid, correct, entropy)
 
 
 def payments(

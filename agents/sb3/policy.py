@@ -54,10 +54,6 @@ class PolicyAgent(Agent):
             lstm = (zeros, zeros)
         return PolicyMemory(self.classifier.begin(rows) if self.classifier else None, lstm)
 
-    def first_location(self, rows: int) -> None:
-        """Leave the first location to the environment."""
-        return None
-
     def forward(self, observation: dict[str, Tensor], state: PolicyMemory) -> tuple[Heads, PolicyMemory]:
         """Take in one glimpse."""
         logits, evidence = None, state.evidence

@@ -50,7 +50,7 @@ class RamUpdate:
         self.generator = torch.Generator(self.env.device).manual_seed(SEED)
         parameters = list(self.network.parameters())
         self.optimizer = Optimizer([torch.optim.AdamW(parameters, options.learning_rate, capturable=capturable)], parameters)
-        self.behaviour = behaviour(options, SHARE, self.env.preset.max_glimpses)
+        self.behaviour = behaviour(options, SHARE, self.env.preset.max_glimpses, self.network.location_policy)
         self.env.reward = rewards.make(options.reward)
         self.network.train()
         self.network.decides = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, Teaching, certainty, narrowed
+from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrowed
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
+from glimpse_env.training.optimizers import Descent
 
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
+
+
+@dataclass(frozen=True)
+class Teaching(Descent):
+    """How the classifier is made and taught."""
+
+    hidden: int = 128
+    """Units of the classifier's recurrent core."""
+    features: int = 128
+    """Units of its glimpse network's branches for what and where."""
+    depth: int = 2
+    """ReLU layers of its branch for what."""
+    dropout: float = 0.0
+    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+    batch: int = 256
+    """Finished episodes per update of the classifier."""
+    updates: int = 3
+    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
+    most of the time, so glimpses are dear and updates cheap."""
+    memory: int = 16
+    """Batches that are kept for this."""
+    label_smoothing: float = 0.0
+    """Share of the target of the cross-entropy that is spread over all classes."""
 
 
 class Episodes(NamedTuple):

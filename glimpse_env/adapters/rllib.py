@@ -101,10 +101,6 @@ class ModuleAgent(Agent):
         """Return an empty memory."""
         return ()
 
-    def first_location(self, rows: int) -> None:
-        """Leave the first location to the environment."""
-        return None
-
     def forward(self, observation: dict[str, Tensor], state: tuple[()]) -> tuple[Heads, tuple[()]]:
         """Take in one glimpse."""
         module: Any = self.module

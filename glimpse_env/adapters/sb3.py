@@ -20,9 +20,8 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.learned_classifier import LearnedClassifier
+from glimpse_env.adapters.learned_classifier import LearnedClassifier, Teaching
 from glimpse_env.adapters.policy import flatten_observation
-from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.wrappers.action_forms import ActionForm, make_form
 
 try:

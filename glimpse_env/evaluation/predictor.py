@@ -17,10 +17,11 @@ from glimpse_env.backbone import FeatureExtractor, build_backbone
 from glimpse_env.datasets.user_files import Unlabelled
 from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
 from glimpse_env.networks import registry
+from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.rendering import frames
 from glimpse_env.sensors import SENSORS, OnGrid
 from glimpse_env.training import resume
-from glimpse_env.training.rollout import Behaviour, Policy, collect
+from glimpse_env.training.rollout import Behaviour, collect
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Predictor:
     network: RuledAgent
     arguments: Mapping[str, Any]  # of the environment
     backbone: FeatureExtractor | None
-    policy: Policy
+    policy: PolicyName
     classes: tuple[str, ...]
     device: str
 
@@ -62,7 +63,7 @@ class Predictor:
     def __call__(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> list[Prediction]:
         """Return a prediction for each image, of the data set's size; images that have stopped cost nothing more."""
         env = self.build_environment(images)
-        behaviour = Behaviour(env.preset.max_glimpses, stop="likely", policy=self.policy)
+        behaviour = Behaviour(env.preset.max_glimpses, build_unlearned(self.policy, env.preset.grid), stop="likely")
         generator = torch.Generator(env.device).manual_seed(0)  # for policies that draw
         rollout = collect(env, self.network, behaviour, generator, torch.arange(len(images), device=env.device))
         taken = rollout.active.sum(0).cpu()

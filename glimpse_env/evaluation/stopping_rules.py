@@ -139,17 +139,14 @@ class RuledAgent(Agent):
         """Take the agent and the rule."""
         super().__init__()
         self.agent, self.rule, self.architecture = agent, rule, agent.architecture
+        self.location_policy = agent.location_policy
 
     def begin(self, rows: int) -> Memory:
         """Return the state before the first glimpse."""
         return self.agent.begin(rows)
 
-    def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
-        """Return the mean location of glimpse 1, or None where the environment chooses it."""
-        return self.agent.first_location(rows)
-
-    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env 2"] | None]:
-        """Return the state before the first glimpse, and the mean of its location."""
+    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env parameter"] | None]:
+        """Return the state before the first glimpse, and the location policy's parameters for it."""
         return self.agent.start(rows, context)
 
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:

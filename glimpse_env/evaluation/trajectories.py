@@ -13,8 +13,9 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.base import Agent
+from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.runtime import distributed, files
-from glimpse_env.training.rollout import Behaviour, Guide, Policy, collect
+from glimpse_env.training.rollout import Behaviour, Guide, collect
 
 EARLIER = {"answers": "predictions"}  # names of arrays in files of version 0.1, and today's
 
@@ -72,7 +73,7 @@ def evaluate(
     network: Agent,
     steps: int,
     precision: torch.dtype = torch.float32,
-    policy: Policy = "learned",
+    policy: PolicyName = "learned",
     guide: Guide | None = None,
 ) -> Trajectories:
     """Show every image to the agent for `steps` glimpses.
@@ -90,6 +91,7 @@ def evaluate(
     """
     network.eval()
     generator = torch.Generator(env.device)  # a learned policy draws nothing from it: its actions are deterministic
+    behaviour = Behaviour(steps, build_unlearned(policy, env.preset.grid), guide=guide)
     parts = []
     own = range(0, len(env.images), env.num_envs)[distributed.rank() :: distributed.count()]
     with torch.no_grad(), distributed.apart():
@@ -97,7 +99,7 @@ def evaluate(
             generator.manual_seed(start)
             count = min(env.num_envs, len(env.images) - start)
             indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
-            rollout = collect(env, network, Behaviour(steps, policy=policy, guide=guide), generator, indices, precision)
+            rollout = collect(env, network, behaviour, generator, indices, precision)
             probabilities = rollout.logits.softmax(2)
             best = probabilities.max(2)
             stop = rollout.stop_logits.sigmoid()

@@ -8,10 +8,10 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation.trajectories import evaluate
 from glimpse_env.networks.base import Agent
+from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.training.environments import build_evaluation_environment
 from glimpse_env.training.options import Training
 from glimpse_env.training.resume import env_options
-from glimpse_env.training.rollout import Policy
 
 
 class Validation:
@@ -20,7 +20,7 @@ class Validation:
     def __init__(self, env: GlimpseVectorEnv, options: Training) -> None:
         """Build an environment over the held-out images that shows them as `env` shows the training images."""
         held = held_out(options.split)
-        self.policy: Policy = options.policy
+        self.policy: PolicyName = options.policy
         self.env = None if held is None else build_evaluation_environment(env_options(env, options), held, env.device)
 
     def __call__(self, network: Agent, glimpses: int, precision: torch.dtype) -> dict[str, float]:

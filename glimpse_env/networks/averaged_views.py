@@ -1,7 +1,7 @@
 """Separate views, averaged: a linear classifier for every kind of view, no memory but the mean of their scores (FCAN, Tables 2, 4, 6).
 
-What FCAN calls multi-view (the whole image and random crops) and rigid combination (the whole image and centre crops) are its policies
-"random" and "center". The places are never learned.
+FCAN's multi-view (the whole image and random crops) and rigid combination (the whole image and centre crops) are these views at random and
+at central locations. The locations are never learned.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class ViewsArchitecture:
 
 
 class Averaged(NamedTuple):
-    """What is remembered: the logarithm of the sum of all views' probabilities."""
+    """The memory: the logarithm of the sum of all views' probabilities."""
 
     total: Float[Tensor, "env class"]
 
 
 class AveragedViews(Agent):
-    """One linear classifier for the whole image and one for each window size; the answer is the mean of the views' probabilities.
+    """One linear classifier for the whole image and one for each window size; their probabilities are averaged over the views.
 
-    A glimpse of several windows is read through one of them, the next through the next: with two sizes the glimpses after the first view
-    are FCAN's two parts, at places of their own. While training every view answers for itself, so that the classifiers are trained
-    separately, as FCAN's are.
+    A glimpse of several windows is read through one of them, the next glimpse through the next: with two sizes the glimpses after the first
+    view are FCAN's two parts, at locations of their own. During training every view is classified alone, so that the classifiers are
+    trained separately, as FCAN's are.
     """
 
     def __init__(self, architecture: ViewsArchitecture) -> None:
@@ -51,12 +51,8 @@ class AveragedViews(Agent):
         self.classifiers = nn.ModuleList(nn.Linear(a.glimpse // a.windows, a.classes) for _ in range(a.windows + a.whole_first))
 
     def begin(self, rows: int) -> Averaged:
-        """Return what is remembered before the first view: nothing."""
+        """Return the memory before the first view."""
         return Averaged(torch.full((rows, self.architecture.classes), -math.inf, device=self.device))
-
-    def first_location(self, rows: int) -> None:
-        """Leave glimpse 1 to the environment or to the policy."""
-        del rows
 
     def forward(self, observation: dict[str, Tensor], state: Averaged) -> tuple[Heads, Averaged]:
         """Take in one view."""

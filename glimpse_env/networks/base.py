@@ -1,4 +1,4 @@
-"""What training and evaluation ask of an agent's network, and the table of networks that a checkpoint may name."""
+"""What training and evaluation ask of an agent's network."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glimpse_env.networks.location_policy import Gaussian, LocationPolicy
+
 
 class Heads(NamedTuple):
-    """What the network says after one glimpse."""
+    """What the network puts out after one glimpse."""
 
     logits: Float[Tensor, "env class"]
-    mean: Float[Tensor, "env 2"]  # of the Gaussian from which the next location is drawn; where to look when nothing is drawn
+    location_parameters: Float[Tensor, "env parameter"]  # of `Agent.location_policy`, from which the next location is drawn
     stop: Float[Tensor, " env"]  # log-odds of stopping now
     baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
 
@@ -22,28 +24,29 @@ Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of 
 
 
 class Agent(nn.Module, ABC):
-    """A network that looks, answers and stops; what it remembers goes in and comes out. `architecture` rebuilds it."""
+    """A network that glimpses, predicts and stops; its memory goes in and comes out. `architecture` rebuilds it."""
 
-    architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse), `classes` and `learned_start`
+    architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse) and `classes`
+    location_policy: LocationPolicy = Gaussian()  # whose parameters the network puts out; by default the location itself
     decides: bool = True  # False while it learns where to look: an agent may then leave its stop head out, a tenth of an update
-    location_gradient: float = 0.0  # share of the class scores' gradient that reaches the policy through the `location` it is told
+    location_gradient: float = 0.0  # share of the class scores' gradient that reaches the policy through the observed `location`
 
     @abstractmethod
     def begin(self, rows: int) -> Memory:
-        """Return what is remembered before the first glimpse."""
+        """Return the memory before the first glimpse."""
 
-    @abstractmethod
-    def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
-        """Return the mean of glimpse 1's place, or None where the environment chooses it."""
-
-    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env 2"] | None]:
-        """Return what is remembered before the first glimpse, and the mean of its place (None = the environment chooses it).
+    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env parameter"] | None]:
+        """Return the memory before the first glimpse, and the location policy's parameters for glimpse 1.
 
         Args:
             rows: Images looked at side by side.
-            context: What the sensor shows of them beforehand; None = nothing. An agent that uses it overrides this method.
+            context: What the sensor shows of them beforehand; None = nothing.
+
+        Returns:
+            The memory; and the parameters, or None where the environment chooses the location.
         """
-        return self.begin(rows), self.first_location(rows)
+        del context
+        return self.begin(rows), None
 
     @abstractmethod
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from glimpse_env import checks
 from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.location_policy import Multinomial
 
 
 def check(parts: tuple[int, ...], side: int, what: str) -> None:
@@ -92,11 +93,47 @@ def pooled(
     return weights.view(*place.shape, -1) @ maps.flatten(2).transpose(1, 2)  # a product: faster than pooling every place and choosing
 
 
+Where = Literal["learned", "random", "center"]
+
+
+@dataclass(frozen=True)
+class PartPolicy(Multinomial):
+    """The multinomial of a part's score map: a cell is a place of the part."""
+
+    side: int  # cells a side of the map
+    part: int  # of the part
+    far: float  # where location +-1 lies (see `reach`)
+
+    def locate(self, action: Int64[Tensor, "*batch"]) -> Float[Tensor, "*batch 2"]:
+        """Return the environment's locations of places."""
+        return locations(action, self.side, self.part, self.far)
+
+
+class RandomPart(PartPolicy):
+    """Uniformly random places."""
+
+    def sample(
+        self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0, samples: int = 1
+    ) -> Int64[Tensor, "env sample"]:
+        """Draw `samples` places in every row, on the generator's device."""
+        device = parameters.device if generator is None else generator.device
+        return torch.randint(places(self.side, self.part), (len(parameters), samples), generator=generator, device=device)
+
+
+class CentralPart(PartPolicy):
+    """Always the place at the centre."""
+
+    def sample(
+        self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0, samples: int = 1
+    ) -> Int64[Tensor, "env sample"]:
+        """Return the place, `samples` times in every row."""
+        return torch.full((len(parameters), samples), middle(self.side, self.part), device=parameters.device)
+
+
+POLICIES: dict[Where, type[PartPolicy]] = {"learned": PartPolicy, "random": RandomPart, "center": CentralPart}
 CHANNELS = 64  # of a localiser's hidden layer (FCAN, section 3.2)
 NEVER = -10.0  # log-odds of stopping: every part is looked at
 TINY = 1e-30
-
-Where = Literal["learned", "random", "center"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +175,7 @@ class FullyConvolutionalAttention(Agent):
         super().__init__()
         self.architecture = a = architecture
         self.horizon = len(a.parts) + 1
+        self.policies = [POLICIES[a.where](a.side, part, reach(a.side, a.parts)) for part in a.parts]
         inputs = [a.channels + (part if a.see_earlier_maps else 0) for part in range(len(a.parts))]
         self.localisers = nn.ModuleList(localiser(channels) for channels in inputs)
         self.classifiers = nn.ModuleList(nn.Linear(a.channels * (step + 1), a.classes) for step in range(self.horizon))
@@ -150,9 +188,6 @@ class FullyConvolutionalAttention(Agent):
         """Return what is remembered before the first glimpse: nothing."""
         a, new = self.architecture, self.centre.new_zeros
         return Memory(new(rows, len(a.parts), 2), new(rows, self.horizon, a.channels), new(rows, a.classes))
-
-    def first_location(self, rows: int) -> None:
-        """Leave glimpse 1 to the environment: it is the whole image."""
 
     def standardised(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image channel rows columns"]:
         """Return features of mean 0 and deviation 1 over the training images."""
@@ -184,20 +219,17 @@ class FullyConvolutionalAttention(Agent):
 
         Random places are the same in every call: those of the first images of a fixed sequence.
         """
-        a = self.architecture
-        if a.where == "learned":
-            return torch.stack([log_prob.argmax(1) for log_prob in self.attend(self.standardised(maps))], 1)
-        generator = torch.Generator().manual_seed(0)
-        drawn = [middle(a.side, part) + torch.zeros(len(maps), dtype=torch.int64) for part in a.parts]
-        if a.where == "random":
-            drawn = [torch.randint(places(a.side, part), (len(maps),), generator=generator) for part in a.parts]
-        return torch.stack(drawn, 1).to(maps.device)
+        if self.architecture.where == "learned":
+            log_probs = self.attend(self.standardised(maps))
+            return torch.stack([policy.mode(log_prob) for policy, log_prob in zip(self.policies, log_probs, strict=True)], 1)
+        generator, log_probs = torch.Generator().manual_seed(0), self.flat(len(maps))
+        drawn = [policy.sample(log_prob, generator) for policy, log_prob in zip(self.policies, log_probs, strict=True)]
+        return torch.cat(drawn, 1).to(maps.device)
 
     def propose(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image part 2"]:
         """Return the parts' places as locations of the environment."""
-        a, chosen = self.architecture, self.best(maps)
-        far = reach(a.side, a.parts)
-        return torch.stack([locations(chosen[:, t], a.side, part, far) for t, part in enumerate(a.parts)], 1)
+        chosen = self.best(maps).unbind(1)
+        return torch.stack([policy.locate(place) for policy, place in zip(self.policies, chosen, strict=True)], 1)
 
     def scores(self, step: int, seen: Float[Tensor, "*batch step channel"]) -> Float[Tensor, "*batch class"]:
         """Return the class scores of a step (0 = the whole image) from the features of all regions; later ones are not read."""

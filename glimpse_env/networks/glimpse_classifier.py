@@ -1,4 +1,4 @@
-"""A recurrent classifier of glimpses that somebody else chooses: what was seen and where, gathered into class scores."""
+"""A recurrent classifier of glimpses that another program chooses: glimpses and their locations become class scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork
-from glimpse_env.training.optimizers import Descent
 
 
 @dataclass(frozen=True)
@@ -27,72 +26,49 @@ class ClassifierSizes:
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
 
 
-@dataclass(frozen=True)
-class Teaching(Descent):
-    """How the classifier is made and taught."""
-
-    hidden: int = 128
-    """Units of the classifier's recurrent core."""
-    features: int = 128
-    """Units of its glimpse network's branches for what and where."""
-    depth: int = 2
-    """ReLU layers of its branch for what."""
-    dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
-    batch: int = 256
-    """Finished episodes per update of the classifier."""
-    updates: int = 3
-    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
-    most of the time, so glimpses are dear and updates cheap."""
-    memory: int = 16
-    """Batches that are kept for this."""
-    label_smoothing: float = 0.0
-    """Share of the target of the cross-entropy that is spread over all classes."""
-
-
 class Evidence(NamedTuple):
-    """What has been gathered of every row's present episode."""
+    """The recurrent state of every row's present episode."""
 
     hidden: Float[Tensor, "env hidden"]
     cell: Float[Tensor, "env hidden"]
 
 
 class GlimpseClassifier(nn.Module):
-    """RAM's glimpse network (Mnih et al. 2014, section 3) -> LSTM -> class scores; it neither aims nor stops.
+    """RAM's glimpse network (Mnih et al. 2014, section 2) -> LSTM -> class scores, without heads for locations and stopping.
 
-    Evidence goes in and comes out. A row's first glimpse begins it anew, whatever was gathered of an earlier episode.
+    The state (`Evidence`) goes in and comes out. A row's first glimpse starts from zeros, whatever the state of an earlier episode.
     """
 
     def __init__(self, sizes: ClassifierSizes) -> None:
         """Build the modules."""
         super().__init__()
         self.sizes = s = sizes
-        fused = Architecture(s.glimpse, s.classes, s.horizon, hidden=s.hidden, features=s.features, depth=s.depth, dropout=s.dropout)
-        self.glimpse = GlimpseNetwork(fused)
+        sizes_of_core = {"hidden": s.hidden, "features": s.features, "encoder_layers": s.depth, "dropout": s.dropout}
+        self.glimpse = GlimpseNetwork(Architecture(s.glimpse, s.classes, s.horizon, **sizes_of_core))
         self.core = recurrent_attention.LSTMCell(s.hidden, s.hidden)
         self.classifier = nn.Linear(s.hidden, s.classes)
 
     def begin(self, rows: int) -> Evidence:
-        """Return what is known before the first glimpse."""
+        """Return the state before the first glimpse."""
         nothing = self.classifier.weight.new_zeros(rows, self.sizes.hidden)
         return Evidence(nothing, nothing)
 
     def forward(self, observation: dict[str, Tensor], evidence: Evidence) -> tuple[Float[Tensor, "env class"], Evidence]:
-        """Take in one glimpse; return the scores of everything that was seen of the episode."""
-        going_on = ~self.is_first(observation["step"])
-        seen = self.glimpse.what(self.glimpse.dropout(observation["glimpse"].flatten(1)))
-        none = evidence.hidden.new_zeros(len(seen), 0)  # the core's state has room for what this network does not keep
-        state = recurrent_attention.State(evidence.hidden * going_on, evidence.cell * going_on, none, none, none)
-        state = self.core(self.glimpse(seen, observation["location"]), state)
+        """Take in one glimpse; return the class scores of the episode so far."""
+        same_episode = ~self.is_first(observation["step"])
+        features = self.glimpse.encode(observation["glimpse"])
+        none = evidence.hidden.new_zeros(len(features), 0)  # the core's state has room for what this network does not keep
+        state = recurrent_attention.State(evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none)
+        state = self.core(self.glimpse(features, observation["location"]), state)
         return self.classifier(state.hidden).float(), Evidence(state.hidden, state.cell)
 
     def is_first(self, step: Float[Tensor, "env 1"]) -> Bool[Tensor, "env 1"]:
-        """Tell which rows see the first glimpse of an episode."""
+        """Return which rows see the first glimpse of an episode."""
         return step * self.sizes.horizon < 1.5
 
 
 def certainty(logits: Float[Tensor, "env class"]) -> dict[str, Float[Tensor, "env feature"]]:
-    """Return what a policy may know of the classifier's answer.
+    """Return what a policy may read of the classifier's prediction.
 
     `belief`: the probability of every class; `confidence`: log-odds of the top class, its margin over the second, and the log of the
     entropy in nats (each within +-14).

@@ -1,4 +1,7 @@
-"""What a recurrent attention network is made of: saved with its weights, so that a checkpoint rebuilds it."""
+"""The network of RAM and DT-RAM: glimpse network, recurrent core, and heads for class, next location, stopping and baseline.
+
+References: Mnih et al. 2014 (RAM, section 2); Li et al. 2017 (DT-RAM, section 3, and their public code).
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.location_policy import LearnedName, build_learned
+from glimpse_env.networks.map_locator import MapLocator
 
 Core = Literal["rnn", "lstm"]
-Where = Literal["linear", "fourier"]
-What = Literal["mlp", "conv"]
+LocationEncoding = Literal["linear", "fourier"]
+GlimpseEncoder = Literal["mlp", "conv"]
 LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
@@ -31,61 +36,69 @@ class Architecture:
     core: Core = "lstm"
     hidden: int = 256
     features: int = 256  # width of the glimpse network's two branches
-    depth: int = 3  # layers of its branch for what is seen
-    where: Where = "fourier"
-    what: What = "mlp"
-    channels: int = 1  # of the glimpse, for what="conv"
-    locator: LocatorName = "state"  # where to look next: a linear head on the state, or a map over the first view
-    reach: float = 1.0  # where location +-1 lies, for locator="map"
-    shortcut: bool = False  # class scores also read the glimpse's own features, past the core
+    encoder_layers: int = 3  # ReLU layers of the glimpse encoder
+    location_encoding: LocationEncoding = "fourier"
+    glimpse_encoder: GlimpseEncoder = "mlp"
+    channels: int = 1  # of the glimpse, for glimpse_encoder="conv" and locator="map"
+    locator: LocatorName = "state"  # what proposes the next location: a linear head on the state, or a map over the first view
+    reach: float = 1.0  # where location +-1 lies in the image, for locator="map"
+    skip_connection: bool = False  # class scores also read the glimpse's own features, past the core
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
-    scores: Scores = "state"  # the answer after glimpse t: scores of the state, or their mean over glimpses 1 to t
-    stop_input: StopInput = "confidence"
-    learned_start: bool = False  # glimpse 1 is taken at a learned place instead of the environment's initial_location
+    scores: Scores = "state"  # class scores after glimpse t: those of the state, or their mean over glimpses 1 to t
+    stop_input: StopInput = "confidence"  # what the stop head reads
+    location_policy: LearnedName = "gaussian"  # for locator="state"
+    grid: int = 5  # cells a side, for location_policy="grid_softmax"
+    learned_start: bool = False  # the location of glimpse 1 is learned too, instead of the environment's initial_location
 
+
+# Glimpse network
 
 FREQUENCIES = 4  # octaves of the Fourier features of a location
 
 
 class GlimpseNetwork(nn.Module):
-    """Fuse what was seen and where.
+    """Fuse what a glimpse shows and where it was taken.
 
-    where="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on pixels and on (x, y), concatenated, ReLU. where="fourier"
-    gates the pixel features by a linear map of the location's Fourier features (the product of what and where, after Larochelle & Hinton
-    2010), which learns to place what it sees in far fewer updates. `depth` ReLU layers look at the pixels (the papers: one).
+    location_encoding="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on the pixels and on (x, y), concatenated, ReLU.
+    "fourier" multiplies the glimpse's features by a linear map of the location's Fourier features (the product of what and where, after
+    Larochelle & Hinton 2010), which learns in far fewer updates. The papers' glimpse encoder has one layer.
     """
 
     octaves: Tensor
 
     def __init__(self, a: Architecture) -> None:
-        """Build the two branches and the fusing layer."""
+        """Build the glimpse encoder (`what`), the location's layer, and the fusing layer."""
         super().__init__()
-        self.where = a.where
+        self.linear = a.location_encoding == "linear"
         self.dropout = nn.Dropout(a.dropout)
-        self.what = Convolutions(a) if a.what == "conv" else layers(a)
-        self.place = nn.Linear(2 if a.where == "linear" else 2 + 4 * FREQUENCIES, a.features)
-        self.fuse = nn.Linear(2 * a.features if a.where == "linear" else a.features, a.hidden)
+        self.what = Convolutions(a) if a.glimpse_encoder == "conv" else fully_connected(a)
+        self.place = nn.Linear(2 if self.linear else 2 + 4 * FREQUENCIES, a.features)
+        self.fuse = nn.Linear(2 * a.features if self.linear else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
-    def forward(self, seen: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env width"]:
-        """Return the feature vector of what was seen (by `what`) and where."""
-        if self.where == "linear":
-            return self.dropout(self.fuse(torch.cat((seen, self.place(location).relu()), 1)).relu())
+    def encode(self, glimpse: Float[Tensor, "env ..."]) -> Float[Tensor, "env feature"]:
+        """Return the features of the glimpse alone."""
+        return self.what(self.dropout(glimpse.flatten(1)))
+
+    def forward(self, features: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env hidden"]:
+        """Return what the core is fed: the features (by `encode`) fused with the location."""
+        if self.linear:
+            return self.dropout(self.fuse(torch.cat((features, self.place(location).relu()), 1)).relu())
         waves = (location[:, :, None] * self.octaves).flatten(1)
-        return self.dropout(self.fuse(seen * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu())
+        return self.dropout(self.fuse(features * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu())
 
 
-def layers(a: Architecture) -> nn.Sequential:
-    """Return `depth` fully connected ReLU layers from the glimpse's values to features."""
-    sizes = [a.glimpse] + [a.features] * a.depth
+def fully_connected(a: Architecture) -> nn.Sequential:
+    """Return the ReLU layers from the glimpse's values to features."""
+    sizes = [a.glimpse] + [a.features] * a.encoder_layers
     return nn.Sequential(*(layer for size in sizes[:-1] for layer in (nn.Linear(size, a.features), nn.ReLU())))
 
 
 class Convolutions(nn.Module):
-    """See a pattern wherever it lies in the glimpse, and roughly where things are.
+    """Features of a large glimpse: what it shows anywhere, and roughly where.
 
-    Half of the features are the maxima of two convolutions over the whole glimpse, so that a pattern found at one place is known at
-    all; the other half are fully connected layers, which keep the places that the maxima forget.
+    Half of the features are the maxima of two convolutions over the whole glimpse, so that a pattern that is learned at one position is
+    known at all; the other half are fully connected layers, which keep the positions that the maxima forget.
     """
 
     def __init__(self, a: Architecture) -> None:
@@ -93,71 +106,31 @@ class Convolutions(nn.Module):
         super().__init__()
         side, half = math.isqrt(a.glimpse // a.channels), a.features // 2
         if side < 12:
-            raise ValueError(f"what='conv' needs glimpses of at least 12 x 12 pixels, got {side} x {side}: use what='mlp'")
+            raise ValueError(f"--what conv needs glimpses of at least 12 x 12 pixels, got {side} x {side}: use --what mlp")
         self.patterns = nn.Sequential(
             nn.Unflatten(1, (a.channels, side, side)),
             *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
             *(nn.Conv2d(32, half, 5, padding=1), nn.ReLU()),
             *(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
         )
-        self.places = layers(replace(a, features=a.features - half))
+        self.places = fully_connected(replace(a, features=a.features - half))
 
     def forward(self, glimpse: Float[Tensor, "env value"]) -> Float[Tensor, "env feature"]:
         """Return the features."""
         return torch.cat((self.patterns(glimpse), self.places(glimpse)), 1)
 
 
-CHANNELS = 32
-BUMP = 1.5  # standard deviation of the mark that a visited place leaves, in cells of the view
-
-
-class MapLocator(nn.Module):
-    """Score every cell of the first view, knowing where glimpses were taken, and look at the mean of the scores' softmax.
-
-    The score map is FCAN's localiser (Liu et al. 2016: two 3 x 3 convolutions, a spatial softmax) on the pixels of the first view, which is
-    the context of all later glimpses (as in Ba et al. 2014). Deviations: the place is the softmax's mean, with the Gaussian policy of
-    the other agents around it, and a second input marks the cells that were looked at. What is found worth a look in one corner is so
-    in all of them.
-    """
-
-    centres: Tensor
-
-    def __init__(self, channels: int, side: int, reach: float) -> None:
-        """Build the two convolutions.
-
-        Args:
-            channels: Of the first view.
-            side: Its height and width.
-            reach: Where location +-1 lies in the image (`Sensor.reach`).
-        """
-        super().__init__()
-        self.shape, self.reach = (channels, side, side), reach
-        self.scores = nn.Sequential(nn.Conv2d(channels + 1, CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(CHANNELS, 1, 3, padding=1))
-        axis = (torch.arange(side) + 0.5) * (2 / side) - 1
-        self.register_buffer("centres", torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1), persistent=False)
-
-    def forward(self, view: Float[Tensor, "env value"], visited: Float[Tensor, "env cell"]) -> Float[Tensor, "env 2"]:
-        """Return the next location; it may lie beyond +-1 where the view reaches farther than glimpses do."""
-        channels, height, width = self.shape
-        cells = torch.cat((view, visited), 1).view(-1, channels + 1, height, width)
-        share = self.scores(cells).flatten(1).float().softmax(1)
-        return (share[:, :, None] * self.centres).sum(1) / self.reach  # a sum, which autocast leaves in single precision
-
-    def mark(self, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env cell"]:
-        """Return the mark that a glimpse at `location` leaves on the cells: 1 at its centre, less around it."""
-        width = BUMP * 2 / math.isqrt(len(self.centres))
-        distance = (self.centres - (location * self.reach)[:, None]).square().sum(2)
-        return (-0.5 * distance / width**2).exp()
+# Recurrent core
 
 
 class State(NamedTuple):
-    """Recurrent state: what is remembered from glimpse to glimpse."""
+    """What the network remembers from glimpse to glimpse."""
 
     hidden: Float[Tensor, "env hidden"]
     cell: Float[Tensor, "env hidden"]  # of the LSTM, else zeros
-    total: Float[Tensor, "env class"]  # the sum of all scores so far
+    total: Float[Tensor, "env class"]  # the sum of all class scores so far
     view: Float[Tensor, "env value"]  # glimpse 1, for a `MapLocator` (else empty)
-    visited: Float[Tensor, "env cell"]  # its marks of the places that were looked at
+    visited: Float[Tensor, "env cell"]  # its marks of the locations of earlier glimpses
 
 
 class ReLUCell(nn.Module):
@@ -174,7 +147,7 @@ class ReLUCell(nn.Module):
 
 
 class LSTMCell(nn.Module):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997) with forget gates opened at the start.
+    """Long short-term memory (Hochreiter & Schmidhuber 1997), its forget gates open at the start of training.
 
     Written out because nn.LSTMCell does not run in bfloat16 autocast on a CPU at matrix-unit speed.
     """
@@ -188,15 +161,18 @@ class LSTMCell(nn.Module):
 
     def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
         """Return the next state."""
-        enter, keep, leave, fresh = (self.input(feature) + self.recur(state.hidden)).chunk(4, 1)
-        cell = keep.sigmoid() * state.cell + enter.sigmoid() * fresh.tanh()
+        enter, forget, leave, candidate = (self.input(feature) + self.recur(state.hidden)).chunk(4, 1)
+        cell = forget.sigmoid() * state.cell + enter.sigmoid() * candidate.tanh()
         return state._replace(hidden=leave.sigmoid() * cell.tanh(), cell=cell)
 
 
-def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]) -> Float[Tensor, "env feature"]:
-    """Return what a stopping rule may look at: log-odds of the top class, margin to the second, entropy, and the step as one-hot.
+# Heads
 
-    Without gradient: the stop head reads the answer, it does not shape it.
+
+def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]) -> Float[Tensor, "env feature"]:
+    """Return what a stopping rule may read: log-odds of the top class, margin over the second, log entropy, and the step as one-hot.
+
+    Without gradient: the stop head reads the class scores and does not shape them.
     """
     log_p = logits.detach().float().log_softmax(1)
     top = log_p.topk(2, 1).values
@@ -207,77 +183,94 @@ def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env hori
 
 
 class RecurrentAttention(Agent):
-    """Glimpse network -> recurrent core -> heads; state goes in and comes out."""
+    """Glimpse network -> recurrent core -> heads; the state goes in and comes out."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build the modules; heads are linear on the state, as in DT-RAM, but for the stop head's small MLP."""
+        """Build the modules. Heads are linear on the state, as in DT-RAM, but for the stop head, a small MLP."""
         super().__init__()
+        if architecture.locator == "map" and architecture.location_policy != "gaussian":
+            raise ValueError(
+                f"--location-policy {architecture.location_policy}: --locator map proposes a location; use gaussian, or --locator state"
+            )
         self.architecture = a = architecture
         self.glimpse = GlimpseNetwork(a)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
-        self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.shortcut else None
-        self.locator = (
-            MapLocator(a.channels, math.isqrt(a.glimpse // a.channels), a.reach) if a.locator == "map" else nn.Linear(a.hidden, 2)
-        )
+        self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.skip_connection else None
+        side = math.isqrt(a.glimpse // a.channels)
+        self.location_policy = build_learned(a.location_policy, a.grid)
+        outputs = self.location_policy.num_parameters
+        self.locator = MapLocator(a.channels, side, a.reach) if a.locator == "map" else nn.Linear(a.hidden, outputs)
         self.baseline = nn.Linear(a.hidden, 1)
-        inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
         decision = nn.Linear(64, 1)
-        self.stopper = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), decision)
+        self.stopper = nn.Sequential(nn.Linear(a.hidden if a.stop_input == "state" else 3 + a.horizon, 64), nn.Tanh(), decision)
         nn.init.zeros_(decision.weight)
-        nn.init.constant_(decision.bias, -1.0)  # looks on at first, so that late steps are explored
+        nn.init.constant_(decision.bias, -1.0)  # stops rarely at first, so that late steps are explored
         with torch.no_grad():
             if isinstance(self.locator, nn.Linear):
-                self.locator.weight.mul_(0.1)  # begins near the centre, where tanh is steep
+                self.locator.weight.mul_(0.1)  # at first near the centre, where tanh is steep, or all cells alike
 
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse."""
-        weight = self.classifier.weight
-        zeros = weight.new_zeros(rows, self.architecture.hidden)
-        kept = self.architecture.glimpse if isinstance(self.locator, MapLocator) else 0
-        view, visited = weight.new_zeros(rows, kept), weight.new_zeros(rows, kept // self.architecture.channels)
-        return State(zeros, zeros, weight.new_zeros(rows, self.architecture.classes), view, visited)
+        a, new = self.architecture, self.classifier.weight.new_zeros
+        values = a.glimpse if a.locator == "map" else 0
+        return State(new(rows, a.hidden), new(rows, a.hidden), new(rows, a.classes), new(rows, values), new(rows, values // a.channels))
 
-    def first_location(self, rows: int) -> Float[Tensor, "env 2"] | None:
-        """Return the mean of glimpse 1's place: the locator on a zero state (DT-RAM's code), or None where the environment chooses."""
+    def start(self, rows: int, context: Tensor | None) -> tuple[State, Float[Tensor, "env parameter"] | None]:
+        """Return the zero state and the location head's parameters on it for glimpse 1 (DT-RAM's code), or None (see `Agent`)."""
+        state = self.begin(rows)
         if not self.architecture.learned_start:
-            return None
-        if not isinstance(self.locator, nn.Linear):
+            return state, None
+        if self.architecture.locator == "map":
             raise ValueError("learned_start needs locator='state': a map over the first view exists only after it was seen")
-        return self.locator(self.begin(rows).hidden).float().tanh()
+        return state, self.propose(state)
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
         """Take in one glimpse."""
-        seen = self.glimpse.what(self.glimpse.dropout(observation["glimpse"].flatten(1)))
-        state = self.core(self.glimpse(seen, observation["location"]), state)
-        hidden = state.hidden
-        logits = self.classifier(hidden).float()
-        if self.shortcut is not None:
-            logits = logits + self.shortcut(seen).float()
-        if self.architecture.scores == "mean":
-            total = torch.where(self.is_first(observation), logits, state.total + logits)
-            logits, state = total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
-        mean, state = self.aim(observation, state)
-        baseline = self.baseline(hidden.detach()).float().squeeze(1)
-        return Heads(logits, mean, self.stop_logit(hidden, logits, observation["step"]), baseline), state
+        features = self.glimpse.encode(observation["glimpse"])
+        state = self.core(self.glimpse(features, observation["location"]), state)
+        logits, state = self.classify(features, observation, state)
+        state = self.remember(observation, state)
+        location = self.propose(state)
+        stop = self.stop_logit(state.hidden, logits, observation["step"])
+        baseline = self.baseline(state.hidden.detach()).float().squeeze(1)
+        return Heads(logits, location, stop, baseline), state
 
-    def aim(self, observation: dict[str, Tensor], state: State) -> tuple[Float[Tensor, "env 2"], State]:
-        """Return the mean of the next location, and the state that remembers what a map locator needs."""
+    def classify(
+        self, features: Float[Tensor, "env feature"], observation: dict[str, Tensor], state: State
+    ) -> tuple[Float[Tensor, "env class"], State]:
+        """Return the class scores, and the state with their sum."""
+        logits = self.classifier(state.hidden).float()
+        if self.shortcut is not None:
+            logits = logits + self.shortcut(features).float()
+        if self.architecture.scores == "state":
+            return logits, state
+        total = torch.where(self.is_first(observation), logits, state.total + logits)
+        return total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
+
+    def propose(self, state: State) -> Float[Tensor, "env parameter"]:
+        """Return the location policy's parameters for the next location."""
         if isinstance(self.locator, nn.Linear):
-            return self.locator(state.hidden).float().tanh(), state
-        first = self.is_first(observation)
+            return self.location_policy.activate(self.locator(state.hidden).float())
+        return self.locator(state.view, state.visited)
+
+    def remember(self, observation: dict[str, Tensor], state: State) -> State:
+        """Return the state with what a map locator needs: the first view, and marks where later glimpses were taken."""
+        if isinstance(self.locator, nn.Linear):
+            return state
+        first, mark = self.is_first(observation), self.locator.mark(observation["location"])
         view = torch.where(first, observation["glimpse"].flatten(1), state.view)
-        visited = torch.where(
-            first, torch.zeros_like(state.visited), torch.maximum(state.visited, self.locator.mark(observation["location"]))
-        )
-        return self.locator(view, visited), state._replace(view=view, visited=visited)
+        visited = torch.where(first, torch.zeros_like(mark), torch.maximum(state.visited, mark))
+        return state._replace(view=view, visited=visited)
 
     def is_first(self, observation: dict[str, Tensor]) -> Bool[Tensor, "env 1"]:
-        """Tell which rows see their first glimpse: what is remembered of an earlier episode does not count there."""
+        """Return which rows see their first glimpse; sums and marks of an earlier episode do not count there."""
         return observation["step"] * self.architecture.horizon < 1.5
 
-    def stop_logit(self, hidden: Tensor, logits: Tensor, fraction: Float[Tensor, "env 1"]) -> Float[Tensor, " env"]:
-        """Return the log-odds of stopping, clamped to +-10 (as DT-RAM's code does) so that no decision is beyond learning."""
+    def stop_logit(
+        self, hidden: Float[Tensor, "env hidden"], logits: Float[Tensor, "env class"], fraction: Float[Tensor, "env 1"]
+    ) -> Float[Tensor, " env"]:
+        """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code, so that every decision keeps a gradient."""
         if not self.decides:
             return logits.new_full((len(logits),), -10.0)
         horizon = self.architecture.horizon

@@ -17,11 +17,34 @@ NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "views": (ViewsArchitecture, AveragedViews),
     "fcan": (FcanArchitecture, FullyConvolutionalAttention),
 }
+# Fields of architectures that checkpoints of earlier versions name otherwise.
+RENAMED: dict[str, dict[str, str]] = {
+    "recurrent": {
+        "depth": "encoder_layers",
+        "what": "glimpse_encoder",
+        "where": "location_encoding",
+        "shortcut": "skip_connection",
+    },
+    "double_decker": {"depth": "encoder_layers", "place": "location_features"},
+}
 
 
 def name_of(network: Agent) -> str:
     """Return the name under which a network is rebuilt."""
     return next(name for name, (_, kind) in NETWORKS.items() if type(network) is kind)
+
+
+def read_architecture(saved: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the dataclass of any network
+    """Return the architecture of the network in a checkpoint.
+
+    Raises:
+        ValueError: The checkpoint holds a network that this program does not know.
+    """
+    name = saved.get("network_name", "recurrent")
+    if name not in NETWORKS:
+        raise ValueError(f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; a newer program wrote it")
+    fields, renamed = dict[str, Any](saved["architecture"]), RENAMED.get(name, {})
+    return NETWORKS[name][0](**{renamed.get(field, field): value for field, value in fields.items()})
 
 
 def rebuilt(saved: Mapping[str, Any]) -> Agent:
@@ -30,10 +53,7 @@ def rebuilt(saved: Mapping[str, Any]) -> Agent:
     Raises:
         ValueError: The checkpoint holds a network that this program does not know.
     """
-    name = saved.get("network_name", "recurrent")
-    if name not in NETWORKS:
-        raise ValueError(f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; a newer program wrote it")
-    architecture, kind = NETWORKS[name]
-    network = kind(architecture(**saved["architecture"]))
+    architecture = read_architecture(saved)
+    network = NETWORKS[saved.get("network_name", "recurrent")][1](architecture)
     network.load_state_dict(saved["network"])
     return network

@@ -18,7 +18,13 @@ from glimpse_env.runtime.files import write_torch
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
 # Options that did not exist in earlier versions, with the values that describe what runs did then.
-ADDED: dict[str, Any] = {"baseline": "learned", "location_discount": 1.0, "sure": 1.0, "augment_shift": 1 / 14}
+ADDED: dict[str, Any] = {
+    "baseline": "learned",
+    "location_discount": 1.0,
+    "sure": 1.0,
+    "augment_shift": 1 / 14,
+    "location_policy": "gaussian",
+}
 
 
 def save(target: Path, content: Mapping[str, Any]) -> None:

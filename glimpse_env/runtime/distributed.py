@@ -141,15 +141,18 @@ def part(values: Tensor) -> Tensor:
     return values.chunk(count())[rank()] if together() else values
 
 
-def drawn(sampler: Callable[..., Tensor], shape: torch.Size, generator: torch.Generator) -> Tensor:
+def drawn(
+    sampler: Callable[..., Tensor], shape: torch.Size, generator: torch.Generator | None, device: torch.device | None = None
+) -> Tensor:
     """Return this process' rows of random numbers that are drawn for all rows of the batch.
 
     Args:
         sampler: `torch.rand` or `torch.randn`.
         shape: Of this process' rows.
-        generator: In the same state in all processes.
+        generator: In the same state in all processes; None = torch's global one, for a single process.
+        device: Where the numbers lie; None = the generator's device.
     """
-    return part(sampler((shape[0] * count(), *shape[1:]), generator=generator, device=generator.device))
+    return part(sampler((shape[0] * count(), *shape[1:]), generator=generator, device=generator.device if generator else device))
 
 
 def average(value: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv, Preset
+from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.runtime import distributed
 from glimpse_env.sensors import Mirrorable, Repaintable
-from glimpse_env.training import fixed_policies
 from glimpse_env.training.options import Training, View
 
 ROWS = 500  # images evaluated at a time
@@ -42,7 +42,8 @@ def build_environment(options: Training, start: Mapping[str, Any] | None = None,
     )
     if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
         raise ValueError(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
-    fixed_policies.check(options.policy, env.preset.max_glimpses, env.preset.grid, env.sensor.whole_first)
+    if unlearned := build_unlearned(options.policy, env.preset.grid):
+        unlearned.check(env.preset.max_glimpses - env.sensor.whole_first)
     if len(env.images) < options.batch:
         raise ValueError(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
     return env

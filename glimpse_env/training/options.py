@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from glimpse_env import checks, datasets
+from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline
-from glimpse_env.training.rollout import Policy
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
 Chosen = TypeVar("Chosen")
@@ -52,7 +52,7 @@ class View:
     location_range: float | None = None
     """Where location +-1 lies, as a share of the half image."""
     grid: int | None = None
-    """Places a side of the bank sensor, and of --policy grid and raster."""
+    """Places a side of the bank sensor, of --policy grid and raster, and of --location-policy grid_softmax."""
     glimpses: int | None = None
     """Glimpses at most (T)."""
 
@@ -118,7 +118,7 @@ class Training(Running, View, Descent):
     sure: float = 0.98
     """Answers more probable than this end an episode of training, which saves time: later glimpses are learned where they are needed.
     1 = every episode has all glimpses (use it with --reward confidence, which later glimpses earn again). Evaluation does not use it."""
-    policy: Policy = "learned"
+    policy: PolicyName = "learned"
     """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
     order that spreads out (grid) or row by row (raster)."""
     reward: RewardName = "confidence_gain"

@@ -7,7 +7,6 @@ References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (D
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
     from glimpse_env.training.rollout import Rollout
 
 Baseline = Literal["regression", "learned"]
-LOG_2PI = math.log(2 * math.pi)
-
-
-def gaussian_log_prob(sample: Float[Tensor, "*batch 2"], mean: Float[Tensor, "*batch 2"], sigma: float) -> Float[Tensor, "*batch"]:
-    """Return log N(sample; mean, sigma^2 I). The sample is the one drawn, before any clamping: its density is the policy's."""
-    squared = ((sample.detach() - mean) / sigma).square().sum(-1)
-    return -0.5 * squared - 2 * math.log(sigma) - LOG_2PI
 
 
 def returns_to_go(rewards: Float[Tensor, "time env"], discount: float = 1.0) -> Float[Tensor, "time env"]:

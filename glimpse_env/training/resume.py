@@ -12,7 +12,7 @@ from glimpse_env import GlimpseVectorEnv
 from glimpse_env.backbone import find_weights
 from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
-from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.networks.recurrent_attention import RecurrentAttention
 from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import SENSORS
 from glimpse_env.training.options import Training, View
@@ -147,7 +147,7 @@ def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentA
     Raises:
         ValueError: The network was trained on glimpses of another size, or on other classes.
     """
-    sizes = Architecture(**start["architecture"])
+    sizes = registry.read_architecture(start)
     if (sizes.glimpse, sizes.classes) != (shown["glimpse"], shown["classes"]):
         raise ValueError(
             f"--ram: its network sees {sizes.glimpse} values and answers {sizes.classes} classes; "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,11 +11,9 @@ from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
 from glimpse_env.networks.base import Agent, Heads, Memory
+from glimpse_env.networks.location_policy import LocationPolicy, MostProbable
 from glimpse_env.runtime import distributed
-from glimpse_env.training import fixed_policies
-from glimpse_env.training.reinforce import gaussian_log_prob
 
-Policy = Literal["learned", "random", "center", "grid", "raster"]
 # Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
 Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 
@@ -26,10 +23,8 @@ class Behaviour:
     """How actions are chosen during a rollout."""
 
     steps: int  # glimpses at most; the last one is answered whatever the stop head says
-    sigma: float = 0.0  # standard deviation of the location policy in units of location; 0 = its mean
+    policy: LocationPolicy | None = None  # locations are sampled from it; None = the most probable ones of the network's own policy
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
-    policy: Policy = "learned"  # where to look: the Gaussian policy, or without learning uniformly at random, always at the centre, or at
-    # the environment's grid of places, spread out ("grid") or row by row ("raster")
     guide: Guide | None = None  # chooses instead (needs `indices`)
     sure: float = 1.0  # answers that are more probable than this end the episode, whatever `stop` says; 1 = none does
 
@@ -69,34 +64,34 @@ def collect(
 
     Args:
         env: An environment in AutoresetMode.DISABLED.
-        network: The agent; its state begins afresh. With a `location_gradient` the location it is told carries that share of the gradient
-            of the mean from which it was drawn (the reparametrised sample; straight through a clamp, or the way to a place of a grid).
+        network: The agent; its state begins afresh. With a `location_gradient` the location that it observes carries that share of the
+            gradient of the mean from which it was drawn (the reparametrised sample; straight through a clamp or the bank sensor's grid).
         behaviour: How actions are chosen.
         generator: Source of all randomness of the actions, on the environment's device.
         indices: Images to show; None = the environment's own order. A context is shown beforehand only of given images.
         precision: Autocast type of the network's matrix products.
 
     Raises:
-        ValueError: The policy looks at the places of a grid, and there are fewer of them than glimpses.
+        ValueError: The policy has fewer locations than are to be chosen.
     """
     rows, options = env.num_envs, {} if indices is None else {"indices": indices}
-    state, mean = network.start(rows, context_of(env, indices))
-    first, first_log_prob = first_place(mean, rows, behaviour, generator)
-    places = fixed_places(env, behaviour)
-    if places is not None and not env.sensor.whole_first:
-        first = places[0].expand(rows, 2)
+    policy = behaviour.policy or MostProbable(network.location_policy)
+    policy.check(behaviour.steps - env.sensor.whole_first)
+    state, parameters = network.start(rows, context_of(env, indices))
+    first, first_log_prob = None, torch.zeros(rows, device=generator.device)
+    if not env.sensor.whole_first:
+        first, first_log_prob = choose_first(policy, parameters, rows, generator)
     observation, info = env.reset(options=options if first is None else options | {"locations": first})
     labels, active = info["label"], info["valid"]
-    share = network.location_gradient if behaviour.policy == "learned" else 0.0
+    share = network.location_gradient if policy.reparametrised else 0.0
     steps: list[tuple[Tensor, ...]] = []
     running = Running(network, compact=behaviour.ends_early and env.device.type == "cpu")
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
-            heads, state = running.look(attached(observation, mean, share), state)
-        mean = heads.mean
-        place, log_prob = choose(mean, behaviour, generator)
-        if places is not None and t < behaviour.steps:
-            place = places[t - env.sensor.whole_first].expand(rows, 2)
+            heads, state = running.look(attached(observation, parameters, share), state)
+        parameters = heads.location_parameters
+        action = policy.sample(parameters, generator, t - env.sensor.whole_first)
+        place, log_prob = policy.locate(action), policy.log_prob(parameters, action)
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
             place = behaviour.guide(state, indices, t + 1)
         prediction = heads.logits.detach().softmax(1)
@@ -164,41 +159,15 @@ def attached(observation: dict[str, Tensor], mean: Float[Tensor, "env 2"] | None
     return observation | {"location": observation["location"] + share * (mean - mean.detach())}
 
 
-def fixed_places(env: GlimpseVectorEnv, behaviour: Behaviour) -> Float[Tensor, "cell 2"] | None:
-    """Return the places of a policy that has them beforehand, in the order in which they are looked at; else None."""
-    if behaviour.policy not in ("grid", "raster"):
-        return None
-    fixed_policies.check(behaviour.policy, behaviour.steps, env.preset.grid, env.sensor.whole_first)
-    return fixed_policies.path(behaviour.policy, env.preset.grid, env.device)
-
-
-def first_place(
-    mean: Float[Tensor, "env 2"] | None, rows: int, behaviour: Behaviour, generator: torch.Generator
+def choose_first(
+    policy: LocationPolicy, parameters: Float[Tensor, "env parameter"] | None, rows: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
-    """Return the place of glimpse 1 drawn from its learned mean and its log-probability, or None and zeros where there is none."""
-    if mean is None or behaviour.policy != "learned":
-        return None, torch.zeros(rows, device=generator.device)
-    return choose(mean, behaviour, generator)
-
-
-def choose(
-    mean: Float[Tensor, "env 2"], behaviour: Behaviour, generator: torch.Generator
-) -> tuple[Float[Tensor, "env 2"], Float[Tensor, " env"]]:
-    """Return where to look next and the log-probability of that choice; 0 where nothing was drawn from the learned policy."""
-    if behaviour.policy == "random":
-        return distributed.drawn(torch.rand, mean.shape, generator) * 2 - 1, torch.zeros_like(mean[:, 0])
-    if behaviour.policy != "learned":  # the centre; places of a grid are put in its stead
-        return torch.zeros_like(mean), torch.zeros_like(mean[:, 0])
-    place = draw(mean, behaviour.sigma, generator)
-    return place, gaussian_log_prob(place, mean, behaviour.sigma) if behaviour.sigma else torch.zeros_like(mean[:, 0])
-
-
-def draw(mean: Float[Tensor, "env 2"], sigma: float, generator: torch.Generator) -> Float[Tensor, "env 2"]:
-    """Return a sample of N(mean, sigma^2 I), unclamped (the environment clamps); sigma 0 = the mean."""
-    if not sigma:
-        return mean.detach()
-    noise = distributed.drawn(torch.randn, mean.shape, generator)
-    return mean.detach() + sigma * noise
+    """Return the location of glimpse 1 (None = the environment chooses it) and the log-probability of that choice."""
+    action = policy.first(parameters, rows, generator)
+    log_prob = torch.zeros(rows, device=generator.device)
+    if action is None:
+        return None, log_prob
+    return policy.locate(action), log_prob if parameters is None else policy.log_prob(parameters, action)
 
 
 def decide(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator) -> Bool[Tensor, " env"]:

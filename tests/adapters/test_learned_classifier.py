@@ -6,8 +6,8 @@ from gymnasium.vector import AutoresetMode
 from torch.nn import functional as F
 
 from glimpse_env import Delayed
-from glimpse_env.adapters.learned_classifier import Episodes, LearnedClassifier
-from glimpse_env.networks.glimpse_classifier import Teaching, certainty
+from glimpse_env.adapters.learned_classifier import Episodes, LearnedClassifier, Teaching
+from glimpse_env.networks.glimpse_classifier import certainty
 from tests.conftest import CLASSES, HORIZON
 
 ROWS = 5

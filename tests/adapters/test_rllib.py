@@ -63,7 +63,7 @@ def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
         sent = {name: value[row].numpy() for name, value in drawn.items()} if action == "dict" else drawn[row].numpy()
         sent = unsquash_action(sent, get_base_struct_from_space(single.action_space))
         meant = sent if action == "dict" else single.action(sent)
-        assert torch.allclose(heads.mean[row], torch.as_tensor(meant["location"]), atol=1e-5)
+        assert torch.allclose(heads.location_parameters[row], torch.as_tensor(meant["location"]), atol=1e-5)
         assert (heads.stop[row] > 0).item() == bool(meant["stop"])
         assert heads.logits[row].argmax().item() == meant["prediction"].argmax()
     assert heads.logits.shape == (6, CLASSES)

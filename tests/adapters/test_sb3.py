@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from glimpse_env import Delayed, FlatSingleAction
 from glimpse_env.adapters import sb3
-from glimpse_env.networks.glimpse_classifier import Teaching
+from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.wrappers.action_forms import SteeringForm
 from tests.conftest import CLASSES, HORIZON, SIDE
 

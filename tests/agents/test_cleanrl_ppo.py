@@ -14,6 +14,7 @@ from cleanrl_ppo import Ppo
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import Delayed, EpisodeStatistics
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
@@ -83,8 +84,8 @@ def test_what_the_environment_ignores_is_no_choice(make):
     step = torch.tensor([[0.25], [0.25], [1.0], [1.0], [0.5], [0.5]])
     stop = torch.tensor([False, True, False, True, False, True])
     place = torch.zeros(6, 2)
-    chosen = cleanrl_ppo.log_prob(heads, step, place, stop, 0.15)
-    mean, odds = torch.autograd.grad(chosen.sum(), (heads.mean, heads.stop))
+    chosen = cleanrl_ppo.log_prob(Gaussian(0.15), heads, step, place, stop)
+    mean, odds = torch.autograd.grad(chosen.sum(), (heads.location_parameters, heads.stop))
     assert mean.abs().sum(1).bool().tolist() == [True, False, False, False, True, False]
     assert odds.bool().tolist() == [True, True, False, False, True, True]
 

@@ -149,7 +149,11 @@ def test_the_environment_pays_what_training_pays(env):
     with torch.no_grad():
         for _ in range(3):
             heads, state = network(observation, state)
-            action = {"location": heads.mean, "stop": torch.zeros(6, dtype=torch.bool), "prediction": heads.logits.softmax(1)}
+            action = {
+                "location": heads.location_parameters,
+                "stop": torch.zeros(6, dtype=torch.bool),
+                "prediction": heads.logits.softmax(1),
+            }
             observation, reward, *_ = env.step(action)
             rewards.append(reward)
     assert torch.equal(torch.stack(rewards), tried.rewards)
@@ -291,8 +295,8 @@ def test_rows_at_different_steps_are_those_seen_apart(env):
         heads, _ = network({key: torch.cat([part[key] for part in seen]) for key in seen[0]}, mixed)
     torch.testing.assert_close(heads.logits[0], together[1].logits[0])
     torch.testing.assert_close(heads.logits[1], together[2].logits[1])
-    torch.testing.assert_close(heads.mean[0], together[1].mean[0])
-    torch.testing.assert_close(ahead.mean, together[0].mean[:1])
+    torch.testing.assert_close(heads.location_parameters[0], together[1].location_parameters[0])
+    torch.testing.assert_close(ahead.location_parameters, together[0].location_parameters[:1])
 
 
 @settings(max_examples=20, deadline=None)

@@ -19,8 +19,8 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 from glimpse_env import Transition
+from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.adapters.sb3 import make_sb3_env
-from glimpse_env.networks.glimpse_classifier import Teaching
 from glimpse_env.runtime import checkpoint
 from tests.conftest import HORIZON, SIDE
 
@@ -62,7 +62,7 @@ def test_the_agent_does_what_the_policy_predicts(build_venv, kind, action):
             heads, state = agent(tensors, state)
         decoded = venv.form.decode(torch.from_numpy(expected))
         location, stop = (decoded[:, :2], decoded[:, 2] > 0) if action == "steering" else (decoded["location"], decoded["stop"])
-        assert torch.allclose(heads.mean, location, atol=1e-5)
+        assert torch.allclose(heads.location_parameters, location, atol=1e-5)
         assert torch.equal(heads.stop > 0, stop)
         if action == "steering":
             assert np.allclose(heads.logits.softmax(1), observed["belief"], atol=1e-5)

@@ -12,6 +12,7 @@ from glimpse_env.evaluation import metrics, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
+from glimpse_env.networks.fixed_policies import Fixed
 from glimpse_env.runtime import files
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -79,7 +80,7 @@ def test_they_answer_on_the_common_environment_and_metric(make):
     env = make(23, first_view="image", autoreset_mode=AutoresetMode.DISABLED)
     network = baselines.build_network(env, dropout=0.0)
     looks = trajectories.evaluate(env, network, 4, policy="center")
-    rollout = collect(env, network, Behaviour(4, policy="center"), torch.Generator(), torch.arange(23))
+    rollout = collect(env, network, Behaviour(4, Fixed("center", 5)), torch.Generator(), torch.arange(23))
     assert torch.equal(looks.predictions, rollout.logits.argmax(2))
     assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 4
 
@@ -139,7 +140,7 @@ def test_rows_that_cannot_be_made_are_refused_first(options, pattern, given):
 
 
 def test_more_glimpses_than_the_grid_has_places_end_the_run(options):
-    with pytest.raises(SystemExit, match="--policy raster: 5 glimpses after the first view, but the grid has 2 x 2 = 4 places"):
+    with pytest.raises(SystemExit, match="--policy raster: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"):
         baselines.main(options(rows=("raster",), glimpses=6))
 
 

@@ -6,6 +6,8 @@ from gymnasium.vector import AutoresetMode
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
+from glimpse_env.networks.fixed_policies import Uniform
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.training import reinforce
 from glimpse_env.training.rollout import Behaviour, attached, collect
 
@@ -14,7 +16,7 @@ ROWS, STEPS, PATCH = 6, 3, 16
 
 def network(**options):
     torch.manual_seed(0)
-    net = DoubleDecker(DeckSizes(glimpse=3 * PATCH, classes=4, scales=3, hidden=24, place=8, features=12, **options))
+    net = DoubleDecker(DeckSizes(glimpse=3 * PATCH, classes=4, scales=3, hidden=24, location_features=8, features=12, **options))
     torch.nn.init.normal_(net.locator.weight, std=0.3)
     return net
 
@@ -32,7 +34,7 @@ def looked(net, context, through):
             "step": torch.full((ROWS, 1), t / STEPS),
         }
         heads, state = net(attached(observation, mean, 1.0) if through else observation, state)
-        mean = heads.mean
+        mean = heads.location_parameters
         logits.append(heads.logits)
         means.append(mean)
     return torch.stack(logits), torch.stack(means)
@@ -40,7 +42,7 @@ def looked(net, context, through):
 
 @pytest.mark.parametrize("depth", [0, 2])
 def test_with_the_locations_held_fixed_the_class_scores_do_not_see_the_context(depth):
-    net = network(depth=depth)
+    net = network(encoder_layers=depth)
     context = torch.rand(ROWS, PATCH, requires_grad=True)
     logits, means = looked(net, context, through=False)
     assert torch.autograd.grad(logits.sum(), context, allow_unused=True, retain_graph=True)[0] is None
@@ -52,12 +54,12 @@ def test_with_the_locations_held_fixed_another_context_gives_the_same_scores():
     observation = {"glimpse": torch.rand(ROWS, 3 * PATCH), "location": torch.rand(ROWS, 2), "step": torch.full((ROWS, 1), 1 / STEPS)}
     (one, _), (other, _) = (net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0]) for _ in range(2))
     assert torch.equal(one.logits, other.logits)
-    assert not torch.allclose(one.mean, other.mean)
+    assert not torch.allclose(one.location_parameters, other.location_parameters)
 
 
 @pytest.mark.parametrize("depth", [0, 2])
 def test_through_the_location_the_class_scores_reach_context_and_location_deck(depth):
-    net = network(depth=depth)
+    net = network(encoder_layers=depth)
     context = torch.rand(ROWS, PATCH, requires_grad=True)
     logits, _ = looked(net, context, through=True)
     for t in range(STEPS):
@@ -91,7 +93,7 @@ def test_the_baseline_shapes_no_deck_and_nothing_stops_early():
 
 
 def test_all_patches_and_the_context_are_seen_through_the_same_layers():
-    net = network(depth=1)
+    net = network(encoder_layers=1)
     patches = torch.rand(1, 3, PATCH)
     wide = net.glimpse.patch(patches).flatten(1)
     apart = torch.cat([net.glimpse.patch(patches[:, scale]) for scale in range(3)], 1)
@@ -115,12 +117,12 @@ def env():
 
 def digits(**options):
     torch.manual_seed(0)
-    return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, depth=1, **options))
+    return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, encoder_layers=1, **options))
 
 
-def rolled(env, net, **behaviour):
+def rolled(env, net, policy=None):
     env.reset(seed=0)
-    return collect(env, net, Behaviour(STEPS, **behaviour), torch.Generator().manual_seed(1), torch.arange(32))
+    return collect(env, net, Behaviour(STEPS, policy), torch.Generator().manual_seed(1), torch.arange(32))
 
 
 def supervise(rollout):
@@ -137,17 +139,17 @@ def test_glimpse_one_is_taken_where_the_context_proposes(env):
     assert rollout.locations[0].std(0).min() > 0.01  # not one place for all
 
 
-@pytest.mark.parametrize(("share", "policy", "reached"), [(1.0, "learned", True), (0.0, "learned", False), (1.0, "random", False)])
+@pytest.mark.parametrize(("share", "policy", "reached"), [(1.0, Gaussian(0.1), True), (0.0, Gaussian(0.1), False), (1.0, Uniform(), False)])
 def test_class_scores_teach_the_location_deck_only_through_places_it_chose(env, share, policy, reached):
     net = digits(location_gradient=share)
-    supervise(rolled(env, net, sigma=0.1, policy=policy))
+    supervise(rolled(env, net, policy))
     gradient = net.core.begin.weight.grad
     assert (gradient is not None and gradient.abs().sum().item() > 0) == reached
 
 
 def test_reinforce_teaches_the_location_deck_without_the_class_scores(env):
     net = digits(location_gradient=0.0)
-    rollout = rolled(env, net, sigma=0.1)
+    rollout = rolled(env, net, Gaussian(0.1))
     rollout.first_log_prob.sum().backward(retain_graph=True)
     assert net.core.begin.weight.grad.abs().sum() > 0
     net.zero_grad()
@@ -158,8 +160,8 @@ def test_reinforce_teaches_the_location_deck_without_the_class_scores(env):
 def test_the_gradient_through_the_location_is_that_of_the_reparametrised_sample(env):
     """A class deck that reads the location alone: the gradient by hand is that of f(mean + sigma * noise)."""
     net = digits()
-    torch.nn.init.zeros_(net.glimpse.fuse.weight[:, : -net.architecture.place].data)
-    rollout = rolled(env, net, sigma=0.05)
+    torch.nn.init.zeros_(net.glimpse.fuse.weight[:, : -net.architecture.location_features].data)
+    rollout = rolled(env, net, Gaussian(0.05))
     rollout.logits[0].square().sum().backward()
     found = net.locator.bias.grad.clone()
     net.zero_grad()

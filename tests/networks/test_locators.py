@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from glimpse_env.networks.recurrent_attention import Architecture, MapLocator, RecurrentAttention
+from glimpse_env.networks.map_locator import MapLocator
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 
 
 def blob(x: int, y: int, side: int = 16) -> torch.Tensor:
@@ -70,11 +71,11 @@ def test_only_the_policy_moves_it():
     assert state.visited.max() > 0.8
     heads.logits.sum().backward(retain_graph=True)
     assert net.locator.scores[0].weight.grad is None
-    heads.mean.sum().backward()
+    heads.location_parameters.sum().backward()
     assert net.locator.scores[0].weight.grad.abs().sum() > 0
 
 
 def test_a_learned_first_place_is_refused():
     net = RecurrentAttention(Architecture(glimpse=256, classes=5, horizon=3, locator="map", learned_start=True))
     with pytest.raises(ValueError, match="learned_start needs locator='state'"):
-        net.first_location(2)
+        net.start(2, None)

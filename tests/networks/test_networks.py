@@ -34,12 +34,12 @@ def test_lstm_cell_equals_torch():
 @pytest.mark.parametrize("core", ["rnn", "lstm"])
 @pytest.mark.parametrize("where", ["linear", "fourier"])
 def test_the_locator_learns_from_the_policy_and_not_from_the_classes(core, where):
-    net = network(core=core, where=where)
+    net = network(core=core, location_encoding=where)
     heads, _ = looked(net)
     heads.logits.sum().backward(retain_graph=True)
     assert net.locator.weight.grad is None
     assert net.classifier.weight.grad.abs().sum() > 0
-    heads.mean.sum().backward()
+    heads.location_parameters.sum().backward()
     assert net.locator.weight.grad.abs().sum() > 0
 
 
@@ -81,7 +81,7 @@ def test_confidence_features_are_finite_when_sure():
 
 def test_convolutions_see_a_pattern_wherever_it_lies():
     torch.manual_seed(0)
-    net = RecurrentAttention(Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, what="conv"))
+    net = RecurrentAttention(Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, glimpse_encoder="conv"))
     pattern = torch.zeros(2, 32, 32)
     pattern[0, 11:14, 11:14] = pattern[1, 11:14, 17:20] = torch.rand(3, 3)
     what = net.glimpse.what
@@ -90,11 +90,11 @@ def test_convolutions_see_a_pattern_wherever_it_lies():
     first, moved = what.places(pattern.flatten(1))
     assert not torch.allclose(first, moved, atol=1e-3)
     with pytest.raises(ValueError, match="at least 12 x 12 pixels, got 8 x 8"):
-        network(what="conv")
+        network(glimpse_encoder="conv")
 
 
 def test_the_shortcut_reads_the_present_glimpse_past_the_core():
-    net = network(shortcut=True)
+    net = network(skip_connection=True)
     torch.nn.init.zeros_(net.classifier.weight)  # nothing through the state
     torch.nn.init.zeros_(net.classifier.bias)
     looked(net)[0].logits.sum().backward()
@@ -111,7 +111,7 @@ def test_rows_do_not_see_each_other():
 
 
 def test_mean_scores_are_the_mean_of_each_glimpse_own_scores():
-    once, mean = network(shortcut=True), network(shortcut=True, scores="mean")
+    once, mean = network(skip_connection=True), network(skip_connection=True, scores="mean")
     mean.load_state_dict(once.state_dict())
     first, second = (torch.rand(3, 1, 8, 8) for _ in range(2))
     states, found, own = [mean.begin(3), once.begin(3)], [], []

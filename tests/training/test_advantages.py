@@ -10,11 +10,14 @@ from ram_reinforce import Options, losses
 
 from glimpse_env import Confidence, GlimpseVectorEnv
 from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.location_policy import Gaussian, GridSoftmax
 from glimpse_env.training import reinforce
 from glimpse_env.training.rollout import Behaviour, collect
 
 SIGMA, ROWS = 0.2, 24_000
+GAUSSIAN = Gaussian(SIGMA)
 FIRST, LATER = (0.1, -0.2), (0.2, 0.3)  # means of the places of glimpse 1 and 2
+CELL_SCORES = ((0.0, 0.5, -0.5, 0.2), (0.3, -0.2, 0.1, 0.6))  # of the corners, for glimpse 1 and 2
 TOWARDS = (1.5, 1.0)  # the label's log-odds rise in this direction: p(label) = sigmoid(TOWARDS . location)
 
 
@@ -44,28 +47,51 @@ class Sizes:
 class Pointer(Agent):
     """Look at one learned place, then at another; be sure of the label by where the glimpse is. Its baseline is the best possible."""
 
+    places = FIRST, LATER
+
     def __init__(self, learned_start):
         """Begin with known places."""
         super().__init__()
         self.architecture = Sizes(learned_start=learned_start)
-        self.first, self.later = (torch.nn.Parameter(torch.tensor(place)) for place in (FIRST, LATER))
+        self.first, self.later = (torch.nn.Parameter(torch.tensor(place)) for place in self.places)
 
     def begin(self, rows):
         """Remember the number of the next glimpse."""
         return torch.zeros(rows)
 
-    def first_location(self, rows):
-        """Return the learned place, if it is one."""
-        return self.first.expand(rows, 2) if self.architecture.learned_start else None
+    def start(self, rows, context):
+        """Propose the learned place, if it is one."""
+        return self.begin(rows), self.propose(self.first, rows) if self.architecture.learned_start else None
+
+    def propose(self, place, rows):
+        """Return the mean."""
+        return place.expand(rows, 2)
+
+    def expect(self):
+        """Return what the later place earns on average."""
+        return expectation(LATER)
 
     def forward(self, observation, state):
         """Answer by the location. The baseline predicts as well as its state can what is still to be earned."""
         odds = observation["location"] @ torch.tensor(TOWARDS)
         sure = odds.sigmoid()
-        baseline = torch.where(state == 0, torch.tensor(expectation(LATER)), sure)  # of a state that has seen where it looks
+        baseline = torch.where(state == 0, torch.tensor(self.expect()), sure)  # of a state that has seen where it looks
         logits = torch.stack((odds, torch.zeros_like(odds)), 1)
-        stop = torch.zeros_like(odds)
-        return Heads(logits, self.later.expand(len(odds), 2), stop, baseline), state + 1
+        return Heads(logits, self.propose(self.later, len(odds)), torch.zeros_like(odds), baseline), state + 1
+
+
+class CellPointer(Pointer):
+    """The same with scores of the four corners instead of means."""
+
+    places, location_policy = CELL_SCORES, GridSoftmax(2)
+
+    def propose(self, place, rows):
+        """Return the log-probabilities of the corners."""
+        return self.location_policy.activate(place.expand(rows, 4))
+
+    def expect(self):
+        """Return what the later cell earns on average."""
+        return expect_of_cells(CELL_SCORES[1])[0]
 
 
 def expectation(mean):
@@ -85,12 +111,12 @@ def true_gradient(mean):
     return torch.tensor(found)
 
 
-def gradients(samples, baseline, learned_start, discount=1.0):
+def gradients(samples, baseline, learned_start, discount=1.0, kind=Pointer, policy=GAUSSIAN):
     """Return the gradients that training would climb, of the first and of the later place."""
     sizes = {"image_size": 8, "glimpse_size": 2, "first_view": "glimpse", "max_glimpses": 2}
     env = GlimpseVectorEnv(ROWS, Dots(), **sizes, reward=Confidence(), autoreset_mode=AutoresetMode.DISABLED)
-    agent, generator = Pointer(learned_start), torch.Generator().manual_seed(0)
-    rollout = collect(env, agent, Behaviour(2, SIGMA), generator, torch.arange(4).repeat_interleave(ROWS // 4))
+    agent, generator = kind(learned_start), torch.Generator().manual_seed(0)
+    rollout = collect(env, agent, Behaviour(2, policy), generator, torch.arange(4).repeat_interleave(ROWS // 4))
     found = losses(rollout, Options(samples=samples, policy_weight=1.0, baseline=baseline, location_discount=discount))
     found["policy"].backward()
     return -agent.first.grad if learned_start else None, -agent.later.grad
@@ -104,6 +130,23 @@ def test_the_gradient_of_both_places_is_the_true_one(samples, baseline, learned_
     torch.testing.assert_close(later, true_gradient(LATER), atol=0.03, rtol=0)
     if learned_start:
         torch.testing.assert_close(first, true_gradient(FIRST), atol=0.03, rtol=0)
+
+
+def expect_of_cells(scores):
+    """Return E[p(label)] of the cells that are drawn by these scores, and its gradient: share * (p(label) - E[p(label)])."""
+    share = torch.tensor(scores).softmax(0)
+    earned = (GridSoftmax(2).locate(torch.arange(4)) @ torch.tensor(TOWARDS)).sigmoid()
+    expected = share @ earned
+    return expected.item(), share * (earned - expected)
+
+
+@pytest.mark.parametrize("learned_start", [True, False])
+@pytest.mark.parametrize(("samples", "baseline"), [(1, "learned"), (1, "regression"), (2, "learned"), (4, "learned")])
+def test_the_gradient_of_both_grid_softmaxes_is_the_true_one(samples, baseline, learned_start):
+    first, later = gradients(samples, baseline, learned_start, kind=CellPointer, policy=GridSoftmax(2))
+    torch.testing.assert_close(later, expect_of_cells(CELL_SCORES[1])[1], atol=0.01, rtol=0)
+    if learned_start:
+        torch.testing.assert_close(first, expect_of_cells(CELL_SCORES[0])[1], atol=0.01, rtol=0)
 
 
 def test_a_discount_takes_from_what_comes_late():
@@ -121,7 +164,7 @@ def small_rollout():
     env = GlimpseVectorEnv(
         2, Dots(), image_size=8, glimpse_size=2, first_view="glimpse", max_glimpses=3, autoreset_mode=AutoresetMode.DISABLED
     )
-    rollout = collect(env, Pointer(False), Behaviour(3, SIGMA), torch.Generator().manual_seed(0))
+    rollout = collect(env, Pointer(False), Behaviour(3, GAUSSIAN), torch.Generator().manual_seed(0))
     stopped = torch.tensor([[False, False], [False, True], [True, False]])
     return replace(
         rollout,

@@ -7,20 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.training import reinforce
-
-
-def test_gaussian_log_prob_is_the_density():
-    mean, sample = torch.tensor([[0.1, -0.2]]), torch.tensor([[1.4, 0.3]])  # outside [-1, 1]: no squashing, no clamping
-    density = torch.distributions.Normal(mean, 0.3).log_prob(sample).sum(-1)
-    assert torch.allclose(reinforce.gaussian_log_prob(sample, mean, 0.3), density)
-
-
-def test_gaussian_gradient_is_the_score():
-    mean = torch.tensor([[0.1, -0.2]], requires_grad=True)
-    sample = torch.tensor([[0.4, -0.3]])
-    reinforce.gaussian_log_prob(sample, mean, 0.5).sum().backward()
-    assert torch.allclose(mean.grad, (sample - mean.detach()) / 0.25)
 
 
 def test_returns_to_go_of_two_rows():
@@ -98,7 +86,7 @@ def test_leave_one_out_leaves_the_expected_gradient_unchanged():
     sample = torch.randn(1, 400_000, 2) * 0.5
     reward = 5 + sample[..., 0]  # d E[reward] / d mean = (1, 0)
     advantage = reinforce.leave_one_out(reward, 4)
-    reinforce.policy_loss(reinforce.gaussian_log_prob(sample, mean, 0.5), advantage, torch.ones(1, 400_000, dtype=torch.bool)).backward()
+    reinforce.policy_loss(Gaussian(0.5).log_prob(mean, sample), advantage, torch.ones(1, 400_000, dtype=torch.bool)).backward()
     assert torch.allclose(-mean.grad.sum((0, 1)), torch.tensor([1.0, 0.0]), atol=0.02)
 
 

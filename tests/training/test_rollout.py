@@ -9,11 +9,13 @@ import torch
 from dtram_reinforce import StopOptions
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import Delayed, GlimpseVectorEnv, rewards, sensors
+from glimpse_env import Delayed, GlimpseVectorEnv, rewards
 from glimpse_env.evaluation import metrics, stopping_rules, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
+from glimpse_env.networks.fixed_policies import Fixed, Uniform, order_cells
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
-from glimpse_env.training import environments, fixed_policies, reinforce
+from glimpse_env.training import environments, reinforce
 from glimpse_env.training import rollout as rollout_module
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -44,7 +46,7 @@ def rolled(env, agent, **behaviour):
 
 
 def test_reward_is_gamma_to_the_t_for_right_answers_only(env, agent):
-    rollout = rolled(env, agent, sigma=0.1, stop="sample")
+    rollout = rolled(env, agent, policy=Gaussian(0.1), stop="sample")
     taken = rollout.active.sum(0)
     right = (rollout.correct & rollout.stopped).any(0)
     assert taken.unique().numel() > 1
@@ -63,7 +65,7 @@ def test_leaving_out_ended_rows_changes_nothing_but_the_work(env, agent, behavio
 
     def gradients():
         agent.zero_grad()
-        rollout = rolled(env, agent, sigma=0.1, **behaviour)
+        rollout = rolled(env, agent, policy=Gaussian(0.1), **behaviour)
         sum(ram_losses(rollout, True).values()).backward()
         return rollout, [value.grad for value in agent.parameters() if value.grad is not None]
 
@@ -92,7 +94,7 @@ def test_sure_answers_end_the_episode(env, agent):
 
 
 def test_finished_rows_stay_where_they_are(env, agent):
-    rollout = rolled(env, agent, sigma=0.1, stop="sample")
+    rollout = rolled(env, agent, policy=Gaussian(0.1), stop="sample")
     for row in range(env.num_envs):
         end = int(rollout.active[:, row].sum()) - 1
         assert (rollout.locations[end:, row] == rollout.locations[end, row]).all()
@@ -100,7 +102,7 @@ def test_finished_rows_stay_where_they_are(env, agent):
 
 
 def test_masked_steps_get_no_gradient(env, agent):
-    rollout = rolled(env, agent, sigma=0.1, stop="sample")
+    rollout = rolled(env, agent, policy=Gaussian(0.1), stop="sample")
     rollout.logits.retain_grad()
     rollout.location_log_prob.retain_grad()
     sum(ram_losses(rollout, True).values()).backward()
@@ -111,20 +113,20 @@ def test_masked_steps_get_no_gradient(env, agent):
 
 
 def test_log_probability_is_that_of_the_unclamped_sample(env, agent):
-    rollout = rolled(env, agent, sigma=2.0)  # most samples are clamped by the environment
+    rollout = rolled(env, agent, policy=Gaussian(2.0))  # most samples are clamped by the environment
     assert rollout.locations.abs().max() <= 1
-    peak = reinforce.gaussian_log_prob(torch.zeros(1, 2), torch.zeros(1, 2), 2.0).item()
+    peak = Gaussian(2.0).log_prob(torch.zeros(1, 2), torch.zeros(1, 2)).item()
     assert rollout.location_log_prob.max().item() < peak
     # E[log N] = peak - 1 (half a unit for each of two axes), which clamped samples would miss by far
     assert rollout.location_log_prob.mean().item() == pytest.approx(peak - 1, abs=0.15)
 
 
 def test_no_gradient_flows_through_the_crop_or_the_place(env, agent):
-    rollout = rolled(env, agent, sigma=0.1)
+    rollout = rolled(env, agent, policy=Gaussian(0.1))
     reinforce.supervision_loss(rollout.logits, rollout.labels, rollout.active, True).backward()
     assert agent.locator.weight.grad is None
     agent.zero_grad()
-    rollout = rolled(env, agent, sigma=0.1)
+    rollout = rolled(env, agent, policy=Gaussian(0.1))
     reinforce.policy_loss(rollout.location_log_prob, torch.rand(7, 32), rollout.active).backward()
     assert agent.locator.weight.grad.abs().sum() > 0
 
@@ -134,7 +136,7 @@ def test_learned_start_is_used_and_learns(env):
     torch.nn.init.constant_(network.locator.bias, 0.5)
     still = rolled(env, network)
     assert torch.allclose(still.locations[0], torch.tensor(0.5).tanh().expand(32, 2))
-    moved = rolled(env, network, sigma=0.1)
+    moved = rolled(env, network, policy=Gaussian(0.1))
     moved.first_log_prob.sum().backward()
     assert network.locator.bias.grad.abs().sum() > 0
 
@@ -174,12 +176,12 @@ def test_threshold_rule_by_hand():
     assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 3
 
 
-@pytest.mark.parametrize("policy", ["random", "center"])
+@pytest.mark.parametrize("policy", [Uniform(), Fixed("center", 5)])
 def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator_no_gradient(env, agent, policy):
-    rollout = rolled(env, agent, sigma=0.1, policy=policy)
-    assert torch.equal(rollout.locations, rolled(env, agent, sigma=0.1, policy=policy).locations)
+    rollout = rolled(env, agent, policy=policy)
+    assert torch.equal(rollout.locations, rolled(env, agent, policy=policy).locations)
     later = rollout.locations[1:]
-    assert (later == 0).all() if policy == "center" else (later.std(0) > 0.1).all()
+    assert (later == 0).all() if policy == Fixed("center", 5) else (later.std(0) > 0.1).all()
     sum(ram_losses(rollout).values()).backward()
     assert agent.locator.weight.grad is None
     assert agent.classifier.weight.grad.abs().sum() > 0
@@ -196,31 +198,14 @@ def test_a_guide_chooses_every_place_but_the_first(env, agent):
     assert torch.allclose(looks.locations[2], places / 3)
 
 
-@pytest.mark.parametrize("order", ["grid", "raster"])
-@pytest.mark.parametrize("grid", [1, 2, 3, 5, 6])
-def test_a_path_visits_every_place_of_the_grid_once(order, grid):
-    places = fixed_policies.path(order, grid, torch.device("cpu"))
-    assert sorted(map(tuple, places.tolist())) == sorted(map(tuple, sensors.lattice(grid, torch.device("cpu")).tolist()))
-    assert fixed_policies.path(order, grid, torch.device("cpu")) is places  # made once: a step only reads it
-
-
-def test_raster_reads_row_by_row_and_grid_spreads_out():
-    assert fixed_policies.path("raster", 3, torch.device("cpu"))[:4].tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 0]]
-    places = fixed_policies.path("grid", 3, torch.device("cpu"))
-    assert places[0].tolist() == [0, 0]
-    assert places[1:5].abs().min() == 1  # the corners
-    apart = [torch.cdist(places[:n], places[n : n + 1]).min().item() for n in range(1, 9)]
-    assert apart == sorted(apart, reverse=True)  # no later place is farther from the earlier ones
-
-
 @pytest.mark.parametrize("policy", ["grid", "raster"])
 def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy):
     looks = trajectories.evaluate(
         environments.build_evaluation_environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"), agent, 7, policy=policy
     )
-    expected = fixed_policies.path(policy, 3, torch.device("cpu"))[:7]
+    expected = order_cells(policy, 3, torch.device("cpu"))[:7]
     assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
-    rollout = rolled(env, agent, policy=policy)
+    rollout = rolled(env, agent, policy=Fixed(policy, 3))
     sum(ram_losses(rollout).values()).backward()
     assert agent.locator.weight.grad is None
 
@@ -230,7 +215,7 @@ def test_where_the_first_view_is_the_whole_image_the_path_begins_after_it(make):
     network = RecurrentAttention(Architecture(glimpse=16, classes=5, horizon=5, hidden=8, features=8))
     looks = trajectories.evaluate(env, network, 5, policy="raster")
     assert looks.locations[1:, 0].tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
-    with pytest.raises(ValueError, match="--policy grid: 5 glimpses after the first view, but the grid has 2 x 2 = 4 places"):
+    with pytest.raises(ValueError, match="--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"):
         trajectories.evaluate(env, network, 6, policy="grid")
 
 
@@ -242,7 +227,8 @@ def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agen
     env.reset(seed=0)
     agent.requires_grad_(True)
     kept, env.reward = env.reward, rewards.make(reward)
-    rollout = collect(env, agent, Behaviour(7, sigma=0.1, stop="sample" if dynamic else "never"), torch.Generator().manual_seed(1))
+    behaviour = Behaviour(7, Gaussian(0.1), stop="sample" if dynamic else "never")
+    rollout = collect(env, agent, behaviour, torch.Generator().manual_seed(1))
     env.reward = kept
     last = rollout.active.sum(0) - 1
     log_p = rollout.logits.log_softmax(2).gather(2, rollout.labels.expand(7, -1)[..., None]).squeeze(2).gather(0, last[None])[0]

@@ -15,6 +15,8 @@ from ram_reinforce import Options
 from tqdm import tqdm
 
 from glimpse_env import datasets
+from glimpse_env.networks.fixed_policies import Fixed, Uniform, build_unlearned
+from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
@@ -122,17 +124,19 @@ def test_the_stop_head_has_a_rate_of_its_own_while_the_rest_is_frozen(pictures, 
     assert {peak for peaks in run.optimizer.peaks for peak in peaks} == {expected}
 
 
-@pytest.mark.parametrize(("policy", "expected"), [("learned", "random"), ("random", "random"), ("center", "center")])
+@pytest.mark.parametrize(("policy", "expected"), [("learned", Uniform()), ("random", Uniform()), ("center", Fixed("center", 5))])
 def test_exploring_first_changes_the_learned_policy_only(policy, expected):
     options = Options(explore=0.3, policy=policy)
 
     def behaviour(share):
-        return ram_reinforce.behaviour(options, share, 3)
+        return ram_reinforce.behaviour(options, share, 3, build_unlearned(policy, 5) or Gaussian())
 
     assert behaviour(0.1).policy == expected
-    assert behaviour(0.5).policy == policy
-    assert behaviour(0.3).sigma == pytest.approx(options.sigma_start)
-    assert behaviour(1.0).sigma == pytest.approx(options.sigma_end)
+    if policy != "learned":
+        assert behaviour(0.5).policy == expected
+        return
+    assert behaviour(0.3).policy.sigma == pytest.approx(options.sigma_start)
+    assert behaviour(1.0).policy.sigma == pytest.approx(options.sigma_end)
 
 
 class StoppedRun(trainer.Run):
@@ -197,7 +201,7 @@ def watch(forward, asked):
 
 
 def test_a_stage_that_learns_to_look_does_not_ask_the_stop_head(pictures, tmp_path, monkeypatch):
-    assert ram_reinforce.behaviour(StopOptions(), 0.5, 3).sure == StopOptions().sure < 1
+    assert ram_reinforce.behaviour(StopOptions(), 0.5, 3, Gaussian()).sure == StopOptions().sure < 1
     asked = []
     monkeypatch.setattr(RecurrentAttention, "forward", watch(RecurrentAttention.forward, asked))
     ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 1}))

@@ -1,0 +1,113 @@
+"""Location policies that are not learned, to compare with: random locations, the centre, and the cells of a grid in a fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from glimpse_env.networks.location_policy import LocationPolicy
+from glimpse_env.runtime import distributed
+from glimpse_env.sensors import lattice
+
+PolicyName = Literal["learned", "random", "center", "grid", "raster"]
+Order = Literal["center", "grid", "raster"]
+
+
+class Unlearned(LocationPolicy):
+    """A policy without parameters: its actions are locations, and there is nothing that a log-probability could teach, so it is 0."""
+
+    def log_prob(self, parameters: Tensor, action: Float[Tensor, "env 2"]) -> Float[Tensor, " env"]:
+        """Return zeros."""
+        return torch.zeros_like(action[:, 0])
+
+
+@dataclass(frozen=True)
+class Uniform(Unlearned):
+    """Uniformly random locations in the square [-1, 1] x [-1, 1]; glimpse 1 is left to the environment."""
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
+        """Draw a location."""
+        return distributed.drawn(torch.rand, torch.Size((len(parameters), 2)), generator, parameters.device) * 2 - 1
+
+    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
+        """Return the centre: all locations are equally probable, and it is their mean."""
+        return parameters.new_zeros(len(parameters), 2)
+
+    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> None:
+        """Leave it to the environment."""
+
+
+@dataclass(frozen=True)
+class Fixed(Unlearned):
+    """The same locations in every image and episode, glimpse 1 included (see `order_cells`)."""
+
+    order: Order
+    grid: int  # cells a side
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
+        """Return the location of this index."""
+        return self.mode(parameters, index)
+
+    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
+        """Return the location of this index; the last one again for the choice after the last glimpse, which nothing uses."""
+        cells = order_cells(self.order, self.grid, parameters.device)
+        return cells[min(index, len(cells) - 1)].expand(len(parameters), 2)
+
+    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Float[Tensor, "env 2"]:
+        """Return the first location."""
+        return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
+
+    def check(self, choices: int) -> None:
+        """Refuse to choose more locations than the grid has cells.
+
+        Raises:
+            ValueError: It has fewer.
+        """
+        if self.order != "center" and choices > self.grid**2:
+            raise ValueError(
+                f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {self.grid} x {self.grid} = "
+                f"{self.grid**2} cells: use fewer --glimpses, or a larger --grid"
+            )
+
+
+@lru_cache(maxsize=64)
+def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
+    """Return the locations of the cells of a `grid` x `grid` lattice in the order in which they are visited.
+
+    Cached, so that a step only reads it.
+
+    Args:
+        order: "raster" is row by row. "grid" starts at the middle and continues with the cell that is farthest from all earlier ones (of
+            equally far ones the first in reading order), so that any number of glimpses is spread over the image. "center" is the
+            centre of the image alone.
+        grid: Cells a side.
+        device: Where the locations lie.
+    """
+    cells = lattice(1 if order == "center" else grid, torch.device("cpu"))
+    if order == "grid":
+        distance = torch.cdist(cells, cells)
+        chosen = [int(cells.norm(dim=1).argmin())]
+        while len(chosen) < len(cells):
+            nearest = distance[:, chosen].amin(1)
+            nearest[chosen] = -1.0
+            # Distances that are equal but for rounding must not decide.
+            chosen.append(int((nearest >= nearest.max() - 1e-4).int().argmax()))
+        cells = cells[chosen]
+    return cells.to(device)
+
+
+def build_unlearned(name: PolicyName, grid: int) -> LocationPolicy | None:
+    """Return the policy of this name that is not learned; None for "learned", which is the network's own.
+
+    Args:
+        name: "random", or an order of `order_cells`.
+        grid: Cells a side of the grid.
+    """
+    if name == "random":
+        return Uniform()
+    return None if name == "learned" else Fixed(name, grid)

@@ -1,0 +1,225 @@
+"""Location policies: how the location of the next glimpse is chosen. Another policy is another class.
+
+A learned policy is a distribution whose parameters the network puts out for every row (`Heads.location_parameters`). The policies that are
+not learned, to compare with, read no parameters (`fixed_policies`).
+
+References: Mnih et al. 2014 (RAM: a Gaussian); Liu et al. 2016 (FCAN, section 3.2: the multinomial of a score map).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from glimpse_env.runtime import distributed
+
+LearnedName = Literal["gaussian", "grid_softmax"]
+LOG_2PI = math.log(2 * math.pi)
+
+
+class LocationPolicy(ABC):
+    """How the next location is chosen in every row.
+
+    `sample` and `mode` return actions, without gradient, and `log_prob` takes them. An action is a location (x, y) or, where `locate` is
+    overridden, what `locate` turns into one, such as the number of a cell.
+    """
+
+    num_parameters: int = 0  # of a row, which a network's location head puts out; 0 = the policy is not learned, or has no such head
+    reparametrised: bool = False  # actions are the parameters plus noise, so gradient may pass through an action to the parameters
+
+    @abstractmethod
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Tensor:
+        """Draw an action in every row.
+
+        Args:
+            parameters: Of the distribution, (env, parameter). A policy that is not learned reads their number of rows alone.
+            generator: Source of randomness, in the same state in all processes that train together; None = torch's global one.
+            index: How many locations were chosen before in this episode.
+        """
+
+    @abstractmethod
+    def mode(self, parameters: Tensor, index: int = 0) -> Tensor:
+        """Return the most probable action of every row."""
+
+    @abstractmethod
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
+        """Return the log-probability (or log-density) of every row's action, with gradient to the parameters."""
+
+    def locate(self, action: Tensor) -> Tensor:
+        """Return the location (x, y) of every action; the environment clamps it to [-1, 1]."""
+        return action
+
+    def activate(self, outputs: Tensor) -> Tensor:
+        """Return the parameters from the outputs (env, parameter) of a linear location head."""
+        return outputs
+
+    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Tensor | None:
+        """Return the action that chooses the location of glimpse 1, where glimpse 1 is not the whole image.
+
+        Args:
+            parameters: Those of the network's proposal; None = it makes none.
+            rows: Images looked at side by side.
+            generator: Source of randomness, on the environment's device.
+
+        Returns:
+            An action of every row; None = the environment chooses the location.
+        """
+        del rows
+        return None if parameters is None else self.sample(parameters, generator)
+
+    def narrow(self, sigma: float) -> LocationPolicy:
+        """Return the same policy with another standard deviation, if it has one."""
+        del sigma
+        return self
+
+    def check(self, choices: int) -> None:
+        """Refuse to choose more locations in an episode than there are.
+
+        Raises:
+            ValueError: There are not enough.
+        """
+        del choices
+
+
+@dataclass(frozen=True)
+class Gaussian(LocationPolicy):
+    """N(mean, sigma^2 I) over locations (x, y); the parameters are the mean.
+
+    A sample is not clamped, and its density is that of the sample before the environment clamps it.
+    """
+
+    sigma: float = 0.0  # standard deviation in units of location; 0 = always the mean, with log-probability 0
+    num_parameters = 2
+    reparametrised = True
+
+    def sample(
+        self, parameters: Float[Tensor, "*env 2"], generator: torch.Generator | None = None, index: int = 0
+    ) -> Float[Tensor, "*env 2"]:
+        """Draw a location."""
+        if not self.sigma:
+            return self.mode(parameters)
+        return parameters.detach() + self.sigma * distributed.drawn(torch.randn, parameters.shape, generator, parameters.device)
+
+    def mode(self, parameters: Float[Tensor, "*env 2"], index: int = 0) -> Float[Tensor, "*env 2"]:
+        """Return the mean."""
+        return parameters.detach()
+
+    def log_prob(self, parameters: Float[Tensor, "*env 2"], action: Float[Tensor, "*env 2"]) -> Float[Tensor, "*env"]:
+        """Return log N(action; mean, sigma^2 I)."""
+        if not self.sigma:
+            return torch.zeros_like(parameters[..., 0])
+        squared = ((action.detach() - parameters) / self.sigma).square().sum(-1)
+        return -0.5 * squared - 2 * math.log(self.sigma) - LOG_2PI
+
+    def activate(self, outputs: Float[Tensor, "env 2"]) -> Float[Tensor, "env 2"]:
+        """Return a mean inside [-1, 1]."""
+        return outputs.tanh()
+
+    def narrow(self, sigma: float) -> Gaussian:
+        """Return a Gaussian with another standard deviation."""
+        return Gaussian(sigma)
+
+
+@dataclass(frozen=True)
+class GridSoftmax(LocationPolicy):
+    """A categorical distribution over the cells of a `grid` x `grid` lattice from -1 to 1; the parameters are log-probabilities.
+
+    An action is the number of a cell, row by row, as in the bank sensor. Cells may be chosen more than once.
+    """
+
+    grid: int  # cells a side
+
+    def __post_init__(self) -> None:
+        """Refuse a grid without a choice.
+
+        Raises:
+            ValueError: It has fewer than 2 cells a side.
+        """
+        if self.grid < 2:
+            raise ValueError(f"--grid {self.grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side")
+
+    @property
+    def num_parameters(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Cells of the grid."""
+        return self.grid**2
+
+    def sample(
+        self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0
+    ) -> Int64[Tensor, " env"]:
+        """Draw a cell: the first whose cumulative probability exceeds a uniform random number."""
+        uniform = distributed.drawn(torch.rand, torch.Size((len(parameters), 1)), generator, parameters.device)
+        below = parameters.detach().exp().cumsum(1) <= uniform
+        return below.sum(1).clamp(max=self.grid**2 - 1)  # rounding may leave the whole sum below 1
+
+    def mode(self, parameters: Float[Tensor, "env cell"], index: int = 0) -> Int64[Tensor, " env"]:
+        """Return the most probable cell."""
+        return parameters.argmax(1)
+
+    def log_prob(self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, " env"]) -> Float[Tensor, " env"]:
+        """Return the log-probability of the cell."""
+        return parameters.gather(1, action[:, None]).squeeze(1)
+
+    def locate(self, action: Int64[Tensor, " env"]) -> Float[Tensor, "env 2"]:
+        """Return the centre of the cell."""
+        return torch.stack((action % self.grid, action // self.grid), 1) * (2 / (self.grid - 1)) - 1
+
+    def activate(self, outputs: Float[Tensor, "env cell"]) -> Float[Tensor, "env cell"]:
+        """Return the logarithm of the softmax of a score for each cell."""
+        return outputs.log_softmax(1)
+
+
+class Multinomial(LocationPolicy):
+    """FCAN's policy (section 3.2): several cells drawn in every row, with replacement; the parameters are their log-probabilities."""
+
+    def sample(
+        self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0, samples: int = 1
+    ) -> Int64[Tensor, "env sample"]:
+        """Draw `samples` cells."""
+        return torch.multinomial(parameters.detach().exp(), samples, replacement=True, generator=generator)
+
+    def mode(self, parameters: Float[Tensor, "env cell"], index: int = 0) -> Int64[Tensor, " env"]:
+        """Return the most probable cell."""
+        return parameters.argmax(1)
+
+    def log_prob(self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, "env sample"]) -> Float[Tensor, "env sample"]:
+        """Return the log-probability of every cell drawn."""
+        return parameters.gather(1, action)
+
+
+@dataclass(frozen=True)
+class MostProbable(LocationPolicy):
+    """The most probable actions of another policy, for evaluation: nothing is drawn, so the log-probability is 0."""
+
+    policy: LocationPolicy
+
+    @property
+    def reparametrised(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the other policy's actions are."""
+        return self.policy.reparametrised
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Tensor:
+        """Return the other policy's most probable action."""
+        return self.policy.mode(parameters, index)
+
+    def mode(self, parameters: Tensor, index: int = 0) -> Tensor:
+        """Return the other policy's most probable action."""
+        return self.policy.mode(parameters, index)
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> Float[Tensor, " env"]:
+        """Return zeros."""
+        return torch.zeros_like(parameters[:, 0])
+
+    def locate(self, action: Tensor) -> Float[Tensor, "env 2"]:
+        """Return the other policy's location."""
+        return self.policy.locate(action)
+
+
+def build_learned(name: LearnedName, grid: int) -> LocationPolicy:
+    """Return a network's policy of this name; `grid` is the number of cells a side of a policy over cells."""
+    return GridSoftmax(grid) if name == "grid_softmax" else Gaussian()
