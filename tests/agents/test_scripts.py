@@ -1,4 +1,4 @@
-"""The scripts as a user meets them: help, evaluation from the checkpoint alone, and the benchmarks' arithmetic."""
+"""The scripts as a user meets them: help, evaluation from the checkpoint alone, and options that are refused."""
 
 import json
 import os
@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from dtram_reinforce import StopOptions
 
-from glimpse_env.evaluation import metrics, stopping_rules
-from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.runtime import terminal
 from glimpse_env.training.options import check_training
 from glimpse_env.training.recipes import DATASETS, LONG, PAPER, PAPER_STOP
@@ -85,68 +82,6 @@ def test_unknown_option_and_missing_checkpoint_are_refused():
     missing = script("agents/evaluate.py", "nowhere.pt")
     assert missing.returncode == 1
     assert "no checkpoint at nowhere.pt" in missing.stderr
-
-
-def looks():
-    """Four images, two steps; thresholds below .9 stop half of them at once."""
-    return Trajectories(
-        index=torch.arange(4),
-        labels=torch.tensor([0, 0, 0, 0]),
-        predictions=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
-        confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
-        stop=torch.zeros(2, 4),
-        locations=torch.zeros(2, 4, 2),
-    )
-
-
-def test_the_rule_mixes_neighbouring_thresholds():
-    found = looks()
-
-    def rule(glimpses: float) -> list[float]:
-        return stopping_rules.score_mixture(found, stopping_rules.mix_thresholds(found, glimpses)).tolist()
-
-    assert rule(1.5) == [1, 0, 1, 0]  # the two sure ones answer at once, one of them wrongly
-    assert rule(2.0) == [1, 1, 1, 0]
-    assert rule(1.75) == [1, 0.5, 1, 0]
-    assert rule(1.25) == [1, 0, 0.5, 0]
-    assert rule(1.0) == [1, 0, 0, 0]
-
-
-def test_the_rule_spends_what_it_is_given_and_no_threshold_beats_it():
-    """On noise every confidence is another threshold; the rule's curve goes through all of their points."""
-    torch.manual_seed(0)
-    answers = torch.randint(0, 2, (5, 200))
-    noise = {"stop": torch.zeros(5, 200), "locations": torch.zeros(5, 200, 2)}
-    found = Trajectories(torch.arange(200), torch.zeros(200, dtype=torch.int64), answers, torch.rand(5, 200), **noise)
-    for glimpses in (1.0, 1.37, 3.0, 4.999, 5.0):
-        mixture = stopping_rules.mix_thresholds(found, glimpses)
-        assert sum(share * stopping_rules.compute_mean_glimpses(when) for share, when in mixture) == pytest.approx(glimpses)
-        assert (
-            stopping_rules.compute_mean_glimpses(mixture[1][1]) - stopping_rules.compute_mean_glimpses(mixture[0][1]) <= 4 / 200 + 1e-9
-        )  # one image answers later
-    for threshold in (0.2, 0.5, 0.9):
-        when = stopping_rules.Rule("confidence", threshold).find_stops(found)
-        at_once = (
-            stopping_rules.score_mixture(found, stopping_rules.mix_thresholds(found, stopping_rules.compute_mean_glimpses(when)))
-            .mean()
-            .item()
-        )
-        assert at_once == pytest.approx(found.score_at(when)[0], abs=1 / 200)
-
-
-def test_random_stop_is_the_mean_of_shuffled_stops():
-    found, generator = looks(), torch.Generator().manual_seed(0)
-    when = torch.tensor([0, 1, 1, 1])
-    draws = [found.score_at(when[torch.randperm(4, generator=generator)])[0] for _ in range(2000)]
-    assert metrics.score_random_stop(found, when).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
-    assert metrics.summarize(found, dynamic=False)["random_stop_accuracy"] == 0.75
-    assert [
-        stopping_rules.score_mixture(found, stopping_rules.mix_fixed_numbers(found, glimpses)).tolist() for glimpses in (1, 1.5, 2)
-    ] == [
-        [1, 0, 0, 0],
-        [1, 0.5, 0.5, 0],
-        [1, 1, 1, 0],
-    ]
 
 
 @pytest.mark.parametrize(

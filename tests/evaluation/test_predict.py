@@ -114,33 +114,6 @@ def test_a_budget_is_spent_on_the_held_out_images(pictures, trained, told):
         told(pictures / "test", budget=3.5)
 
 
-def looks(confidence):
-    scores = torch.tensor(confidence)
-    zeros = torch.zeros(scores.shape[1], dtype=torch.int64)
-    return Trajectories(zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, torch.zeros(*scores.shape, 2))
-
-
-def test_the_threshold_of_a_budget_by_hand():
-    rising = looks([[0.1 + 0.001 * image for image in range(100)], [0.5 + 0.001 * image for image in range(100)], [1.0] * 100])
-    for wanted in (1.0, 1.37, 2.0, 2.5, 3.0):
-        rule = stopping_rules.choose_rule_for_budget(rising, False, wanted)
-        assert rule.expected == pytest.approx(wanted, abs=0.011)
-        spent = stopping_rules.find_first(rising.confidence > rule.threshold).float().mean().item() + 1
-        assert spent == pytest.approx(rule.expected)
-    assert stopping_rules.choose_rule_for_budget(rising, True, 1.0).by == "stop head"
-    tied = looks([[0.5] * 100, [1.0] * 100, [1.0] * 100])
-    with pytest.raises(
-        ValueError, match=r"--budget 2.6: no threshold gives this mean; there are thresholds for 1.00 to 2.00 and for 3.00 to 3.00"
-    ):
-        stopping_rules.choose_rule_for_budget(tied, False, 2.6)
-
-
-def test_the_learned_rule_stops_at_one_half():
-    rule, stop = stopping_rules.choose_rule(True), torch.tensor([0.5, 0.49999994])
-    assert (stop > rule.threshold).tolist() == (stop >= 0.5).tolist()
-    assert str(stopping_rules.HORIZON) == "stops after the last glimpse"
-
-
 def test_digits_are_read_as_mnist_has_them_light_or_dark(tmp_path):
     digits = datasets.load("mnist", "test")
     for number in range(5):

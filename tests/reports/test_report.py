@@ -217,6 +217,15 @@ def test_the_papers_figure_is_the_one_of_the_settings():
     assert (published.format_dataset_name("cub", 50), published.format_dataset_name("cub", 200)) == ("CUB-50", "CUB-200-2011")
 
 
+def test_a_papers_number_is_found_by_table_and_row():
+    figure = published.find("DT-RAM", "Table 2", "mnist", "RAM, 7 glimpses")
+    assert (figure.value, figure.error, figure.glimpses, figure.source) == (1.07, 1.07, 7, "DT-RAM, Table 2")
+    assert published.find("Sermanet", "Table 1", "dogs", "high + medium, 1 glimpse").error == pytest.approx(29.3)
+    assert list(published.read_table("FCAN", "Table 4", "cars"))[-2:] == ["rigid", "ground-truth boxes"]
+    with pytest.raises(KeyError):
+        published.find("FCAN", "Table 4", "cub", "rigid")
+
+
 def test_commands_lose_the_folders_of_the_machine():
     given = "python agents/a.py --out=/a/b/c --root ~/d C:\\e\\f runs/g --split fit:1/4 --gamma 0.9 ('/h/i', 2)"
     assert page.shorten_paths(given) == "python agents/a.py --out=…/c --root …/d …/f runs/g --split fit:1/4 --gamma 0.9 ('…/i', 2)"

@@ -10,8 +10,7 @@ from dtram_reinforce import StopOptions
 from gymnasium.vector import AutoresetMode
 
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards
-from glimpse_env.evaluation import metrics, stopping_rules, trajectories
-from glimpse_env.evaluation.trajectories import Trajectories
+from glimpse_env.evaluation import metrics, trajectories
 from glimpse_env.networks.fixed_policies import Fixed, Uniform, order_cells
 from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
@@ -155,25 +154,6 @@ def test_evaluation_sees_every_image_once_and_matches_stopping_rollouts(agent):
     assert row["mean_glimpses"] == pytest.approx(rollout.active.sum(0).float().mean().item(), abs=1e-3)
     assert row["accuracy"] == pytest.approx((rollout.correct & rollout.stopped).any(0).float().mean().item(), abs=1e-3)
     assert sum(row["glimpse_histogram"]) == row["images"] == 5000
-
-
-def test_threshold_rule_by_hand():
-    looks = Trajectories(
-        index=torch.arange(2),
-        labels=torch.tensor([1, 2]),
-        predictions=torch.tensor([[1, 0], [1, 2], [0, 2]]),
-        confidence=torch.tensor([[0.6, 0.4], [0.9, 0.5], [1.0, 0.6]]),
-        stop=torch.tensor([[0.1, 0.2], [0.6, 0.1], [0.0, 0.0]]),
-        locations=torch.zeros(3, 2, 2),
-    )
-    assert stopping_rules.Rule("confidence", 0.5).find_stops(looks).tolist() == [0, 2]
-    assert stopping_rules.Rule("confidence", 0.95).find_stops(looks).tolist() == [2, 2]
-    assert stopping_rules.LEARNED.find_stops(looks).tolist() == [1, 2]
-    row = metrics.summarize(looks, dynamic=True, thresholds=(0.5,))
-    assert (row["accuracy"], row["mean_glimpses"]) == (1.0, 2.5)
-    assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, "accuracy": 1.0}]
-    assert row["per_step_accuracy"] == [0.5, 1.0, 0.5]
-    assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 3
 
 
 @pytest.mark.parametrize("policy", [Uniform(), Fixed("center", 5)])
