@@ -7,13 +7,15 @@ distinction.
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from glimpse_env.runtime import checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,10 +202,7 @@ def tidy(axes: Axes) -> None:
 
 
 def save(figure: Figure, target: Path) -> None:
-    """Write the figure as PNG beside `target` and then move it there, so that an interruption leaves the previous file whole."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(draft, format="png")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Write the figure as a PNG file, atomically."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    checkpoint.write_bytes(target, buffer.getvalue())

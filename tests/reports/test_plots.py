@@ -1,5 +1,6 @@
 """The PNG files of a run: valid, with the data in them, and written atomically."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -169,8 +170,8 @@ def test_an_interrupted_write_leaves_the_previous_file_whole(
     write_bars(target, "before")
     before = target.read_bytes()
 
-    def broken(figure: Figure, draft: Path, **_: object) -> None:
-        draft.write_bytes(b"half a pict")
+    def broken(figure: Figure, file: io.BytesIO, **_: object) -> None:
+        file.write(b"half a pict")
         raise failure
 
     monkeypatch.setattr(Figure, "savefig", broken)
