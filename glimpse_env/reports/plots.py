@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -205,4 +205,4 @@ def save(figure: Figure, target: Path) -> None:
     """Write the figure as a PNG file, atomically."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    checkpoint.write_bytes(target, buffer.getvalue())
+    files.write_bytes(target, buffer.getvalue())

@@ -21,6 +21,7 @@ from glimpse_env.networks import registry
 from glimpse_env.reports import animation
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import environments
+from glimpse_env.training.options import View
 from glimpse_env.training.resume import load_resumable
 
 NAME = Path("mnist-dtram")
@@ -63,7 +64,7 @@ def test_it_holds_nothing_of_the_machine_and_cannot_be_resumed():
         r"/(?:home|root|work|tmp|Users)\b", json.dumps({name: value for name, value in saved.items() if name != "network"})
     )
     with pytest.raises(ValueError, match="without the optimizer's state"):
-        load_resumable(path, "dtram_reinforce", None)
+        load_resumable(path, "dtram_reinforce", View())
 
 
 def test_packing_keeps_the_network_and_drops_places():

@@ -7,7 +7,7 @@ import torch
 
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.runtime import checkpoint, files
-from glimpse_env.training import environments
+from glimpse_env.training import resume
 
 
 def test_round_trip(tmp_path):
@@ -65,10 +65,10 @@ def test_weights_are_told_by_their_file_and_else_by_their_name(tmp_path):
     for file in (here, there):
         file.write_bytes(b"weights")
     look = {"backbone": "resnet18", "sensor": "crop", "weights": str(here)}
-    saved = {"environment": look, "weights_sha256": environments.weights_hash(look)}
-    assert not environments.other_weights(saved, str(there))
+    saved = {"environment": look, "weights_sha256": resume.weights_hash(look)}
+    assert not resume.other_weights(saved, str(there))
     there.write_bytes(b"others")
-    assert environments.other_weights(saved, str(there))
+    assert resume.other_weights(saved, str(there))
     named = {"environment": look | {"weights": "DEFAULT"}, "weights_sha256": None}
-    assert [environments.other_weights(named, weights) for weights in ("DEFAULT", None)] == [False, True]
-    assert not environments.other_weights({"environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None)  # they are not used
+    assert [resume.other_weights(named, weights) for weights in ("DEFAULT", None)] == [False, True]
+    assert not resume.other_weights({"environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None)  # they are not used
