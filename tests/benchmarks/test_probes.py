@@ -69,7 +69,7 @@ def test_the_loss_oracle_finds_no_better_place(env):
 
     with torch.no_grad():
         best = loss(oracles.least_loss(env, network, network.begin(6), index, 2))
-        for place in env.sensor.places:
+        for place in env.sensor.locations:
             assert (best <= loss(place.expand(6, 2)) + 1e-5).all()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import predict
 import pytest
 import torch
-from animation import chosen
+from animation import choose_images
 from PIL import Image
 
 from glimpse_env import pretrained
@@ -98,7 +98,7 @@ def test_it_is_as_good_as_it_is_said_to_be(looked):
 def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
     env, looks = looked
     when = stopping_rules.LEARNED.find_stops(looks)
-    images = chosen(looks, True, 6)
+    images = choose_images(looks, True, 6)
     assert [int(when[image]) + 1 for image in images] == sorted(int(when[image]) + 1 for image in images)
     assert len({int(looks.labels[image]) for image in images}) == 6
     assert images[0] == int((when == 0).nonzero()[0])
@@ -128,8 +128,8 @@ def test_the_animation_of_many_images_takes_classes_twice_before_it_gives_up(loo
             if value is not None
         )
     )
-    assert len(set(chosen(few, False, 12))) == 12
-    assert len(chosen(few, False, 100)) == 30
+    assert len(set(choose_images(few, False, 12))) == 12
+    assert len(choose_images(few, False, 100)) == 30
 
 
 def test_the_committed_animation_is_small():
