@@ -20,12 +20,9 @@ from torch import Tensor
 from glimpse_env import pretrained
 from glimpse_env.evaluation import intervals, metrics, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
-from glimpse_env.reports import results
+from glimpse_env.reports import published, results
 from glimpse_env.runtime import checkpoint, files, terminal
 
-# Li et al. 2017, Table 7 (CUB-200-2011): accuracy in % and mean glimpses, by threshold; then of the learned stop.
-PAPER = {"> 0": (79.9, 1.0), "> 0.4": (80.7, 1.4), "> 0.5": (81.0, 1.6), "> 0.6": (81.2, 1.9), "> 0.9": (81.3, 3.6), "> 1": (81.8, 6.0)}
-PAPER |= {"learned": (81.8, 3.6)}
 RESAMPLES = 2000
 
 
@@ -70,7 +67,9 @@ def make_rows(looks: Trajectories, dynamic: bool, thresholds: tuple[float, ...],
     """Return the table: a row for each threshold, then that of the learned stop; the paper's numbers are of CUB."""
     stops = {f"> {threshold:g}": stopping_rules.Rule("confidence", threshold).find_stops(looks) for threshold in thresholds}
     stops |= {"learned": stopping_rules.LEARNED.find_stops(looks)} if dynamic else {}
-    return [{"stop": name, "paper": PAPER.get(name) if cub else None} | compare(looks, when) for name, when in stops.items()]
+    table = published.read_table("DT-RAM", "Table 7", "cub") if cub else {}
+    papers = {"learned" if name == "DT-RAM" else name: (figure.value, figure.glimpses) for name, figure in table.items()}
+    return [{"stop": name, "paper": papers.get(name)} | compare(looks, when) for name, when in stops.items()]
 
 
 def format_row(row: dict[str, Any]) -> str:

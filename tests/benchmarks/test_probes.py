@@ -24,7 +24,7 @@ def looks():
     return Trajectories(
         index=torch.arange(4),
         labels=torch.tensor([0, 0, 0, 0]),
-        answers=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
+        predictions=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
         confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
         stop=torch.zeros(2, 4),
         locations=torch.zeros(2, 4, 2),
@@ -69,7 +69,7 @@ def test_the_loss_oracle_finds_no_better_place(env):
 
     with torch.no_grad():
         best = loss(oracles.least_loss(env, network, network.begin(6), index, 2))
-        for place in env.sensor.places:
+        for place in env.sensor.locations:
             assert (best <= loss(place.expand(6, 2)) + 1e-5).all()
 
 
@@ -153,4 +153,4 @@ def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
     summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert "1.50 +- 6.36" in lines[1]  # t(1) * 0.7071 / sqrt(2)
+    assert "1.50 +- 6.35" in lines[1]  # t(1) * 0.7071 / sqrt(2)
