@@ -23,9 +23,6 @@ from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import published, results
 from glimpse_env.runtime import checkpoint, files, terminal
 
-# Accuracy in % and mean glimpses on CUB-200-2011, by threshold and of the learned stop.
-TABLE7 = published.read_table("DT-RAM", "Table 7", "cub")
-PAPER = {"learned" if name == "DT-RAM" else name: (figure.value, figure.glimpses) for name, figure in TABLE7.items()}
 RESAMPLES = 2000
 
 
@@ -70,7 +67,9 @@ def make_rows(looks: Trajectories, dynamic: bool, thresholds: tuple[float, ...],
     """Return the table: a row for each threshold, then that of the learned stop; the paper's numbers are of CUB."""
     stops = {f"> {threshold:g}": stopping_rules.Rule("confidence", threshold).find_stops(looks) for threshold in thresholds}
     stops |= {"learned": stopping_rules.LEARNED.find_stops(looks)} if dynamic else {}
-    return [{"stop": name, "paper": PAPER.get(name) if cub else None} | compare(looks, when) for name, when in stops.items()]
+    table = published.read_table("DT-RAM", "Table 7", "cub") if cub else {}
+    papers = {"learned" if name == "DT-RAM" else name: (figure.value, figure.glimpses) for name, figure in table.items()}
+    return [{"stop": name, "paper": papers.get(name)} | compare(looks, when) for name, when in stops.items()]
 
 
 def format_row(row: dict[str, Any]) -> str:
