@@ -7,7 +7,9 @@ import torch
 from dtram_reinforce import StopOptions
 from ram_reinforce import Options
 
-from glimpse_env.evaluation import predictor, stopping_rules, trajectories
+from glimpse_env.evaluation.predictor import load_predictor
+from glimpse_env.evaluation.stopping_rules import choose_rule
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.location_policy import GridSoftmax
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
@@ -36,11 +38,11 @@ def test_ram_learns_cells_of_a_grid(pictures, tmp_path, learned_start):
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
     assert saved["architecture"]["location_policy"] == "grid_softmax"
     assert saved["network"]["locator.weight"].shape == (9, 16)
-    looks = trajectories.saved(tmp_path / "looks.npz")
+    looks = Trajectories.load(tmp_path / "looks.npz")
     assert are_cells(looks.locations)
     again = results.write(tmp_path / "checkpoint.pt")
     assert again["per_step_accuracy"] == row["per_step_accuracy"]
-    assert torch.equal(trajectories.saved(tmp_path / "looks.npz").locations, looks.locations)
+    assert torch.equal(Trajectories.load(tmp_path / "looks.npz").locations, looks.locations)
 
 
 def test_dtram_runs_resumes_and_predicts(pictures, tmp_path):
@@ -49,7 +51,7 @@ def test_dtram_runs_resumes_and_predicts(pictures, tmp_path):
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
     assert [row["stage"] for row in saved["progress"]["history"]] == ["look", "look", "stop"]
     dtram_reinforce.main(StopOptions(out=tmp_path, **options, resume=True))
-    served = predictor.predictor(saved, tmp_path, stopping_rules.usual(True), None, None, "cpu")
+    served = load_predictor(saved, tmp_path, choose_rule(True), None, None, "cpu")
     first, second = (served(list(torch.zeros(4, 3, 32, 32, dtype=torch.uint8))) for _ in range(2))
     assert [one.view.path.tolist() for one in first] == [one.view.path.tolist() for one in second]
     reach = 1 - 8 / 32
