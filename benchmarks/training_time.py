@@ -107,7 +107,7 @@ def measure_ram(pictures: Pictures, updates: int, samples: int) -> dict[str, Any
     own = RAM | {"samples": samples, "glimpse_size": pictures.glimpse_size}
     saved, update = train("ram_reinforce.py", pictures, 1 + updates, f"ram-{samples}", **own)
     env = environments.build_evaluation_environment(saved["environment"], "test", pictures.options["device"], rows=TESTED)
-    network = registry.rebuilt(saved).to(env.device)
+    network = registry.rebuild(saved).to(env.device)
     test = seconds_of(lambda: trajectories.evaluate(env, network, env.preset.max_glimpses), env.device) / TESTED
     row = {"row": f"RAM on crops, trajectories an image: {samples}", "update": update, "once": 0.0, "images": pictures.count}
     return row | {"test": test}
@@ -119,7 +119,7 @@ def measure_fcan(pictures: Pictures, updates: int) -> dict[str, Any]:
 
     size = pictures.glimpse_size
     saved, update = train("fcan_greedy.py", pictures, 1 + 10 * updates, "fcan", crop_size=size, final="none")
-    network = registry.rebuilt(saved)
+    network = registry.rebuild(saved)
     assert isinstance(network, FullyConvolutionalAttention)
     given = pictures.options
     backbone = Backbone(given["backbone"], given["weights"], given["device"])

@@ -78,7 +78,7 @@ def describe(plan: Plan, env: GlimpseVectorEnv, network: FullyConvolutionalAtten
         "agent": AGENT,
         "dynamic": False,
         "options": checkpoint.plain(plan.options),
-        "network_name": registry.name_of(network),
+        "network_name": registry.find_name(network),
         "architecture": asdict(network.architecture),
         "environment": rebuilt,
         "weights_sha256": common.weights_hash(rebuilt),
@@ -106,7 +106,7 @@ def reopened(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolution
     """Return the trained network of checkpoint.pt and the environment over a split."""
     saved = checkpoint.load(plan.out / "checkpoint.pt")
     env = environments.build_evaluation_environment(saved["environment"], split, plan.options.device, rows=1)
-    network = registry.rebuilt(saved)
+    network = registry.rebuild(saved)
     assert isinstance(network, FullyConvolutionalAttention)
     return env, network.to(env.device)
 

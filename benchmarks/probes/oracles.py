@@ -76,7 +76,7 @@ def look(path: Path, oracle: Oracle | None, options: Oracles) -> Tensor:
     """Return which images the network of a run predicts correctly when an oracle chooses the places; None = it chooses them itself."""
     saved = checkpoint.load(path)
     env = environments.build_evaluation_environment(saved["environment"], options.split or results.get_result_split(saved), options.device)
-    network = registry.rebuilt(saved).to(env.device)
+    network = registry.rebuild(saved).to(env.device)
     guide: Guide | None = None if oracle is None else lambda state, index, step: oracle(env, network, state, index, step)
     policy = saved["options"].get("policy", "learned")
     return trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide).correct[-1].float()

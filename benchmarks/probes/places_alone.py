@@ -75,7 +75,7 @@ def measure(path: Path, device: str) -> tuple[float, float]:
     env.sensor = Elsewhere(env.sensor, len(env.images))
     places = own.locations.to(env.device)
     guide: Guide = lambda state, index, step: places[step - 1, index]  # noqa: E731
-    network = registry.rebuilt(saved).to(env.device)
+    network = registry.rebuild(saved).to(env.device)
     others = trajectories.evaluate(env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide)
     return own.correct[-1].float().mean().item(), others.correct[-1].float().mean().item()
 

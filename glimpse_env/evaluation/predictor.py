@@ -127,7 +127,7 @@ def load_predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str
     resume.check_weights(saved, options, source)
     given = {name: value for name, value in options.items() if name not in ("dataset", "root", "weights")}
     arguments = asdict(presets.resolve(options["dataset"], **given))  # checkpoints of earlier versions do not hold all of them
-    network = registry.rebuilt(saved).to(device).eval()
+    network = registry.rebuild(saved).to(device).eval()
     return Predictor(
         network=RuledAgent(network, rule).eval(),
         arguments=arguments,

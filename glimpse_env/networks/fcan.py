@@ -1,4 +1,7 @@
-"""Where parts may lie on a feature map: windows of whole cells, numbered row by row, as centres and as boxes."""
+"""FCAN's network (Liu et al. 2016): where parts may lie on a feature map, their location policies, localisers and classifiers.
+
+A part is a window of whole cells; the places where it may lie are numbered row by row.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,7 @@ def windows(side: int, part: int, device: torch.device) -> Float[Tensor, "place 
 def pooled(
     maps: Float[Tensor, "image channel rows columns"], place: Int64[Tensor, "image sample"], part: int
 ) -> Float[Tensor, "image sample channel"]:
-    """Return the mean of the map over the part at some places: what the map sensor's RoIAlign gives there."""
+    """Return the mean of the map over the part at each place, as the map sensor's RoIAlign computes it."""
     weights = windows(maps.shape[-1], part, maps.device).index_select(0, place.flatten())
     return weights.view(*place.shape, -1) @ maps.flatten(2).transpose(1, 2)  # a product: faster than pooling every place and choosing
 
@@ -132,7 +135,7 @@ class CentralPart(PartPolicy):
 
 POLICIES: dict[Where, type[PartPolicy]] = {"learned": PartPolicy, "random": RandomPart, "center": CentralPart}
 CHANNELS = 64  # of a localiser's hidden layer (FCAN, section 3.2)
-NEVER = -10.0  # log-odds of stopping: every part is looked at
+NEVER = -10.0  # log-odds of stopping: the number of glimpses is fixed
 TINY = 1e-30
 
 
@@ -144,26 +147,26 @@ class FcanArchitecture:
     classes: int
     channels: int  # of the feature map
     side: int  # cells a side of the feature map
-    parts: tuple[int, ...]  # cells a side of each part, in the order in which they are looked at
+    parts: tuple[int, ...]  # cells a side of each part, in the order of the glimpses
     see_earlier_maps: bool = False  # a localiser also reads the attention maps of the parts before
-    where: Where = "learned"  # where parts are looked for; random and center to compare with
+    where: Where = "learned"  # how places are chosen; random and center to compare with
     learned_start: bool = False  # glimpse 1 is the whole image
 
 
 class Memory(NamedTuple):
-    """What is remembered from glimpse to glimpse."""
+    """What the network carries from glimpse to glimpse."""
 
     places: Float[Tensor, "env part 2"]  # locations of all parts, found on the map of glimpse 1
-    seen: Float[Tensor, "env step channel"]  # standardised features of the whole image and of the parts seen so far; 0 for those to come
+    seen: Float[Tensor, "env step channel"]  # standardised features of the whole image and of the parts so far; 0 for those to come
     total: Float[Tensor, "env class"]  # sum of the probabilities so far
 
 
 class FullyConvolutionalAttention(Agent):
-    """Score every place of every part on the feature map; classify the whole and each part from features pooled out of the same map.
+    """Score every place of every part on the feature map; classify the whole and each part from features pooled from the same map.
 
     Glimpse 1 is the whole image, glimpse t + 1 is part t at the best place of its score map. The classifier of a step is linear on the
     features of its own region and of all regions before it: so it "sees the earlier attention maps" through the places that they chose
-    (this project's reading of section 4, which leaves the form open). The answer is the mean of the probabilities of all steps so far
+    (this project's reading of section 4, which leaves the form open). The prediction is the mean of the probabilities of all steps so far
     (section 3.4). Features are standardised by the training images' means and deviations, which the paper does not mention.
     """
 
@@ -171,7 +174,7 @@ class FullyConvolutionalAttention(Agent):
     deviation: Tensor
 
     def __init__(self, architecture: FcanArchitecture) -> None:
-        """Build the heads. Score maps begin flat, so that all places are tried at first."""
+        """Build the heads. Score maps are flat at first, so that all places are tried."""
         super().__init__()
         self.architecture = a = architecture
         self.horizon = len(a.parts) + 1
@@ -185,7 +188,7 @@ class FullyConvolutionalAttention(Agent):
         self.register_buffer("deviation", torch.ones(a.channels))
 
     def begin(self, rows: int) -> Memory:
-        """Return what is remembered before the first glimpse: nothing."""
+        """Return an empty memory."""
         a, new = self.architecture, self.centre.new_zeros
         return Memory(new(rows, len(a.parts), 2), new(rows, self.horizon, a.channels), new(rows, a.classes))
 
@@ -197,7 +200,7 @@ class FullyConvolutionalAttention(Agent):
     def attend(self, features: Float[Tensor, "image channel rows columns"]) -> list[Float[Tensor, "image place"]]:
         """Return the log-probabilities of every part's places, from a standardised map.
 
-        A part is paid for by its own step alone, so earlier maps reach later localisers without gradient.
+        A part is rewarded by its own step alone, so earlier maps reach later localisers without gradient.
         """
         a = self.architecture
         found, earlier = [], []
@@ -209,7 +212,7 @@ class FullyConvolutionalAttention(Agent):
         return found
 
     def flat(self, images: int) -> list[Float[Tensor, "image place"]]:
-        """Return the log-probabilities of places that are all alike, which cost no convolution."""
+        """Return the log-probabilities of equally probable places, without a convolution."""
         a = self.architecture
         counts = [places(a.side, part) for part in a.parts]
         return [self.centre.new_full((images, count), -math.log(count)) for count in counts]

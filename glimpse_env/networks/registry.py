@@ -29,7 +29,7 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 
 
-def name_of(network: Agent) -> str:
+def find_name(network: Agent) -> str:
     """Return the name under which a network is rebuilt."""
     return next(name for name, (_, kind) in NETWORKS.items() if type(network) is kind)
 
@@ -47,7 +47,7 @@ def read_architecture(saved: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the da
     return NETWORKS[name][0](**{renamed.get(field, field): value for field, value in fields.items()})
 
 
-def rebuilt(saved: Mapping[str, Any]) -> Agent:
+def rebuild(saved: Mapping[str, Any]) -> Agent:
     """Return the network of a checkpoint.
 
     Raises:

@@ -149,7 +149,7 @@ def evaluate_checkpoint(
 ) -> tuple[dict[str, Any], GlimpseVectorEnv, Trajectories]:
     """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory (arguments as in `write`)."""
     saved = checkpoint.load(path)
-    network = registry.rebuilt(saved)
+    network = registry.rebuild(saved)
     given = {"dataset": dataset, "root": root, "weights": weights}
     arguments = saved["environment"] | {name: value for name, value in given.items() if value is not None}
     resume.check_weights(saved, arguments, path)

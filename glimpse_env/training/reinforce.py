@@ -1,4 +1,4 @@
-"""REINFORCE for looking and stopping, as pure functions of (time, env) tensors. Means are over all unmasked entries.
+"""REINFORCE for locations and stopping, as pure functions of (time, env) tensors. Means are over all unmasked entries.
 
 Counts that a mean divides by are those of all processes that train together, so that their averaged gradients are the batch's.
 
@@ -26,7 +26,7 @@ Baseline = Literal["regression", "learned"]
 def returns_to_go(rewards: Float[Tensor, "time env"], discount: float = 1.0) -> Float[Tensor, "time env"]:
     """Return the sum of rewards from each step on, each discounted by its distance in steps.
 
-    The discounts of the papers live inside the rewards (discount 1 here); another discount credits an action mostly with what follows soon.
+    The papers' discounts are part of the rewards (discount 1 here); a smaller discount credits an action mostly with the next rewards.
     """
     if discount == 1:
         return rewards.flip(0).cumsum(0).flip(0)
@@ -70,8 +70,8 @@ def regression_residual(
     spread = sums(weight * x * x)
     slope = torch.where(spread > 1e-6 * n, sums(weight * x * y) / spread.clamp(min=1e-12), 0.0)
     leverage = 1 / n + torch.where(spread > 1e-6 * n, x * x / spread.clamp(min=1e-12), 0.0)
-    alone = (1 - leverage).clamp(min=1e-3)  # a row that decides its own line alone has nothing to be compared with
-    return ((y - slope * x) / alone).masked_fill(~counted | (count < 3), 0.0)
+    others = (1 - leverage).clamp(min=1e-3)  # a row that determines its line alone cannot be compared with others
+    return ((y - slope * x) / others).masked_fill(~counted | (count < 3), 0.0)
 
 
 def sums(values: Float[Tensor, "time env"]) -> Float[Tensor, "time 1"]:
@@ -106,19 +106,19 @@ def supervision_loss(
 
 def stopping_probabilities(stop_logits: Float[Tensor, "time env"]) -> Float[Tensor, "time env"]:
     """Return P(stop at t) = sigma_t * prod_{s<t} (1 - sigma_s), with certainty at the last step; columns sum to 1."""
-    go_on = F.logsigmoid(-stop_logits[:-1]).cumsum(0)
-    reached = F.pad(go_on, (0, 0, 1, 0))  # log of the probability that step t is reached
+    continued = F.logsigmoid(-stop_logits[:-1]).cumsum(0)
+    reached = F.pad(continued, (0, 0, 1, 0))  # log of the probability that step t is reached
     stop = torch.cat((F.logsigmoid(stop_logits[:-1]), torch.zeros_like(stop_logits[:1])))
     return (reached + stop).exp()
 
 
-def exact_stop_loss(stop_logits: Float[Tensor, "time env"], worth: Float[Tensor, "time env"]) -> Float[Tensor, ""]:
-    """Return minus the expected return over all stopping times, - sum_t P(stop at t) * worth_t, averaged over rows.
+def exact_stop_loss(stop_logits: Float[Tensor, "time env"], returns: Float[Tensor, "time env"]) -> Float[Tensor, ""]:
+    """Return minus the expected return over all stopping times, - sum_t P(stop at t) * returns_t, averaged over rows.
 
-    `worth_t` is the return of answering at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so
+    `returns_t` is the return of stopping at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so
     the sum is exact where the paper samples: the sampled gradient's expectation without its variance.
     """
-    return -(stopping_probabilities(stop_logits) * worth.detach()).sum(0).mean()
+    return -(stopping_probabilities(stop_logits) * returns.detach()).sum(0).mean()
 
 
 def bernoulli_log_prob(logits: Float[Tensor, "*batch"], taken: Bool[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -138,23 +138,23 @@ class Advantages(NamedTuple):
 
     first: Float[Tensor, " env"]  # of the learned place of glimpse 1
     stop: Float[Tensor, "decision env"]  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
-    location: Float[Tensor, "decision env"]  # of the place chosen after glimpse 1, 2, ...
+    location: Float[Tensor, "decision env"]  # of the location chosen after glimpse 1, 2, ...
 
 
 def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: float) -> Advantages:
     """Return the advantages of a rollout's actions.
 
-    The place chosen after glimpse t is compared on the return from glimpse t + 1 on, the stop decision at t on the return that includes
-    the answer at t. The baseline of both is one of the state after glimpse t, which chose: the state after glimpse t + 1 has seen the
-    chosen place, so a baseline of it would explain the reward of the choice away.
+    The location chosen after glimpse t is credited with the return from glimpse t + 1 on, the stop decision at t with the return that
+    includes the prediction at t. The baseline of both belongs to the state after glimpse t, which chose: the state after glimpse t + 1 has
+    seen the chosen location, so its baseline would explain the reward of the choice away.
 
     Args:
         rollout: What happened.
         samples: Trajectories an image. From 2 on, the baseline is the mean of the image's other trajectories.
         baseline: That of one trajectory an image: the network's head ("learned"), or a line through the other images' returns against
-            the present probability of the label ("regression"). The learned place of glimpse 1 is compared with the mean of the other
-            rows: nothing is known of the image before it.
-        discount: Of later rewards, a glimpse, for places.
+            the present probability of the label ("regression"). The learned location of glimpse 1 is compared with the mean of the
+            other rows: nothing is known of the image before it.
+        discount: Of later rewards, a glimpse, for locations.
     """
     returns, credited = (returns_to_go(rollout.rewards, gamma) for gamma in (1.0, discount))
     if samples > 1:
@@ -173,13 +173,13 @@ def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: flo
 def return_after_decision(rollout: Rollout, discount: float) -> Float[Tensor, "decision env"]:
     """Return what a learned baseline predicts: the return after each decision.
 
-    That is the reward of the answer where the decision was to stop, else the return from the next glimpse on.
+    That is the reward of the prediction where the decision was to stop, else the return from the next glimpse on.
     """
     later = returns_to_go(rollout.rewards, discount)[1:]
     return torch.where(rollout.stopped[:-1], rollout.rewards[:-1], later)
 
 
 def discounted_correctness(correct: Bool[Tensor, "time env"], gamma: float) -> Float[Tensor, "time env"]:
-    """Return gamma^t * [correct_t]: the delayed reward of answering at each step."""
+    """Return gamma^t * [correct_t]: the delayed reward of stopping at each step."""
     glimpses = torch.arange(1, len(correct) + 1, device=correct.device)
     return rewards.discount_correct(gamma, correct, glimpses[:, None])

@@ -31,7 +31,7 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, d
         "agent": agent,
         "dynamic": dynamic,
         "options": checkpoint.plain(options),
-        "network_name": registry.name_of(network),
+        "network_name": registry.find_name(network),
         "architecture": asdict(network.architecture),
         "environment": look,
         "classes": list(env.images.classes),

@@ -1,4 +1,4 @@
-"""Collect one rectangle (time, row) of an agent looking at images in the environment's absorbing mode."""
+"""Collect one episode in every row: the agent acts in an environment in absorbing mode, and every step is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glimpse_env.networks.base import Agent, Heads, Memory
 from glimpse_env.networks.location_policy import LocationPolicy, MostProbable
 from glimpse_env.runtime import distributed
 
-# Someone else who chooses where to look, for measurement: from the network's state, the images and the next glimpse's number to places.
+# Chooses locations instead of the policy, for measurement: from the network's state, the images' indices and the next glimpse's number.
 Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 
 
@@ -22,11 +22,11 @@ Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 class Behaviour:
     """How actions are chosen during a rollout."""
 
-    steps: int  # glimpses at most; the last one is answered whatever the stop head says
+    steps: int  # glimpses at most; the episode ends with the last one, whatever the stop head puts out
     policy: LocationPolicy | None = None  # locations are sampled from it; None = the most probable ones of the network's own policy
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
-    guide: Guide | None = None  # chooses instead (needs `indices`)
-    sure: float = 1.0  # answers that are more probable than this end the episode, whatever `stop` says; 1 = none does
+    guide: Guide | None = None  # chooses locations instead of the policy (needs `indices`)
+    sure: float = 1.0  # predictions that are more probable than this end the episode, whatever `stop` is; 1 = none does
 
     @property
     def ends_early(self) -> bool:
@@ -36,7 +36,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Rollout:
-    """What happened, step by step. `location_log_prob[t]` belongs to the place chosen after glimpse t + 1; the last step chooses none."""
+    """What happened, step by step. `location_log_prob[t]` belongs to the location chosen after glimpse t + 1; the last one is not used."""
 
     labels: Int64[Tensor, " env"]
     logits: Float[Tensor, "time env class"]
@@ -44,12 +44,12 @@ class Rollout:
     baseline: Float[Tensor, "time env"]
     locations: Float[Tensor, "time env 2"]  # where each glimpse was taken
     location_log_prob: Float[Tensor, "time env"]
-    first_log_prob: Float[Tensor, " env"]  # of the learned place of glimpse 1; 0 where the environment chose it
+    first_log_prob: Float[Tensor, " env"]  # of the learned location of glimpse 1; 0 where the environment chose it
     stopped: Bool[Tensor, "time env"]  # the row ended with this step
     active: Bool[Tensor, "time env"]  # the row was still running when this step began
     rewards: Float[Tensor, "time env"]
     correct: Bool[Tensor, "time env"]
-    loss: Float[Tensor, "time env"]  # -log p(label) of each answer, nats
+    loss: Float[Tensor, "time env"]  # -log p(label) of each prediction, nats
 
 
 def collect(
@@ -74,57 +74,52 @@ def collect(
     Raises:
         ValueError: The policy has fewer locations than are to be chosen.
     """
-    rows, options = env.num_envs, {} if indices is None else {"indices": indices}
     policy = behaviour.policy or MostProbable(network.location_policy)
     policy.check(behaviour.steps - env.sensor.whole_first)
-    state, parameters = network.start(rows, context_of(env, indices))
-    first, first_log_prob = None, torch.zeros(rows, device=generator.device)
-    if not env.sensor.whole_first:
-        first, first_log_prob = choose_first(policy, parameters, rows, generator)
-    observation, info = env.reset(options=options if first is None else options | {"locations": first})
+    state, parameters = network.start(env.num_envs, read_context(env, indices))
+    first, first_log_prob = choose_first(env, policy, parameters, generator)
+    options = {"indices": indices, "locations": first}
+    observation, info = env.reset(options={name: value for name, value in options.items() if value is not None})
     labels, active = info["label"], info["valid"]
     share = network.location_gradient if policy.reparametrised else 0.0
-    steps: list[tuple[Tensor, ...]] = []
-    running = Running(network, compact=behaviour.ends_early and env.device.type == "cpu")
+    steps: list[dict[str, Tensor]] = []
+    running = RunningRows(network, compact=behaviour.ends_early and env.device.type == "cpu")
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
-            heads, state = running.look(attached(observation, parameters, share), state)
+            heads, state = running.forward(attach_gradient(observation, parameters, share), state)
         parameters = heads.location_parameters
         action = policy.sample(parameters, generator, t - env.sensor.whole_first)
-        place, log_prob = policy.locate(action), policy.log_prob(parameters, action)
+        location, log_prob = policy.locate(action), policy.log_prob(parameters, action)
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
-            place = behaviour.guide(state, indices, t + 1)
+            location = behaviour.guide(state, indices, t + 1)
         prediction = heads.logits.detach().softmax(1)
-        stop = decide(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
+        stop = decide_stops(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
         if behaviour.sure < 1:
             stop = stop | (prediction.amax(1) > behaviour.sure)
-        seen = observation["location"]
-        observation, reward, ended, _, info = env.step({"location": place, "stop": stop, "prediction": prediction})
-        steps.append(
-            (heads.logits, heads.stop, heads.baseline, seen, log_prob, ended & active, active, reward, info["correct"], info["loss"])
-        )
+        chosen = {"logits": heads.logits, "stop_logits": heads.stop, "baseline": heads.baseline, "location_log_prob": log_prob}
+        chosen |= {"locations": observation["location"], "active": active}
+        observation, reward, ended, _, info = env.step({"location": location, "stop": stop, "prediction": prediction})
+        steps.append(chosen | {"stopped": ended & active, "rewards": reward, "correct": info["correct"], "loss": info["loss"]})
         active = active & ~ended
         state = running.leave_out(ended, state)
-    logits, stops, baseline, seen, log_prob, stopped, running, rewards, correct, loss = (
-        torch.stack(column) for column in zip(*steps, strict=True)
-    )
-    return Rollout(labels, logits, stops, baseline, seen, log_prob, first_log_prob, stopped, running, rewards, correct, loss)
+    columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
+    return Rollout(labels=labels, first_log_prob=first_log_prob, **columns)
 
 
-class Running:
-    """The rows whose episodes have not ended: with `compact` the network sees these alone, which saves its work on the others.
+class RunningRows:
+    """The rows whose episodes have not ended: with `compact` the network computes these alone, which saves its work on the others.
 
-    Finding them is a host sync, and shapes change from step to step: on a GPU the whole rectangle is faster, and can be captured.
+    Finding them is a host sync, and shapes change from step to step: on a GPU computing all rows is faster, and can be captured.
     """
 
     def __init__(self, network: Agent, compact: bool) -> None:
-        """Begin with all rows."""
+        """Start with all rows."""
         self.network, self.compact = network, compact
         self.rows: Int64[Tensor, " running"] | None = None  # None = all
         self.last: Heads | None = None
 
-    def look(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
-        """Take in one glimpse; rows that have ended keep what they said last, without gradient. The state is of the running rows alone."""
+    def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
+        """Take in one glimpse; rows that have ended keep their last heads, without gradient. The state is of the running rows alone."""
         if self.rows is None or self.last is None:
             heads, state = self.network(observation, state)
         else:
@@ -134,7 +129,7 @@ class Running:
         return heads, state
 
     def leave_out(self, ended: Bool[Tensor, " env"], state: Memory) -> Memory:
-        """Leave out the rows that have ended; return the state of the others. Where none is left one stays: no tensor may be empty."""
+        """Leave out the rows that have ended; return the state of the others. Where none is left, one stays: no tensor may be empty."""
         if not self.compact:
             return state
         before = torch.arange(len(ended)) if self.rows is None else self.rows
@@ -146,32 +141,32 @@ class Running:
         return type(state)(*(value.index_select(0, kept) for value in state))
 
 
-def context_of(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:
+def read_context(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:
     """Return what the sensor shows of these images before the first glimpse; None = nothing."""
     sensor = env.sensor
     return sensor.context(indices) if indices is not None and isinstance(sensor, Contextual) and sensor.shows_context else None
 
 
-def attached(observation: dict[str, Tensor], mean: Float[Tensor, "env 2"] | None, share: float) -> dict[str, Tensor]:
-    """Return the observation, its location with a share of the gradient of the mean that it was drawn from; the value stays."""
+def attach_gradient(observation: dict[str, Tensor], mean: Tensor | None, share: float) -> dict[str, Tensor]:
+    """Return the observation; its location has the same value, and a share of the gradient of the mean (env, 2) it was drawn around."""
     if mean is None or not share:
         return observation
     return observation | {"location": observation["location"] + share * (mean - mean.detach())}
 
 
 def choose_first(
-    policy: LocationPolicy, parameters: Float[Tensor, "env parameter"] | None, rows: int, generator: torch.Generator
+    env: GlimpseVectorEnv, policy: LocationPolicy, parameters: Float[Tensor, "env parameter"] | None, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
     """Return the location of glimpse 1 (None = the environment chooses it) and the log-probability of that choice."""
-    action = policy.first(parameters, rows, generator)
-    log_prob = torch.zeros(rows, device=generator.device)
+    action = None if env.sensor.whole_first else policy.first(parameters, env.num_envs, generator)
+    log_prob = torch.zeros(env.num_envs, device=generator.device)
     if action is None:
         return None, log_prob
     return policy.locate(action), log_prob if parameters is None else policy.log_prob(parameters, action)
 
 
-def decide(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator) -> Bool[Tensor, " env"]:
-    """Return who stops: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
+def decide_stops(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator) -> Bool[Tensor, " env"]:
+    """Return which rows stop: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
     if rule in ("never", "always"):
         return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)
     threshold = 0.5 if rule == "likely" else distributed.drawn(torch.rand, stop_logits.shape, generator)

@@ -320,8 +320,8 @@ def test_samples_do_not_touch_each_other(samples, count):
 
 def test_a_checkpoint_rebuilds_the_network():
     network = network_of(channels=8, see_earlier_maps=True)
-    saved = {"network_name": registry.name_of(network), "architecture": asdict(network.architecture), "network": network.state_dict()}
-    again = registry.rebuilt(saved)
+    saved = {"network_name": registry.find_name(network), "architecture": asdict(network.architecture), "network": network.state_dict()}
+    again = registry.rebuild(saved)
     assert again.architecture == network.architecture
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
 

@@ -118,4 +118,4 @@ def test_it_learns_from_telling_patches(pictures, tmp_path):
     options = SermanetOptions(dataset=pictures, out=tmp_path, **(SMALL | {"epochs": 12}), split="train", augment=False)
     assert sermanet_rnn.main(options)["accuracy"] >= 0.9
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
-    assert isinstance(results.registry.rebuilt(saved), DoubleDecker)
+    assert isinstance(results.registry.rebuild(saved), DoubleDecker)

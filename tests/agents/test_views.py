@@ -70,8 +70,8 @@ def test_an_episode_begun_anew_forgets_the_one_before():
 
 def test_a_checkpoint_rebuilds_them(make):
     network = baselines.build_network(make(first_view="image", scales=(1.0, 2.0)), dropout=0.0)
-    saved = {"network_name": registry.name_of(network), "architecture": vars(network.architecture), "network": network.state_dict()}
-    again = registry.rebuilt(saved)
+    saved = {"network_name": registry.find_name(network), "architecture": vars(network.architecture), "network": network.state_dict()}
+    again = registry.rebuild(saved)
     assert (type(again), again.architecture) == (AveragedViews, network.architecture)
     assert (network.architecture.windows, network.architecture.whole_first) == (2, True)
 

@@ -9,7 +9,7 @@ from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.networks.fixed_policies import Uniform
 from glimpse_env.networks.location_policy import Gaussian
 from glimpse_env.training import reinforce
-from glimpse_env.training.rollout import Behaviour, attached, collect
+from glimpse_env.training.rollout import Behaviour, attach_gradient, collect
 
 ROWS, STEPS, PATCH = 6, 3, 16
 
@@ -33,7 +33,7 @@ def looked(net, context, through):
             "location": location,
             "step": torch.full((ROWS, 1), t / STEPS),
         }
-        heads, state = net(attached(observation, mean, 1.0) if through else observation, state)
+        heads, state = net(attach_gradient(observation, mean, 1.0) if through else observation, state)
         mean = heads.location_parameters
         logits.append(heads.logits)
         means.append(mean)
@@ -75,11 +75,11 @@ def test_the_attached_location_keeps_its_value_and_carries_a_share_of_the_gradie
     mean = torch.rand(4, 2, requires_grad=True)
     place = torch.rand(4, 2)
     for share in (1.0, 0.25):
-        told = attached({"location": place}, mean, share)["location"]
+        told = attach_gradient({"location": place}, mean, share)["location"]
         torch.testing.assert_close(told, place)
         torch.testing.assert_close(torch.autograd.grad(told.sum(), mean)[0], torch.full((4, 2), share))
-    assert attached({"location": place}, mean, 0.0)["location"] is place
-    assert attached({"location": place}, None, 1.0)["location"] is place
+    assert attach_gradient({"location": place}, mean, 0.0)["location"] is place
+    assert attach_gradient({"location": place}, None, 1.0)["location"] is place
 
 
 def test_the_baseline_shapes_no_deck_and_nothing_stops_early():

@@ -13,9 +13,9 @@ from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAtte
 
 def test_a_network_is_rebuilt_from_what_a_checkpoint_says():
     network = RecurrentAttention(Architecture(glimpse=16, classes=3, horizon=2, hidden=8, features=8))
-    name = registry.name_of(network)
+    name = registry.find_name(network)
     saved = {"architecture": asdict(network.architecture), "network": network.state_dict()}
-    for again in (registry.rebuilt(saved | {"network_name": name}), registry.rebuilt(saved)):  # early checkpoints carry no name
+    for again in (registry.rebuild(saved | {"network_name": name}), registry.rebuild(saved)):  # early checkpoints carry no name
         assert type(again) is RecurrentAttention
         assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
 
@@ -23,10 +23,10 @@ def test_a_network_is_rebuilt_from_what_a_checkpoint_says():
 def test_a_checkpoint_keeps_its_location_policy_and_an_earlier_one_has_the_gaussian():
     network = RecurrentAttention(Architecture(16, 3, 2, hidden=8, features=8, location_policy="grid_softmax", grid=3))
     saved = {"architecture": asdict(network.architecture), "network": network.state_dict()}
-    assert registry.rebuilt(saved).location_policy == GridSoftmax(3)
+    assert registry.rebuild(saved).location_policy == GridSoftmax(3)
     network = RecurrentAttention(Architecture(16, 3, 2, hidden=8, features=8))
     fields = {name: value for name, value in asdict(network.architecture).items() if name not in ("location_policy", "grid")}
-    assert registry.rebuilt({"architecture": fields, "network": network.state_dict()}).location_policy == Gaussian()
+    assert registry.rebuild({"architecture": fields, "network": network.state_dict()}).location_policy == Gaussian()
 
 
 def test_architectures_of_earlier_versions_have_other_names():
@@ -40,4 +40,4 @@ def test_architectures_of_earlier_versions_have_other_names():
 
 def test_an_unknown_network_is_refused_by_name():
     with pytest.raises(ValueError, match="called 'perceiver': expected one of recurrent"):
-        registry.rebuilt({"network_name": "perceiver"})
+        registry.rebuild({"network_name": "perceiver"})

@@ -40,7 +40,7 @@ def looked(tmp_path_factory):
     saved = checkpoint.load(pretrained.find_checkpoint(NAME, tmp_path_factory.mktemp("runs")))
     env = environments.build_evaluation_environment(saved["environment"], "test", "cpu", rows=100)
     env.images = env.images.subset(torch.arange(300))
-    return env, trajectories.evaluate(env, registry.rebuilt(saved), env.preset.max_glimpses)
+    return env, trajectories.evaluate(env, registry.rebuild(saved), env.preset.max_glimpses)
 
 
 def test_a_name_becomes_a_run_of_its_own(tmp_path):

@@ -72,7 +72,7 @@ def test_leaving_out_ended_rows_changes_nothing_but_the_work(env, agent, behavio
     assert sizes[0] == 32 > sizes[-1]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[1:] == [max(int(count), 1) for count in compact.active.sum(1)][1:]
-    monkeypatch.setattr(rollout_module.Running, "leave_out", lambda _, __, state: state)
+    monkeypatch.setattr(rollout_module.RunningRows, "leave_out", lambda _, __, state: state)
     whole, expected = gradients()
     assert sizes[-1] == 32
     for name in ("active", "stopped", "rewards", "correct", "loss", "locations"):
