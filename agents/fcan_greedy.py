@@ -1,29 +1,142 @@
-"""FCAN: parts of an image found by score maps on its feature map, paid by a greedy reward (Liu et al. 2016, arXiv 1603.06765).
+"""FCAN: parts of an image located by score maps on its feature map, trained by a greedy reward (Liu et al. 2016, arXiv 1603.06765).
 
-    python agents/fcan_greedy.py --dataset cub                               # tune a ResNet-50, find parts, classify them
-    python agents/fcan_greedy.py --dataset cub --weights weights.pth         # with a network that finetune_backbone.py has tuned
-    python agents/fcan_greedy.py --dataset cub --stage classify --final finetune      # one stage anew: a network for each region
+    python agents/fcan_greedy.py --dataset cub                               # fine-tune a ResNet-50, locate parts, classify them
+    python agents/fcan_greedy.py --dataset cub --weights weights.pth         # with a network that finetune_backbone.py has fine-tuned
+    python agents/fcan_greedy.py --dataset cub --stage classify --final finetune    # one stage again: a network for each region
     python agents/fcan_greedy.py --dataset clutter --weights resnet18.pth --final none    # find the glyph, on a network of ImageNet
 
-Three stages (section 3.4), each kept in the output folder: tune (as finetune_backbone.py), localise (the maps of all images are computed
-once; a small fully convolutional head for each part learns where to look by REINFORCE, from light classifiers on the same map), classify
-(the parts cut out of the image at full resolution, a classifier for each, probabilities averaged with those of the whole image; beside
-random and central places).
+Three stages (section 3.4), each with its files in the output folder: tune (finetune_backbone.py), localise (the maps of all images are
+computed once; a small fully convolutional head for each part learns its location by REINFORCE, rewarded through light classifiers on the
+same map), classify (the parts are cut out of the image at full resolution, a classifier for each, probabilities averaged with those of
+the whole image; beside random and central locations). The paper repeats the stages until nothing changes; here they run once.
 
-Deviations from the paper: the whole image is the first step, so part 1 too is paid for a fall in loss; features are standardised; a place
-is paid what it earns more than the image's other samples (`--no-baseline`: the paper's); RMSProp takes batches of 32 at rate 0.001
-(`--batch 512 --learning-rate 0.01`: the paper's), chosen, like the order of the parts, on held-out training images; the stages run once
-instead of until nothing changes; the default final classifiers are linear on frozen features (`--final finetune`: the paper's); crops have
-the preset's 224 pixels (`--crop-size 448`: the paper's).
+A later run continues with the stages that are not finished, and refuses files of another configuration.
+
+Read on in fcan/: plan.py (options, environment), localise.py (rewards, losses, loop), classify.py and regions_table.py (the last stage),
+and in glimpse_env/networks/fcan.py (the network).
+
+Deviations from the paper: the whole image is the first step, so the reward of part 1 too is for a fall in loss; features are
+standardised; the mean reward of the image's other samples is subtracted (`--no-baseline`: the paper's); RMSProp takes batches of 32 at
+rate 0.001 (`--batch 512 --learning-rate 0.01`: the paper's), chosen, like the order of the parts, on held-out training images; the final
+classifiers are linear on frozen features (`--final finetune`: the paper's); crops have the preset's 224 pixels (`--crop-size 448`: the
+paper's).
 """
 
 from __future__ import annotations
 
-from fcan.plan import FcanOptions
-from fcan.stages import execute
+from pathlib import Path
 
+import finetune_backbone
+from fcan import stage_files
+from fcan.classify import classify, format_result
+from fcan.localise import localise
+from fcan.plan import AGENT, FcanOptions, Plan, StageName, build_plan, load_images
+from fcan.score_maps import draw_score_maps
+from finetune_backbone import FinetuneOptions
+
+from glimpse_env.backbone import find_weights
+from glimpse_env.reports import results
+from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training.options import parse
 from glimpse_env.training.recipes import FCAN
 
+
+def run_stages(plan: Plan) -> None:
+    """Run the stages that are due in their order; with a single `--stage`, check those before it."""
+    options, only = plan.options, plan.options.stage
+    weights = tune(plan) if options.weights is None else options.weights
+    if only == "tune":
+        return
+
+    file = find_weights(plan.backbone, weights)
+    inputs = {} if file is None else {"weights": file}  # None: torchvision's own
+    configuration = stage_files.describe("localise", options, inputs)
+    if is_due(plan, "localise", configuration):
+        localise(plan, weights)
+        stage_files.finish(plan.out, "localise", configuration)
+    evaluate(plan)
+    if only == "localise" or options.final == "none":
+        return
+
+    configuration = stage_files.describe("classify", options, inputs | {"checkpoint": plan.out / "checkpoint.pt"})
+    if is_due(plan, "classify", configuration):
+        classify(plan, weights)
+        stage_files.finish(plan.out, "classify", configuration)
+    print(format_result(files.read_json(plan.out / "classify" / "result.json")))
+
+
+def tune(plan: Plan) -> str:
+    """Return the file of the fine-tuned network, fine-tuning it if that stage is due."""
+    options, folder = plan.options, plan.out / "tune"
+    configuration = stage_files.describe("tune", options, {})
+    if is_due(plan, "tune", configuration):
+        given = FinetuneOptions(
+            dataset=options.dataset,
+            root=options.root,
+            split=plan.learn,
+            backbone=plan.backbone,
+            weights=options.start,
+            image_size=plan.image_size,
+            view_size=plan.crop_size,
+            epochs=options.tune_epochs,
+            batch=min(FinetuneOptions.batch, len(load_images(plan, plan.learn))),
+            seed=options.seed,
+            device=options.device,
+            threads=options.threads,
+            out=folder,
+            resume=options.resume and (folder / "checkpoint.pt").is_file(),
+        )
+        stage_files.begin(plan.out, "tune")
+        finetune_backbone.main(given)
+        stage_files.finish(plan.out, "tune", configuration)
+    return str(folder / "weights.pth")
+
+
+def evaluate(plan: Plan) -> None:
+    """Evaluate the localisers with their light classifiers by the common metric, and draw their score maps, if that is not done."""
+    target = plan.out / "checkpoint.pt"
+    end = results.build_suffix(checkpoint.load(target), plan.measure)
+    file, figure = plan.out / f"result{end}.json", plan.out / f"score_maps{end}.png"
+    if is_newer(file, target):
+        print(results.format_row(files.read_json(file)))
+    else:
+        results.write(target, plan.measure, device=plan.options.device)
+    if not is_newer(figure, target):
+        draw_score_maps(plan, figure)
+
+
+def is_newer(file: Path, other: Path) -> bool:
+    """Tell whether a file exists and was written after another."""
+    return file.is_file() and file.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
+def is_due(plan: Plan, stage: StageName, configuration: dict) -> bool:
+    """Tell whether a stage is to run now.
+
+    Raises:
+        ValueError: Its files belong to another configuration, or they are missing and a later stage is asked for.
+    """
+    only = plan.options.stage
+    if only == stage:
+        return True
+    if stage_files.is_finished(plan.out, stage, configuration):
+        return False
+    if only != "all":
+        raise ValueError(f"--stage {only} needs the files of the stage {stage} in {plan.out}: run --stage all, or --stage {stage} first")
+    return True
+
+
+def main(options: FcanOptions) -> None:
+    """Run the stages that the options ask for.
+
+    Raises:
+        SystemExit: Options or files that cannot be used, in one sentence; 130 after Ctrl-C.
+    """
+    options = terminal.prepare(options)
+    with terminal.interruptible("finished stages and epochs are saved; resume with --resume"), terminal.foreseen(AGENT):
+        distributed.refuse(AGENT)
+        run_stages(build_plan(options))
+
+
 if __name__ == "__main__":
-    execute(parse(FcanOptions, {}, FCAN, __doc__ or ""))
+    main(parse(FcanOptions, {}, FCAN, __doc__ or ""))

@@ -1,91 +1,201 @@
-"""Fine-tune a torchvision network on a data set: step 0 of DT-RAM, FCAN and most glimpse agents.
+"""Fine-tune a torchvision classifier on a data set: step 0 of DT-RAM, FCAN and most glimpse agents.
 
     python agents/finetune_backbone.py --dataset cub                                 # all training images; the test set once, at the end
-    python agents/finetune_backbone.py --dataset cub --split fit:1/5                  # without fold 1, which is then the result
+    python agents/finetune_backbone.py --dataset cub --split fit:1/5                 # without fold 1, on which it is then measured
     python agents/ram_reinforce.py --dataset cub --weights runs/finetune_backbone-cub-0/weights.pth
 
-Each update sees whole images (`--whole` of them) and zoomed crops, so that one frozen network serves the first view and the glimpses (the
-papers tune on whole images alone). The result row is the one-view baseline: each image once, whole, no crop.
+Each update sees nearly whole images (a share of `--whole`) and zoomed crops, so that one frozen network serves the first view and the
+glimpses (the papers fine-tune on whole images alone). The result is the one-view baseline: the accuracy on whole images.
 """
 
 from __future__ import annotations
 
-import sys
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import tyro
+from torch import nn
+from torch.nn import functional as F
 
 from glimpse_env import checks, datasets
+from glimpse_env.backbone import final_layer
+from glimpse_env.datasets import ImageSet
 from glimpse_env.evaluation import metrics
+from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, files, terminal
-from glimpse_env.training.finetuning import Finetune, Finetuning, one_view
+from glimpse_env.runtime import checkpoint, files
+from glimpse_env.training import resume
+from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
+from glimpse_env.training.optimizers import Optimizer
+from glimpse_env.training.options import Running
+from glimpse_env.training.trainer import Run
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
+AGENT = "finetune_backbone"
 
 
-def tune(options: Finetune) -> dict[str, Any]:
-    """Fine-tune, evaluate once, write weights, row and logs, and return the row."""
-    options = terminal.prepare(options)
-    torch.manual_seed(options.seed)
-    preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
-    side = preset.view_size or preset.glimpse_size
-    if preset.image_size is None or side is None:
-        raise ValueError(
-            f"dataset={options.dataset!r}: give --image-size (pixels a side to store) and --view-size (pixels a side to look at)"
-        )
-    device = checks.device(options.device)
-    out = folder(options)
-    run = Finetuning(options, load(options, options.split, preset.image_size), side, device, out)
-    run.train()
-    split = results.choose_result_split(options.split)
-    looks = one_view(run.network, load(options, split, preset.image_size), side, device)
-    row = {
-        "agent": "finetune_backbone",
-        "dataset": options.dataset,
-        "split": split,
-        **metrics.summarize(looks, dynamic=False),
-        "train_seconds": round(run.seconds, 1),
-        "device": str(device),
-        "seed": options.seed,
-        "command": checkpoint.command(),
-        "versions": results.collect_versions(),
-        "options": checkpoint.plain(options),
-    }
-    files.write_torch(out / "weights.pth", half(run.network.state_dict()))
-    files.write_json(out / "result.json", row)
-    looks.save(out / "looks.npz")
-    return row
+@dataclass(frozen=True)
+class FinetuneOptions(Running):
+    """Options of `finetune_backbone.py`."""
+
+    dataset: str = "cub"
+    """A named data set (cub, cars, dogs) or a folder of class folders."""
+    root: Path | None = None
+    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    split: str = "train"
+    """Training images: train (all), fit (without the validation twelfth), or fit:K/N (without fold K of N). The result is measured on the
+    test images, with fit:K/N on fold K."""
+    backbone: str = "resnet50"
+    """Name of a torchvision classifier."""
+    weights: str | None = "DEFAULT"
+    """Weights to start from: DEFAULT (torchvision's), or a file (a path, or a name inside GLIMPSE_WEIGHTS)."""
+    image_size: int | None = None
+    """Pixels a side of the stored images; default: the data set's preset."""
+    view_size: int | None = None
+    """Pixels a side of the network's input; default: the data set's preset."""
+    epochs: int = 30
+    """Passes over the training images."""
+    batch: int = 32
+    """Images per update."""
+    learning_rate: float = 0.005
+    """Peak learning rate of SGD (momentum 0.9, Nesterov), reached in a short warm-up; it falls along a cosine."""
+    head_rate: float = 0.01
+    """The same for the new final layer."""
+    weight_decay: float = 1e-4
+    """L2 penalty of all weights."""
+    label_smoothing: float = 0.1
+    """Share of the target of the cross-entropy that is spread over all classes."""
+    whole: float = 0.3
+    """Share of the images that are shown nearly whole (at least 80 % of their area); the others are zoomed."""
+    zoom: float = 0.08
+    """Smallest share of the image's area in a zoomed crop."""
 
 
-def folder(options: Finetune) -> Path:
-    """Return where the files of a fine-tuning lie."""
-    return options.out or Path("runs") / checkpoint.run_name(
-        "finetune_backbone", options.dataset, options.split, options.seed, usual="train"
+def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
+    """Return what makes a random crop of `side` x `side` pixels of an image: nearly whole or zoomed, half of them mirrored."""
+    from torchvision.transforms import v2  # slow to import: see backbone.weights
+
+    whole, zoomed = (v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8)))
+    return v2.Compose([v2.RandomChoice([whole, zoomed], p=[options.whole, 1 - options.whole]), v2.RandomHorizontalFlip()])
+
+
+def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
+    """Return SGD with a learning rate of its own for the new final layer."""
+    head = list(network.get_submodule(final_layer(network) or "").parameters())
+    rest = [value for value in network.parameters() if not any(value is other for other in head)]
+    groups = [{"params": rest, "lr": options.learning_rate}, {"params": head, "lr": options.head_rate}]
+    sgd = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=options.weight_decay)
+    return Optimizer([sgd], list(network.parameters()), clip=None)
+
+
+def scale_rate(step: int, steps: int) -> float:
+    """Return the learning rate as a share of its peak: a tenth of all steps to warm up, then a cosine to 0."""
+    warm = max(1, steps // 10)
+    return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+
+
+def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
+    """Fine-tune all layers by the cross-entropy of random crops of `side` x `side` pixels."""
+    options: FinetuneOptions = run.options
+    if len(images) < options.batch:
+        raise ValueError(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
+    optimizer, augment = build_optimizer(network, options), build_augmentation(options, side)
+    labels = images.labels.to(run.device)
+    for epoch in run.epochs(options.epochs, "fine-tune", optimizer):
+        network.train()
+        torch.manual_seed(options.seed * 100_003 + run.progress.epoch)
+        order = torch.randperm(len(images))[: len(images) // options.batch * options.batch]
+        for indices in epoch.each(list(order.split(options.batch))):
+            indices = indices.to(run.device)
+            crops = torch.stack([augment(images.image(index)) for index in indices.tolist()]).to(run.device)
+            with torch.autocast(run.device.type, run.precision, enabled=run.precision != torch.float32):
+                logits = network(normalise(crops))
+            cross = F.cross_entropy(logits.float(), labels[indices], label_smoothing=options.label_smoothing)
+            step = run.progress.epoch * epoch.updates + epoch.done
+            loss = optimizer.update({"classification": cross}, scale_rate(step, options.epochs * epoch.updates))
+            epoch.log({"loss": loss, "train_accuracy": (logits.argmax(1) == labels[indices]).float().mean()})
+
+
+def evaluate(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Trajectories:
+    """Return the predictions for whole images, as trajectories of one glimpse."""
+    best = predict(network, images, side, device).max(1)
+    return Trajectories(
+        index=torch.arange(len(images)),
+        labels=images.labels,
+        predictions=best.indices[None],
+        confidence=best.values[None],
+        stop=torch.ones(1, len(images)),
+        locations=torch.zeros(1, len(images), 2),
     )
 
 
-def half(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return matrices in half precision, so that the file is half as long; vectors stay: variances may be beyond what that holds."""
-    return {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+class FinetuneRun(Run):
+    """A run whose checkpoint `evaluate.py` refuses: it holds a classifier, no agent."""
+
+    kind = "classifier"
 
 
-def load(options: Finetune, split: str, size: int) -> datasets.ImageSet:
-    """Return the images of a split."""
-    return datasets.load(options.dataset, split, root=options.root, image_size=size)
+def check_options(options: FinetuneOptions) -> None:
+    """Check what can be checked without images."""
+    checks.count("--epochs", options.epochs)
+    checks.count("--batch", options.batch)
+    if options.split != "train" and datasets.held_out(options.split) is None:
+        raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")
 
 
-def main(options: Finetune) -> None:
-    """Fine-tune, evaluate once, and say where the weights are."""
-    print(results.format_row(tune(options)))
-    print(f"weights: {folder(options) / 'weights.pth'}")
+def describe(options: FinetuneOptions) -> dict[str, Any]:
+    """Return what a checkpoint must say about itself to be resumed."""
+    plain = checkpoint.plain(options)
+    return {"agent": AGENT, "options": plain, "weights_sha256": resume.weights_hash(plain), "command": checkpoint.command()}
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write the weights: matrices in half precision, vectors in full, since variances may lie beyond the range of half precision."""
+    state = network.state_dict()
+    files.write_torch(path, {name: value.half() if value.ndim > 1 else value for name, value in state.items()})
+
+
+def main(options: FinetuneOptions) -> dict[str, Any]:
+    """Fine-tune, write the weights, evaluate once, and return the row of the result."""
+    name = checkpoint.run_name(AGENT, options.dataset, options.split, options.seed, usual="train")
+    with FinetuneRun.open(AGENT, replace(options, out=options.out or Path("runs") / name), check_options, alone=True) as run:
+        options, out = run.options, run.checkpoint.parent
+        preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
+        size, side = preset.image_size, preset.view_size or preset.glimpse_size
+        if size is None or side is None:
+            raise ValueError(f"--dataset {options.dataset}: give --image-size and --view-size, for which it has no presets")
+        device = checks.device(options.device)
+        images = datasets.load(options.dataset, options.split, root=options.root, image_size=size)
+        network = build_with_new_head(options.backbone, options.weights, len(images.classes))
+        network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        run.start(network, describe(options), device)
+        train(run, network, images, side)
+        write_weights(out / "weights.pth", network)
+        split = results.choose_result_split(options.split)
+        predictions = evaluate(network, datasets.load(options.dataset, split, root=options.root, image_size=size), side, device)
+        row = {
+            "agent": AGENT,
+            "dataset": options.dataset,
+            "split": split,
+            **metrics.summarize(predictions, dynamic=False),
+            "train_seconds": round(run.progress.seconds, 1),
+            "device": str(device),
+            "seed": options.seed,
+            "command": checkpoint.command(),
+            "versions": results.collect_versions(),
+            "options": checkpoint.plain(options),
+        }
+        files.write_json(out / "result.json", row)
+        predictions.save(out / "looks.npz")
+    print(f"{results.format_row(row)}\nweights: {out / 'weights.pth'}")
+    return row
 
 
 if __name__ == "__main__":
-    options = tyro.cli(Finetune, description=__doc__)
-    try:
-        with terminal.foreseen("finetune_backbone.py"):
-            main(options)
-    except KeyboardInterrupt:
-        sys.exit("\nstopped: checkpoint.pt in the output folder holds the last finished epoch; go on with --resume")
+    main(tyro.cli(FinetuneOptions, description=__doc__))

@@ -1,1 +1,1 @@
-"""FCAN (Liu, Xia, Wang & Lin 2016, arXiv 1603.06765): parts of an image found on its feature map, in three stages."""
+"""FCAN (Liu, Xia, Wang & Lin 2016, arXiv 1603.06765): parts of an image located on its feature map, in three stages."""

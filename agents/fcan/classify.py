@@ -1,9 +1,9 @@
-"""The stage classify: one classifier for every region at full resolution, FCAN's Tables 2, 4 and 6, and what an image costs."""
+"""The stage classify: a classifier for every region at full resolution, the table of their combinations, and what an image costs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from fcan import cost, regions_table, stage_files, table
-from fcan.localise import AGENT, places_of
-from fcan.plan import FcanOptions
+from fcan import regions_table, stage_files
+from fcan.localise import load_network, load_places
+from fcan.plan import AGENT, Plan, get_map_sensor
 from fcan.regions_table import Crops, Region
-from fcan.setup import Plan, map_sensor
 from glimpse_env import Backbone, GlimpseVectorEnv
 from glimpse_env.evaluation import fixations, metrics, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
@@ -23,104 +22,143 @@ from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
 from glimpse_env.runtime import checkpoint, files
 
+TIMED = 8  # images on which the times are measured, in one batch
+TURNS = 3  # measurements, of which the shortest counts
+
 
 def classify(plan: Plan, weights: str) -> None:
     """Train a classifier for every region, average their probabilities, and write the table."""
     start, options = time.monotonic(), plan.options
-    learn, measure = places_of(plan, plan.learn), places_of(plan, plan.measure)
-    env = measure[0]
+    training, learn = load_places(plan, plan.learn)
+    env, measure = load_places(plan, plan.measure)
     backbone = Backbone(plan.backbone, weights, options.device)
-    crops = Crops(learn[0].images, env.images, backbone, map_sensor(env).shape[1], plan.crop_size)
+    crops = Crops(training.images, env.images, backbone, get_map_sensor(env).shape[1], plan.crop_size)
     stage_files.begin(plan.out, "classify")
-    found = {region.name: probabilities(plan, weights, crops, region) for region in wanted(crops, options, learn[1], measure[1])}
+    regions = regions_table.build_regions(crops, options, learn, measure)
+    found = {region.name: load_probabilities(plan, weights, crops, region) for region in regions}
     seconds = time.monotonic() - start
-    looks = as_looks(env, found, options.parts, measure[1])
+    trajectories = build_trajectories(env, found, options.parts, measure)
     row = {
         "agent": f"{AGENT}, final",
         "dataset": options.dataset,
         "split": plan.measure,
-        **metrics.summarize(looks, dynamic=False),
-        "rows": table.rows(found, env.images.labels, options.parts),
-        "cost": cost.per_image(plan, env, crops),
+        **metrics.summarize(trajectories, dynamic=False),
+        "rows": regions_table.build_rows(found, env.images.labels, options.parts),
+        "cost": measure_cost(plan, env, crops),
         "train_seconds": round(seconds, 1),
         "device": str(env.device),
         "seed": options.seed,
         "command": checkpoint.command(),
         "versions": results.collect_versions(),
         "options": checkpoint.plain(options),
-        **fixations.measure_fixations(env, looks, stopping_rules.HORIZON.find_stops(looks), learned_start=False),
+        **fixations.measure_fixations(env, trajectories, stopping_rules.HORIZON.find_stops(trajectories), learned_start=False),
     }
     files.write_json(plan.out / "classify" / "result.json", row)
-    looks.save(plan.out / "classify" / "looks.npz")
-    told(plan.out / "classify" / "report.html", row)
+    trajectories.save(plan.out / "classify" / "looks.npz")
+    write_report(plan.out / "classify" / "report.html", row)
     print(results.format_row(row))
 
 
-def wanted(crops: Crops, options: FcanOptions, learn: Int64[Tensor, "image part"], measure: Int64[Tensor, "image part"]) -> list[Region]:
-    """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Tables 2, 4, 6)."""
-    generator = torch.Generator().manual_seed(options.seed)
-    images = (len(learn), len(measure))
-    found = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
-    for number, part in enumerate(options.parts):
-        total, middle = fcan.places(crops.side, part), fcan.middle(crops.side, part)
-        drawn = [torch.randint(total, (count,), generator=generator) for count in images]
-        found += [
-            Region(table.name_of("part", number, part), part, learn[:, number], measure[:, number]),
-            Region(table.name_of("random", number, part), part, *drawn),
-            Region(table.name_of("center", number, part), part, *(torch.full((count,), middle) for count in images)),
-        ]
-    return found
-
-
-def probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Float[Tensor, "image class"]:
-    """Return a region's class probabilities in the measured images; with --resume, those that an interrupted run has made."""
+def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Float[Tensor, "image class"]:
+    """Return a region's class probabilities in the measured images; with --resume, those that an interrupted run has written."""
     options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
     if options.resume and file.is_file():
         saved = checkpoint.load(file, kind="region")
-        checkpoint.check_same(file, saved["options"], stage_files.chosen("classify", options))
+        checkpoint.check_same(file, saved["options"], stage_files.select_options("classify", options))
         if torch.equal(saved["learn"], region.learn) and torch.equal(saved["measure"], region.measure):
             return saved["probabilities"]
     if options.final == "linear":
-        found = regions_table.by_linear(crops, region, options)
+        found = regions_table.predict_by_linear(crops, region, options)
     else:
-        found = regions_table.by_network(crops, region, options, weights, plan.out / "classify" / region.name)
+        found = regions_table.predict_by_network(crops, region, options, weights, plan.out / "classify" / region.name)
     content = {"kind": "region", "options": checkpoint.plain(options), "learn": region.learn, "measure": region.measure}
     checkpoint.save(file, content | {"probabilities": found})
     return found
 
 
-def as_looks(env: GlimpseVectorEnv, found: dict[str, Tensor], parts: Sequence[int], chosen: Int64[Tensor, "image part"]) -> Trajectories:
-    """Return the answers after the whole image and after each part as trajectories, so that the common metric applies."""
-    names = ["whole", *(table.name_of("part", number, part) for number, part in enumerate(parts))]
-    best = [table.mean(found, names[:step]).max(1) for step in range(1, len(names) + 1)]
-    side, far = map_sensor(env).shape[1], env.sensor.reach
-    steps = [fcan.locations(chosen[:, number], side, part, far) for number, part in enumerate(parts)]
+def build_trajectories(
+    env: GlimpseVectorEnv, found: Mapping[str, Tensor], parts: Sequence[int], places: Int64[Tensor, "image part"]
+) -> Trajectories:
+    """Return the predictions after the whole image and after each part as trajectories, for the common metric."""
+    names = ["whole", *(regions_table.name_region("part", number, part) for number, part in enumerate(parts))]
+    best = [regions_table.average(found, names[:step]).max(1) for step in range(1, len(names) + 1)]
+    side, reach = get_map_sensor(env).shape[1], env.sensor.reach
+    steps = [fcan.locations(places[:, number], side, part, reach) for number, part in enumerate(parts)]
     return Trajectories(
-        index=torch.arange(len(chosen)),
+        index=torch.arange(len(places)),
         labels=env.images.labels,
-        predictions=torch.stack([answer.indices for answer in best]),
-        confidence=torch.stack([answer.values for answer in best]),
-        stop=torch.zeros(len(names), len(chosen)),
-        locations=torch.stack([torch.zeros(len(chosen), 2), *steps]),
+        predictions=torch.stack([step.indices for step in best]),
+        confidence=torch.stack([step.values for step in best]),
+        stop=torch.zeros(len(names), len(places)),
+        locations=torch.stack([torch.zeros(len(places), 2), *steps]),
     )
 
 
-def told(target: Path, row: dict[str, Any]) -> None:
-    """Write the final stage's table as a report; what the localisers saw of single images is in the run's own report."""
+def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, Any]:
+    """Return what an image costs at test time, in measured milliseconds and in FLOP (2 x the multiply-adds).
+
+    Stages: a pass of the network over the whole image; `find`, the map and the localisers; `classify`, a pass for each region.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+    from torchvision.transforms import v2  # slow to import: see backbone.weights
+
+    count = min(TIMED, len(env.images))
+    index = torch.arange(count, device=env.device)
+    network, view = load_network(plan, plan.measure)[1], env.preset.view_size or plan.image_size
+    pixels = v2.functional.resize(env.images.images[env.images.stored[:count]].to(env.device), [view, view], antialias=True)
+    parts = (crops.side, *plan.options.parts)
+    sensors = [regions_table.build_sensor(crops, env.images, part) for part in parts]
+    centers = [
+        fcan.locations(torch.full_like(index, fcan.middle(crops.side, part)), crops.side, part, sensor.reach)
+        for part, sensor in zip(parts, sensors, strict=True)
+    ]
+
+    def find() -> None:
+        network.best(crops.backbone.map(pixels))
+
+    def classify() -> None:
+        for sensor, location in zip(sensors, centers, strict=True):
+            sensor.glimpses(index, location)
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.best(torch.zeros(1, *get_map_sensor(env).shape, device=env.device))
+    one = crops.backbone.flops(crops.size, crops.size)
+    flops = {"whole": one, "find": env.sensor.flops[0] + counter.get_total_flops(), "classify": one * len(parts)}
+    works = {"whole": lambda: sensors[0].glimpses(index, centers[0]), "find": find, "classify": classify}
+    seconds = {name: measure_seconds(work, env.device) for name, work in works.items()}
+    stages = {name: {"milliseconds": 1000 * seconds[name] / count, "flops": flops[name]} for name in works}
+    return {"images": count, "device": str(env.device), "stages": stages}
+
+
+@torch.no_grad()
+def measure_seconds(work: Callable[[], None], device: torch.device) -> float:
+    """Return the shortest time that some work takes, after one turn to warm up."""
+    best = float("inf")
+    for turn in range(TURNS + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if turn:
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def write_report(target: Path, row: Mapping[str, Any]) -> None:
+    """Write the table as a report; the locations in single images are in the report of the stage localise."""
     runs = [{"row": one["row"], "seed": row["seed"], "mean_glimpses": len(one["regions"]), "paper": None} | one for one in row["rows"]]
     dataset = Path(row["dataset"]).name
-    note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged; {costs(row)}"
+    note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged; {format_cost(row['cost'])}"
     table_report.write_table(target, f"FCAN on {dataset}: the whole image and its parts", runs, note=note)
     print(f"report: {target}")
 
 
-def described(row: dict[str, Any]) -> str:
-    """Return the final stage's table and costs for the terminal."""
-    return f"{table.printed(row['rows'])}\n{costs(row)}"
+def format_result(row: Mapping[str, Any]) -> str:
+    """Return the table and the costs for the terminal."""
+    return f"{regions_table.format_rows(row['rows'])}\n{format_cost(row['cost'])}"
 
 
-def costs(row: dict[str, Any]) -> str:
+def format_cost(cost: Mapping[str, Any]) -> str:
     """Return what an image costs, in words."""
-    spent = row["cost"]
-    parts = ", ".join(f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP" for name, one in spent["stages"].items())
-    return f"test cost per image ({spent['device']}, batches of {spent['images']}): {parts}"
+    stages = [f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP" for name, one in cost["stages"].items()]
+    return f"test cost per image ({cost['device']}, batches of {cost['images']}): {', '.join(stages)}"

@@ -1,130 +1,253 @@
-"""The stage localise with its files: a checkpoint that evaluate.py reads, TensorBoard logs, the places of the parts, the score maps."""
+"""The stage localise: learn where the parts are, on feature maps that were computed once (FCAN, section 3.4, second stage).
+
+One head for each part scores every place of the part on the map; light classifiers on the same map give the rewards. Read from top to
+bottom: sampling, rewards, losses (J = R - lambda L, section 3.3), the loop, what later stages ask of the trained network.
+
+A part's place is the number of its window on the feature map, which its location policy draws (see networks/fcan.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
 
-from fcan import localising, setup, stage_files
-from fcan.plan import FcanOptions
-from fcan.setup import Plan
-from glimpse_env import GlimpseVectorEnv
+from fcan import stage_files
+from fcan.plan import AGENT, FcanOptions, Plan, build_environment, build_network, get_map_sensor
+from glimpse_env import GlimpseVectorEnv, Reward, Transition, rewards
 from glimpse_env.datasets import held_out
-from glimpse_env.networks import registry
-from glimpse_env.networks.fcan import FullyConvolutionalAttention
+from glimpse_env.networks import fcan, registry
+from glimpse_env.networks.fcan import TINY, FullyConvolutionalAttention
 from glimpse_env.runtime import checkpoint, files
-from glimpse_env.runtime.precision import named
-from glimpse_env.training import environments
-from glimpse_env.training import resume as common
-from glimpse_env.training.trainer import Progress
+from glimpse_env.training import environments, reinforce, resume
+from glimpse_env.training.optimizers import Optimizer
+from glimpse_env.training.trainer import Run
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+CHUNK = 64  # images whose maps are read at a time outside of updates
 
-AGENT = "fcan_greedy"
+
+@dataclass(frozen=True)
+class Samples:
+    """Sampled places of every part, and their rewards. A row is one sample of one image: row = image * samples + sample."""
+
+    log_prob: Float[Tensor, "part row"]  # of the sampled place
+    logits: Float[Tensor, "step row class"]  # of each step's own classifier; step 0 is the whole image
+    labels: Int64[Tensor, " row"]
+    rewards: Float[Tensor, "step row"]  # of each step's prediction
+    correct: Bool[Tensor, "step row"]
+    entropy: Float[Tensor, " part"]  # of the score maps' distributions, nats, mean over images
+
+
+def draw_places(
+    network: FullyConvolutionalAttention,
+    log_probs: list[Float[Tensor, "image place"]],
+    samples: int,
+    generator: torch.Generator,
+) -> list[Int64[Tensor, "image sample"]]:
+    """Return places of each part, drawn by its location policy: the multinomial of its score map (FCAN, section 3.2)."""
+    return [policy.sample(log_prob, generator, samples=samples) for policy, log_prob in zip(network.policies, log_probs, strict=True)]
+
+
+def sample(
+    network: FullyConvolutionalAttention,
+    maps: Float[Tensor, "image channel rows columns"],
+    labels: Int64[Tensor, " image"],
+    options: FcanOptions,
+    generator: torch.Generator,
+    precision: torch.dtype = torch.float32,
+) -> Samples:
+    """Sample places of every part in every image, classify there, and compute the rewards.
+
+    Dropout acts on what the classifiers learn from, not on what is rewarded.
+
+    Args:
+        network: Localisers and classifiers.
+        maps: Feature maps of the images.
+        labels: Classes of the images.
+        options: Samples an image, reward, dropout.
+        generator: Draws the places.
+        precision: Of the localisers' convolutions; the classifiers compute in float32, since their losses are compared.
+    """
+    features, steps = network.standardised(maps), range(network.horizon)
+    with torch.autocast(features.device.type, precision, enabled=precision != torch.float32):
+        log_probs = network.attend(features) if options.where == "learned" else network.flat(len(maps))
+    places = draw_places(network, log_probs, options.samples, generator)
+    regions = [features.mean((2, 3))[:, None].expand(-1, options.samples, -1)]
+    for part, place in zip(network.architecture.parts, places, strict=True):
+        regions.append(fcan.pooled(features, place, part))
+    clean = torch.stack(regions, 2)  # (image, sample, step, channel)
+    dropped = F.dropout(clean, options.dropout, network.training)
+    rows = labels.repeat_interleave(options.samples)
+    logits = torch.stack([network.scores(step, dropped).flatten(0, 1) for step in steps])
+    with torch.no_grad():
+        rewarded = torch.stack([network.scores(step, clean).flatten(0, 1) for step in steps]) if options.dropout else logits
+        reward, correct = compute_rewards(rewarded.detach(), rows, rewards.make(options.reward))
+    log_prob = [policy.log_prob(*choice).flatten() for policy, *choice in zip(network.policies, log_probs, places, strict=True)]
+    entropy = torch.stack([-(log_prob.exp() * log_prob).sum(1).mean() for log_prob in log_probs]).detach()
+    return Samples(torch.stack(log_prob), logits, rows, reward, correct, entropy)
+
+
+def compute_rewards(
+    logits: Float[Tensor, "step row class"], labels: Int64[Tensor, " row"], reward: Reward
+) -> tuple[Float[Tensor, "step row"], Bool[Tensor, "step row"]]:
+    """Return the rewards that the environment would give, and which predictions are correct.
+
+    The prediction of a step is the mean of the class probabilities of the steps so far.
+    """
+    steps = len(logits)
+    count = torch.arange(1, steps + 1, device=logits.device)
+    predictions = logits.softmax(2).cumsum(0) / count[:, None, None]
+    loss = -predictions[:, torch.arange(len(labels), device=labels.device), labels].clamp_min(TINY).log()
+    before = torch.cat((torch.full_like(loss[:1], logits.shape[2]).log(), loss[:-1]))
+    correct = predictions.argmax(2) == labels
+    found = [
+        reward(Transition(count[t].expand_as(labels), torch.full_like(correct[t], t == steps - 1), correct[t], loss[t], before[t]))
+        for t in range(steps)
+    ]
+    return torch.stack(found), correct
+
+
+def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
+    """Return lambda L and, if places are learned, -R.
+
+    Each place gets the reward of its own step (FCAN's greedy strategy: no decay, no later rewards); a delayed reward, which is 0 before
+    the end, goes to all of them. With `--baseline` the mean of the image's other samples is subtracted; the paper has none.
+    """
+    cross = F.cross_entropy(
+        samples.logits.flatten(0, 1), samples.labels.repeat(len(samples.logits)), label_smoothing=options.label_smoothing
+    )
+    parts = {"classification": options.loss_weight * cross}
+    if options.where == "learned":
+        returns = reinforce.returns_to_go(samples.rewards) if options.reward == "delayed" else samples.rewards
+        advantage = (reinforce.leave_one_out(returns, options.samples) if options.baseline else returns)[1:]
+        parts["policy"] = reinforce.policy_loss(samples.log_prob, advantage, torch.ones_like(advantage, dtype=torch.bool))
+    return parts
+
+
+def build_optimizer(network: FullyConvolutionalAttention, options: FcanOptions) -> Optimizer:
+    """Return RMSProp (FCAN, section 4.1; the decay of its second moment is torch's default), without clipping."""
+    parameters = list(network.parameters())
+    return Optimizer([torch.optim.RMSprop(parameters, options.learning_rate)], parameters, clip=None)
+
+
+def train(run: Run, env: GlimpseVectorEnv, network: FullyConvolutionalAttention, validation: GlimpseVectorEnv | None) -> None:
+    """Train localisers and classifiers on the training images' maps; measure them on those of `validation` after each epoch."""
+    options: FcanOptions = run.options
+    optimizer = build_optimizer(network, options)
+    labels = env.images.labels.to(env.device)
+    for epoch in run.epochs(options.epochs, "localise", optimizer):
+        network.train()
+        for index in epoch.batches(len(labels), options.batch, drop_last=False):
+            samples = sample(network, read_maps(env, index), labels[index], options, epoch.generator, run.precision)
+            parts = losses(samples, options)
+            epoch.log(
+                {
+                    "loss": optimizer.update(parts, epoch.warm_up),
+                    "classification": parts["classification"].detach(),
+                    "reward": samples.rewards.sum(0).mean(),
+                    "reward_of_parts": samples.rewards[1:].mean(),
+                    "train_accuracy": samples.correct[-1].float().mean(),
+                    "entropy": samples.entropy.mean(),
+                }
+            )
+        epoch.add({"mean_glimpses": float(network.horizon)})
+        if validation is not None:
+            epoch.add({"validation_accuracy": measure_accuracy(network, validation)})
+
+
+class LocaliseRun(Run):
+    """A run that may be resumed after options of the other stages have changed."""
+
+    compared = stage_files.OPTIONS["localise"]
 
 
 def localise(plan: Plan, weights: str) -> None:
-    """Learn where the parts are and write checkpoint.pt."""
-    from torch.utils.tensorboard import SummaryWriter  # not needed by --help
-
-    options, target = plan.options, plan.out / "checkpoint.pt"
-    torch.manual_seed(options.seed)
-    saved = resumable(target, options) if options.resume and target.is_file() else None
-    look = setup.look(plan, weights)
-    env = environments.build_evaluation_environment(look, plan.learn, options.device, rows=1)  # only its images and their maps are wanted
-    network = setup.network_for(env, options)
-    identity = describe(plan, env, network, look)
-    progress = Progress()
-    if saved is not None:
-        common.check_weights(saved, identity["environment"], target)
-        network.load_state_dict(saved["network"])
-        progress = Progress(**saved["progress"])
-    precision = named(options.precision, env.device)
-
-    def save(progress: Progress, optimizer: dict[str, Any]) -> None:
-        checkpoint.save(target, identity | localising.content(network, progress, optimizer) | {"precision": str(precision)})
-
-    with SummaryWriter(str(plan.out)) as writer:
-        checking = validator(plan, identity["environment"], network)
-        setting = localising.Setting(env, options, precision, checking, lambda row: record(writer, row), save)
-        training = localising.Localising(setting, network, progress)
+    """Train where the parts are, and write checkpoint.pt, which evaluate.py reads."""
+    given = replace(plan.options, out=plan.out, resume=plan.options.resume and (plan.out / "checkpoint.pt").is_file())
+    with LocaliseRun.open(AGENT, given, alone=True) as run:
+        env = build_environment(plan, weights)
+        network = build_network(env, plan.options)
+        identity = resume.describe(AGENT, replace(given, weights=weights), env, network) | {"options": checkpoint.plain(plan.options)}
+        start = time.monotonic()
+        if run.saved is None:
+            standardise(network, env)
+        else:
+            resume.check_weights(run.saved, identity["environment"], run.checkpoint)
+        run.start(network, identity, env.device, seconds=time.monotonic() - start)
+        held = held_out(plan.learn)
+        shown = identity["environment"]
+        validation = None if held is None else environments.build_evaluation_environment(shown, held, env.device, rows=1)
         stage_files.begin(plan.out, "localise")
-        if saved is not None:
-            training.optimizer.load_state_dict(saved["optimizer"])
-        training.train()
+        train(run, env, network, validation)
 
 
-def resumable(target: Path, options: FcanOptions) -> dict[str, Any]:
-    """Return the checkpoint to go on from; the options of this stage must be its own."""
-    saved = checkpoint.load(target)
-    if saved["agent"] != AGENT:
-        raise ValueError(f"{target} is a checkpoint of {saved['agent']}: expected one of {AGENT}")
-    checkpoint.check_same(target, saved["options"], stage_files.chosen("localise", options))
-    return saved
+def read_maps(env: GlimpseVectorEnv, index: Int64[Tensor, " image"]) -> Float[Tensor, "image channel rows columns"]:
+    """Return the cached feature maps of images."""
+    return get_map_sensor(env).maps(index)
 
 
-def describe(plan: Plan, env: GlimpseVectorEnv, network: FullyConvolutionalAttention, look: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
-    rebuilt = setup.rebuilding(env, look)
-    return {
-        "agent": AGENT,
-        "dynamic": False,
-        "options": checkpoint.plain(plan.options),
-        "network_name": registry.find_name(network),
-        "architecture": asdict(network.architecture),
-        "environment": rebuilt,
-        "weights_sha256": common.weights_hash(rebuilt),
-        "command": checkpoint.command(),
-    }
+def split_images(env: GlimpseVectorEnv) -> Iterator[Int64[Tensor, " image"]]:
+    """Yield the indices of all images of an environment in order, `CHUNK` at a time."""
+    yield from torch.arange(len(env.images), device=env.device).split(CHUNK)
 
 
-def validator(plan: Plan, look: dict[str, Any], network: FullyConvolutionalAttention) -> Callable[[], dict[str, float]]:
-    """Return what measures the network on the held-out images; nothing where none are held out."""
-    held = held_out(plan.learn)
-    if held is None:
-        return dict
-    env = environments.build_evaluation_environment(look, held, plan.options.device, rows=1)  # only its images and their maps are wanted
-    return lambda: {"validation_accuracy": localising.accuracy(network, env)}
+def standardise(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> None:
+    """Give the network the means and deviations of the channels over all cells of the training images' maps."""
+    count, first, second = 0, torch.zeros_like(network.centre), torch.zeros_like(network.centre)
+    for index in split_images(env):
+        maps = read_maps(env, index)
+        count += maps[:, 0].numel()
+        first += maps.sum((0, 2, 3))
+        second += maps.square().sum((0, 2, 3))
+    network.centre.copy_(first / count)
+    network.deviation.copy_((second / count - network.centre.square()).clamp_min(1e-6).sqrt())
 
 
-def record(writer: SummaryWriter, row: dict[str, Any]) -> None:
-    """Log an epoch's numbers to TensorBoard."""
-    for name, value in row.items():
-        if name not in ("epoch", "stage"):
-            writer.add_scalar(name, value, row["epoch"])
+@torch.no_grad()
+def measure_accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> float:
+    """Return the share of an environment's images that are classified correctly: as by episodes, but faster."""
+    network.eval()
+    correct, parts = 0, network.architecture.parts
+    for index in split_images(env):
+        maps = read_maps(env, index)
+        features, best = network.standardised(maps), network.best(maps)
+        regions = [fcan.pooled(features, best[:, number : number + 1], part)[:, 0] for number, part in enumerate(parts)]
+        every = torch.stack((features.mean((2, 3)), *regions), 1)
+        mean = torch.stack([network.scores(step, every).softmax(1) for step in range(network.horizon)]).mean(0)
+        correct += (mean.argmax(1) == env.images.labels.to(index.device)[index]).sum()
+    return float(correct) / len(env.images)
 
 
-def reopened(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolutionalAttention]:
-    """Return the trained network of checkpoint.pt and the environment over a split."""
+def load_network(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolutionalAttention]:
+    """Return the environment over a split and the trained network of checkpoint.pt, in evaluation mode."""
     saved = checkpoint.load(plan.out / "checkpoint.pt")
     env = environments.build_evaluation_environment(saved["environment"], split, plan.options.device, rows=1)
     network = registry.rebuild(saved)
     assert isinstance(network, FullyConvolutionalAttention)
-    return env, network.to(env.device)
+    return env, network.to(env.device).eval()
 
 
-def places_of(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, Int64[Tensor, "image part"]]:
-    """Return an environment over a split and its parts' places: from their file if this checkpoint made it, else made and kept there."""
-    file = places_file(plan.out, split)
-    env, network = reopened(plan, split)
-    made_by = stage_files.digest(plan.out / "checkpoint.pt")
+@torch.no_grad()
+def load_places(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, Int64[Tensor, "image part"]]:
+    """Return an environment over a split and the most probable places of its parts.
+
+    They are kept in a file, which is written again where another checkpoint wrote it.
+    """
+    file = plan.out / f"places-{checkpoint.file_name(split)}.npz"
+    env, network = load_network(plan, split)
+    made_by = stage_files.hash_file(plan.out / "checkpoint.pt")
     if file.is_file():
-        with np.load(file) as kept:
-            if str(kept["checkpoint"]) == made_by and len(kept["places"]) == len(env.images):
-                return env, torch.from_numpy(kept["places"])
-    found = localising.best_places(network, env)
-    files.write_numpy(file, {"places": found.numpy(), "checkpoint": np.array(made_by)})
-    return env, found
-
-
-def places_file(out: Path, split: str) -> Path:
-    """Return where the places of a split's images are kept."""
-    return out / f"places-{checkpoint.file_name(split)}.npz"
+        with np.load(file) as saved:
+            if str(saved["checkpoint"]) == made_by and len(saved["places"]) == len(env.images):
+                return env, torch.from_numpy(saved["places"])
+    shown = tqdm(list(split_images(env)), desc="places", unit="batch", dynamic_ncols=True)
+    places = torch.cat([network.best(read_maps(env, index)) for index in shown]).cpu()
+    files.write_numpy(file, {"places": places.numpy(), "checkpoint": np.array(made_by)})
+    return env, places

@@ -1,12 +1,15 @@
-"""Regions of images at full resolution, and a classifier for each of them (FCAN, section 3.4, third stage)."""
+"""Regions of images at full resolution, a classifier for each, and FCAN's Tables 2, 4 and 6 (section 3.4, third stage)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import finetune_backbone
 import torch
+from finetune_backbone import FinetuneOptions, FinetuneRun
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,13 +18,17 @@ from tqdm import tqdm
 from fcan.plan import FcanOptions
 from glimpse_env import Backbone, CropSensor, ImageSet
 from glimpse_env.backbone import find_weights
+from glimpse_env.evaluation import intervals
 from glimpse_env.networks import fcan
-from glimpse_env.runtime import files
 from glimpse_env.sensors import FeatureTable, all_stored
-from glimpse_env.training.finetuning import Finetune, Finetuning, normalised
+from glimpse_env.training.finetuning import build_with_new_head, predict
 
 CHUNK = 64  # crops that the network sees at a time
-ROUNDS = 200  # of L-BFGS at most
+ITERATIONS = 200  # of L-BFGS at most
+KINDS = {"random": "multi-view: whole + random places", "center": "rigid: whole + central places"}
+
+
+# Regions
 
 
 @dataclass(frozen=True)
@@ -36,61 +43,97 @@ class Region:
 
 @dataclass(frozen=True)
 class Crops:
-    """What regions are cut out of, and what looks at them."""
+    """What regions are cut out of, and the network that classifies them."""
 
     learn: ImageSet
     measure: ImageSet
-    backbone: Backbone  # the tuned network, frozen
-    side: int  # cells a side of the feature map on which places are counted
+    backbone: Backbone  # fine-tuned and frozen
+    side: int  # cells a side of the feature map on which places are numbered
     size: int  # pixels a side to which a region is resized
 
 
-def sensor_of(crops: Crops, images: ImageSet, part: int) -> CropSensor:
+def name_region(kind: str, number: int, part: int) -> str:
+    """Return a region's name in files and rows: part1-4x4, random2-8x8."""
+    return f"{kind}{number + 1}-{part}x{part}"
+
+
+def build_regions(crops: Crops, options: FcanOptions, learn: Tensor, measure: Tensor) -> list[Region]:
+    """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Tables 2, 4, 6).
+
+    Args:
+        crops: Says how many cells the map has.
+        options: Sizes of the parts, seed of the random places.
+        learn: Places of the parts in the training images, shape (image, part).
+        measure: The same in the images that are measured.
+    """
+    generator = torch.Generator().manual_seed(options.seed)
+    images = (len(learn), len(measure))
+    regions = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
+    for number, part in enumerate(options.parts):
+        total, middle = fcan.places(crops.side, part), fcan.middle(crops.side, part)
+        drawn = [torch.randint(total, (count,), generator=generator) for count in images]
+        regions += [
+            Region(name_region("part", number, part), part, learn[:, number], measure[:, number]),
+            Region(name_region("random", number, part), part, *drawn),
+            Region(name_region("center", number, part), part, *(torch.full((count,), middle) for count in images)),
+        ]
+    return regions
+
+
+def build_sensor(crops: Crops, images: ImageSet, part: int) -> CropSensor:
     """Return the sensor that cuts a part out of images and resizes it."""
     cell = images.images.shape[-1] // crops.side
     scale = part * cell / crops.size
     return CropSensor(images, crops.backbone, glimpse_size=crops.size, scales=(scale,), first_view="glimpse", chunk=CHUNK)
 
 
-def features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
-    """Return the frozen network's features of a region of every image; those of the same place in all of them are kept, as banks are."""
+def split_glimpses(
+    crops: Crops, sensor: CropSensor, part: int, place: Int64[Tensor, " image"]
+) -> list[tuple[Int64[Tensor, " image"], Float[Tensor, "image 2"]]]:
+    """Return images and their glimpses' locations, `CHUNK` at a time, on the network's device."""
+    device = crops.backbone.device
+    locations = fcan.locations(place, crops.side, part, sensor.reach).to(device)
+    return list(zip(torch.arange(len(place), device=device).split(CHUNK), locations.split(CHUNK), strict=True))
+
+
+def compute_features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
+    """Pass a region of every image through the frozen network."""
+    sensor = build_sensor(crops, images, part)
+    chunks = split_glimpses(crops, sensor, part, place)
+    shown = tqdm(chunks, desc="crops", unit="batch", dynamic_ncols=True, disable=len(chunks) == 1)
+    return torch.cat([sensor.glimpses(*chunk) for chunk in shown])
+
+
+def load_features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
+    """Return the frozen network's features of a region of every image; those of one place in all images are cached, as banks are."""
     if images.key is None or bool((place != place[0]).any()):
-        return seen(crops, images, part, place)
+        return compute_features(crops, images, part, place)
 
     def rows(index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
         assert not mirrored  # nothing asks for mirrored images here
-        return seen(crops, all_stored(images).subset(index), part, place[:1].expand(len(index)))[:, None]
+        return compute_features(crops, all_stored(images).subset(index), part, place[:1].expand(len(index)))[:, None]
 
     recipe = f"{crops.size} {part} of {crops.side} at {int(place[0])}"
     table = FeatureTable(images, (1, crops.backbone.features), rows, "window", crops.backbone, recipe)
     return table.at(torch.arange(len(images)))
 
 
-def seen(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
-    """Pass a region of every image through the frozen network."""
-    sensor = sensor_of(crops, images, part)
-    where = fcan.locations(place, crops.side, part, sensor.reach).to(crops.backbone.device)
-    index = torch.arange(len(images), device=crops.backbone.device)
-    parts = list(zip(index.split(CHUNK), where.split(CHUNK), strict=True))
-    shown = tqdm(parts, desc="crops", unit="batch", dynamic_ncols=True, disable=len(parts) == 1)
-    return torch.cat([sensor.glimpses(*one) for one in shown])
-
-
-def pixels(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> ImageSet:
+def cut(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> ImageSet:
     """Return a region of every image, resized, as a data set of its own."""
-    sensor = sensor_of(crops, images, part)
-    where = fcan.locations(place, crops.side, part, sensor.reach).to(crops.backbone.device)
-    index = torch.arange(len(images), device=crops.backbone.device)
-    parts = zip(index.split(CHUNK), where.split(CHUNK), strict=True)
-    cut = torch.cat([sensor.views.glimpses(*one, crops.size).mul(255).round().byte().cpu() for one in parts])
-    return replace(images, images=cut, rows=None, key=None, target_centers=None, boxes=None)
+    sensor = build_sensor(crops, images, part)
+    chunks = split_glimpses(crops, sensor, part, place)
+    pixels = torch.cat([sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks])
+    return replace(images, images=pixels, rows=None, key=None, target_centers=None, boxes=None)
+
+
+# Classifiers
 
 
 class Linear(nn.Module):
     """A linear classifier on standardised features."""
 
     def __init__(self, features: Float[Tensor, "image feature"], classes: int) -> None:
-        """Begin with the same score for all classes."""
+        """Start with the same score for all classes."""
         super().__init__()
         self.centre, self.deviation = features.mean(0), features.std(0).clamp_min(1e-3)
         self.layer = nn.Linear(features.shape[1], classes, device=features.device)
@@ -102,57 +145,100 @@ class Linear(nn.Module):
         return self.layer((features - self.centre) / self.deviation)
 
 
-def fitted(found: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"], classes: int, penalty: float) -> Linear:
-    """Return the linear classifier of least cross-entropy plus `penalty` / 2 x its squared weights: convex, so one solution and no seed."""
-    model = Linear(found, classes)
-    search = torch.optim.LBFGS(model.layer.parameters(), max_iter=ROUNDS, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+def fit_linear(features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"], classes: int, penalty: float) -> Linear:
+    """Return the linear classifier that minimises cross-entropy + `penalty` / 2 x its squared weights; convex, so it has no seed."""
+    model = Linear(features, classes)
+    optimizer = torch.optim.LBFGS(model.layer.parameters(), max_iter=ITERATIONS, tolerance_change=1e-7, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
-        search.zero_grad()
-        loss = F.cross_entropy(model(found), labels) + penalty / 2 * model.layer.weight.square().sum()
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(features), labels) + penalty / 2 * model.layer.weight.square().sum()
         loss.backward()
         return loss
 
-    search.step(closure)  # pyright: ignore[reportArgumentType] - torch declares it to return a float
+    optimizer.step(closure)  # pyright: ignore[reportArgumentType] - torch declares it to return a float
     return model.requires_grad_(False)
 
 
-def by_linear(crops: Crops, region: Region, options: FcanOptions) -> Float[Tensor, "image class"]:
-    """Return the class probabilities of a region by a linear classifier on frozen features."""
+def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Float[Tensor, "image class"]:
+    """Return the class probabilities of a region in the measured images by a linear classifier on frozen features."""
     labels, classes = crops.learn.labels.to(crops.backbone.device), len(crops.learn.classes)
-    model = fitted(features(crops, crops.learn, region.part, region.learn), labels, classes, options.final_penalty)
-    return model(features(crops, crops.measure, region.part, region.measure)).softmax(1).cpu()
+    model = fit_linear(load_features(crops, crops.learn, region.part, region.learn), labels, classes, options.final_penalty)
+    return model(load_features(crops, crops.measure, region.part, region.measure)).softmax(1).cpu()
 
 
-def by_network(crops: Crops, region: Region, options: FcanOptions, weights: str, folder: Path) -> Float[Tensor, "image class"]:
-    """Return the class probabilities of a region by a network of its own, tuned further from the tuned one (as in the paper)."""
-    chosen = Finetune(
+def predict_by_network(crops: Crops, region: Region, options: FcanOptions, weights: str, folder: Path) -> Float[Tensor, "image class"]:
+    """Return the same by a network of the region's own, fine-tuned further on the region (as in the paper)."""
+    images, device = cut(crops, crops.learn, region.part, region.learn), crops.backbone.device
+    given = FinetuneOptions(
         dataset=options.dataset,
         backbone=crops.backbone.name,
         weights=weights,
         epochs=options.final_epochs,
-        whole=1.0,  # the region is what is looked at: nearly all of it, at random reversed
+        batch=min(FinetuneOptions.batch, len(images)),
+        whole=1.0,  # nearly all of the region, half of the time mirrored
         seed=options.seed,
         device=options.device,
         threads=options.threads,
         out=folder,
         resume=options.resume and (folder / "checkpoint.pt").is_file(),
     )
-    images, device = pixels(crops, crops.learn, region.part, region.learn), crops.backbone.device
-    chosen = replace(chosen, batch=min(chosen.batch, len(images)))
-    run = Finetuning(chosen, images, crops.size, device, folder)
-    if not run.epoch:
-        keep_head(run.network, weights, crops.backbone.name)
-    run.train()
-    files.write_torch(folder / "weights.pth", finetune_backbone.half(run.network.state_dict()))
-    run.network.eval()
-    seen = pixels(crops, crops.measure, region.part, region.measure).images.split(CHUNK)
-    with torch.no_grad():
-        return torch.cat([run.network(normalised(part.to(device))).softmax(1).cpu() for part in seen])
+    with FinetuneRun.open(finetune_backbone.AGENT, given, finetune_backbone.check_options, alone=True) as run:
+        network = build_with_new_head(crops.backbone.name, weights, len(images.classes))
+        copy_head(network, weights, crops.backbone.name)
+        network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        run.start(network, finetune_backbone.describe(run.options), device)
+        finetune_backbone.train(run, network, images, crops.size)
+        finetune_backbone.write_weights(folder / "weights.pth", network)
+        return predict(network, cut(crops, crops.measure, region.part, region.measure), crops.size, device)
 
 
-def keep_head(network: nn.Module, weights: str, name: str) -> None:
-    """Take over the tuned network's final layer too where its classes are the same."""
+def copy_head(network: nn.Module, weights: str, name: str) -> None:
+    """Copy the fine-tuned network's final layer too where it has the same classes."""
     file, own = find_weights(name, weights), network.state_dict()
     saved = {} if file is None else torch.load(file, map_location="cpu", weights_only=True)
     network.load_state_dict({key: value for key, value in saved.items() if key in own and value.shape == own[key].shape}, strict=False)
+
+
+# The table
+
+
+def list_combinations(parts: Sequence[int]) -> dict[str, list[str]]:
+    """Return the rows of the table: their names, and the regions whose probabilities are averaged."""
+    learned = [name_region("part", number, part) for number, part in enumerate(parts)]
+    rows = {"whole image": ["whole"]}
+    rows |= {f"{name} alone": [name] for name in learned}
+    rows |= {f"whole + {name}": ["whole", name] for name in learned}
+    rows["whole + all parts"] = ["whole", *learned]
+    fixed = {kind: [name_region(kind, number, part) for number, part in enumerate(parts)] for kind in KINDS}
+    return rows | {row: ["whole", *fixed[kind]] for kind, row in KINDS.items()}
+
+
+def average(probabilities: Mapping[str, Float[Tensor, "image class"]], names: Sequence[str]) -> Float[Tensor, "image class"]:
+    """Return the mean of regions' probabilities (FCAN, section 3.4)."""
+    return torch.stack([probabilities[name] for name in names]).mean(0)
+
+
+def build_rows(
+    probabilities: Mapping[str, Float[Tensor, "image class"]], labels: Int64[Tensor, " image"], parts: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return accuracies, and differences to the whole image, random and central places (in points, paired over images, 95 %)."""
+    combinations = list_combinations(parts)
+    correct = {row: (average(probabilities, names).argmax(1) == labels).float() for row, names in combinations.items()}
+    others = {"whole": "whole image"} | KINDS
+    rows = []
+    for row, names in combinations.items():
+        differences = {key: 100 * (correct[row] - correct[other]) for key, other in others.items() if other != row}
+        found = {f"minus_{key}": intervals.bootstrap_over_images(difference) for key, difference in differences.items()}
+        rows.append({"row": row, "regions": names, "accuracy": correct[row].mean().item(), **found})
+    return rows
+
+
+def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as a table for the terminal."""
+    keys = ("minus_whole", "minus_random", "minus_center")
+    lines = [f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}  {'- central places':>20}"]
+    for row in rows:
+        cells = [intervals.format_interval(row[key]) if key in row else "" for key in keys]
+        lines.append(f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  " + "  ".join(f"{cell:>20}" for cell in cells))
+    return "\n".join(lines)

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fcan import localising
-from fcan.localise import reopened
-from fcan.setup import Plan
+from fcan.localise import load_network, read_maps
+from fcan.plan import Plan
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.rendering import frames
 from glimpse_env.reports import plots
@@ -29,81 +28,81 @@ STYLES = ("-", "--", "-.", ":")
 
 def draw_score_maps(plan: Plan, target: Path) -> None:
     """Draw the first images of the measured split, no two of one class while there are others."""
-    env, network = reopened(plan, plan.measure)
-    looks = Trajectories.load(target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz"))
+    env, network = load_network(plan, plan.measure)
+    trajectories = Trajectories.load(target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz"))
     first: dict[int, int] = {}
-    for image, label in enumerate(looks.labels.tolist()):
+    for image, label in enumerate(trajectories.labels.tolist()):
         first.setdefault(label, image)
     index = torch.tensor(list(first.values())[:ROWS])
     with torch.no_grad():
-        features = network.eval().standardised(localising.maps_of(env, index.to(env.device)))
-        shares = [log_prob.exp().cpu().numpy() for log_prob in network.attend(features)]
-        best = network.best(localising.maps_of(env, index.to(env.device))).cpu()
+        maps = read_maps(env, index.to(env.device))
+        shares = [log_prob.exp().cpu().numpy() for log_prob in network.attend(network.standardised(maps))]
+        best = network.best(maps).cpu()
     side, parts = network.architecture.side, network.architecture.parts
     rows = [
-        Found(
+        Example(
             image=env.images.image(image),
             places=tuple(best[row].tolist()),
             shares=tuple(share[row].reshape(side - part + 1, -1) for share, part in zip(shares, parts, strict=True)),
-            title=env.images.classes[int(looks.predictions[-1, image])],
-            right=bool(looks.correct[-1, image]),
+            title=env.images.classes[int(trajectories.predictions[-1, image])],
+            correct=bool(trajectories.correct[-1, image]),
         )
         for row, image in enumerate(index.tolist())
     ]
-    score_maps(rows, parts, side, target)
+    draw_examples(rows, parts, side, target)
 
 
 @dataclass(frozen=True)
-class Found:
+class Example:
     """What one row shows."""
 
     image: UInt8[Tensor, "channel height width"]
     places: tuple[int, ...]  # of each part
     shares: tuple[Float[np.ndarray, "down across"], ...]  # each part's probability of every place
-    title: str
-    right: bool
+    title: str  # the predicted class
+    correct: bool
 
 
-def score_maps(found: Sequence[Found], parts: Sequence[int], side: int, target: Path) -> None:
-    """Write one row an image: the image with its parts' boxes, then each part's score map, brighter = more probable.
+def draw_examples(examples: Sequence[Example], parts: Sequence[int], side: int, target: Path) -> None:
+    """Draw one row an image: the image with its parts' boxes, then each part's score map, brighter = more probable.
 
-    A score map has one cell a place, drawn where the middle of a part at that place lies in the image; places whose part would leave the
-    image do not exist and are grey.
+    A score map has one cell a place, drawn at the centre of the part there; where the part would leave the image it is grey.
     """
     columns = 1 + len(parts)
-    figure = plots.create_figure(2.1 * columns, 0.4 + 2.2 * len(found))
-    panels = figure.subplots(len(found), columns, squeeze=False)
-    for row, one in zip(panels, found, strict=True):
-        picture(row[0], one, parts, side)
-        for axes, number in zip(row[1:], range(len(parts)), strict=True):
-            heat(axes, one, number, parts[number], side)
+    figure = plots.create_figure(2.1 * columns, 0.4 + 2.2 * len(examples))
+    panels = figure.subplots(len(examples), columns, squeeze=False)
+    for row, example in zip(panels, examples, strict=True):
+        draw_image(row[0], example, parts, side)
+        for number, axes in enumerate(row[1:]):
+            draw_score_map(axes, example, number, parts[number], side)
     for axes, part in zip(panels[0, 1:], parts, strict=True):
         axes.set_title(f"score map of the {part} x {part} part", fontsize=8, loc="left")
-    figure.suptitle("title: the answer, green = right, red = wrong", fontsize=8)
+    figure.suptitle("title: the prediction, green = correct, red = incorrect", fontsize=8)
     plots.save(figure, target)
 
 
-def picture(axes: Axes, one: Found, parts: Sequence[int], side: int) -> None:
+def draw_image(axes: Axes, example: Example, parts: Sequence[int], side: int) -> None:
     """Draw an image with the boxes of its parts; both axes count cells of the feature map."""
-    axes.imshow(frames.to_rgb(one.image), extent=(0, side, side, 0), interpolation="antialiased")
-    for number, (place, part) in enumerate(zip(one.places, parts, strict=True)):
-        box(axes, place, part, side, number)
-    axes.set_title(one.title if len(one.title) <= 30 else one.title[:29] + "…", fontsize=8, color=plots.GREEN if one.right else plots.RED)
-    framed(axes, side)
+    axes.imshow(frames.to_rgb(example.image), extent=(0, side, side, 0), interpolation="antialiased")
+    for number, (place, part) in enumerate(zip(example.places, parts, strict=True)):
+        draw_box(axes, place, part, side, number)
+    title = example.title if len(example.title) <= 30 else example.title[:29] + "…"
+    axes.set_title(title, fontsize=8, color=plots.GREEN if example.correct else plots.RED)
+    set_frame(axes, side)
 
 
-def heat(axes: Axes, one: Found, number: int, part: int, side: int) -> None:
-    """Draw a score map where its places' middles lie, with the box of the best."""
+def draw_score_map(axes: Axes, example: Example, number: int, part: int, side: int) -> None:
+    """Draw a score map at the centres of its places, with the box of the most probable."""
     start, across = (part - 1) / 2, side - part + 1
-    shares = one.shares[number]
+    shares = example.shares[number]
     axes.set_facecolor("#8c8c90")
     extent = (start, start + across, start + across, start)
     axes.imshow(shares, extent=extent, cmap="magma", vmin=0, vmax=shares.max(), interpolation="nearest")
-    box(axes, one.places[number], part, side, number)
-    framed(axes, side)
+    draw_box(axes, example.places[number], part, side, number)
+    set_frame(axes, side)
 
 
-def box(axes: Axes, place: int, part: int, side: int, number: int) -> None:
+def draw_box(axes: Axes, place: int, part: int, side: int, number: int) -> None:
     """Outline a part at its place."""
     top, left = divmod(place, side - part + 1)
     across, down = [left, left + part, left + part, left, left], [top, top, top + part, top + part, top]
@@ -111,7 +110,7 @@ def box(axes: Axes, place: int, part: int, side: int, number: int) -> None:
     axes.plot(across, down, color=COLOURS[number % len(COLOURS)], linewidth=1.8, linestyle=STYLES[number % len(STYLES)])
 
 
-def framed(axes: Axes, side: int) -> None:
-    """Show all of the map and no numbers."""
+def set_frame(axes: Axes, side: int) -> None:
+    """Show the whole map, without numbers on the axes."""
     axes.set(xlim=(0, side), ylim=(side, 0), xticks=[], yticks=[])
     axes.set_aspect("equal")

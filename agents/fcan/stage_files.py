@@ -1,4 +1,4 @@
-"""Which stages of a run are done, and with what configuration: one small JSON file a stage, written when it is finished."""
+"""Which stages of a run are finished, and with what configuration: one small JSON file a stage, written at its end."""
 
 from __future__ import annotations
 
@@ -21,64 +21,65 @@ OPTIONS: dict[StageName, tuple[str, ...]] = {
 }
 
 
-def digest(file: Path) -> str:
+def hash_file(file: Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def chosen(stage: StageName, options: FcanOptions) -> dict[str, Any]:
+def select_options(stage: StageName, options: FcanOptions) -> dict[str, Any]:
     """Return the options that a stage's files depend on."""
     plain = checkpoint.plain(options)
     return {name: plain[name] for name in OPTIONS[stage]}
 
 
-def described(stage: StageName, options: FcanOptions, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Return what a stage's files depend on, as JSON has it.
+def describe(stage: StageName, options: FcanOptions, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what a stage's files depend on, as JSON represents it.
 
     Args:
         stage: Which stage.
         options: All options of the run.
-        inputs: The files of earlier stages that it reads, by what they are.
+        inputs: The files of earlier stages that it reads, by name.
     """
-    found = {"options": chosen(stage, options), "inputs": {name: digest(file) for name, file in inputs.items()}}
-    return json.loads(json.dumps(found))
+    hashes = {name: hash_file(file) for name, file in inputs.items()}
+    return json.loads(json.dumps({"options": select_options(stage, options), "inputs": hashes}))
 
 
-def finished(out: Path, stage: StageName, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a stage is done with this configuration.
+def is_finished(out: Path, stage: StageName, configuration: Mapping[str, Any]) -> bool:
+    """Tell whether a stage is finished with this configuration (see `describe`).
 
     Raises:
-        ValueError: It is done with another one; the message names what differs.
+        ValueError: It is finished with another one; the message names what differs.
     """
     file = out / f"{stage}.json"
     if not file.is_file():
         return False
     try:
-        found = files.read_json(file)
-        known, made_from = found["options"], found["inputs"]
+        saved = files.read_json(file)
+        options, inputs = saved["options"], saved["inputs"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged: remove it, and the stage {stage} is made anew") from error
-    names = checkpoint.different(known, wanted["options"])
-    differs = [f"--{name.replace('_', '-')} {spoken(known.get(name))}" for name in names]
-    differs += [f"other {name}" for name in {**wanted["inputs"], **made_from} if made_from.get(name) != wanted["inputs"].get(name)]
-    if differs:
+        raise ValueError(f"{file} is damaged: remove it, and the stage {stage} runs again") from error
+    names = checkpoint.different(options, configuration["options"])
+    differences = [f"--{name.replace('_', '-')} {format_value(options.get(name))}" for name in names]
+    wanted = configuration["inputs"]
+    differences += [f"other {name}" for name in {**wanted, **inputs} if inputs.get(name) != wanted.get(name)]
+    if differences:
         raise ValueError(
-            f"the stage {stage} in {out} belongs to another configuration: it was made with {', '.join(differs)}; "
-            f"give the same options, another --out, or make it anew with --stage {stage}"
+            f"the stage {stage} in {out} belongs to another configuration: it was made with {', '.join(differences)}; "
+            f"give the same options, another --out, or run it again with --stage {stage}"
         )
     return True
 
 
-def spoken(value: object) -> str:
+def format_value(value: object) -> str:
     """Return an option's value as on the command line."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def begin(out: Path, stage: StageName) -> None:
-    """Forget that a stage was done: its files are about to change, and nothing more is checked."""
+    """Remove the note that a stage is finished: its files are about to change."""
     (out / f"{stage}.json").unlink(missing_ok=True)
 
 
-def finish(out: Path, stage: StageName, made: Mapping[str, Any]) -> None:
-    """Note that a stage is done."""
-    files.write_json(out / f"{stage}.json", made)
+def finish(out: Path, stage: StageName, configuration: Mapping[str, Any]) -> None:
+    """Write the note that a stage is finished."""
+    files.write_json(out / f"{stage}.json", configuration)

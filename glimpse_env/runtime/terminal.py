@@ -14,6 +14,7 @@ import torch
 from glimpse_env.runtime import distributed
 
 Options = TypeVar("Options")
+LIVE = {"reward": "reward {:.3f}", "train_accuracy": "accuracy {:.2%}", "mean_glimpses": "glimpses {:.2f}"}  # on progress bars
 
 
 def prepare(options: Options) -> Options:
@@ -46,8 +47,8 @@ def use_threads(threads: int) -> None:
 
 
 def live(means: Mapping[str, float]) -> str:
-    """Return the text after a progress bar: means over the last episodes."""
-    return f"reward {means['reward']:.3f}, accuracy {means['train_accuracy']:.2%}, glimpses {means['mean_glimpses']:.2f}"
+    """Return the text after a progress bar: those of its measures that are there."""
+    return ", ".join(form.format(means[name]) for name, form in LIVE.items() if name in means)
 
 
 @contextmanager

@@ -87,13 +87,13 @@ def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tenso
 class Optimizer:
     """Several torch optimisers stepped as one, their rates annealed by a common factor."""
 
-    def __init__(self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter]) -> None:
-        """Remember each part's peak rate, and all parameters in the network's order."""
-        self.parts, self.parameters = parts, parameters
+    def __init__(self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter], clip: float | None = CLIP) -> None:
+        """Remember each part's peak rate, all parameters in the network's order, and the largest norm of their gradient (None: any)."""
+        self.parts, self.parameters, self.clip = parts, parameters, clip
         self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
 
     def update(self, losses: Mapping[str, Tensor], lr_scale: float) -> Tensor:
-        """Take one step down the sum of the losses, averaged over processes; the gradient's norm is at most `CLIP`. Return the sum.
+        """Take one step down the sum of the losses, averaged over processes and clipped. Return the sum.
 
         Args:
             losses: Scalars, by name.
@@ -104,7 +104,8 @@ class Optimizer:
         self.zero_grad()
         loss.backward()
         distributed.average_gradients(self.parameters)
-        nn.utils.clip_grad_norm_(self.parameters, CLIP)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.step()
         return loss.detach()
 
@@ -128,9 +129,9 @@ class Optimizer:
         """Return the state of every part."""
         return [part.state_dict() for part in self.parts]
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Restore what `state_dict` returned."""
-        for part, state in zip(self.parts, states, strict=True):
+    def load_state_dict(self, states: list[dict[str, Any]] | dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, or the state of the only part (checkpoints of FCAN before version 0.2)."""
+        for part, state in zip(self.parts, states if isinstance(states, list) else [states], strict=True):
             part.load_state_dict(state)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Pa
     return folder / file
 
 
-def describe(agent: str, options: View, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False) -> dict[str, Any]:
+def describe(agent: str, options: Any, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False) -> dict[str, Any]:  # noqa: ANN401
     """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
     look = env_options(env, options)
     return {
@@ -54,20 +54,42 @@ def belongs(path: Path, options: View) -> bool:
     return True
 
 
-def load_resumable(path: Path, agent: str, options: View, kind: str = "agent") -> dict[str, Any]:
-    """Return the checkpoint to resume from; it must be of this kind and this agent, with these options."""
+def load_resumable(
+    path: Path,
+    agent: str,
+    options: Any,  # noqa: ANN401 - any RunOptions
+    kind: str = "agent",
+    compared: Collection[str] | None = None,
+) -> dict[str, Any]:
+    """Return the checkpoint to resume from.
+
+    Args:
+        path: Its file.
+        agent: Whose it must be.
+        options: Options of the run; they must be those that the checkpoint was made with.
+        kind: What the checkpoint is of (see `checkpoint.load`).
+        compared: Names of the options that must be the same; None = all but where the run is written and where it runs.
+
+    Raises:
+        ValueError: It is another agent's, or was made with other options.
+    """
     saved = checkpoint.load(path, kind=kind)
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     if kind == "agent" and "optimizer" not in saved:
         raise ValueError(f"--resume: {path} comes without the optimizer's state, so its run cannot go on; start another from it with --ram")
-    if names := other_options(saved, options):
+    if compared is None:
+        names = other_options(saved, options)
+    else:
+        wanted = checkpoint.plain(options)
+        names = checkpoint.different(saved["options"], {name: wanted[name] for name in compared})
+    if names:
         described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)
         raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
     return saved
 
 
-def other_options(saved: Mapping[str, Any], options: View) -> list[str]:
+def other_options(saved: Mapping[str, Any], options: Any) -> list[str]:  # noqa: ANN401 - any RunOptions
     """Return the options that differ from a checkpoint's; files that a run reads are told by what is in them, not by their places."""
     names = checkpoint.different(saved["options"], checkpoint.plain(options), ("root", "weights", "ram"))
     if other_weights(saved, options.weights):
@@ -85,7 +107,7 @@ def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
     return known != checkpoint.digest(checkpoint.load(ram)["network"])
 
 
-def env_options(env: GlimpseVectorEnv, options: View) -> dict[str, Any]:
+def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:  # noqa: ANN401 - with dataset, root and weights
     """Return the keyword arguments that rebuild the environment's look at its images."""
     root = None if options.root is None else str(options.root)
     return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
@@ -119,7 +141,7 @@ def weights_named(options: Mapping[str, Any]) -> str | None:
 
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
     """Tell whether these weights of the backbone are not a checkpoint's, wherever their file lies."""
-    before = saved["environment"]
+    before = saved.get("environment", saved["options"])  # a fine-tuned backbone has no environment
     return (saved.get("weights_sha256") or weights_named(before)) != weights_named(before | {"weights": weights})
 
 

@@ -16,25 +16,23 @@ The loop stands in the agent's script, and a `Run` never sees a loss:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.runtime.precision import Precision, named
 from glimpse_env.training import resume
-from glimpse_env.training.optimizers import warm_up_and_decay
+from glimpse_env.training.epoch import Epoch, Progress
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-SHOW_EVERY = 10  # updates between two refreshes of the progress bar: reading a measure waits for the device
 
 
 @runtime_checkable
@@ -43,16 +41,6 @@ class HasState(Protocol):
 
     def state_dict(self) -> Any: ...  # noqa: ANN401, D102 - whatever the optimiser keeps
     def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: ANN401, D102
-
-
-@dataclass
-class Progress:
-    """How far a run is; saved with each epoch."""
-
-    stage: int = 0
-    epoch: int = 0  # finished epochs of this stage
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Run:
@@ -64,6 +52,7 @@ class Run:
 
     after_save: ClassVar[list[Callable[[Run], None]]] = []
     file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name, and what it is of (see `checkpoint.load`)
+    compared: ClassVar[Collection[str] | None] = None  # options that a resumed run must share (see `resume.load_resumable`)
 
     def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
         """Remember what the run is; `open` calls this."""
@@ -103,8 +92,9 @@ class Run:
                 torch.manual_seed(options.seed)
                 if check is not None:
                     check(options)
-                run = cls(agent, options, resume.load_resumable(path, agent, options, cls.kind) if options.resume else None)
-                with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume, or evaluate it as it is"):
+                saved = resume.load_resumable(path, agent, options, cls.kind, cls.compared) if options.resume else None
+                run = cls(agent, options, saved)
+                with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
                     yield run
         except (ValueError, OSError, ImportError) as error:
             if run is not None and run._in_loop:  # a fault of the program, not of its input
@@ -230,84 +220,9 @@ class Run:
         assert self.network is not None
         assert self._optimizer is not None
         learned = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
-        checkpoint.save(self.checkpoint, {**self._identity, **learned, **self.extra_state()})
+        checkpoint.save(self.checkpoint, {"kind": self.kind, **self._identity, **learned, **self.extra_state()})
 
     def finish(self) -> None:
         """End the training: wait until the first process has written the last epoch. What follows is the evaluation."""
         distributed.wait()
         self._finished = True
-
-
-class Epoch:
-    """One pass over the training images: its random numbers, its batches and its measures."""
-
-    def __init__(self, run: Run, stage: str, count: int, bar: tqdm) -> None:
-        """Seed everything that the epoch draws, so that a resumed run draws what an uninterrupted one would."""
-        self.run, self.stage, self.count, self.bar = run, stage, count, bar
-        self.start = time.monotonic()
-        seed = epoch_seed(run.options.seed, run.progress)
-        self.generator = torch.Generator(run.device).manual_seed(seed)
-        torch.manual_seed(seed + distributed.rank() * 2**48)  # dropout draws from the global generator
-        self.totals: dict[str, Tensor] = {}
-        self.extra: dict[str, float] = {}
-        self.updates = self.done = 0
-        self.seconds: float | None = None
-
-    @property
-    def progress(self) -> float:
-        """The share of the stage that is done, in [0, 1]."""
-        return (self.run.progress.epoch + self.done / max(1, self.updates)) / self.count
-
-    @property
-    def warm_up(self) -> float:
-        """The learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0."""
-        return warm_up_and_decay(self.progress, self.count * self.updates)
-
-    def batches(self, images: int, batch: int, repeat: int = 1) -> Iterator[Tensor]:
-        """Yield the indices of the images of each update, in random order; a last, smaller batch is left out.
-
-        Args:
-            images: Number of images.
-            batch: Images of an update, those of all processes together; this process gets its share.
-            repeat: How often each image comes, side by side.
-        """
-        order = torch.randperm(images, generator=self.generator, device=self.generator.device)
-        yield from self.each([part.repeat_interleave(repeat) for part in order[: images // batch * batch].split(batch)])
-
-    def each(self, batches: list[Tensor]) -> Iterator[Tensor]:
-        """Yield this process' share of each of the epoch's batches, moving the progress bar."""
-        self.updates = len(batches)
-        finished = self.run.progress.epoch * self.updates
-        self.bar.total = self.count * self.updates
-        if self.bar.n < finished:  # resumed
-            self.bar.initial = self.bar.n = finished
-        for self.done, indices in enumerate(batches):
-            yield distributed.part(indices)
-        self.done = self.updates
-        self.seconds = time.monotonic() - self.start
-
-    def log(self, measures: Mapping[str, Tensor]) -> None:
-        """Add the measures of an update, on the device; their means go to the progress bar, the history and TensorBoard."""
-        self.totals = {name: self.totals.get(name, 0) + value for name, value in measures.items()}
-        finished = self.done + 1
-        if finished % SHOW_EVERY == 0 or finished == self.updates:
-            self.bar.set_postfix_str(terminal.live({name: value.item() / finished for name, value in self.totals.items()}), refresh=False)
-            self.bar.update(SHOW_EVERY if finished % SHOW_EVERY == 0 else finished % SHOW_EVERY)
-
-    def add(self, measures: Mapping[str, float]) -> None:
-        """Add measures of the whole epoch, such as the accuracy on held-out images."""
-        self.extra |= measures
-
-    def record(self) -> None:
-        """Add the epoch to the history and to TensorBoard."""
-        run, progress = self.run, self.run.progress
-        progress.epoch += 1
-        progress.seconds += time.monotonic() - self.start if self.seconds is None else self.seconds
-        means = {name: distributed.average(value).item() / self.updates for name, value in self.totals.items()} | self.extra
-        number = len(progress.history) + 1
-        run.record({"epoch": number, "stage": self.stage}, means, number)
-
-
-def epoch_seed(seed: int, progress: Progress) -> int:
-    """Return a seed of its own for every epoch."""
-    return ((seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62

@@ -1,11 +1,11 @@
-"""FCAN's localisers: where parts lie, what they are paid, and the agent on the environment; against calculations by hand."""
+"""FCAN's localisers: places of parts, rewards and losses, and the agent on the environment; against calculations by hand."""
 
 from dataclasses import asdict, replace
 
 import pytest
 import torch
-from fcan import localising, objective
-from fcan.objective import Trial, Tried
+from fcan import localise
+from fcan.localise import Samples
 from fcan.plan import FcanOptions
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
@@ -113,36 +113,36 @@ def test_the_middle_place_is_at_the_centre_of_the_map():
 # Rewards
 
 
-def test_greedy_payments_by_hand():
-    """Three steps of four rows, label 0; the answer is the mean of the probabilities so far."""
+def test_greedy_rewards_by_hand():
+    """Three steps of four rows, label 0; the prediction is the mean of the probabilities so far."""
     first = [[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.9, 0.1]]
     second = [[0.8, 0.2], [0.9, 0.1], [0.5, 0.5], [0.1, 0.9]]
     third = [[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.95, 0.05]]
     logits = torch.tensor([first, second, third]).log()
-    paid, correct = objective.payments(logits, torch.zeros(4, dtype=torch.int64), Greedy())
-    # Row 0: right, right and surer, no longer right (mean .5 is a tie: the lower class answers), but less sure.
-    # Row 1: wrong, right and surer, right and surer. Row 2: right, right but less sure, right and surer.
-    # Row 3: right; mean .5; right and surer again.
-    assert paid.tolist() == [[1, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]
+    reward, correct = localise.compute_rewards(logits, torch.zeros(4, dtype=torch.int64), Greedy())
+    # Row 0: correct; correct, p(label) up; p(label) down to a mean of .5 (a tie: the lower class is predicted).
+    # Row 1: incorrect; correct, p(label) up; the same again. Row 2: correct; correct, p(label) down; correct, p(label) up.
+    # Row 3: correct; mean .5; correct, p(label) up again.
+    assert reward.tolist() == [[1, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]
     assert correct[0].tolist() == [True, False, True, True]
-    late, _ = objective.payments(logits, torch.zeros(4, dtype=torch.int64), Delayed())
+    late, _ = localise.compute_rewards(logits, torch.zeros(4, dtype=torch.int64), Delayed())
     assert late[:2].sum() == 0
     assert late[2].tolist() == correct[2].float().tolist()
 
 
-def test_the_environment_pays_what_training_pays(env):
-    """The same places, one sample each: rewards and answers of the rollout = those of the look-ups."""
+def test_the_environment_gives_the_rewards_of_training(env):
+    """The same places, one sample each: rewards and predictions of episodes = those computed from the maps."""
     network = network_of().eval()
-    localising.standardise(network, env)
+    localise.standardise(network, env)
     index = torch.arange(6)
-    maps = localising.maps_of(env, index)
+    maps = localise.read_maps(env, index)
     best = network.best(maps)
     drawn = [best[:, part, None] for part in range(len(PARTS))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "draw", lambda *_: drawn)
-        tried = objective.attempt(network, maps, env.images.labels, Trial(1, Greedy()), torch.Generator())
+        patch.setattr(localise, "draw_places", lambda *_: drawn)
+        samples = localise.sample(network, maps, env.images.labels, FcanOptions(samples=1), torch.Generator())
     looks = trajectories.evaluate(env, network, 3)
-    assert torch.equal(looks.correct, tried.correct)
+    assert torch.equal(looks.correct, samples.correct)
     rewards = []
     observation, _ = env.reset(options={"indices": index})
     state = network.begin(6)
@@ -156,56 +156,59 @@ def test_the_environment_pays_what_training_pays(env):
             }
             observation, reward, *_ = env.step(action)
             rewards.append(reward)
-    assert torch.equal(torch.stack(rewards), tried.rewards)
+    assert torch.equal(torch.stack(rewards), samples.rewards)
     for part, size in enumerate(PARTS):
         expected = fcan.locations(best[:, part], SIDE, size, env.sensor.reach)
         torch.testing.assert_close(looks.locations[part + 1], expected)
 
 
-def fake(log_prob, rewards) -> Tried:
+def build_samples(log_prob, rewards) -> Samples:
     steps, rows = rewards.shape
     logits = torch.zeros(steps, rows, 2, requires_grad=True)
-    return Tried(log_prob, logits, torch.zeros(rows, dtype=torch.int64), rewards, rewards > 0, torch.zeros(len(log_prob)))
+    return Samples(log_prob, logits, torch.zeros(rows, dtype=torch.int64), rewards, rewards > 0, torch.zeros(len(log_prob)))
 
 
-def test_greedy_pays_each_place_for_its_own_step_and_delayed_all_of_them():
+TWO = FcanOptions(samples=2, baseline=False)
+
+
+def test_a_greedy_reward_is_for_the_place_of_its_step_and_a_delayed_one_for_all():
     rewards = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])  # whole image, part 1, part 2; two samples
     log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
-    own = objective.losses(fake(log_prob, rewards), Trial(2, Greedy()), 1.0, False, 0.0)["policy"]
+    own = localise.losses(build_samples(log_prob, rewards), TWO)["policy"]
     assert own.item() == pytest.approx((2 + 3 + 4) / 2)
     (gradient,) = torch.autograd.grad(own, log_prob)
     assert gradient.tolist() == [[0, -0.5], [-0.5, -0.5]]  # a reward of 0 contributes nothing
     late = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
-    shared = objective.losses(fake(log_prob, late), Trial(2, Delayed()), 1.0, False, 0.0)["policy"]
+    shared = localise.losses(build_samples(log_prob, late), replace(TWO, reward="delayed"))["policy"]
     assert shared.item() == pytest.approx((1 + 3) / 2)
-    less = objective.losses(fake(log_prob, rewards), Trial(2, Greedy()), 1.0, True, 0.0)["policy"]
-    assert less.item() == pytest.approx(-(-1 * -1 + -2 * 1) / 2)  # part 2 was paid for both samples: no difference
+    less = localise.losses(build_samples(log_prob, rewards), replace(TWO, baseline=True))["policy"]
+    assert less.item() == pytest.approx(-(-1 * -1 + -2 * 1) / 2)  # both samples of part 2 have the same reward: no difference
 
 
-def test_places_that_are_not_learned_are_not_paid_for():
-    tried = fake(torch.zeros(2, 2), torch.ones(3, 2))
-    assert set(objective.losses(tried, Trial(2, Greedy(), learned=False), 1.0, False, 0.0)) == {"classification"}
+def test_places_that_are_not_learned_have_no_policy_loss():
+    samples = build_samples(torch.zeros(2, 2), torch.ones(3, 2))
+    assert set(localise.losses(samples, replace(TWO, where="random"))) == {"classification"}
 
 
 def test_lambda_weighs_the_cross_entropy():
-    tried = fake(torch.zeros(2, 2), torch.zeros(3, 2))
-    one, three = (objective.losses(tried, Trial(2, Greedy()), weight, False, 0.0)["classification"] for weight in (1.0, 3.0))
+    samples = build_samples(torch.zeros(2, 2), torch.zeros(3, 2))
+    one, three = (localise.losses(samples, replace(TWO, loss_weight=weight))["classification"] for weight in (1.0, 3.0))
     assert one.item() == pytest.approx(torch.tensor(2.0).log().item())
     assert three.item() == pytest.approx(3 * one.item())
 
 
 def test_the_sampled_gradient_tends_to_the_exact_one():
-    """One part of 1 x 1 on a 2 x 2 map, paid 1 at place 2 only: the gradient of its probability is known."""
+    """One part of 1 x 1 on a 2 x 2 map, a reward of 1 at place 2 only: the gradient of its probability is known."""
     scores = torch.zeros(1, 4, requires_grad=True)
     log_prob = scores.log_softmax(1)
     (exact,) = torch.autograd.grad(log_prob.exp()[0, 2], scores, retain_graph=True)
     network = network_of((1,), 2, channels=4)
     errors = []
     for samples in (64, 16384):
-        (place,) = objective.draw(network, [log_prob], samples, torch.Generator().manual_seed(0))
-        paid = (place.flatten() == 2).float()
-        tried = fake(log_prob.gather(1, place).flatten()[None], torch.stack((paid, paid)))
-        loss = objective.losses(tried, Trial(samples, Greedy()), 1.0, False, 0.0)["policy"]
+        (place,) = localise.draw_places(network, [log_prob], samples, torch.Generator().manual_seed(0))
+        reward = (place.flatten() == 2).float()
+        drawn = build_samples(log_prob.gather(1, place).flatten()[None], torch.stack((reward, reward)))
+        loss = localise.losses(drawn, replace(TWO, samples=samples))["policy"]
         (found,) = torch.autograd.grad(-loss, scores, retain_graph=True)
         errors.append((found - exact).abs().max().item())
     assert errors[1] < 0.01 < 0.2
@@ -213,13 +216,13 @@ def test_the_sampled_gradient_tends_to_the_exact_one():
 
 
 @pytest.mark.parametrize("where", ["random", "center"])
-def test_places_that_are_not_learned_give_the_localisers_no_say(where):
+def test_places_that_are_not_learned_do_not_depend_on_the_map(where):
     network = network_of(where=where, channels=8)
     maps = torch.randn(5, 8, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     first, second = network.best(maps), network.best(maps * -3)
     assert torch.equal(first, second)
     assert (first == first[0]).all() == (where == "center")
-    drawn = objective.draw(network, network.attend(maps), 7, torch.Generator().manual_seed(0))
+    drawn = localise.draw_places(network, network.attend(maps), 7, torch.Generator().manual_seed(0))
     assert [place.shape for place in drawn] == [(5, 7)] * 2
     assert all((place < fcan.places(SIDE, part)).all() for place, part in zip(drawn, PARTS, strict=True))
 
@@ -237,16 +240,17 @@ def test_each_head_gets_the_gradient_of_its_own_step():
     """The localisers learn from the policy alone, the classifiers from the cross-entropy alone; part 1's from no later step."""
     network = network_of(channels=8, see_earlier_maps=True)
     maps = torch.randn(5, 8, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    tried = objective.attempt(network, maps, torch.arange(5) % 3, Trial(4, Greedy()), torch.Generator().manual_seed(0))
-    policy = objective.losses(replace(tried, rewards=torch.ones_like(tried.rewards)), Trial(4, Greedy()), 1.0, False, 0.0)
-    policy["policy"].backward(retain_graph=True)
+    options = replace(TWO, samples=4)
+    samples = localise.sample(network, maps, torch.arange(5) % 3, options, torch.Generator().manual_seed(0))
+    parts = localise.losses(replace(samples, rewards=torch.ones_like(samples.rewards)), options)
+    parts["policy"].backward(retain_graph=True)
     assert all(value.grad is None for value in network.classifiers.parameters())
     assert all(value.grad is not None for value in network.localisers.parameters())
     network.zero_grad(set_to_none=True)
-    policy["classification"].backward(retain_graph=True)
+    parts["classification"].backward(retain_graph=True)
     assert all(value.grad is None for value in network.localisers.parameters())
     network.zero_grad(set_to_none=True)
-    tried.log_prob[1].mean().backward()
+    samples.log_prob[1].mean().backward()
     assert all(not value.grad.any() for value in network.localisers[0].parameters())
     assert any(value.grad.any() for value in network.localisers[1].parameters())
 
@@ -274,7 +278,7 @@ def test_a_step_reads_its_own_and_earlier_regions_only():
 def test_rows_at_different_steps_are_those_seen_apart(env):
     """Row i's memory and answer do not depend on where the others stand."""
     network = network_of().eval()
-    maps = localising.maps_of(env, torch.arange(2))
+    maps = localise.read_maps(env, torch.arange(2))
     glimpses = torch.randn(3, 2, 2 * 512, generator=torch.Generator().manual_seed(0))
 
     def observe(row, step):
@@ -308,11 +312,11 @@ def test_samples_do_not_touch_each_other(samples, count):
     labels = torch.arange(count) % 3
     drawn = [torch.arange(count * samples).view(count, samples) % fcan.places(SIDE, part) for part in PARTS]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objective, "draw", lambda *_: drawn)
-        whole = objective.attempt(network, maps, labels, Trial(samples, Greedy()), torch.Generator())
+        patch.setattr(localise, "draw_places", lambda *_: drawn)
+        whole = localise.sample(network, maps, labels, replace(TWO, samples=samples), torch.Generator())
         drawn = [place[:-1] for place in drawn]
         if count > 1:
-            fewer = objective.attempt(network, maps[:-1], labels[:-1], Trial(samples, Greedy()), torch.Generator())
+            fewer = localise.sample(network, maps[:-1], labels[:-1], replace(TWO, samples=samples), torch.Generator())
             torch.testing.assert_close(whole.logits[:, :-samples], fewer.logits)
             torch.testing.assert_close(whole.log_prob[:, :-samples], fewer.log_prob)
     assert torch.equal(whole.labels, labels.repeat_interleave(samples))
@@ -328,8 +332,8 @@ def test_a_checkpoint_rebuilds_the_network():
 
 def test_standardised_maps_have_mean_0_and_deviation_1(env):
     network = network_of()
-    localising.standardise(network, env)
-    features = network.standardised(localising.maps_of(env, torch.arange(6)))
+    localise.standardise(network, env)
+    features = network.standardised(localise.read_maps(env, torch.arange(6)))
     torch.testing.assert_close(features.mean((0, 2, 3)), torch.zeros(512), rtol=0, atol=1e-3)
     spread = features.std((0, 2, 3), correction=0)
     assert ((spread - 1).abs() < 0.01).float().mean() > 0.95  # a channel that is nearly constant is left small
@@ -338,11 +342,12 @@ def test_standardised_maps_have_mean_0_and_deviation_1(env):
 @pytest.mark.parametrize("seed", range(5))
 def test_accuracy_is_that_of_episodes(env, seed):
     network = network_of()
-    localising.standardise(network, env)
+    localise.standardise(network, env)
     torch.manual_seed(seed)
     for classifier in network.classifiers:
         torch.nn.init.normal_(classifier.weight, std=0.05)
-    assert localising.accuracy(network, env) == pytest.approx(trajectories.evaluate(env, network, 3).correct[-1].float().mean().item())
+    episodes = trajectories.evaluate(env, network, 3)
+    assert localise.measure_accuracy(network, env) == pytest.approx(episodes.correct[-1].float().mean().item())
 
 
 def test_leave_one_out_needs_two_samples():

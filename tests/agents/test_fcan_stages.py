@@ -1,22 +1,21 @@
-"""FCAN's stages on a small folder of pictures: what they write, what they reuse, what they refuse; and the final table's arithmetic."""
+"""FCAN's stages on a small folder of pictures: what they write, what they reuse, what they refuse; and the table's arithmetic."""
 
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fcan_greedy
 import numpy as np
 import pytest
 import torch
-from fcan import classify, localising, regions_table, score_maps, stages, table
-from fcan.localise import places_file
+from fcan import regions_table, score_maps
 from fcan.plan import FcanOptions
 
 from glimpse_env import Backbone, ImageSet
 from glimpse_env.networks import fcan
 from glimpse_env.reports import plots, results
 from glimpse_env.runtime import checkpoint, files
-from glimpse_env.training.trainer import Progress
 
 SMALL = {
     "backbone": "resnet18",
@@ -67,7 +66,7 @@ def done(pictures, tmp_path_factory) -> FcanOptions:
     options = FcanOptions(dataset=pictures, out=tmp_path_factory.mktemp("run"), **SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["fcan_greedy.py"])
-        stages.execute(options)
+        fcan_greedy.main(options)
     return options
 
 
@@ -90,7 +89,7 @@ def test_one_command_makes_every_stage(done):
     assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("fcan_greedy", "validation:1/4", 4, 3)
     final = json.loads((done.out / "classify" / "result.json").read_text())
     assert final["images"] == 4
-    assert [one["row"] for one in final["rows"]] == list(table.combinations((1, 2)))
+    assert [one["row"] for one in final["rows"]] == list(regions_table.list_combinations((1, 2)))
     assert final["accuracy"] == next(one["accuracy"] for one in final["rows"] if one["row"] == "whole + all parts")
     assert final["cost"]["stages"]["classify"]["flops"] == 3 * final["cost"]["stages"]["whole"]["flops"] > 0
     assert all((done.out / name).is_file() for name in FILES)
@@ -108,23 +107,23 @@ def test_the_checkpoint_alone_gives_the_row_again(done, tmp_path):
     assert (other.out / "result-test.json").is_file()
 
 
-def test_a_second_run_makes_nothing_anew(done, tmp_path):
+def test_a_second_run_repeats_nothing(done, tmp_path):
     other = copied(done, tmp_path)
     before = times(other.out)
-    stages.execute(other)
+    fcan_greedy.main(other)
     assert times(other.out) == before
 
 
-def test_one_stage_is_made_anew_and_later_ones_are_not_reused(done, tmp_path):
+def test_one_stage_runs_again_and_later_ones_are_not_reused(done, tmp_path):
     other = copied(done, tmp_path)
     before = times(other.out)
-    stages.execute(replace(other, stage="classify", final_penalty=0.1))
+    fcan_greedy.main(replace(other, stage="classify", final_penalty=0.1))
     after = times(other.out)
     assert {name for name in after if after[name] != before[name]} == {"classify/result.json", "classify/report.html", "classify.json"}
-    stages.execute(replace(other, stage="localise", epochs=1))
+    fcan_greedy.main(replace(other, stage="localise", epochs=1))
     assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
     with pytest.raises(SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"):
-        stages.execute(replace(other, epochs=1))
+        fcan_greedy.main(replace(other, epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_one_stage_is_made_anew_and_later_ones_are_not_reused(done, tmp_path):
 def test_files_of_another_configuration_are_refused_by_name(done, change, message):
     before = times(done.out)
     with pytest.raises(SystemExit, match=message):
-        stages.execute(replace(done, **change))
+        fcan_greedy.main(replace(done, **change))
     assert times(done.out) == before
 
 
@@ -151,60 +150,43 @@ def test_other_weights_are_refused(done, tmp_path):
     changed["conv1.weight"][0] += 1
     torch.save(changed, tmp_path / "other.pth")
     with pytest.raises(SystemExit, match=r"stage localise in .* made with other weights"):
-        stages.execute(replace(other, weights=str(tmp_path / "other.pth")))
+        fcan_greedy.main(replace(other, weights=str(tmp_path / "other.pth")))
 
 
-def test_places_of_another_checkpoint_are_made_anew(done, tmp_path):
+def test_locations_of_another_checkpoint_are_not_reused(done, tmp_path):
     other = copied(done, tmp_path)
-    file = places_file(other.out, "validation:1/4")
+    file = other.out / "places-validation1of4.npz"
     right = np.load(file)["places"]
     files.write_numpy(file, {"places": right * 0, "checkpoint": np.array("another")})
-    stages.execute(replace(other, stage="classify"))
+    fcan_greedy.main(replace(other, stage="classify"))
     assert (np.load(file)["places"] == right).all()
 
 
 def test_a_later_stage_needs_the_earlier_ones(pictures, tmp_path):
     options = FcanOptions(dataset=pictures, out=tmp_path, **SMALL)
     with pytest.raises(SystemExit, match=r"--stage localise needs the files of the stage tune in .*: run --stage all, or --stage tune"):
-        stages.execute(replace(options, stage="localise"))
+        fcan_greedy.main(replace(options, stage="localise"))
 
 
-def test_localising_resumes_the_same_run(done, tmp_path):
-    """Two epochs, a stop, the third = three epochs."""
-    other = copied(done, tmp_path)
-    saved = checkpoint.load(other.out / "checkpoint.pt")
-    runs = []
-    for stop in (None, 2):
-        options = replace(other, stage="localise", resume=stop is not None)
-        if stop is not None:
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-                patch.setattr(localising.Localising, "run_epoch", stopping_after(stop))
-                stages.execute(replace(options, resume=False))
-            assert ended.value.code == 130
-            assert not (other.out / "localise.json").is_file()
-            assert Progress(**checkpoint.load(other.out / "checkpoint.pt")["progress"]).epoch == stop
-        stages.execute(options)
-        runs.append(checkpoint.load(other.out / "checkpoint.pt")["network"])
-    for key, value in saved["network"].items():
-        assert torch.equal(value, runs[0][key]), key
-        torch.testing.assert_close(runs[1][key], value)
-
-
-def stopping_after(epochs: int):
-    """Return a run_epoch that is interrupted after so many."""
-    whole = localising.Localising.run_epoch
-
-    def run_epoch(self):
-        if self.progress.epoch == epochs:
-            raise KeyboardInterrupt
-        return whole(self)
-
-    return run_epoch
+def test_localising_resumes_the_same_run(done, tmp_path, interrupt):
+    """Two epochs, Ctrl-C, the third = three epochs."""
+    other = replace(copied(done, tmp_path), stage="localise")
+    whole = checkpoint.load(other.out / "checkpoint.pt")["network"]
+    interrupt(3)  # the checkpoint before the first epoch, and two after epochs
+    with pytest.raises(SystemExit) as stop:
+        fcan_greedy.main(other)
+    interrupt(0)
+    assert stop.value.code == 130
+    assert not (other.out / "localise.json").is_file()
+    assert checkpoint.load(other.out / "checkpoint.pt")["progress"]["epoch"] == 2
+    fcan_greedy.main(replace(other, resume=True))
+    again = checkpoint.load(other.out / "checkpoint.pt")["network"]
+    assert all(torch.equal(value, again[key]) for key, value in whole.items())
 
 
 def test_a_network_of_its_own_for_every_region(done, tmp_path):
     other = copied(done, tmp_path)
-    stages.execute(replace(other, stage="classify", final="finetune", final_epochs=1))
+    fcan_greedy.main(replace(other, stage="classify", final="finetune", final_epochs=1))
     final = json.loads((tmp_path / "classify" / "result.json").read_text())
     assert final["options"]["final"] == "finetune"
     assert len(list((tmp_path / "classify").glob("*/weights.pth"))) == 7  # the whole, and three kinds of two parts
@@ -224,7 +206,7 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
         ({"batch": 0}, "--batch=0"),
         ({"epochs": 0}, "--epochs=0"),
         ({"split": "test"}, "--split test: expected train, fit or fit:K/N"),
-        ({"where": "random"}, "--where random: the final stage compares"),
+        ({"where": "random"}, "--where random: the stage classify needs learned locations"),
         ({"stage": "classify", "final": "none"}, "there is nothing to do"),
         ({"stage": "tune", "weights": "a.pth"}, "--stage tune with --weights"),
         (
@@ -238,7 +220,7 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
 def test_bad_options_are_refused_in_a_sentence_before_anything_changes(done, change, message):
     before = times(done.out)
     with pytest.raises(SystemExit, match=message) as refused:
-        stages.execute(replace(done, **change))
+        fcan_greedy.main(replace(done, **change))
     assert "\n" not in str(refused.value)
     assert times(done.out) == before
 
@@ -248,7 +230,7 @@ def test_a_damaged_note_is_named(done, tmp_path):
     (tmp_path / "tune.json").unlink()
     (tmp_path / "tune.json").write_text("{")
     with pytest.raises(SystemExit, match=r"tune.json is damaged: remove it"):
-        stages.execute(other)
+        fcan_greedy.main(other)
 
 
 # The final stage
@@ -259,12 +241,12 @@ def test_a_region_is_the_slice_of_the_image():
     images = ImageSet(pixels, torch.arange(3) % 2, ("a", "b"))
     crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
     place = torch.tensor([0, 4, 8])  # of 3 x 3 places of a 2 x 2 part; a cell is 16 pixels
-    cut = regions_table.pixels(crops, images, 2, place)
+    cut = regions_table.cut(crops, images, 2, place)
     expected = torch.stack([pixels[0, :, :32, :32], pixels[1, :, 16:48, 16:48], pixels[2, :, 32:, 32:]])
     assert torch.equal(cut.images, expected)
-    found = regions_table.features(crops, images, 2, place)
+    found = regions_table.load_features(crops, images, 2, place)
     torch.testing.assert_close(found, crops.backbone(expected), rtol=1e-3, atol=1e-3)
-    whole = regions_table.features(crops, images, 4, torch.zeros(3, dtype=torch.int64))
+    whole = regions_table.load_features(crops, images, 4, torch.zeros(3, dtype=torch.int64))
     torch.testing.assert_close(whole, crops.backbone(torch.nn.functional.avg_pool2d(pixels / 255, 2)), rtol=1e-3, atol=1e-3)
 
 
@@ -274,23 +256,23 @@ def test_regions_of_one_place_are_kept_for_later_runs_and_other_splits(tmp_path,
     images = ImageSet(pixels, torch.arange(6) % 2, ("a", "b"), key="squares")
     crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
     middle, mixed = torch.full((6,), 4), torch.arange(6) % 2
-    expected = regions_table.seen(crops, images, 2, middle)
-    torch.testing.assert_close(regions_table.features(crops, images, 2, middle), expected, rtol=1e-3, atol=1e-3)
+    expected = regions_table.compute_features(crops, images, 2, middle)
+    torch.testing.assert_close(regions_table.load_features(crops, images, 2, middle), expected, rtol=1e-3, atol=1e-3)
     assert len(list(tmp_path.glob("squares-*.npy"))) == 1
-    regions_table.features(crops, images, 2, mixed)
+    regions_table.load_features(crops, images, 2, mixed)
     assert len(list(tmp_path.glob("squares-*.npy"))) == 1
-    monkeypatch.setattr(regions_table, "seen", None)
+    monkeypatch.setattr(regions_table, "compute_features", None)
     part = images.subset(torch.tensor([5, 2]))
-    torch.testing.assert_close(regions_table.features(crops, part, 2, middle[:2]), expected[[5, 2]], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(regions_table.load_features(crops, part, 2, middle[:2]), expected[[5, 2]], rtol=1e-3, atol=1e-3)
     with pytest.raises(TypeError):
-        regions_table.features(crops, images, 2, torch.zeros(6, dtype=torch.int64))  # another place has no table yet
+        regions_table.load_features(crops, images, 2, torch.zeros(6, dtype=torch.int64))  # another place has no table yet
 
 
 def test_the_linear_classifier_is_at_its_minimum():
     """At the solution the gradient of cross-entropy + penalty / 2 |W|^2 is 0."""
     features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     labels = (features[:, 0] > 0).long()
-    model = regions_table.fitted(features, labels, 2, 0.1).requires_grad_(True)
+    model = regions_table.fit_linear(features, labels, 2, 0.1).requires_grad_(True)
     loss = torch.nn.functional.cross_entropy(model(features), labels) + 0.05 * model.layer.weight.square().sum()
     loss.backward()
     assert model.layer.weight.grad.abs().max() < 1e-3
@@ -301,7 +283,7 @@ def test_rows_average_probabilities():
     """Two images, label 0: the whole is right on the first, the part on the second, their mean on both."""
     sure, unsure = torch.tensor([[0.9, 0.1], [0.4, 0.6]]), torch.tensor([[0.4, 0.6], [0.9, 0.1]])
     found = {"whole": sure, "part1-4x4": unsure, "random1-4x4": sure, "center1-4x4": 1 - sure}
-    rows = {row["row"]: row for row in table.rows(found, torch.tensor([0, 0]), (4,))}
+    rows = {row["row"]: row for row in regions_table.build_rows(found, torch.tensor([0, 0]), (4,))}
     assert rows["whole image"]["accuracy"] == rows["part1-4x4 alone"]["accuracy"] == 0.5
     assert rows["whole + part1-4x4"]["accuracy"] == rows["whole + all parts"]["accuracy"] == 1
     assert rows["whole + all parts"]["minus_whole"][0] == 50
@@ -309,13 +291,13 @@ def test_rows_average_probabilities():
     assert rows["whole + all parts"]["minus_center"][0] == 100 * (1 - right_at_center)
     assert rows["multi-view: whole + random places"]["accuracy"] == 0.5
     assert "minus_whole" not in rows["whole image"]
-    assert len(table.printed(list(rows.values())).splitlines()) == 1 + len(rows)
+    assert len(regions_table.format_rows(list(rows.values())).splitlines()) == 1 + len(rows)
 
 
 def test_random_and_central_regions_have_the_parts_sizes():
     crops = regions_table.Crops(None, None, None, side=4, size=32)  # only its side is asked for
     some = torch.zeros(50, 2, dtype=torch.int64)
-    found = {region.name: region for region in classify.wanted(crops, FcanOptions(parts=(1, 2)), some, some[:7])}
+    found = {region.name: region for region in regions_table.build_regions(crops, FcanOptions(parts=(1, 2)), some, some[:7])}
     assert next(iter(found)) == "whole"
     assert [found[name].part for name in ("part1-1x1", "random2-2x2", "center1-1x1")] == [1, 2, 1]
     assert found["random1-1x1"].learn.unique().numel() > 10
@@ -327,8 +309,8 @@ def test_the_figure_draws_boxes_where_the_parts_are(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(plots, "save", lambda figure, target: drawn.append(figure))
     shares = (np.full((4, 4), 1 / 16), np.eye(3) / 3)
-    one = score_maps.Found(torch.zeros(1, 8, 8, dtype=torch.uint8), (6, 4), shares, "cat", True)
-    score_maps.score_maps([one, one], (1, 2), 4, tmp_path / "figure.png")
+    one = score_maps.Example(torch.zeros(1, 8, 8, dtype=torch.uint8), (6, 4), shares, "cat", True)
+    score_maps.draw_examples([one, one], (1, 2), 4, tmp_path / "figure.png")
     picture = drawn[0].axes[0]
     small, large = picture.lines[1].get_xydata(), picture.lines[3].get_xydata()
     assert (small.min(0).tolist(), small.max(0).tolist()) == ([2, 1], [3, 2])  # place 6 of 4 x 4

@@ -8,7 +8,7 @@ import pytest
 import torch
 from dtram_reinforce import StopOptions
 from fcan.plan import FcanOptions
-from fcan.table import combinations
+from fcan.regions_table import list_combinations
 from papers import fcan
 from papers.tables import TABLES
 from ram_reinforce import Options
@@ -88,7 +88,7 @@ def test_the_agents_know_every_option_of_every_table():
 
 
 def test_rows_of_fcan_are_those_of_its_result():
-    assert set(fcan.ROWS) <= set(combinations(FcanOptions.parts))
+    assert set(fcan.ROWS) <= set(list_combinations(FcanOptions.parts))
 
 
 TABLE = Table(

@@ -2,19 +2,19 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import finetune_backbone
 import pytest
+import ram_reinforce
 import torch
-from glimpse_env.training.stages import look_stage
-from tqdm import tqdm
+from finetune_backbone import FinetuneOptions, scale_rate
 
+from glimpse_env import ImageSet
 from glimpse_env.backbone import Backbone
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import run
-from glimpse_env.training.finetuning import Finetune, Finetuning, new_classifier, rate
-from glimpse_env.training.options import Options
+from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
 
 SMALL = {
     "backbone": "resnet18",
@@ -49,7 +49,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_accuracy(pictures, tmp_path):
-    options = Finetune(dataset=pictures, out=tmp_path, epochs=8, **SMALL | {"learning_rate": 0.0003})
+    options = FinetuneOptions(dataset=pictures, out=tmp_path, epochs=8, **SMALL | {"learning_rate": 0.0003})
     finetune_backbone.main(options)
     row = json.loads((tmp_path / "result.json").read_text())
     assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("finetune_backbone", "test", 6, 1)
@@ -59,39 +59,70 @@ def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_a
     assert weights(tmp_path)["fc.weight"].shape == (2, 512)
 
 
-def test_resume_continues_the_same_run(pictures, tmp_path):
-    whole = Finetune(dataset=pictures, out=tmp_path / "whole", epochs=2, **SMALL)
+def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
+    """Two epochs at once = one epoch, Ctrl-C, the other."""
+    whole, halves = (FinetuneOptions(dataset=pictures, out=tmp_path / name, epochs=2, **SMALL) for name in ("whole", "halves"))
     finetune_backbone.main(whole)
-    halves = Finetune(dataset=pictures, out=tmp_path / "halves", epochs=2, **SMALL)
-    torch.manual_seed(0)
-    begun = Finetuning(halves, finetune_backbone.load(halves, "train", 48), 32, torch.device("cpu"), tmp_path / "halves")
-    begun.run_epoch(tqdm(disable=True))
-    begun.save()
-    finetune_backbone.main(Finetune(**{**halves.__dict__, "resume": True}))
-    for name, value in weights(tmp_path / "whole").items():
-        assert torch.allclose(value.float(), weights(tmp_path / "halves")[name].float(), atol=1e-3), name
+    interrupt(2)  # the checkpoint before the first epoch, and that after it
+    with pytest.raises(SystemExit) as stop:
+        finetune_backbone.main(halves)
+    interrupt(0)
+    assert stop.value.code == 130
+    assert checkpoint.load(halves.out / "checkpoint.pt", kind="classifier")["progress"]["epoch"] == 1
+    assert not (halves.out / "weights.pth").is_file()
+    finetune_backbone.main(replace(halves, resume=True))
+    for name, value in weights(whole.out).items():
+        assert torch.equal(value, weights(halves.out)[name]), name
 
 
 def test_a_fold_is_left_out_and_is_the_result(pictures, tmp_path):
-    finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, epochs=1, split="fit:1/3", **SMALL))
+    finetune_backbone.main(FinetuneOptions(dataset=pictures, out=tmp_path, epochs=1, split="fit:1/3", **SMALL))
     row = json.loads((tmp_path / "result.json").read_text())
     assert (row["split"], row["images"]) == ("validation:1/3", 4)
 
 
 def test_the_final_layer_is_new_and_nothing_is_frozen():
-    network = new_classifier("resnet18", None, 7)
+    network = build_with_new_head("resnet18", None, 7)
     assert network.fc.out_features == 7
     assert all(value.requires_grad for value in network.parameters())
 
 
+def test_the_final_layer_alone_learns_at_the_head_rate():
+    network = build_with_new_head("resnet18", None, 7)
+    optimizer = finetune_backbone.build_optimizer(network, FinetuneOptions(learning_rate=0.1, head_rate=0.2))
+    rest, head = optimizer.parts[0].param_groups
+    assert (rest["lr"], head["lr"]) == (0.1, 0.2)
+    assert [id(value) for value in head["params"]] == [id(value) for value in network.fc.parameters()]
+    assert len(rest["params"]) + len(head["params"]) == len(list(network.parameters()))
+
+
+def test_probabilities_are_those_of_the_resized_images_whatever_their_order():
+    pixels = torch.randint(0, 256, (5, 1, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = ImageSet(pixels, torch.arange(5) % 3, ("a", "b", "c"), rows=torch.tensor([4, 0, 1, 2, 3]))
+    network = build_with_new_head("resnet18", None, 3)
+    found = predict(network, images, 40, torch.device("cpu"))
+    torch.testing.assert_close(found.sum(1), torch.ones(5))
+    with torch.no_grad():
+        expected = network.eval()(normalise(pixels)).softmax(1)
+    torch.testing.assert_close(found, expected[[4, 0, 1, 2, 3]])
+
+
 def test_bad_input_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match="give --image-size"):
-        finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, **SMALL | {"view_size": None}))
-    with pytest.raises(ValueError, match="--batch 50: the data set has 12 training images"):
-        finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, **SMALL | {"batch": 50}))
-    finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, epochs=1, **SMALL))
-    with pytest.raises(ValueError, match="was made with --zoom"):
-        finetune_backbone.main(Finetune(dataset=pictures, out=tmp_path, epochs=1, zoom=0.3, resume=True, **SMALL))
+    def refuse(message: str, **change) -> None:
+        options = FinetuneOptions(**{"dataset": pictures, "out": tmp_path, "epochs": 1, **SMALL, **change})
+        with pytest.raises(SystemExit, match=message):
+            finetune_backbone.main(options)
+
+    refuse("give --image-size and --view-size", view_size=None)
+    refuse("--batch 50: the data set has 12 training images", batch=50)
+    refuse("--batch=0: expected a whole number of at least 1", batch=0)
+    refuse("--split test: expected train, fit or fit:K/N", split="test")
+    refuse("no checkpoint at", resume=True)
+    finetune_backbone.main(FinetuneOptions(dataset=pictures, out=tmp_path, epochs=1, **SMALL))
+    refuse("was made with --zoom 0.08; give the same options", zoom=0.3, resume=True)
+    (tmp_path / "other").mkdir()
+    torch.save(build_with_new_head("resnet18", None, 2).state_dict(), tmp_path / "other" / "weights.pth")
+    refuse("was made with --weights None", weights=str(tmp_path / "other" / "weights.pth"), resume=True)
 
 
 @pytest.mark.parametrize("sensor", ["crop", "bank", "map"])
@@ -109,8 +140,7 @@ def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
         "precision": "float32",
         "split": "train",
     }
-    options = Options(dataset=pictures, out=tmp_path, policy="random", **look, **learn)
-    row = run.execute("ram", options, lambda network, horizon: [lambda: look_stage(options, network, horizon)])
+    row = ram_reinforce.main(ram_reinforce.Options(dataset=pictures, out=tmp_path, policy="random", **look, **learn))
     assert row["accuracy"] == 1
     assert checkpoint.load(tmp_path / "checkpoint.pt")["environment"]["sensor"] == sensor
     assert (tmp_path / "looks.npz").is_file()
@@ -118,7 +148,7 @@ def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 400])
 def test_the_rate_warms_up_and_falls_whatever_the_number_of_steps(steps):
-    rates = [rate(step, steps) for step in range(steps + 1)]
+    rates = [scale_rate(step, steps) for step in range(steps + 1)]
     assert max(rates) == 1
     assert all(0 <= value <= 1 for value in rates)
     assert rates[-1] < 0.01 or steps < 2
