@@ -109,10 +109,7 @@ def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
     labels = images.labels.to(run.device)
     for epoch in run.epochs(options.epochs, "fine-tune", optimizer):
         network.train()
-        torch.manual_seed(options.seed * 100_003 + run.progress.epoch)
-        order = torch.randperm(len(images))[: len(images) // options.batch * options.batch]
-        for indices in epoch.each(list(order.split(options.batch))):
-            indices = indices.to(run.device)
+        for indices in epoch.batches(len(images), options.batch):
             crops = torch.stack([augment(images.image(index)) for index in indices.tolist()]).to(run.device)
             with torch.autocast(run.device.type, run.precision, enabled=run.precision != torch.float32):
                 logits = network(normalise(crops))
