@@ -13,8 +13,7 @@ stopping the exact gradient over all stopping times, confidence features instead
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ram_reinforce
 import torch
@@ -23,13 +22,13 @@ from torch import Tensor
 from glimpse_env import Delayed, GlimpseVectorEnv, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.fixed_policies import build_unlearned
-from glimpse_env.networks.recurrent_attention import RecurrentAttention, StopInput
+from glimpse_env.networks.recurrent_attention import RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment
-from glimpse_env.training.options import check_training, parse
+from glimpse_env.training.options import StoppingOptions, check_training, parse
 from glimpse_env.training.recipes import DATASETS, LONG, PAPER, PAPER_STOP
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
@@ -39,26 +38,8 @@ RECIPES = {"paper": {name: recipe | PAPER_STOP for name, recipe in PAPER.items()
 
 
 @dataclass(frozen=True)
-class StopOptions(ram_reinforce.Options):
+class StopOptions(ram_reinforce.Options, StoppingOptions):
     """RAM's options, and how stopping is learned."""
-
-    gamma: float = 0.995
-    """Discount of the delayed reward: gamma^t for a correct prediction after t glimpses. Lower stops sooner."""
-    stop_gradient: Literal["exact", "sampled"] = "exact"
-    """exact: expected reward summed over all stopping times; sampled: REINFORCE on sampled stop decisions (the paper's)."""
-    stop_input: StopInput = "confidence"
-    """What the stop head reads: the prediction's confidence and the step, or the recurrent state (the paper's)."""
-    finetune: Literal["stop", "all"] = "stop"
-    """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
-    stop_epochs: int = 2
-    """Epochs of the second stage."""
-    stop_rate: float | None = 0.01
-    """Learning rate of the stop head where the rest is frozen (--finetune stop); None: --learning-rate."""
-    stop_split: str | None = None
-    """Images on which stopping is learned, such as validation; default: those of --split. A network may be too sure of images that it was
-    trained on: held-out ones show how often it is right."""
-    ram: Path | None = None
-    """Checkpoint of a trained RAM to start from; the first stage is then skipped."""
 
 
 def losses(rollout: Rollout, options: StopOptions) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import Training, check_training, parse
+from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions, check_training, parse
 from glimpse_env.training.recipes import DATASETS, LONG, PAPER
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
@@ -49,21 +49,19 @@ RECIPES = {"paper": PAPER, "long": LONG}
 
 
 @dataclass(frozen=True)
-class Options(Training):
-    """Options of RAM and DT-RAM: what their network is made of."""
+class RamNetworkOptions(NetworkOptions):
+    """The recurrent network."""
 
-    long: bool = False
-    """Start from the longer, more accurate settings (half an hour on two CPU cores)."""
     core: Core = "rnn"
     """Recurrent core: rnn (a ReLU layer, the paper's), or lstm, which costs four times as much."""
     features: int = 192
-    """Units of the glimpse network's branches for what and where."""
-    depth: int = 3
-    """ReLU layers of its branch for what."""
-    what: GlimpseEncoder = "mlp"
-    """How the pixels are seen: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
-    shortcut: bool = False
-    """Let class scores also read the glimpse's own features: learning starts even where telling glimpses are rare."""
+    """Units of the glimpse encoder and of the location encoding."""
+    encoder_layers: int = 3
+    """ReLU layers of the glimpse encoder."""
+    glimpse_encoder: GlimpseEncoder = "mlp"
+    """What encodes the pixels: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
+    skip_connection: bool = False
+    """Let the class scores also read the features of the glimpse itself: learning starts even where informative glimpses are rare."""
     locator: LocatorName = "state"
     """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
     spatial softmax), which finds things wherever they are."""
@@ -73,10 +71,23 @@ class Options(Training):
     0.4, or it settles on one cell before the classes are learned."""
     scores: Scores = "state"
     """The prediction: the scores of the present state, or the mean of all scores so far."""
-    where: LocationEncoding = "fourier"
-    """How the location meets the pixels: gating by Fourier features, or linear (the paper's)."""
+    location_encoding: LocationEncoding = "fourier"
+    """How the location enters: Fourier features that gate those of the pixels, or a linear layer (the paper's)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
+
+
+@dataclass(frozen=True)
+class RamTrainingOptions(TrainingOptions):
+    """How long, on what, and with which optimiser."""
+
+    long: bool = False
+    """Start from the longer, more accurate settings (half an hour on two CPU cores)."""
+
+
+@dataclass(frozen=True)
+class Options(RamNetworkOptions, RamTrainingOptions, Training):
+    """Options of RAM."""
 
 
 def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> dict[str, Tensor]:
@@ -169,14 +180,9 @@ def build_network(
     }
     if start is not None:
         return resume.start_from(start, shown)
-    own = ("core", "hidden", "features", "locator", "location_policy", "dropout", "scores", "learned_start")
     architecture = Architecture(
         **shown,
-        **{name: getattr(options, name) for name in own},
-        encoder_layers=options.depth,
-        glimpse_encoder=options.what,
-        location_encoding=options.where,
-        skip_connection=options.shortcut,
+        **{name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__},
         reach=env.sensor.reach,
         channels=(env.sensor.space["glimpse"].shape or (1,))[0],
         grid=env.preset.grid,

@@ -33,7 +33,7 @@ from glimpse_env.runtime import terminal
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import resume
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import Training, check_training, parse
+from glimpse_env.training.options import GlimpseOptions, NetworkOptions, Training, check_training, parse
 from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
 from glimpse_env.training.trainer import Run
 
@@ -43,10 +43,8 @@ SHARES: dict[str, float] = {"high": 1 / 4, "medium": 1 / 2, "low": 1.0}  # of th
 
 
 @dataclass(frozen=True)
-class SermanetOptions(Training):
-    """Options of `sermanet_rnn.py`."""
-
-    context: ClassVar[bool] = True
+class FoveaOptions(GlimpseOptions):
+    """What a glimpse shows: patches of several resolutions around one centre."""
 
     resolutions: tuple[Resolution, ...] = get_args(Resolution)
     """Patches of a glimpse, all with its centre and resized to --glimpse-size: high, medium and low span 1/4, 1/2 and all of the image's
@@ -59,15 +57,28 @@ class SermanetOptions(Training):
     """Where location +-1 lies, as a share of the half image: 1 lets a glimpse's centre range over all of it."""
     glimpses: int | None = 3
     """Glimpses (T)."""
+
+
+@dataclass(frozen=True)
+class DeckOptions(NetworkOptions):
+    """Sizes of the network's decks."""
+
     location_gradient: float = 1.0
     """Share of the class scores' gradient that reaches the location deck through the location; 1 is the paper's, 0 leaves it to REINFORCE
     alone. That gradient also teaches the deck to tell the class by where it looks, as a code: see how the composites look."""
-    place: int = 128
+    location_features: int = 128
     """Location features."""
     features: int = 128
     """Features of a patch of the pixel sensor, where the network sees it through layers of its own."""
-    depth: int = 0
-    """ReLU layers through which a patch is seen: 0 for a sensor that runs a frozen network."""
+    encoder_layers: int = 0
+    """ReLU layers that encode a patch: 0 for a sensor that runs a frozen network."""
+
+
+@dataclass(frozen=True)
+class SermanetOptions(DeckOptions, FoveaOptions, Training):
+    """Options of `sermanet_rnn.py`."""
+
+    context: ClassVar[bool] = True
 
 
 def add_scales(options: SermanetOptions) -> SermanetOptions:
@@ -93,17 +104,19 @@ def add_scales(options: SermanetOptions) -> SermanetOptions:
 
 def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
     """Return a new network for what the environment shows."""
-    if not shows_pixels(env.sensor) and options.depth:
-        raise ValueError(f"--depth {options.depth}: {type(env.sensor).__name__} shows the features of a frozen network; expected 0")
+    if not shows_pixels(env.sensor) and options.encoder_layers:
+        raise ValueError(
+            f"--encoder-layers {options.encoder_layers}: {type(env.sensor).__name__} shows the features of a frozen network; expected 0"
+        )
     return DoubleDecker(
         DeckSizes(
             glimpse=count_glimpse_values(env),
             classes=len(env.images.classes),
             scales=len(options.resolutions),
             hidden=options.hidden,
-            location_features=options.place,
+            location_features=options.location_features,
             features=options.features,
-            encoder_layers=options.depth,
+            encoder_layers=options.encoder_layers,
             dropout=options.dropout,
             location_gradient=options.location_gradient,
         )

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 AGENT = "agents/dtram_reinforce.py"
 NEEDED = ("schedule", "seed", "seconds", "train_seconds", "error", "mean_glimpses", "curve", "speed", "hardware", "versions", "commit")
 QUICK = (
-    *("--epochs", "1", "--stop-epochs", "1", "--batch", "16", "--hidden", "16", "--features", "16", "--depth", "1"),
+    *("--epochs", "1", "--stop-epochs", "1", "--batch", "16", "--hidden", "16", "--features", "16", "--encoder-layers", "1"),
     *("--image-size", "16", "--glimpse-size", "4", "--glimpses", "2", "--no-augment"),
 )
 

@@ -106,7 +106,9 @@ class Convolutions(nn.Module):
         super().__init__()
         side, half = math.isqrt(a.glimpse // a.channels), a.features // 2
         if side < 12:
-            raise ValueError(f"--what conv needs glimpses of at least 12 x 12 pixels, got {side} x {side}: use --what mlp")
+            raise ValueError(
+                f"--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels, got {side} x {side}: use --glimpse-encoder mlp"
+            )
         self.patterns = nn.Sequential(
             nn.Unflatten(1, (a.channels, side, side)),
             *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),

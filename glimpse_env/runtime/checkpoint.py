@@ -27,6 +27,16 @@ ADDED: dict[str, Any] = {
 }
 
 
+# Options under their names in version 0.1, and today's.
+OLD_NAMES = {
+    "what": "glimpse_encoder",
+    "where": "location_encoding",
+    "depth": "encoder_layers",
+    "shortcut": "skip_connection",
+    "place": "location_features",
+}
+
+
 def save(target: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint; `content` holds tensors and plain Python values only."""
     write_torch(target, {"format": FORMAT, "version": VERSION, **content})
@@ -62,7 +72,8 @@ def different(saved: Mapping[str, Any], requested: Mapping[str, Any], but: Colle
 
 def known_option(saved: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever an option may be
     """Return a run's option; for an option newer than the run, the value that describes what the run did."""
-    return saved.get(name, ADDED.get(name))
+    before = {now: old for old, now in OLD_NAMES.items()}.get(name, name)
+    return saved.get(name, saved.get(before, ADDED.get(name)))
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from glimpse_env import checks, datasets
 from glimpse_env.networks.fixed_policies import PolicyName
+from glimpse_env.networks.recurrent_attention import StopInput
 from glimpse_env.presets import FirstView
+from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import SensorName
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline
@@ -22,8 +24,8 @@ Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True)
-class View:
-    """What is looked at, and through which sensor; None = the data set's preset (presets.py)."""
+class DataOptions:
+    """Which images."""
 
     dataset: str = "mnist"
     """A named data set (mnist, clutter, cub, cars, dogs) or a folder of class folders."""
@@ -32,6 +34,12 @@ class View:
     split: str = "fit"
     """Training images: fit (a twelfth is held out for validation), train (all of them), or fit:K/N (all but fold K of N; the result is then
     that fold's, and the test images stay unseen)."""
+
+
+@dataclass(frozen=True)
+class GlimpseOptions:
+    """What a glimpse shows, and through which sensor; None = the data set's preset."""
+
     sensor: SensorName | None = None
     """What a glimpse is: pixel, crop (through a frozen network), map (a region of its feature map), bank (crops on a grid, computed
     once)."""
@@ -55,6 +63,11 @@ class View:
     """Places a side of the bank sensor, of --policy grid and raster, and of --location-policy grid_softmax."""
     glimpses: int | None = None
     """Glimpses at most (T)."""
+
+
+@dataclass(frozen=True)
+class View(DataOptions, GlimpseOptions):
+    """What is looked at."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,18 @@ class Running(Lasting):
 
 
 @dataclass(frozen=True)
-class Training(Running, View, Descent):
-    """Options of every agent that is trained by looking: the run, its losses and its optimiser."""
+class NetworkOptions:
+    """Sizes of the network."""
+
+    hidden: int = 192
+    """Units of the recurrent core."""
+    dropout: float = 0.0
+    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions(Descent):
+    """How long, on what, and with which optimiser."""
 
     paper: bool = False
     """Start from the paper's own settings; options given beside it still count."""
@@ -99,12 +122,6 @@ class Training(Running, View, Descent):
     """Images per update; each is looked at `samples` times."""
     samples: int = 1
     """Trajectories per image (M). From 2 on, the baseline is the mean of the image's other trajectories; 1 uses --baseline."""
-    baseline: Baseline = "regression"
-    """Baseline of one trajectory an image: a line through the other images' returns against the present probability of the label, fitted
-    at every update (regression), or a head on the recurrent state (learned; the papers')."""
-    location_discount: float = 0.3
-    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone. Use 1
-    with --reward delayed, which comes at the end."""
     curriculum: float = 0.1
     """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
     supervision: bool = True
@@ -118,6 +135,12 @@ class Training(Running, View, Descent):
     sure: float = 0.98
     """Answers more probable than this end an episode of training, which saves time: later glimpses are learned where they are needed.
     1 = every episode has all glimpses (use it with --reward confidence, which later glimpses earn again). Evaluation does not use it."""
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """Where to look: the location policy, its reward and its baseline."""
+
     policy: PolicyName = "learned"
     """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
     order that spreads out (grid) or row by row (raster)."""
@@ -126,6 +149,12 @@ class Training(Running, View, Descent):
     papers' 0/1 at the end."""
     policy_weight: float = 0.4
     """Weight of the location policy's REINFORCE loss beside the cross-entropy."""
+    baseline: Baseline = "regression"
+    """Baseline of one trajectory an image: a line through the other images' returns against the present probability of the label, fitted
+    at every update (regression), or a head on the recurrent state (learned; the papers')."""
+    location_discount: float = 0.3
+    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone. Use 1
+    with --reward delayed, which comes at the end."""
     explore: float = 0.0
     """Share of the epochs in which all places are drawn uniformly at random: classes are learned first, then where to look."""
     sigma_start: float = 0.25
@@ -133,10 +162,45 @@ class Training(Running, View, Descent):
     sigma_end: float = 0.06
     """The same at the end; it falls linearly."""
 
-    hidden: int = 192
-    """Units of the recurrent core."""
-    dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+
+@dataclass(frozen=True)
+class Training(Running, View, NetworkOptions, TrainingOptions, PolicyOptions):
+    """Options of every agent that is trained with a location policy."""
+
+
+@dataclass(frozen=True)
+class StoppingOptions:
+    """When to stop: the second stage of DT-RAM."""
+
+    gamma: float = 0.995
+    """Discount of the delayed reward: gamma^t for a correct prediction after t glimpses. Lower stops sooner."""
+    stop_gradient: Literal["exact", "sampled"] = "exact"
+    """exact: expected reward summed over all stopping times; sampled: REINFORCE on sampled stop decisions (the paper's)."""
+    stop_input: StopInput = "confidence"
+    """What the stop head reads: the prediction's confidence and the step, or the recurrent state (the paper's)."""
+    finetune: Literal["stop", "all"] = "stop"
+    """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
+    stop_epochs: int = 2
+    """Epochs of the second stage."""
+    stop_rate: float | None = 0.01
+    """Learning rate of the stop head where the rest is frozen (--finetune stop); None: --learning-rate."""
+    stop_split: str | None = None
+    """Images on which stopping is learned, such as validation; default: those of --split. A network may be too sure of images that it was
+    trained on: held-out ones show how often it is right."""
+    ram: Path | None = None
+    """Checkpoint of a trained RAM to start from; the first stage is then skipped."""
+
+
+# Groups of --help, by the class that begins each.
+GROUPS: dict[str, type] = {
+    "run": Place,
+    "data": DataOptions,
+    "glimpse": GlimpseOptions,
+    "network": NetworkOptions,
+    "training": TrainingOptions,
+    "policy": PolicyOptions,
+    "stopping": StoppingOptions,
+}
 
 
 def check_training(options: Training) -> None:
@@ -181,6 +245,9 @@ def parse(
     Recipes change the defaults of the other options: first the data set's, then that of a flag. Options given by hand count last.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for word in given:
+        if (old := word.removeprefix("--").split("=")[0].replace("-", "_")) in checkpoint.OLD_NAMES and word.startswith("--"):
+            raise SystemExit(f"--{old.replace('_', '-')} is called --{checkpoint.OLD_NAMES[old].replace('_', '-')} now")
     flags = [name for name in named if f"--{name}" in given]
     if len(flags) > 1:
         raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: choose one of them")
@@ -188,10 +255,31 @@ def parse(
     recipe = dict(datasets.get(dataset, {}))
     for flag in flags:
         if dataset not in named[flag]:
-            raise SystemExit(f"--{flag}: there are such settings for {', '.join(named[flag])}, none for --dataset {dataset}")
+            raise SystemExit(f"--{flag} is not available for --dataset {dataset} (available: {', '.join(named[flag])})")
         recipe |= {flag: True, **named[flag][dataset]}
     known = {name: value for name, value in recipe.items() if hasattr(kind, name)}  # a RAM has no options of stopping
-    return tyro.cli(kind, default=kind(**known), description=description, args=given)
+    return parse_in_groups(kind, kind(**known), description, given)
+
+
+def parse_in_groups(kind: type[Chosen], default: Chosen, description: str, arguments: Sequence[str] | None = None) -> Chosen:
+    """Read the command line of a script whose options are inherited from the classes of `GROUPS`; --help shows them in these groups.
+
+    Args:
+        kind: A dataclass without fields of its own: each group's are those of its most derived class.
+        default: Values of the options that are not given.
+        description: Shown by --help.
+        arguments: The command line; None = this process's.
+    """
+    groups: dict[str, type] = {}
+    for base in kind.__mro__[1:]:
+        for group, root in GROUPS.items():
+            if issubclass(base, root) and not any(issubclass(base, other) for other in GROUPS.values() if other is not root):
+                groups.setdefault(group, base)
+    ordered = [(group, groups[group]) for group in GROUPS if group in groups]
+    values = {group: base(**{name: getattr(default, name) for name in base.__dataclass_fields__}) for group, base in ordered}
+    nested = make_dataclass("Grouped", [(group, Annotated[base, tyro.conf.OmitArgPrefixes], values[group]) for group, base in ordered])
+    given = tyro.cli(nested, description=description, args=arguments)
+    return kind(**{name: value for group, _ in ordered for name, value in vars(getattr(given, group)).items()})
 
 
 def chosen_dataset(given: Sequence[str]) -> str:

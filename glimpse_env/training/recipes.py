@@ -40,8 +40,8 @@ PAPER_MNIST: dict[str, Any] = {
     "curriculum": 0.3,
     "dropout": 0.0,
     "label_smoothing": 0.0,
-    "what": "mlp",
-    "shortcut": False,
+    "glimpse_encoder": "mlp",
+    "skip_connection": False,
     "scores": "state",
     "locator": "state",
     "reward": "delayed",
@@ -50,8 +50,8 @@ PAPER_MNIST: dict[str, Any] = {
     "sigma_end": 0.22,
     "core": "rnn",
     "features": 128,
-    "depth": 1,
-    "where": "linear",
+    "encoder_layers": 1,
+    "location_encoding": "linear",
     "learned_start": True,
     "optimizer": "sgd",
     "learning_rate": 0.01,
@@ -93,8 +93,8 @@ PHOTOGRAPHS: dict[str, Any] = FORMER_RAM | {
     "curriculum": 0.0,
     "sigma_start": 0.5,
     "sigma_end": 0.2,
-    "depth": 1,
-    "where": "linear",
+    "encoder_layers": 1,
+    "location_encoding": "linear",
     "scores": "mean",
     "dropout": 0.5,
     "label_smoothing": 0.1,
@@ -116,9 +116,9 @@ CLUTTER: dict[str, Any] = FORMER_RAM | {
     "policy_weight": 1.0,
     "sigma_start": 0.3,
     "sigma_end": 0.1,
-    "what": "conv",
-    "where": "linear",
-    "shortcut": True,
+    "glimpse_encoder": "conv",
+    "location_encoding": "linear",
+    "skip_connection": True,
     "locator": "map",
     "optimizer": "adamw",
 }
@@ -126,7 +126,7 @@ CLUTTER: dict[str, Any] = FORMER_RAM | {
 DATASETS: dict[str, dict[str, Any]] = expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 
 # Sermanet et al. 2015. Pixels: a patch at high resolution is not resized; the network sees patches through layers of its own.
-SERMANET_PIXELS: dict[str, Any] = FORMER | {"depth": 2, "sigma_start": 0.3, "sigma_end": 0.1, "policy_weight": 1.0}
+SERMANET_PIXELS: dict[str, Any] = FORMER | {"encoder_layers": 2, "sigma_start": 0.3, "sigma_end": 0.1, "policy_weight": 1.0}
 # Photographs: 96 x 96 patches of 512 x 512 images, centres within the middle three quarters (farther out most of a patch is noise).
 SERMANET_PHOTOGRAPHS: dict[str, Any] = FORMER | {
     "sensor": "bank",

@@ -36,7 +36,9 @@ NO_DEVICE = ("figures", "pages", "sb3_collect", "startup", "throughput", "probes
 @pytest.fixture(scope="module")
 def printed():
     """What `printed_help.py` says of all scripts."""
-    environment = os.environ | {"COLUMNS": "200"}  # wide enough for an option and the beginning of its explanation in one line
+    environment = os.environ | {
+        "COLUMNS": "125"
+    }  # wide enough for an option and the beginning of its explanation in one line, too narrow for groups side by side
     command = [sys.executable, "tests/agents/printed_help.py", *SCRIPTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.training.options import parse
 from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
 
-SMALL = {"image_size": 32, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "depth": 1, "threads": 1, "precision": "float32"}
+SMALL = {"image_size": 32, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "encoder_layers": 1, "threads": 1, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_more_glimpses_than_the_grid_has_cells_are_refused():
 def test_layers_of_its_own_are_for_pixels(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
     options = SermanetOptions(dataset=pictures, sensor="bank", backbone="resnet18", weights=None, grid=2, resolutions=("low",), **SMALL)
-    with pytest.raises(SystemExit, match="--depth 1: BankSensor shows the features of a frozen network; expected 0"):
+    with pytest.raises(SystemExit, match="--encoder-layers 1: BankSensor shows the features of a frozen network; expected 0"):
         sermanet_rnn.main(options)
 
 
@@ -85,7 +85,7 @@ def test_the_command_line_chooses_resolutions_and_recipes(capsys):
     with pytest.raises(SystemExit):
         parse(SermanetOptions, named, SERMANET, "", ["--resolutions", "huge"])
     assert "high" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="--paper: there are such settings for cub, cars, dogs, none for --dataset mnist"):
+    with pytest.raises(SystemExit, match="--paper is not available for --dataset mnist \\(available: cub, cars, dogs\\)"):
         parse(SermanetOptions, named, SERMANET, "", ["--paper"])
 
 

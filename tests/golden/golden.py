@@ -36,9 +36,11 @@ RUNS: dict[str, str] = {
     "ram_samples": f"ram_reinforce {NET} --samples 2 --core lstm --reward confidence --sure 1 --location-discount 1",
     "ram_paper_like": (
         f"ram_reinforce {NET} --baseline learned --learned-start --reward delayed --location-discount 1 --sure 1 --optimizer sgd"
-        " --where linear --depth 1 --no-augment --first-view glimpse"
+        " --location-encoding linear --encoder-layers 1 --no-augment --first-view glimpse"
     ),
-    "ram_convolutions": f"ram_reinforce {NET} --what conv --shortcut --glimpse-size 12 --optimizer adamw --reward greedy --explore 0.4",
+    "ram_convolutions": (
+        f"ram_reinforce {NET} --glimpse-encoder conv --skip-connection --glimpse-size 12 --optimizer adamw --reward greedy --explore 0.4"
+    ),
     "ram_map_locator": f"ram_reinforce {NET} --locator map --first-view image --reward information_gain --scores mean --dropout 0.2",
     "ram_random": f"ram_reinforce {NET} --policy random --no-supervision",
     "ram_grid": f"ram_reinforce {NET} --policy grid --grid 3",
@@ -48,9 +50,9 @@ RUNS: dict[str, str] = {
     "dtram": f"dtram_reinforce {NET}",
     "dtram_sampled": f"dtram_reinforce {NET} --stop-gradient sampled --stop-input state --finetune all --gamma 0.9",
     "dtram_held_out": f"dtram_reinforce {NET} --split fit:1/2 --stop-split validation:1/2",
-    "sermanet": f"sermanet_rnn {LOOK} --epochs 3 --depth 1 --features 8",
+    "sermanet": f"sermanet_rnn {LOOK} --epochs 3 --encoder-layers 1 --features 8",
     "sermanet_bank": (
-        f"sermanet_rnn {LOOK} --epochs 2 --depth 0 --sensor bank --backbone resnet18 --weights None --glimpse-size 32 --grid 3"
+        f"sermanet_rnn {LOOK} --epochs 2 --encoder-layers 0 --sensor bank --backbone resnet18 --weights None --glimpse-size 32 --grid 3"
     ),
     "fcan": (
         f"fcan_greedy {ANY} --backbone resnet18 --start None --split fit:1/3 --image-size 64 --crop-size 32 --parts 1 2 --samples 4"

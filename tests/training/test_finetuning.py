@@ -135,7 +135,7 @@ def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
         "batch": 4,
         "hidden": 16,
         "features": 16,
-        "depth": 1,
+        "encoder_layers": 1,
         "threads": 1,
         "precision": "float32",
         "split": "train",

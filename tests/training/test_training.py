@@ -101,7 +101,7 @@ def test_stop_stage_leaves_the_frozen_ram_alone(pictures, tmp_path):
 @pytest.mark.parametrize(
     "variant",
     [
-        {"samples": 1, "core": "rnn", "where": "linear", "learned_start": True, "first_view": "glimpse", "optimizer": "sgd"},
+        {"samples": 1, "core": "rnn", "location_encoding": "linear", "learned_start": True, "first_view": "glimpse", "optimizer": "sgd"},
         {"optimizer": "adamw"},
     ],
 )
@@ -236,11 +236,11 @@ def test_augmentation_is_small_and_seeded():
 
 
 def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
-    named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "dropout": 0.5, "depth": 2}}
+    named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "dropout": 0.5, "encoder_layers": 2}}
     chosen = parse(Options, named, datasets, "", ["--paper", "--epochs", "3", "--dataset", "cub"])
     assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs, chosen.dropout) == (True, "rnn", 28, 3, 0)
-    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == Options(dataset="cub", batch=8, dropout=0.5, depth=2)
-    with pytest.raises(SystemExit, match="--paper: there are such settings for mnist, cub, cars, none for --dataset clutter"):
+    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == Options(dataset="cub", batch=8, dropout=0.5, encoder_layers=2)
+    with pytest.raises(SystemExit, match="--paper is not available for --dataset clutter \\(available: mnist, cub, cars\\)"):
         parse(Options, named, datasets, "", ["--dataset", "clutter", "--paper"])
     assert parse(Options, named, datasets, "", []) == Options()
 
