@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -246,7 +246,8 @@ def parse(
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     for word in given:
-        if (old := word.removeprefix("--").split("=")[0].replace("-", "_")) in checkpoint.OLD_NAMES and word.startswith("--"):
+        old = word.removeprefix("--").split("=")[0].replace("-", "_") if word.startswith("--") else ""
+        if old in checkpoint.OLD_NAMES and not hasattr(kind, old):
             raise SystemExit(f"--{old.replace('_', '-')} is called --{checkpoint.OLD_NAMES[old].replace('_', '-')} now")
     flags = [name for name in named if f"--{name}" in given]
     if len(flags) > 1:
@@ -262,10 +263,10 @@ def parse(
 
 
 def parse_in_groups(kind: type[Chosen], default: Chosen, description: str, arguments: Sequence[str] | None = None) -> Chosen:
-    """Read the command line of a script whose options are inherited from the classes of `GROUPS`; --help shows them in these groups.
+    """Read the command line; --help shows options that are inherited from the classes of `GROUPS` in these groups.
 
     Args:
-        kind: A dataclass without fields of its own: each group's are those of its most derived class.
+        kind: A dataclass: each group's fields are those of its most derived class. One with fields of its own is shown as one list.
         default: Values of the options that are not given.
         description: Shown by --help.
         arguments: The command line; None = this process's.
@@ -276,6 +277,9 @@ def parse_in_groups(kind: type[Chosen], default: Chosen, description: str, argum
             if issubclass(base, root) and not any(issubclass(base, other) for other in GROUPS.values() if other is not root):
                 groups.setdefault(group, base)
     ordered = [(group, groups[group]) for group in GROUPS if group in groups]
+    own: set[str] = {one.name for one in fields(kind)}  # pyright: ignore[reportArgumentType] - a dataclass
+    if own - {name for _, base in ordered for name in base.__dataclass_fields__}:
+        return tyro.cli(kind, default=default, description=description, args=arguments)
     values = {group: base(**{name: getattr(default, name) for name in base.__dataclass_fields__}) for group, base in ordered}
     nested = make_dataclass("Grouped", [(group, Annotated[base, tyro.conf.OmitArgPrefixes], values[group]) for group, base in ordered])
     given = tyro.cli(nested, description=description, args=arguments)

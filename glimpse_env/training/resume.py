@@ -141,7 +141,7 @@ def weights_named(options: Mapping[str, Any]) -> str | None:
 
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
     """Tell whether these weights of the backbone are not a checkpoint's, wherever their file lies."""
-    before = saved.get("environment", saved["options"])  # a fine-tuned backbone has no environment
+    before = saved["environment"] if "environment" in saved else saved["options"]  # a fine-tuned backbone has no environment
     return (saved.get("weights_sha256") or weights_named(before)) != weights_named(before | {"weights": weights})
 
 

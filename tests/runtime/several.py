@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import sys
+from pathlib import Path
 
 from torch import distributed
 
@@ -18,6 +19,7 @@ if __name__ == "__main__":
             if os.environ["RANK"] == "0":
                 print(BETWEEN, flush=True)
             sys.argv = [script, *options]
+            sys.path.insert(0, str(Path(script).parent))  # as Python does for a script
             runpy.run_path(script, run_name="__main__")
     finally:
         leave()
