@@ -3,10 +3,11 @@
 The loop stands in the agent's script, and a `Run` never sees a loss:
 
     with Run.open("ram_reinforce", options) as run:
-        env = build_environment(options)
-        run.start(env, build_network(env, options))
-        for epoch in run.epochs(options.epochs, "look", optimizer):
-            for images in epoch.batches(len(env.images), options.batch):
+        env = build_environment(run.options, run.saved)
+        network = build_network(env, run.options).to(env.device)
+        run.start(network, resume.describe(run.agent, run.options, env, network), env.device)
+        for epoch in run.epochs(run.options.epochs, "look", optimizer):
+            for images in epoch.batches(len(env.images), run.options.batch):
                 ...
                 epoch.log({"loss": loss})
         run.finish()
