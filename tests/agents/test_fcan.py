@@ -74,9 +74,9 @@ def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
         sensor.windows, sensor._cells = (part * cell, smallest * cell), torch.full((2,), side / 2)
         sensor._half = torch.tensor([[window / (side * cell)] * 2 for window in sensor.windows])
         every = torch.arange(fcan.places(side, part))
-        sensor._cached = type("Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))})
+        sensor._table = type("Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))})
         where = fcan.locations(every, side, part, sensor.reach)
-        seen = sensor._look(every, where, torch.full_like(every, 2))[0][:, :3]
+        seen = sensor._pool(every, where, torch.full_like(every, 2))[0][:, :3]
         torch.testing.assert_close(seen, fcan.pooled(maps, every[None], part)[0], rtol=1e-5, atol=1e-5)
 
 

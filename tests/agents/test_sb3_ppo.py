@@ -126,7 +126,7 @@ def test_an_interrupted_run_is_resumed(pictures, tmp_path, interrupt, capsys, al
     assert run.moment == before["moment"]
     assert (run.moment[1] > 0) == (action == "steering")
     assert core["seed"] == before["core"]["seed"]
-    assert torch.equal(core["state"]["place"], before["core"]["state"]["place"] + 8)  # every row's next image
+    assert torch.equal(core["state"]["order_index"], before["core"]["state"]["order_index"] + 8)  # every row's next image
     row = sb3_ppo.main(replace(options, resume=True))
     after = checkpoint.load(tmp_path / "run.pt", kind=Sb3Run.kind)
     assert [row["steps"] for row in after["progress"]["history"]] == [64 * number for number in range(1, 21)]
