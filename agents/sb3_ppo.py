@@ -31,13 +31,13 @@ import tyro
 from sb3.policy import PolicyAgent
 from sb3.run import Sb3Run
 
-from glimpse_env import Delayed, GlimpseVectorEnv, PixelSensor, Reward, checks, rewards
+from glimpse_env import Delayed, GlimpseVectorEnv, Reward, checks, rewards
 from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.adapters.policy import describe
 from glimpse_env.datasets import held_out
 from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.reports import results
-from glimpse_env.sensors.base import Mirrorable
+from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
 from glimpse_env.training.optimizers import warm_up_and_decay
@@ -109,7 +109,7 @@ def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library
     arguments |= {"action": options.action, "flat": True, "reward": build_reward(options)}
     arguments |= {"teaching": options.classifier} if options.action == "steering" else {}
     venv: Any = make_sb3_env(options.num_envs, **arguments)
-    if options.augment and not isinstance(venv.core.sensor, PixelSensor | Mirrorable):
+    if options.augment and not isinstance(venv.core.sensor, Repaintable | Mirrorable):
         sensor = type(venv.core.sensor).__name__
         raise ValueError(f"--augment: {sensor} shows neither changed nor reversed images: use --no-augment")
     return venv

@@ -7,9 +7,10 @@ from typing import Any
 
 from reproduction.spec import Row, Run, Table
 
+from glimpse_env.datasets import list_names
 from glimpse_env.reports import published
 
-PHOTOGRAPHS = ("cub", "cars", "dogs")
+PHOTOGRAPHS = list_names("photographs")
 STEPS = range(2, 7)
 FROZEN = "the network is fine-tuned beforehand and frozen; one network serves all glimpses"
 BANK = f"{FROZEN}; glimpses lie on a grid"

@@ -146,8 +146,8 @@ def stamp(images: UInt8[Tensor, "image 1 96 96"], shapes: UInt8[Tensor, "image 1
 
 SPEC = DataSetSpec(
     name="clutter",
-    title="Clutter",
-    short="Clutter",
+    title="clutter",
+    short="clutter",
     classes=CLASSES,
     kind="clutter",
     preset=Preset(image_size=SIDE, glimpse_size=16),
