@@ -31,7 +31,7 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import results
 from glimpse_env.runtime import distributed, terminal
 from glimpse_env.training import environments, resume
-from glimpse_env.training.options import Place, View
+from glimpse_env.training.options import RunOptions, View
 from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"
@@ -39,7 +39,7 @@ MEANS = {"reward": "episode_return_mean", "train_accuracy": "correct", "mean_gli
 
 
 @dataclass(frozen=True)
-class RllibOptions(Place, View):
+class RllibOptions(RunOptions, View):
     """Options of `rllib_ppo.py`."""
 
     workers: int = 2

@@ -41,14 +41,14 @@ from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
 from glimpse_env.training.optimizers import warm_up_and_decay
-from glimpse_env.training.options import Lasting, RewardName, View
+from glimpse_env.training.options import ResumableOptions, RewardName, View
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
 LOGGED = 20  # rows of the history at most; the run is saved with each
 
 
 @dataclass(frozen=True)
-class Sb3Options(Lasting, View):
+class Sb3Options(ResumableOptions, View):
     """Options of `sb3_ppo.py`."""
 
     algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
