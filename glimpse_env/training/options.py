@@ -60,7 +60,7 @@ class GlimpseOptions:
     location_range: float | None = None
     """Distance of locations +-1 from the centre of the image, as a fraction of half its side."""
     grid: int | None = None
-    """Cells per side of the grid of the bank sensor, of --policy grid and raster, and of --location-policy grid_softmax."""
+    """Cells per side of the grid: of the sensor bank, the policies grid and raster, and the location policy grid_softmax."""
     glimpses: int | None = None
     """Maximum number of glimpses (T)."""
 
