@@ -117,8 +117,8 @@ def main(options: RllibOptions) -> dict[str, Any]:
     saved = describe(AGENT, options, env) | {"progress": asdict(progress)}
     split = results.choose_result_split(options.split)
     env = environments.build_evaluation_environment(saved["environment"], split, options.device)
-    looks = trajectories.evaluate(env, agent.to(env.device), env.preset.max_glimpses)
-    return results.record(out, saved, env, looks, split=split, libraries=("ray",))
+    evaluated = trajectories.evaluate(env, agent.to(env.device), env.preset.max_glimpses)
+    return results.record(out, saved, env, evaluated, split=split, libraries=("ray",))
 
 
 if __name__ == "__main__":

@@ -186,8 +186,8 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
     """Return accuracy and mean glimpses on held-out images; empty where no images are held out."""
     if env is None:
         return {}
-    looks = trajectories.evaluate(env, agent, env.preset.max_glimpses)
-    accuracy, glimpses = looks.score_at(stopping_rules.LEARNED.find_stops(looks))
+    evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
+    accuracy, glimpses = evaluated.score_at(stopping_rules.LEARNED.find_stops(evaluated))
     return {"validation_accuracy": accuracy, "validation_glimpses": glimpses}
 
 
@@ -213,9 +213,9 @@ def main(options: Sb3Options) -> dict[str, Any]:
         train(run, agent, validation)
         split = results.choose_result_split(options.split)
         env = environments.build_evaluation_environment(identity["environment"], split, options.device)
-        looks = trajectories.evaluate(env, agent, env.preset.max_glimpses)
+        evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
         saved = {**identity, "progress": asdict(run.progress)}
-        return results.record(run.checkpoint.parent, saved, env, looks, split=split, libraries=("stable-baselines3", "sb3-contrib"))
+        return results.record(run.checkpoint.parent, saved, env, evaluated, split=split, libraries=("stable-baselines3", "sb3-contrib"))
 
 
 if __name__ == "__main__":

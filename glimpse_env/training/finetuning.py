@@ -29,7 +29,7 @@ def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Modu
     if final is None:
         raise ValueError(f"backbone={name!r}: it does not end in a fully connected layer that could be replaced; choose another network")
     layer = network.get_submodule(final)
-    assert isinstance(layer, nn.Linear)  # `final_layer` looks for no other
+    assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
     network.set_submodule(final, nn.Linear(layer.in_features, classes))
     return network
 
