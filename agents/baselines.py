@@ -1,4 +1,4 @@
-"""What agents that learn where to look must beat: linear classifiers on separate views at places that nobody learned, scores averaged.
+"""Baselines for agents that learn where to look: linear classifiers of separate views at unlearned locations, scores averaged.
 
     python agents/baselines.py --dataset cub --sensor bank --weights runs/finetune_backbone-cub-0/weights.pth --rows one-view random centre
     python agents/baselines.py --dataset cub --sensor map --glimpse-size 128 --seeds 5        # every row of the table
@@ -6,14 +6,14 @@
 | row | views (FCAN, Tables 2, 4 and 6, have the first and the last two) |
 |---|---|
 | one-view | the first view alone |
-| random, centre | it, and glimpses at random places, or always at the centre |
-| grid, raster | at the places of a fixed grid (--grid a side), in an order that spreads out, or row by row |
-| multi-view | the whole image and a crop of each of the sizes --parts, at random places |
+| random, centre | the first view, and glimpses at random locations, or always at the centre |
+| grid, raster | the first view, and glimpses at the cells of a fixed grid (--grid cells per side), far apart first, or row by row |
+| multi-view | the whole image and a crop of each of the sizes --parts, at random locations |
 | rigid | the whole image and a crop of each of the sizes --parts, at the centre |
 
 One classifier for the whole image and one for each window size, on pixels or on the features of the frozen network that the sensor runs; no
 recurrent core. The same environment, metric and files as every agent (result.json, looks.npz; evaluate.py and predict.py take the
-checkpoints). Finished runs are found again. Deviations from FCAN: the network is frozen, one for all views. The same places with a
+checkpoints). Finished runs are not repeated. Deviations from FCAN: the network is frozen, one for all views. The same locations with a
 recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/probes/thresholds.py.
 """
 
@@ -58,59 +58,59 @@ class Baselines(View):
     """Options of `baselines.py`."""
 
     measure: str | None = None
-    """Images to measure on instead, such as test after training on fit:1/4."""
+    """Split to evaluate on, such as test after training on fit:1/4; default: the fold that training left out, else test."""
     rows: tuple[str, ...] = tuple(ROWS)
-    """Rows to make."""
+    """Rows of the table to compute."""
     seeds: int = 3
-    """Runs per row."""
+    """Number of runs per row, with seeds 0, 1, ..."""
     parts: tuple[float, ...] = (0.25, 0.5)
-    """Sides of the crops of multi-view and rigid, as shares of the image's (FCAN: 4 and 8 of 16 cells). A bank of its own is computed for
-    them; with --sensor map they cost nothing."""
+    """Sides of the crops of multi-view and rigid, as fractions of the image's side (FCAN: 4 and 8 of 16 cells). With --sensor bank another
+    bank is computed for them; with --sensor map they need no further computation."""
     epochs: int = 40
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     batch: int = 100
     """Images per update."""
     learning_rate: float = 1e-3
-    """Peak learning rate of AdamW; it falls linearly."""
+    """Peak learning rate of AdamW; it decreases linearly."""
     weight_decay: float = 0.1
-    """Decoupled weight decay of the matrices."""
+    """Decoupled weight decay of the weight matrices."""
     dropout: float = 0.5
-    """Share of a view's values that is dropped while training."""
+    """Dropout rate of a view's values."""
     label_smoothing: float = 0.1
-    """Share of the target of the cross-entropy that is spread over all classes."""
+    """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     augment: bool = False
-    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right flips (other sensors)."""
     out: Path = Path("runs/baselines")
-    """Folder of the runs."""
+    """Output folder of the runs."""
     device: str = "auto"
     """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
-    """CPU threads that torch may use."""
+    """Number of CPU threads for torch."""
     json: Path | None = None
-    """Also write the table here."""
+    """JSON file to which the table is also written."""
 
 
-def options_of(options: Baselines, row: str, seed: int) -> Training:
+def build_options(options: Baselines, row: str, seed: int) -> Training:
     """Return the options of one run."""
     shared = {name: getattr(options, name) for name in Training.__dataclass_fields__ if name in Baselines.__dataclass_fields__}
-    own = ROWS[row] | (windows(options) if "first_view" in ROWS[row] else {})
+    own = ROWS[row] | (build_windows(options) if "first_view" in ROWS[row] else {})
     same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0, "sure": 1.0}
     return Training(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
 
 
 def folder(options: Baselines, row: str, seed: int) -> Path:
-    """Return where a run lies."""
+    """Return the folder of a run."""
     return options.out / checkpoint.run_name(row, options.dataset, options.split, seed)
 
 
-def windows(options: Baselines) -> dict[str, Any]:
-    """Return the options that make a glimpse of windows of the sizes `parts`, all inside the image, and one glimpse for each."""
+def build_windows(options: Baselines) -> dict[str, Any]:
+    """Return the options for windows of the sizes `parts`, all inside the image, and for one glimpse of each size."""
     preset = resolve(options.dataset, image_size=options.image_size, glimpse_size=options.glimpse_size)
     side = preset.image_size
     if side is None:
-        raise ValueError(f"--parts are shares of the image's side: give --image-size for --dataset {options.dataset}")
+        raise ValueError(f"--parts are fractions of the image's side: give --image-size for --dataset {options.dataset}")
     if not options.parts or not all(0 < part <= 1 for part in options.parts):
-        raise ValueError(f"--parts {' '.join(map(str, options.parts))}: expected at least one share of the image's side, in (0, 1]")
+        raise ValueError(f"--parts {' '.join(map(str, options.parts))}: expected at least one fraction of the image's side, in (0, 1]")
     size = preset.glimpse_size or max(1, side // 4)
     inside = 1 - max(options.parts) if options.location_range is None else options.location_range
     scales = tuple(part * side / size for part in options.parts)
@@ -129,14 +129,14 @@ def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: V
             vary(env, epoch.generator, options.augment_shift)
         for images in epoch.batches(len(env.images), options.batch):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
-            seen = (rollout.logits, rollout.labels, rollout.active)
-            losses = {"classification": reinforce.supervision_loss(*seen, True, options.label_smoothing)}
+            predicted = (rollout.logits, rollout.labels, rollout.active)
+            losses = {"classification": reinforce.supervision_loss(*predicted, True, options.label_smoothing)}
             epoch.log({"loss": optimizer.update(losses, epoch.warm_up), **summarise(rollout)})
         epoch.add(validation(network, behaviour.steps, run.precision))
 
 
 def build_network(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
-    """Return new classifiers for what an environment shows."""
+    """Return new classifiers for an environment's views."""
     return AveragedViews(
         ViewsArchitecture(
             glimpse=count_glimpse_values(env),
@@ -150,9 +150,9 @@ def build_network(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
 
 
 def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
-    """Return the result of a run, training it if it is not there."""
+    """Return the result of a run; train and evaluate it first if it is not finished."""
     path = folder(options, row, seed) / "checkpoint.pt"
-    given = options_of(options, row, seed)
+    given = build_options(options, row, seed)
     if resume.belongs(path, given):
         given = replace(given, resume=True)
     if not results.is_finished(path):
@@ -167,21 +167,21 @@ def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
 
 
 def main(options: Baselines) -> None:
-    """Make every run, then print and write the table."""
+    """Complete every run, then print and write the table."""
     options = terminal.prepare(options)
     distributed.refuse("a table of several runs")
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
-    for row in options.rows:  # what cannot be made is said before anything is trained
-        options_of(options, row, 0)
-    found = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
+    for row in options.rows:  # invalid options are refused before anything is trained
+        build_options(options, row, 0)
+    results_by_row = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
-    for row, runs in found.items():
+    for row, runs in results_by_row.items():
         accuracy = intervals.format_mean([100 * result["accuracy"] for result in runs])
         print(f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}")
     if options.json is not None:
-        told = {"command": checkpoint.command(), "versions": results.collect_versions()}
-        files.write_json(options.json, told | {"rows": found})
+        origin = {"command": checkpoint.command(), "versions": results.collect_versions()}
+        files.write_json(options.json, origin | {"rows": results_by_row})
 
 
 if __name__ == "__main__":

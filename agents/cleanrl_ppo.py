@@ -1,4 +1,4 @@
-"""PPO in one file, in CleanRL's manner: an algorithm that knows nothing of glimpses, plugged into the device door.
+"""PPO in one file, in CleanRL's manner: a general algorithm on the torch interface of the environment.
 
     python agents/cleanrl_ppo.py                      # MNIST on a CPU, minutes
     python agents/cleanrl_ppo.py --discount 0.95      # stop sooner
@@ -6,10 +6,10 @@
 Read from top to bottom: options, collect, advantages, losses, update, train. After CleanRL's `ppo_atari_lstm.py` (Huang et al. 2022) and
 Schulman et al. 2017 (PPO, Eq. 7, 9 and 11); the network is DT-RAM's recurrent one, so that `evaluate.py` and `predict.py` serve it.
 
-Where to look (a Gaussian) and when to stop (a coin) are PPO's actions. The answer is not: as a continuous action paid by a 0/1 reward it is
-not learned (ap_gym, 2026), while its label is in `info`, so the class head has a supervised path, cross-entropy at every glimpse, and
-`prediction` is its softmax. The algorithm's own gamma is 1 (and no option): `Delayed` pays discount^t, so the price of a glimpse is in
-the reward, and another gamma would charge it twice.
+Where to look (a Gaussian) and when to stop (a Bernoulli variable) are PPO's actions. The prediction is not: as a continuous
+action with a 0/1 reward it is not learned (ap_gym, 2026). The label is in `info`, so the class head is trained by the cross-entropy at
+every glimpse, and `prediction` is its softmax. The algorithm's own gamma is 1 (and no option): the reward `Delayed` is discount^t, which
+includes the cost of a glimpse; another gamma would count it twice.
 
 Deviations from CleanRL: fixed standard deviation of the location; choices that the environment ignores (where to look after stopping,
 both at the last glimpse) have no log-probability; no clipping of the value loss; everything stays on the device.
@@ -38,7 +38,7 @@ from glimpse_env.training import environments, resume
 from glimpse_env.training.environments import count_glimpse_values
 from glimpse_env.training.options import Running, View
 from glimpse_env.training.reinforce import bernoulli_log_prob
-from glimpse_env.training.step_buffer import Now, Steps, look, stand
+from glimpse_env.training.step_buffer import Now, Steps, restore, take_glimpse
 from glimpse_env.training.trainer import Run
 
 AGENT = "cleanrl_ppo"
@@ -51,36 +51,36 @@ class Ppo(Running, View):
     """Options of `cleanrl_ppo.py`."""
 
     total_steps: int = 2_000_000
-    """Environment steps."""
+    """Number of environment steps, summed over all rows."""
     envs: int = 512
-    """Rows that are looked at side by side."""
+    """Number of rows: episodes that run in parallel."""
     steps: int = 14
-    """Steps of every row between two updates."""
+    """Steps of each row between two updates."""
     epochs: int = 2
-    """Passes over what was collected."""
+    """Number of passes over the collected steps per update."""
     minibatches: int = 4
-    """Updates per pass; each takes whole rows, since the network is recurrent."""
+    """Minibatches per pass; each has whole rows, since the network is recurrent."""
     learning_rate: float = 2e-3
-    """Of Adam; it falls linearly."""
+    """Learning rate of Adam; it decreases linearly."""
     discount: float = 0.99
-    """Of the delayed reward: discount^t for a right answer after t glimpses. Lower stops sooner."""
+    """Discount of the delayed reward: discount^t for a correct prediction after t glimpses. Lower values stop sooner."""
     gae_lambda: float = 0.95
-    """Of the generalised advantage estimate."""
+    """Lambda of the generalised advantage estimate."""
     clip: float = 0.2
-    """How far the policy may move from the one that collected."""
+    """Clipping range of the probability ratio between the new policy and the one that collected the steps."""
     sigma: float = 0.15
     """Standard deviation of the location policy, in units of location (half the reachable image)."""
     entropy_weight: float = 0.01
-    """Weight of the entropy of stopping."""
+    """Weight of the entropy of the stop decision."""
     value_weight: float = 0.5
     """Weight of the value loss."""
     hidden: int = 256
     """Units of the recurrent core."""
 
 
-def log_prob(policy: LocationPolicy, heads: Heads, step: Float[Tensor, "env 1"], place: Tensor, stop: Tensor) -> Float[Tensor, " env"]:
-    """Return the log-probability of the choices that count: none at the last glimpse, no place after stopping."""
-    chosen = bernoulli_log_prob(heads.stop, stop) + policy.log_prob(heads.location_parameters, place).masked_fill(stop, 0)
+def log_prob(policy: LocationPolicy, heads: Heads, step: Float[Tensor, "env 1"], location: Tensor, stop: Tensor) -> Float[Tensor, " env"]:
+    """Return the log-probability of the choices that count: none at the last glimpse, no location after stopping."""
+    chosen = bernoulli_log_prob(heads.stop, stop) + policy.log_prob(heads.location_parameters, location).masked_fill(stop, 0)
     return chosen.masked_fill(step.squeeze(1) >= 1, 0)
 
 
@@ -89,13 +89,13 @@ def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, optio
     """Act for `options.steps` steps in every row."""
     rows, precision, policy = [], named(options.precision, now.label.device), network.location_policy.narrow(options.sigma)
     for _ in range(options.steps):
-        heads, memory = look(network, now, precision)
-        place = policy.sample(heads.location_parameters)
+        heads, memory = take_glimpse(network, now, precision)
+        location = policy.sample(heads.location_parameters)
         stop = torch.rand_like(heads.stop) < heads.stop.sigmoid()
-        action = {"location": policy.locate(place), "stop": stop, "prediction": heads.logits.softmax(1)}
-        chosen = log_prob(policy, heads, now.observation["step"], place, stop)
+        action = {"location": policy.locate(location), "stop": stop, "prediction": heads.logits.softmax(1)}
+        chosen = log_prob(policy, heads, now.observation["step"], location, stop)
         observation, reward, done, _, info = env.step(action)
-        rows.append((now.observation, now.label, now.first, place, stop, chosen, heads.baseline, reward, done))
+        rows.append((now.observation, now.label, now.first, location, stop, chosen, heads.baseline, reward, done))
         now = Now(observation, info["label"], done, memory)
     seen, *columns = zip(*rows, strict=True)
     stacked = {name: torch.stack([row[name] for row in seen]) for name in seen[0]}
@@ -103,7 +103,7 @@ def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, optio
 
 
 def advantages(steps: Steps, last: Float[Tensor, " env"], decay: float) -> Float[Tensor, "time env"]:
-    """Return generalised advantages (PPO, Eq. 11) with gamma = 1; `last` is the value of what comes after the rectangle."""
+    """Return generalised advantages (PPO, Eq. 11) with gamma = 1; `last` is the value of the state after the last step."""
     found, carried, later = torch.empty_like(steps.value), torch.zeros_like(last), last
     for t in reversed(range(len(found))):
         error = steps.reward[t] + later.masked_fill(steps.done[t], 0) - steps.value[t]
@@ -117,8 +117,8 @@ def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage:
     parts, precision, policy = [], named(options.precision, advantage.device), network.location_policy.narrow(options.sigma)
     for t in range(len(steps.label)):
         seen = {name: value[t] for name, value in steps.observation.items()}
-        heads, memory = look(network, Now(seen, steps.label[t], steps.first[t], memory), precision)
-        parts.append((*heads, log_prob(policy, heads, seen["step"], steps.place[t], steps.stop[t])))
+        heads, memory = take_glimpse(network, Now(seen, steps.label[t], steps.first[t], memory), precision)
+        parts.append((*heads, log_prob(policy, heads, seen["step"], steps.location[t], steps.stop[t])))
     logits, _, stop, value, chosen = (torch.stack(column) for column in zip(*parts, strict=True))
     ratio, weight = (chosen - steps.log_prob).exp(), (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
@@ -133,10 +133,10 @@ def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage:
 
 
 def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collected: tuple[Now, Steps, Now], options: Ppo) -> Tensor:
-    """Pass `epochs` times over what was collected between two moments; return the mean loss."""
+    """Pass `epochs` times over the collected steps (state before, steps, state after); return the mean loss."""
     before, steps, after = collected
     with torch.no_grad():
-        last = look(network, after, named(options.precision, after.label.device))[0].baseline
+        last = take_glimpse(network, after, named(options.precision, after.label.device))[0].baseline
     advantage, total = advantages(steps, last, options.gae_lambda), torch.zeros_like(last[0])
     for _ in range(options.epochs):
         for rows in torch.randperm(len(last), device=last.device).chunk(options.minibatches):
@@ -151,7 +151,7 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
 
 
 def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options: Ppo) -> None:
-    """Collect and update until `total_steps` were taken, from the beginning or from where the run was saved."""
+    """Collect and update until `total_steps` were taken, from the start or from the checkpoint."""
     rounds = max(1, options.total_steps // (options.envs * options.steps))
     optimizer = torch.optim.Adam(network.parameters(), options.learning_rate, eps=1e-5)
     if run.saved is None:
@@ -159,7 +159,7 @@ def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options
         now = Now(observation, info["label"], torch.ones_like(info["valid"]), network.begin(options.envs))
     else:
         env.load_state_dict(run.saved["env"])
-        now = stand(move_to(run.saved["standing"], run.device), network)
+        now = restore(move_to(run.saved["standing"], run.device), network)
         set_random_state(run.saved["random"], run.device)
     run.extra_state = lambda: {"env": env.state_dict(), "standing": now.plain(), "random": random_state(run.device)}
     for done in run.rounds(rounds, optimizer, LOG_EVERY, options.envs * options.steps):
@@ -173,7 +173,7 @@ def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options
 
 
 def check_options(options: Ppo) -> None:
-    """Check the numbers."""
+    """Refuse invalid options."""
     environments.check_split(options.split)
     for name in ("total_steps", "envs", "steps", "epochs", "minibatches"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))

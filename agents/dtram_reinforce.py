@@ -5,7 +5,7 @@
     python agents/dtram_reinforce.py --paper          # the paper's own settings
     python agents/dtram_reinforce.py --ram runs/ram_reinforce-mnist-0/checkpoint.pt --gamma 0.98   # stop head for a trained RAM
 
-Two stages, as in the paper: train a RAM with a growing number of glimpses (ram_reinforce.py), then teach it to stop for a reward of
+Two stages, as in the paper: train a RAM with a growing number of glimpses (ram_reinforce.py), then train its stop head with a reward of
 gamma^t for a correct prediction. Deviations of the default settings, each undone by `--paper`: those of ram_reinforce.py, and for
 stopping the exact gradient over all stopping times, confidence features instead of the recurrent state, and a frozen RAM.
 """
@@ -39,7 +39,7 @@ RECIPES = {"paper": {name: recipe | PAPER_STOP for name, recipe in PAPER.items()
 
 @dataclass(frozen=True)
 class StopOptions(ram_reinforce.Options, StoppingOptions):
-    """RAM's options, and how stopping is learned."""
+    """Options of DT-RAM: RAM's and those of stopping."""
 
 
 def losses(rollout: Rollout, options: StopOptions) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def losses(rollout: Rollout, options: StopOptions) -> dict[str, Tensor]:
 
 
 def train_stopping(run: Run, env: GlimpseVectorEnv, network: RecurrentAttention, validation: Validation) -> None:
-    """Train when to stop, on a RAM that is frozen or trained along."""
+    """Train the stop head, with the RAM frozen or trained too."""
     options, horizon = run.options, env.preset.max_glimpses
     exact, frozen = options.stop_gradient == "exact", options.finetune == "stop"
     if frozen:

@@ -32,13 +32,13 @@ class Evaluate:
     """train, fit, validation, a fold such as validation:1/5, or test; default: the fold that training left out, else test. The files of
     another split carry its name."""
     root: str | None = None
-    """Folder in which a relative data set folder is searched."""
+    """Folder of the data sets; default: the folder used in training."""
     weights: str | None = None
-    """Path of the backbone's weights file; default: the path in training."""
+    """Path of the backbone's weights file; default: the path used in training."""
     device: str = "auto"
     """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
-    """CPU threads that torch may use."""
+    """Number of CPU threads for torch."""
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Fine-tune a torchvision classifier on a data set: step 0 of DT-RAM, FCAN and most glimpse agents.
 
     python agents/finetune_backbone.py --dataset cub                                 # all training images; the test set once, at the end
-    python agents/finetune_backbone.py --dataset cub --split fit:1/5                 # without fold 1, on which it is then measured
+    python agents/finetune_backbone.py --dataset cub --split fit:1/5                 # without fold 1, on which the result is measured
     python agents/ram_reinforce.py --dataset cub --weights runs/finetune_backbone-cub-0/weights.pth
 
-Each update sees nearly whole images (a share of `--whole`) and zoomed crops, so that one frozen network serves the first view and the
+Each batch mixes nearly whole images (a fraction `--whole`) and zoomed crops, so that one frozen network serves the first view and the
 glimpses (the papers fine-tune on whole images alone). The result is the one-view baseline: the accuracy on whole images.
 """
 
@@ -45,40 +45,40 @@ class FinetuneOptions(Running):
     """Options of `finetune_backbone.py`."""
 
     dataset: str = "cub"
-    """A named data set (cub, cars, dogs) or a folder of class folders."""
+    """A named data set (cub, cars, dogs), or a folder with one subfolder for each class."""
     root: Path | None = None
-    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    """Folder of the data sets; default: the environment variable GLIMPSE_DATA, else a cache folder in your home directory."""
     split: str = "train"
     """Training images: train (all), fit (without the validation twelfth), or fit:K/N (without fold K of N). The result is measured on the
     test images, with fit:K/N on fold K."""
     backbone: str = "resnet50"
     """Name of a torchvision classifier."""
     weights: str | None = "DEFAULT"
-    """Weights to start from: DEFAULT (torchvision's), or a file (a path, or a name inside GLIMPSE_WEIGHTS)."""
+    """Weights to start from: DEFAULT (torchvision's), or a file (a path, or a file name in the folder GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
-    """Pixels a side of the stored images; default: the data set's preset."""
+    """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
-    """Pixels a side of the network's input; default: the data set's preset."""
+    """Side in pixels of the network's input; default: the data set's preset."""
     epochs: int = 30
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     batch: int = 32
     """Images per update."""
     learning_rate: float = 0.005
-    """Peak learning rate of SGD (momentum 0.9, Nesterov), reached in a short warm-up; it falls along a cosine."""
+    """Peak learning rate of SGD (momentum 0.9, Nesterov), reached after a short warm-up; it decreases along a cosine."""
     head_rate: float = 0.01
-    """The same for the new final layer."""
+    """Peak learning rate of the new final layer, on the same schedule."""
     weight_decay: float = 1e-4
     """L2 penalty of all weights."""
     label_smoothing: float = 0.1
-    """Share of the target of the cross-entropy that is spread over all classes."""
+    """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     whole: float = 0.3
-    """Share of the images that are shown nearly whole (at least 80 % of their area); the others are zoomed."""
+    """Fraction of the images that are shown nearly whole (at least 80 % of their area); the others are zoomed crops."""
     zoom: float = 0.08
-    """Smallest share of the image's area in a zoomed crop."""
+    """Smallest zoomed crop, as a fraction of the image's area."""
 
 
 def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
-    """Return what makes a random crop of `side` x `side` pixels of an image: nearly whole or zoomed, half of them mirrored."""
+    """Return the transform to a random crop, nearly whole or zoomed, of `side` x `side` pixels; half of the crops are mirrored."""
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
     whole, zoomed = (v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8)))
@@ -86,7 +86,7 @@ def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
 
 
 def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
-    """Return SGD with a learning rate of its own for the new final layer."""
+    """Return SGD with a separate learning rate for the new final layer."""
     head = list(network.get_submodule(final_layer(network) or "").parameters())
     rest = [value for value in network.parameters() if not any(value is other for other in head)]
     groups = [{"params": rest, "lr": options.learning_rate}, {"params": head, "lr": options.head_rate}]
@@ -95,13 +95,13 @@ def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
 
 
 def scale_rate(step: int, steps: int) -> float:
-    """Return the learning rate as a share of its peak: a tenth of all steps to warm up, then a cosine to 0."""
+    """Return the learning rate as a fraction of its peak: warm-up over a tenth of all steps, then a cosine to 0."""
     warm = max(1, steps // 10)
     return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
 
 
 def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
-    """Fine-tune all layers by the cross-entropy of random crops of `side` x `side` pixels."""
+    """Fine-tune all layers with the cross-entropy of random crops of `side` x `side` pixels."""
     options: FinetuneOptions = run.options
     if len(images) < options.batch:
         raise ValueError(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
@@ -133,13 +133,13 @@ def evaluate(network: nn.Module, images: ImageSet, side: int, device: torch.devi
 
 
 class FinetuneRun(Run):
-    """A run whose checkpoint `evaluate.py` refuses: it holds a classifier, no agent."""
+    """A run whose checkpoint holds a classifier instead of an agent, so `evaluate.py` refuses it."""
 
     kind = "classifier"
 
 
 def check_options(options: FinetuneOptions) -> None:
-    """Check what can be checked without images."""
+    """Refuse invalid options, before any image is read."""
     checks.count("--epochs", options.epochs)
     checks.count("--batch", options.batch)
     if options.split != "train" and datasets.held_out(options.split) is None:
@@ -147,13 +147,13 @@ def check_options(options: FinetuneOptions) -> None:
 
 
 def describe(options: FinetuneOptions) -> dict[str, Any]:
-    """Return what a checkpoint must say about itself to be resumed."""
+    """Return the contents of a checkpoint by which a resumed run is identified."""
     plain = checkpoint.plain(options)
     return {"agent": AGENT, "options": plain, "weights_sha256": resume.weights_hash(plain), "command": checkpoint.command()}
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Write the weights: matrices in half precision, vectors in full, since variances may lie beyond the range of half precision."""
+    """Write the weights: matrices in float16, vectors in float32, since variances may exceed the range of float16."""
     state = network.state_dict()
     files.write_torch(path, {name: value.half() if value.ndim > 1 else value for name, value in state.items()})
 

@@ -51,25 +51,25 @@ class Predict:
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """The checkpoint.pt of a run, of any agent; or mnist-dtram."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Image files, and folders of them."""
+    """Image files, or folders that contain them."""
     budget: float | None = None
-    """Mean glimpses an image; default: the agent stops by its own rule."""
+    """Mean number of glimpses per image; default: the agent's own stopping rule."""
     out: Path | None = None
-    """Folder of the pictures; default: predictions beside the checkpoint."""
+    """Folder of the pictures; default: the folder predictions beside the checkpoint."""
     pictures: bool = True
     """Draw the fixation path of every image."""
     json: Path | None = None
-    """Also write the predictions, with the locations of all glimpses, to this JSON file."""
+    """JSON file for the predictions, with the locations of all glimpses."""
     csv: Path | None = None
-    """Also write the table to this CSV file."""
+    """CSV file for the table of predictions."""
     root: str | None = None
-    """Folder of the data set, where it is needed."""
+    """Folder of the data sets, if one is needed (see above); default: the folder used in training."""
     weights: str | None = None
-    """Path of the backbone's weights file; default: the path in training."""
+    """Path of the backbone's weights file; default: the path used in training."""
     device: str = "auto"
     """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
-    """CPU threads that torch may use."""
+    """Number of CPU threads for torch."""
 
 
 def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:

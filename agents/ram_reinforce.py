@@ -53,36 +53,36 @@ class RamNetworkOptions(NetworkOptions):
     """The recurrent network."""
 
     core: Core = "rnn"
-    """Recurrent core: rnn (a ReLU layer, the paper's), or lstm, which costs four times as much."""
+    """Recurrent core: rnn (a ReLU layer, as in the paper), or lstm (four times the computation)."""
     features: int = 192
     """Units of the glimpse encoder and of the location encoding."""
     encoder_layers: int = 3
-    """ReLU layers of the glimpse encoder."""
+    """Number of ReLU layers of the glimpse encoder."""
     glimpse_encoder: GlimpseEncoder = "mlp"
-    """What encodes the pixels: fully connected layers, or convolutions beside them (for larger glimpses, such as clutter's)."""
+    """Encoder of the pixels: fully connected layers (mlp), or these and convolutions (conv, for larger glimpses such as clutter's)."""
     skip_connection: bool = False
-    """Let the class scores also read the features of the glimpse itself: learning starts even where informative glimpses are rare."""
+    """Add a direct connection from the glimpse features to the class scores; it helps where informative glimpses are rare."""
     locator: LocatorName = "state"
-    """Where to look next: a linear head on the recurrent state (the papers' RAM), or a map over the pixels of the first view (FCAN's
-    spatial softmax), which finds things wherever they are."""
+    """What proposes the next location: a linear layer on the recurrent state (state, as in the papers), or a score map over the pixels of
+    the first view (map, FCAN's spatial softmax), which generalises over positions."""
     location_policy: LearnedName = "gaussian"
-    """How a learned location is drawn: from a Gaussian around the location that the network proposes, or from a softmax over the cells of a
-    grid with --grid cells a side (grid_softmax). The softmax has no standard deviation that keeps it exploring: use it with --explore
-    0.4, or it settles on one cell before the classes are learned."""
+    """Distribution of learned locations: a Gaussian around the location that the network proposes (gaussian), or a softmax over the cells
+    of a grid with --grid cells per side (grid_softmax). Use grid_softmax with --explore 0.4: otherwise it may converge to one cell before
+    the classes are learned."""
     scores: Scores = "state"
-    """The prediction: the scores of the present state, or the mean of all scores so far."""
+    """Class scores of a prediction: those of the current state (state), or the mean of all scores so far (mean)."""
     location_encoding: LocationEncoding = "fourier"
-    """How the location enters: Fourier features that gate those of the pixels, or a linear layer (the paper's)."""
+    """Encoding of the location: Fourier features that multiply the glimpse features (fourier), or a linear layer (linear, the paper's)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
 
 
 @dataclass(frozen=True)
 class RamTrainingOptions(TrainingOptions):
-    """How long, on what, and with which optimiser."""
+    """Length, batches, losses and optimiser of the training."""
 
     long: bool = False
-    """Start from the longer, more accurate settings (half an hour on two CPU cores)."""
+    """Use the longer, more accurate settings as defaults (half an hour on two CPU cores)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> 
     """Return RAM's losses: cross-entropy of the class scores, and REINFORCE for the locations (Li et al. 2017, Eq. 6 and 8).
 
     Args:
-        rollout: What happened.
+        rollout: The collected episodes.
         options: Weights, baseline and supervision.
         sampled_stops: Train the stop head by the same returns (DT-RAM's losses with `--stop-gradient sampled`, Eq. 5); its reward comes at
             the end, so returns are not discounted.
@@ -120,7 +120,7 @@ def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> 
 
 
 def behaviour(options: Training, progress: float, horizon: int, policy: LocationPolicy) -> Behaviour:
-    """Return how the agent acts at a share of the training: with more and more glimpses (curriculum), and a narrowing location policy."""
+    """Return the behaviour after a fraction of the training: a growing number of glimpses (curriculum), a narrowing location policy."""
     glimpses = horizon
     if progress < options.curriculum:  # one more at a time (DT-RAM, section 3.4)
         glimpses = min(horizon, 1 + int(progress / options.curriculum * horizon))
@@ -132,7 +132,7 @@ def behaviour(options: Training, progress: float, horizon: int, policy: Location
 
 
 def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validation) -> None:
-    """Train where to look and what it is."""
+    """Train the location policy and the classifier."""
     options, horizon = run.options, env.preset.max_glimpses
     policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy
     optimizer = optimizers.build_optimizer(network, options)
@@ -167,7 +167,7 @@ def build_network(
     """
     if options.locator == "map" and not (env.sensor.whole_first and shows_pixels(env.sensor) and env.sensor.reach):
         raise ValueError(
-            "--locator map looks for locations on the pixels of the first view: it needs --sensor pixel, --first-view image, and "
+            "--locator map scores the pixels of the first view: it needs --sensor pixel, --first-view image, and "
             "glimpses smaller than the image"
         )
     if options.learned_start and env.sensor.whole_first:

@@ -31,7 +31,7 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import results
 from glimpse_env.runtime import distributed, terminal
 from glimpse_env.training import environments, resume
-from glimpse_env.training.options import Place, View
+from glimpse_env.training.options import RunOptions, View
 from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"
@@ -39,28 +39,28 @@ MEANS = {"reward": "episode_return_mean", "train_accuracy": "correct", "mean_gli
 
 
 @dataclass(frozen=True)
-class RllibOptions(Place, View):
+class RllibOptions(RunOptions, View):
     """Options of `rllib_ppo.py`."""
 
     workers: int = 2
-    """Processes that collect."""
+    """Number of processes that collect steps."""
     envs: int = 16
-    """Environments in each of them."""
+    """Number of environments per process."""
     action: Literal["multidiscrete", "dict"] = "multidiscrete"
-    """multidiscrete: a cell of a grid (--grid a side), stop, a class. dict: the environment's own action; the policy
+    """multidiscrete: a cell of a grid (--grid cells per side), stop, a class. dict: the environment's own action; the policy
     draws location and class scores from Gaussians."""
     total_steps: int = 200_000
-    """Environment steps, of all workers together."""
+    """Number of environment steps, summed over all processes."""
     batch: int = 4096
     """Steps per update."""
     minibatch: int = 512
     """Steps per minibatch."""
     epochs: int = 4
-    """Passes over the steps per update."""
+    """Number of passes over the steps per update."""
     rate: float = 1e-3
     """Learning rate of Adam."""
     discount: float = 0.98
-    """Of the delayed reward: discount^t for a correct prediction after t glimpses. Lower stops sooner."""
+    """Discount of the delayed reward: discount^t for a correct prediction after t glimpses. Lower values stop sooner."""
     entropy: float = 0.0
     """Weight of the policy's entropy."""
 
@@ -81,7 +81,7 @@ def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  #
 
 
 def check_options(options: RllibOptions) -> None:
-    """Check the numbers, and that this is the only process."""
+    """Refuse invalid options, and several processes of torchrun."""
     distributed.refuse(AGENT)
     environments.check_split(options.split)
     for name in ("workers", "envs", "total_steps", "batch", "minibatch", "epochs"):
@@ -117,8 +117,8 @@ def main(options: RllibOptions) -> dict[str, Any]:
     saved = describe(AGENT, options, env) | {"progress": asdict(progress)}
     split = results.choose_result_split(options.split)
     env = environments.build_evaluation_environment(saved["environment"], split, options.device)
-    looks = trajectories.evaluate(env, agent.to(env.device), env.preset.max_glimpses)
-    return results.record(out, saved, env, looks, split=split, libraries=("ray",))
+    evaluated = trajectories.evaluate(env, agent.to(env.device), env.preset.max_glimpses)
+    return results.record(out, saved, env, evaluated, split=split, libraries=("ray",))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@
     python agents/sb3_ppo.py --action multidiscrete     # the policy predicts too: a cell of a grid, stop, a class
 
 The library takes the batched core as one of its vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the
-cost of a glimpse is in the reward. The default is the rise of p(label) less a price for every further glimpse
-(Glance-and-Focus' reward), so the return is the final p(label) less the cost of the glimpses;
+cost of a glimpse is in the reward. The default is the increase of p(label) minus a price for every further glimpse
+(Glance-and-Focus' reward), so the return is the final p(label) minus the cost of the glimpses;
 `--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses (DT-RAM, section 3.3).
-A gamma below 1 would charge that cost twice.
+A gamma below 1 would count that cost twice.
 
 With `--action steering`, stops are ignored during the first part of the run (`--look-first`), as DT-RAM is trained
 after RAM: an untrained classifier is no better after seven glimpses than after one, so the policy would learn to
@@ -41,14 +41,14 @@ from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
 from glimpse_env.training.optimizers import warm_up_and_decay
-from glimpse_env.training.options import Lasting, RewardName, View
+from glimpse_env.training.options import ResumableOptions, RewardName, View
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
 LOGGED = 20  # rows of the history at most; the run is saved with each
 
 
 @dataclass(frozen=True)
-class Sb3Options(Lasting, View):
+class Sb3Options(ResumableOptions, View):
     """Options of `sb3_ppo.py`."""
 
     algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
@@ -57,42 +57,42 @@ class Sb3Options(Lasting, View):
     """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a cell of a
     grid (--grid a side), stop, a class."""
     num_envs: int = 256
-    """Episodes side by side."""
+    """Number of rows: episodes that run in parallel."""
     total_steps: int = 4_000_000
-    """Environment steps, of all rows together."""
+    """Number of environment steps, summed over all rows."""
     reward: RewardName = "confidence_gain"
-    """Reward function. confidence_gain, the rise of p(label), rewards the glimpse that helped; with a --price it also
-    teaches when to stop. delayed is the papers'; use it with --price 0, since its discount is a price."""
+    """Reward function: confidence_gain, the increase of p(label), with a --price for every glimpse; delayed, the papers'
+    (use it with --price 0, since its discount is a price); or another one."""
     price: float = 0.01
-    """Cost of every further glimpse, subtracted from any reward."""
+    """Cost of every glimpse after the first, subtracted from the reward."""
     discount: float = 0.98
-    """Of the delayed reward: discount^t for a correct prediction after t glimpses. Lower stops sooner."""
+    """Discount of the delayed reward: discount^t for a correct prediction after t glimpses. Lower values stop sooner."""
     look_first: float = 0.35
-    """With --action steering: share of the steps in which stops are ignored, so that the classifier is trained on all
-    glimpses."""
+    """With --action steering: fraction of the steps, at the start, in which stops are ignored, so that the classifier is
+    trained on all glimpses."""
     augment: bool = True
-    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal
-    (the others)."""
+    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right flips
+    (other sensors)."""
     n_steps: int = 32
-    """Steps of each row per update of the policy (A2C: 5 are usual)."""
+    """Steps of each row per update of the policy (A2C usually takes 5)."""
     batch_size: int = 2048
     """Steps per minibatch (PPO)."""
     n_epochs: int = 2
-    """Passes over the steps per update (PPO)."""
+    """Number of passes over the steps per update (PPO)."""
     learning_rate: float = 1e-3
-    """Of the policy at the start; it falls linearly."""
+    """Learning rate of the policy at the start; it decreases linearly."""
     gae_lambda: float = 0.8
-    """Of the generalised advantage estimate."""
+    """Lambda of the generalised advantage estimate."""
     entropy: float = 0.0
     """Weight of the policy's entropy."""
     log_std: float = -1.6
     """Logarithm of the Gaussian policy's standard deviation at the start."""
     stop_bias: float = -0.3
-    """Mean of the Gaussian whose sign stops, at the start: below 0 the first episodes are long."""
+    """Initial mean of the Gaussian stop action, which stops above 0: with a negative value the first episodes are long."""
     lstm: int = 64
-    """Units of the recurrent policy's LSTM."""
+    """Units of the LSTM (recurrent_ppo)."""
     classifier: Teaching = field(default_factory=Teaching)
-    """With --action steering: the learned classifier."""
+    """Learned classifier, with --action steering."""
 
 
 def build_reward(options: Sb3Options) -> Reward:
@@ -111,7 +111,7 @@ def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library
     venv: Any = make_sb3_env(options.num_envs, **arguments)
     if options.augment and not isinstance(venv.core.sensor, Repaintable | Mirrorable):
         sensor = type(venv.core.sensor).__name__
-        raise ValueError(f"--augment: {sensor} shows neither changed nor reversed images: use --no-augment")
+        raise ValueError(f"--augment: {sensor} can show neither changed nor mirrored images: use --no-augment")
     return venv
 
 
@@ -186,18 +186,18 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
     """Return accuracy and mean glimpses on held-out images; empty where no images are held out."""
     if env is None:
         return {}
-    looks = trajectories.evaluate(env, agent, env.preset.max_glimpses)
-    accuracy, glimpses = looks.score_at(stopping_rules.LEARNED.find_stops(looks))
+    evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
+    accuracy, glimpses = evaluated.score_at(stopping_rules.LEARNED.find_stops(evaluated))
     return {"validation_accuracy": accuracy, "validation_glimpses": glimpses}
 
 
 def check_options(options: Sb3Options) -> None:
-    """Refuse options that cannot be used."""
+    """Refuse invalid options."""
     environments.check_split(options.split)
     for name in ("num_envs", "total_steps", "n_steps"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
     if not 0 <= options.look_first < 1:
-        raise ValueError(f"--look-first {options.look_first}: expected a share of the steps in [0, 1)")
+        raise ValueError(f"--look-first {options.look_first}: expected a fraction of the steps in [0, 1)")
 
 
 def main(options: Sb3Options) -> dict[str, Any]:
@@ -213,9 +213,9 @@ def main(options: Sb3Options) -> dict[str, Any]:
         train(run, agent, validation)
         split = results.choose_result_split(options.split)
         env = environments.build_evaluation_environment(identity["environment"], split, options.device)
-        looks = trajectories.evaluate(env, agent, env.preset.max_glimpses)
+        evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
         saved = {**identity, "progress": asdict(run.progress)}
-        return results.record(run.checkpoint.parent, saved, env, looks, split=split, libraries=("stable-baselines3", "sb3-contrib"))
+        return results.record(run.checkpoint.parent, saved, env, evaluated, split=split, libraries=("stable-baselines3", "sb3-contrib"))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Sermanet's multi-resolution attention: glimpses at up to three resolutions, and a context that proposes where to look (arXiv 1412.7054).
+"""Sermanet's multi-resolution attention: glimpses at up to three resolutions; a context image proposes locations (arXiv 1412.7054).
 
     python agents/sermanet_rnn.py                                          # MNIST on a CPU, minutes
     python agents/sermanet_rnn.py --dataset cub --weights WEIGHTS          # photographs: crops on a grid, computed once
     python agents/sermanet_rnn.py --dataset cub --resolutions high medium --glimpses 2
-    python agents/sermanet_rnn.py --dataset dogs --paper                   # the paper's sizes, as far as they are known
+    python agents/sermanet_rnn.py --dataset dogs --paper                   # the sizes that the paper states
 
-A glimpse is a set of square patches around one centre, resized to one size and seen through one frozen network; off the image lies noise.
-The context reaches the class scores through the locations it proposes alone. Where to look is learned by backpropagation through
-the location and by REINFORCE.
+A glimpse is a set of square patches around one centre, resized to one size and encoded by one frozen network; outside the image they are
+filled with noise. The context affects the class scores only through the locations that it proposes. Locations are learned by
+backpropagation through the location and by REINFORCE.
 
-Deviations from the paper: the context is the whole image, in training too (the paper's is a low-resolution patch at a random place
-then); images are squares (resized to, not cropped), and so are the windows; places are those of a grid (--sensor bank); the class is
+Deviations from the paper: the context is the whole image (in the paper's training, a low-resolution patch at a random
+location); images are resized to squares (not cropped), and windows are square; locations are grid cells (--sensor bank); the class is
 supervised at every glimpse (--no-supervision: at the last); M samples of the locations with a leave-one-out baseline; reward, optimiser
-and rates are this project's (the paper states none); torchvision's GoogLeNet keeps the stride 2 of its first layer, and its weights have
-seen the images of Stanford Dogs.
+and rates are this project's (the paper states none); torchvision's GoogLeNet keeps the stride 2 of its first layer, and its weights were
+trained on the images of Stanford Dogs.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ SHARES: dict[str, float] = {"high": 1 / 4, "medium": 1 / 2, "low": 1.0}  # of th
 
 @dataclass(frozen=True)
 class FoveaOptions(GlimpseOptions):
-    """What a glimpse shows: patches of several resolutions around one centre."""
+    """Glimpses: patches of several resolutions around one centre."""
 
     resolutions: tuple[Resolution, ...] = get_args(Resolution)
-    """Patches of a glimpse, all with its centre and resized to --glimpse-size: high, medium and low span 1/4, 1/2 and all of the image's
+    """Patches of a glimpse, with a common centre and resized to --glimpse-size: high, medium and low span 1/4, 1/2 and all of the image's
     side."""
     fill: Fill = "noise"
-    """What lies off the image: noise (the paper's), zero or reflect."""
+    """Pixels outside the image: noise (as in the paper), zero or reflect."""
     first_view: FirstView = "glimpse"
-    """Glimpse 1 is a glimpse, at the place that the context proposes."""
+    """First view: glimpse (taken at the location that the context proposes); this agent accepts no other value."""
     location_range: float = 1.0
-    """Where location +-1 lies, as a share of the half image: 1 lets a glimpse's centre range over all of it."""
+    """Distance of locations +-1 from the centre of the image, as a fraction of half its side; with 1, glimpses may be centred anywhere."""
     glimpses: int | None = 3
-    """Glimpses (T)."""
+    """Number of glimpses (T)."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class DeckOptions(NetworkOptions):
     """Sizes of the network's decks."""
 
     location_gradient: float = 1.0
-    """Share of the class scores' gradient that reaches the location deck through the location; 1 is the paper's, 0 leaves it to REINFORCE
-    alone. That gradient also teaches the deck to tell the class by where it looks, as a code: see how the composites look."""
+    """Fraction of the class scores' gradient that reaches the location deck through the location; 1 as in the paper, 0 = REINFORCE alone.
+    This gradient can also teach the deck to encode the class in the choice of locations; the composites show whether it does."""
     location_features: int = 128
-    """Location features."""
+    """Number of location features."""
     features: int = 128
-    """Features of a patch of the pixel sensor, where the network sees it through layers of its own."""
+    """Number of features of a patch that is encoded by the network's own layers (--encoder-layers, pixel sensor)."""
     encoder_layers: int = 0
-    """ReLU layers that encode a patch: 0 for a sensor that runs a frozen network."""
+    """Number of ReLU layers that encode a patch; must be 0 for a sensor that runs a frozen network."""
 
 
 @dataclass(frozen=True)
@@ -82,28 +82,28 @@ class SermanetOptions(DeckOptions, FoveaOptions, Training):
 
 
 def add_scales(options: SermanetOptions) -> SermanetOptions:
-    """Return the options with the resolutions as widths of windows.
+    """Return the options with the window widths (`scales`) of the resolutions.
 
     Raises:
-        ValueError: The resolutions are none, unknown or given twice, or another option contradicts what the agent sees.
+        ValueError: The resolutions are empty, unknown or repeated, or another option contradicts them.
     """
-    wanted, known = options.resolutions, tuple(SHARES)
-    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
-        raise ValueError(f"--resolutions {' '.join(wanted) or '(none)'}: expected at least one of {', '.join(known)}, each once")
+    given, known = options.resolutions, tuple(SHARES)
+    if not given or len(set(given)) < len(given) or not set(given) <= set(known):
+        raise ValueError(f"--resolutions {' '.join(given) or '(none)'}: expected at least one of {', '.join(known)}, each once")
     if options.scales is not None:
-        raise ValueError(f"--scales {' '.join(map(str, options.scales))}: --resolutions says how wide the patches are; leave --scales out")
+        raise ValueError(f"--scales {' '.join(map(str, options.scales))}: the widths follow from --resolutions; leave --scales out")
     if options.first_view != "glimpse":
-        raise ValueError(f"--first-view {options.first_view}: this agent chooses the place of glimpse 1; expected glimpse")
+        raise ValueError(f"--first-view {options.first_view}: this agent chooses the location of glimpse 1; expected glimpse")
     side = resolve(options.dataset, image_size=options.image_size).image_size
     if side is None:
-        raise ValueError("--image-size: expected the side in pixels to which images are resized, since patches are shares of it")
+        raise ValueError("--image-size: expected the side in pixels to which images are resized, since patches are fractions of it")
     size = options.glimpse_size or max(1, side // 4)
-    ordered = tuple(name for name in known if name in wanted)
+    ordered = tuple(name for name in known if name in given)
     return replace(options, resolutions=ordered, glimpse_size=size, scales=tuple(SHARES[name] * side / size for name in ordered))
 
 
 def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
-    """Return a new network for what the environment shows."""
+    """Return a new network for the environment's glimpses and classes."""
     if not shows_pixels(env.sensor) and options.encoder_layers:
         raise ValueError(
             f"--encoder-layers {options.encoder_layers}: {type(env.sensor).__name__} shows the features of a frozen network; expected 0"

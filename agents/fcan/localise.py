@@ -75,13 +75,13 @@ def sample(
         generator: Draws the places.
         precision: Of the localisers' convolutions; the classifiers compute in float32, since their losses are compared.
     """
-    features, steps = network.standardised(maps), range(network.horizon)
+    features, steps = network.standardise(maps), range(network.horizon)
     with torch.autocast(features.device.type, precision, enabled=precision != torch.float32):
         log_probs = network.attend(features) if options.where == "learned" else network.flat(len(maps))
     places = draw_places(network, log_probs, options.samples, generator)
     regions = [features.mean((2, 3))[:, None].expand(-1, options.samples, -1)]
     for part, place in zip(network.architecture.parts, places, strict=True):
-        regions.append(fcan.pooled(features, place, part))
+        regions.append(fcan.pool(features, place, part))
     clean = torch.stack(regions, 2)  # (image, sample, step, channel)
     dropped = F.dropout(clean, options.dropout, network.training)
     rows = labels.repeat_interleave(options.samples)
@@ -217,8 +217,8 @@ def measure_accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv
     correct, parts = 0, network.architecture.parts
     for index in split_images(env):
         maps = read_maps(env, index)
-        features, best = network.standardised(maps), network.best(maps)
-        regions = [fcan.pooled(features, best[:, number : number + 1], part)[:, 0] for number, part in enumerate(parts)]
+        features, best = network.standardise(maps), network.best(maps)
+        regions = [fcan.pool(features, best[:, number : number + 1], part)[:, 0] for number, part in enumerate(parts)]
         every = torch.stack((features.mean((2, 3)), *regions), 1)
         mean = torch.stack([network.scores(step, every).softmax(1) for step in range(network.horizon)]).mean(0)
         correct += (mean.argmax(1) == env.images.labels.to(index.device)[index]).sum()

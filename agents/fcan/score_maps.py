@@ -36,7 +36,7 @@ def draw_score_maps(plan: Plan, target: Path) -> None:
     index = torch.tensor(list(first.values())[:ROWS])
     with torch.no_grad():
         maps = read_maps(env, index.to(env.device))
-        shares = [log_prob.exp().cpu().numpy() for log_prob in network.attend(network.standardised(maps))]
+        shares = [log_prob.exp().cpu().numpy() for log_prob in network.attend(network.standardise(maps))]
         best = network.best(maps).cpu()
     side, parts = network.architecture.side, network.architecture.parts
     rows = [

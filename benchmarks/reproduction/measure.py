@@ -80,7 +80,7 @@ def ask_for_row(job: Job, name: str, seed: int) -> dict[str, Any]:
 @cache
 def name_weights(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
     """Return what tells weights from others; their file is read once, though a table asks for every row."""
-    return resume.weights_named({"backbone": backbone, "weights": weights, "sensor": sensor})
+    return resume.identify_weights({"backbone": backbone, "weights": weights, "sensor": sensor})
 
 
 def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrowed
+from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrow
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
 from glimpse_env.training.optimizers import Descent
@@ -178,7 +178,7 @@ class LearnedClassifier(VectorWrapper):
         for time, rows in enumerate(running):
             observation = {"glimpse": glimpse[time, :rows], "location": location[time, :rows]}
             observation["step"] = self._fractions[time].expand(rows, 1)
-            logits, evidence = self.network(observation, narrowed(evidence, rows))
+            logits, evidence = self.network(observation, narrow(evidence, rows))
             total = total + F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=self.teaching.label_smoothing)
         return total / length.sum()
 

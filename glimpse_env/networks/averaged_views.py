@@ -55,29 +55,29 @@ class AveragedViews(Agent):
         return Averaged(torch.full((rows, self.architecture.classes), -math.inf, device=self.device))
 
     def forward(self, observation: dict[str, Tensor], state: Averaged) -> tuple[Heads, Averaged]:
-        """Take in one view."""
+        """Process one view; return the outputs and the next memory."""
         taken = (observation["step"] * self.architecture.horizon).round()
-        log_p = self.classified(observation["glimpse"], taken.squeeze(1).long()).log_softmax(1)
+        log_p = self.classify(observation["glimpse"], taken.squeeze(1).long()).log_softmax(1)
         state = Averaged(torch.where(taken == 1, log_p, torch.logaddexp(state.total, log_p)))
         none = torch.zeros(len(log_p), device=log_p.device)
-        answer = log_p if self.training else state.total - taken.log()
-        return Heads(answer, none[:, None].expand(-1, 2), none - math.inf, none), state
+        prediction = log_p if self.training else state.total - taken.log()
+        return Heads(prediction, none[:, None].expand(-1, 2), none - math.inf, none), state
 
-    def classified(self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]) -> Float[Tensor, "env class"]:
+    def classify(self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]) -> Float[Tensor, "env class"]:
         """Return the scores of each row's view: of the whole image, or of the window whose turn it is."""
         a = self.architecture
         parts = self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1))
         window = (taken - 1 - int(a.whole_first)) % a.windows
         if not a.whole_first:
-            read = [classifier(parts[:, place]) for place, classifier in enumerate(self.classifiers)]
+            read = [classifier(parts[:, number]) for number, classifier in enumerate(self.classifiers)]
         else:  # the first view is repeated for every window
             whole, *rest = self.classifiers
-            read = [whole(parts[:, 0]), *(classifier(parts[:, place]) for place, classifier in enumerate(rest))]
+            read = [whole(parts[:, 0]), *(classifier(parts[:, number]) for number, classifier in enumerate(rest))]
             window = torch.where(taken == 1, 0, window + 1)
         scores = torch.stack(read, 1)
         return scores.gather(1, window[:, None, None].expand(-1, 1, a.classes)).squeeze(1).float()
 
     @property
     def device(self) -> torch.device:
-        """Where the classifiers lie."""
+        """Device of the classifiers."""
         return next(self.parameters()).device

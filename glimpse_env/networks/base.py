@@ -1,4 +1,4 @@
-"""What training and evaluation ask of an agent's network."""
+"""The interface of an agent's network to training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glimpse_env.networks.location_policy import Gaussian, LocationPolicy
 
 
 class Heads(NamedTuple):
-    """What the network puts out after one glimpse."""
+    """Outputs of the network after one glimpse."""
 
     logits: Float[Tensor, "env class"]
     location_parameters: Float[Tensor, "env parameter"]  # of `Agent.location_policy`, from which the next location is drawn
@@ -39,8 +39,8 @@ class Agent(nn.Module, ABC):
         """Return the memory before the first glimpse, and the location policy's parameters for glimpse 1.
 
         Args:
-            rows: Images looked at side by side.
-            context: What the sensor shows of them beforehand; None = nothing.
+            rows: Number of episodes that run in parallel.
+            context: What the sensor shows of their images before glimpse 1; None = nothing.
 
         Returns:
             The memory; and the parameters, or None where the environment chooses the location.
@@ -50,4 +50,4 @@ class Agent(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
-        """Take in one glimpse."""
+        """Process one glimpse; return the outputs and the next memory."""

@@ -1,4 +1,4 @@
-"""The double-decker network of Sermanet et al. 2015: one recurrent deck for the class, one for where to look.
+"""The double-decker network of Sermanet et al. 2015: one recurrent deck for the class, one for the next location.
 
 References: Sermanet, Frome, Real 2015 (arXiv 1412.7054, section 3); Ba, Mnih, Kavukcuoglu 2014 (DRAM, on which it builds).
 """
@@ -31,7 +31,7 @@ class DeckSizes:
     encoder_layers: int = 0  # ReLU layers of a patch's encoder; 0 = its values are features already (of a frozen network)
     dropout: float = 0.0  # share of a patch's features dropped while training
     location_gradient: float = 1.0  # share of the class scores' gradient that reaches the location deck through the location
-    learned_start: bool = True  # glimpse 1 is taken where the context proposes
+    learned_start: bool = True  # the context proposes the location of glimpse 1
 
 
 class DeckState(NamedTuple):

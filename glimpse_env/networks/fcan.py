@@ -67,14 +67,14 @@ def middle(side: int, part: int) -> int:
     return corner * (side - part + 1) + corner
 
 
-def scored(scores: Float[Tensor, "image rows columns"], part: int) -> Float[Tensor, "image place"]:
+def select_scores(scores: Float[Tensor, "image rows columns"], part: int) -> Float[Tensor, "image place"]:
     """Return the scores of the places: those of the cells that are the (lower right) middle of a window inside the map."""
     before, across = part // 2, scores.shape[-1] - part + 1
     return scores[:, before : before + across, before : before + across].flatten(1)
 
 
 def spread(shares: Float[Tensor, "image place"], side: int, part: int) -> Float[Tensor, "image 1 rows columns"]:
-    """Return an attention map on the cells of the feature map, of mean 1 over the places (the inverse of `scored`, 0 elsewhere)."""
+    """Return an attention map on the cells of the feature map, of mean 1 over the places (the inverse of `select_scores`, 0 elsewhere)."""
     before, across = part // 2, side - part + 1
     after = side - across - before
     return F.pad(shares.view(-1, 1, across, across) * across**2, (before, after, before, after))
@@ -88,7 +88,7 @@ def windows(side: int, part: int, device: torch.device) -> Float[Tensor, "place 
     return (inside[0][:, :, None] & inside[1][:, None]).flatten(1) / part**2
 
 
-def pooled(
+def pool(
     maps: Float[Tensor, "image channel rows columns"], place: Int64[Tensor, "image sample"], part: int
 ) -> Float[Tensor, "image sample channel"]:
     """Return the mean of the map over the part at each place, as the map sensor's RoIAlign computes it."""
@@ -192,7 +192,7 @@ class FullyConvolutionalAttention(Agent):
         a, new = self.architecture, self.centre.new_zeros
         return Memory(new(rows, len(a.parts), 2), new(rows, self.horizon, a.channels), new(rows, a.classes))
 
-    def standardised(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image channel rows columns"]:
+    def standardise(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image channel rows columns"]:
         """Return features of mean 0 and deviation 1 over the training images."""
         scale = 1 / self.deviation
         return torch.addcmul(-(self.centre * scale)[:, None, None], maps, scale[:, None, None])  # one pass over the maps
@@ -206,7 +206,7 @@ class FullyConvolutionalAttention(Agent):
         found, earlier = [], []
         for part, head in zip(a.parts, self.localisers, strict=True):
             scores = head(torch.cat((features, *earlier), 1) if earlier else features).squeeze(1)
-            found.append(scored(scores.float(), part).log_softmax(1))
+            found.append(select_scores(scores.float(), part).log_softmax(1))
             if a.see_earlier_maps:
                 earlier.append(spread(found[-1].detach().exp(), a.side, part))
         return found
@@ -223,7 +223,7 @@ class FullyConvolutionalAttention(Agent):
         Random places are the same in every call: those of the first images of a fixed sequence.
         """
         if self.architecture.where == "learned":
-            log_probs = self.attend(self.standardised(maps))
+            log_probs = self.attend(self.standardise(maps))
             return torch.stack([policy.mode(log_prob) for policy, log_prob in zip(self.policies, log_probs, strict=True)], 1)
         generator, log_probs = torch.Generator().manual_seed(0), self.flat(len(maps))
         drawn = [policy.sample(log_prob, generator) for policy, log_prob in zip(self.policies, log_probs, strict=True)]

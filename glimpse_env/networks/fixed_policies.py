@@ -19,7 +19,7 @@ Order = Literal["center", "grid", "raster"]
 
 
 class Unlearned(LocationPolicy):
-    """A policy without parameters: its actions are locations, and there is nothing that a log-probability could teach, so it is 0."""
+    """A policy without parameters: its actions are locations, and nothing is trained by their log-probability, so it is 0."""
 
     def log_prob(self, parameters: Tensor, action: Float[Tensor, "env 2"]) -> Float[Tensor, " env"]:
         """Return zeros."""
@@ -66,7 +66,7 @@ class Fixed(Unlearned):
         """Refuse to choose more locations than the grid has cells.
 
         Raises:
-            ValueError: It has fewer.
+            ValueError: `choices` exceeds the number of cells.
         """
         if self.order != "center" and choices > self.grid**2:
             raise ValueError(
@@ -86,7 +86,7 @@ def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, 
             equally far ones the first in reading order), so that any number of glimpses is spread over the image. "center" is the
             centre of the image alone.
         grid: Cells a side.
-        device: Where the locations lie.
+        device: Device of the locations.
     """
     cells = lattice(1 if order == "center" else grid, torch.device("cpu"))
     if order == "grid":

@@ -77,6 +77,6 @@ def certainty(logits: Float[Tensor, "env class"]) -> dict[str, Float[Tensor, "en
     return {"belief": logits.softmax(1), "confidence": recurrent_attention.confidence(logits, nothing).clamp(-14, 14)}
 
 
-def narrowed(evidence: Evidence, rows: int) -> Evidence:
+def narrow(evidence: Evidence, rows: int) -> Evidence:
     """Return the evidence of the first rows."""
     return Evidence(*(torch.narrow(value, 0, 0, rows) for value in evidence))

@@ -64,7 +64,7 @@ class LocationPolicy(ABC):
 
         Args:
             parameters: Those of the network's proposal; None = it makes none.
-            rows: Images looked at side by side.
+            rows: Number of episodes that run in parallel.
             generator: Source of randomness, on the environment's device.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The networks that a checkpoint may hold: from the name it carries to the classes that rebuild it."""
+"""The networks that a checkpoint may hold: the classes that rebuild them, by the name in the checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes of the training images, drawn anew each epoch: small affine ones of the pixels, or left-right reversal."""
+"""Random changes of the training images, drawn again for each epoch: small affine changes of the pixels, or left-right flips."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from torch.nn import functional as F
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.sensors import Mirrorable, Repaintable
 
-DEGREES, SCALE, SHIFT = 10.0, 0.1, 1 / 14  # rotation, relative size, shift as a share of the side (2 of MNIST's 28 pixels)
+DEGREES, SCALE, SHIFT = 10.0, 0.1, 1 / 14  # rotation, relative size, shift as a fraction of the side (2 of MNIST's 28 pixels)
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
 def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT) -> None:
-    """Change what the environment's sensor shows of its images, until the next call.
+    """Change the images that the environment's sensor shows, until the next call.
 
     Raises:
-        ValueError: The sensor can show neither other pixels nor reversed images.
+        ValueError: The sensor can show neither changed nor mirrored images.
     """
     if isinstance(env.sensor, Repaintable):
         env.sensor.repaint(affine(env.images.stack().to(env.device), generator, shift))
     elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
-        raise ValueError(f"augment: {type(env.sensor).__name__} shows neither changed nor reversed images; switch augmentation off")
+        raise ValueError(f"augment: {type(env.sensor).__name__} can show neither changed nor mirrored images; switch augmentation off")
 
 
 def affine(
     images: UInt8[Tensor, "image channel height width"], generator: torch.Generator, shift: float = SHIFT
 ) -> UInt8[Tensor, "image channel height width"]:
-    """Rotate, scale and shift every image by its own uniform random amounts; what comes in from outside is black.
+    """Rotate, scale and shift every image by its own uniform random amounts; pixels from outside the image are black.
 
-    `shift` is the largest, as a share of the side.
+    `shift` is the largest shift, as a fraction of the side.
     """
     return torch.cat([affine_chunk(part, generator, shift) for part in images.split(CHUNK)])
 

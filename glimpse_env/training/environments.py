@@ -1,4 +1,4 @@
-"""The environments that training collects from, and that evaluation measures on."""
+"""Build the environments of training and evaluation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ROWS = 500  # images evaluated at a time
 
 
 def build_environment(options: Training, start: Mapping[str, Any] | None = None, max_glimpses: int | None = None) -> GlimpseVectorEnv:
-    """Return the environment that training collects from: the images of `options.split`, absorbing.
+    """Return the training environment: the images of `options.split`, in AutoresetMode.DISABLED (ended rows stay ended).
 
     Args:
         options: The script's options.
-        start: Checkpoint that is resumed or started from: it says how many glimpses at most where the options do not.
-        max_glimpses: The same, without a checkpoint.
+        start: Checkpoint to resume or to start from; the maximum number of glimpses is taken from it if `options.glimpses` is None.
+        max_glimpses: Maximum number of glimpses if there is neither.
 
     Raises:
         ValueError: Options that do not fit the data set or each other.
@@ -41,7 +41,7 @@ def build_environment(options: Training, start: Mapping[str, Any] | None = None,
         autoreset_mode=AutoresetMode.DISABLED,
     )
     if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
-        raise ValueError(f"--augment: {type(env.sensor).__name__} shows neither changed nor reversed images: use --no-augment")
+        raise ValueError(f"--augment: {type(env.sensor).__name__} can show neither changed nor mirrored images: use --no-augment")
     if unlearned := build_unlearned(options.policy, env.preset.grid):
         unlearned.check(env.preset.max_glimpses - env.sensor.whole_first)
     if len(env.images) < options.batch:
@@ -52,12 +52,12 @@ def build_environment(options: Training, start: Mapping[str, Any] | None = None,
 def build_evaluation_environment(
     arguments: Mapping[str, Any], split: str, device: torch.device | str, rows: int = ROWS
 ) -> GlimpseVectorEnv:
-    """Return the environment of an evaluation: every image of the split once, `rows` at a time, absorbing."""
+    """Return the environment of an evaluation: every image of the split once, `rows` at a time."""
     return GlimpseVectorEnv(rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED)
 
 
 def count_glimpse_values(env: GlimpseVectorEnv) -> int:
-    """Return how many values one glimpse has."""
+    """Return the number of values of one glimpse."""
     return math.prod(env.sensor.space["glimpse"].shape or ())
 
 
@@ -68,6 +68,6 @@ def check_split(split: str) -> None:
 
 
 def view(options: View) -> dict[str, Any]:
-    """Return the options that say what is looked at, as arguments of the environment; the preset says the rest."""
+    """Return the options of images and glimpses as keyword arguments of the environment; the preset completes them."""
     names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
     return {name: getattr(options, name) for name in names if hasattr(options, name)} | {"max_glimpses": options.glimpses}

@@ -22,7 +22,7 @@ SHOW_EVERY = 10  # updates between two refreshes of the progress bar: reading a 
 
 @dataclass
 class Progress:
-    """How far a run is; saved with each epoch."""
+    """Progress of a run; saved with each epoch."""
 
     stage: int = 0
     epoch: int = 0  # finished epochs of this stage
@@ -34,7 +34,7 @@ class Epoch:
     """One pass over the training images: its random numbers, its batches and its measures."""
 
     def __init__(self, run: Run, stage: str, count: int, bar: tqdm) -> None:
-        """Seed everything that the epoch draws, so that a resumed run draws what an uninterrupted one would."""
+        """Seed all random numbers of the epoch, so that a resumed run draws the same ones as an uninterrupted run."""
         self.run, self.stage, self.count, self.bar = run, stage, count, bar
         self.start = time.monotonic()
         seed = epoch_seed(run.options.seed, run.progress)
@@ -43,17 +43,17 @@ class Epoch:
         self.totals: dict[str, Tensor] = {}
         self.extra: dict[str, float] = {}
         self.updates = self.done = 0
-        self.weight = 1.0  # of the present batch in the means: above 1 where it is larger than the others
+        self.weight = 1.0  # of the current batch in the means: above 1 if it is larger than the others
         self.seconds: float | None = None
 
     @property
     def progress(self) -> float:
-        """The share of the stage that is done, in [0, 1]."""
+        """Finished fraction of the stage, in [0, 1]."""
         return (self.run.progress.epoch + self.done / max(1, self.updates)) / self.count
 
     @property
     def warm_up(self) -> float:
-        """The learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0."""
+        """Learning rate as a fraction of its peak: a short warm-up, then linear decay to nearly 0."""
         return warm_up_and_decay(self.progress, self.count * self.updates)
 
     def batches(self, images: int, batch: int, repeat: int = 1, drop_last: bool = True) -> Iterator[Tensor]:
@@ -61,8 +61,8 @@ class Epoch:
 
         Args:
             images: Number of images.
-            batch: Images of an update, those of all processes together; this process gets its share.
-            repeat: How often each image comes, side by side.
+            batch: Images per update, summed over all processes; this process gets its part.
+            repeat: Number of consecutive copies of each image.
             drop_last: Leave out a last, smaller batch. Otherwise all images are used, divided evenly over batches of
                 `batch` images at most.
         """
@@ -71,7 +71,7 @@ class Epoch:
         yield from self.each([part.repeat_interleave(repeat) for part in parts])
 
     def each(self, batches: list[Tensor]) -> Iterator[Tensor]:
-        """Yield this process' share of each of the epoch's batches, moving the progress bar."""
+        """Yield this process's part of each of the epoch's batches, moving the progress bar."""
         self.updates = len(batches)
         finished = self.run.progress.epoch * self.updates
         self.bar.total = self.count * self.updates
@@ -107,5 +107,5 @@ class Epoch:
 
 
 def epoch_seed(seed: int, progress: Progress) -> int:
-    """Return a seed of its own for every epoch."""
+    """Return the seed of an epoch; it is different for every epoch and stage."""
     return ((seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62

@@ -1,4 +1,4 @@
-"""Torchvision classifiers that are fine-tuned: a new final layer, images as their weights expect them, class probabilities."""
+"""Fine-tuning of torchvision classifiers: a new final layer, normalised images, class probabilities."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Modu
     """Return a torchvision classifier with a new final layer for `classes` classes.
 
     Args:
-        name: Of the classifier, such as "resnet50".
-        weights: Those of its other layers (see `backbone.build_classifier`).
-        classes: Outputs of the new layer.
+        name: Name of the classifier, such as "resnet50".
+        weights: Weights of its other layers (see `backbone.build_classifier`).
+        classes: Number of outputs of the new layer.
 
     Raises:
-        ValueError: It does not end in a fully connected layer.
+        ValueError: The classifier does not end in a fully connected layer.
     """
     network = build_classifier(name, weights)
     final = final_layer(network)
     if final is None:
         raise ValueError(f"backbone={name!r}: it does not end in a fully connected layer that could be replaced; choose another network")
     layer = network.get_submodule(final)
-    assert isinstance(layer, nn.Linear)  # `final_layer` looks for no other
+    assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
     network.set_submodule(final, nn.Linear(layer.in_features, classes))
     return network
 
@@ -48,8 +48,8 @@ def predict(network: nn.Module, images: ImageSet, side: int, device: torch.devic
     from torchvision.transforms import v2
 
     network.eval()
-    found = []
+    probabilities = []
     for index in tqdm(torch.arange(len(images)).split(CHUNK), desc="evaluate", unit="batch", dynamic_ncols=True):
         pixels = v2.functional.resize(images.images[images.stored[index]].to(device), [side, side], antialias=True)
-        found.append(network(normalise(pixels)).softmax(1).cpu())
-    return torch.cat(found)
+        probabilities.append(network(normalise(pixels)).softmax(1).cpu())
+    return torch.cat(probabilities)

@@ -1,4 +1,4 @@
-"""Optimisers with one annealed rate: AdamW, SGD, or Muon for hidden matrices beside AdamW for everything else."""
+"""Optimisers whose learning rates are annealed together: AdamW, SGD, or Muon for hidden matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Descent:
     """Options of an optimiser."""
 
     optimizer: Name = "muon"
-    """muon: Muon for the hidden matrices, AdamW for the rest."""
+    """muon (Muon for the hidden matrices, AdamW for the rest), adamw, or sgd."""
     learning_rate: float = 1.5e-3
-    """Peak learning rate of AdamW or SGD, reached in a short warm-up; it falls linearly."""
+    """Peak learning rate of AdamW or SGD, reached after a short warm-up; it decreases linearly."""
     muon_rate: float = 0.03
-    """Peak learning rate of Muon."""
+    """Peak learning rate of Muon, on the same schedule."""
     weight_decay: float = 0.02
-    """Decoupled weight decay of the matrices (SGD: none)."""
+    """Decoupled weight decay of the weight matrices; not used with sgd."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9) -> None:
-        """Take the matrices to update; decay is decoupled, momentum Nesterov's."""
+        """Store the matrices to update; weight decay is decoupled, momentum is Nesterov's."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class Optimizer:
 
         Args:
             losses: Scalars, by name.
-            lr_scale: Learning rate as a share of its peak.
+            lr_scale: Learning rate as a fraction of its peak.
         """
         self.anneal(lr_scale)
         loss = torch.stack(list(losses.values())).sum()
@@ -110,13 +110,13 @@ class Optimizer:
         return loss.detach()
 
     def anneal(self, share: float) -> None:
-        """Set every rate to `share` of its peak."""
+        """Set every learning rate to the fraction `share` of its peak."""
         for part, peaks in zip(self.parts, self.peaks, strict=True):
             for group, peak in zip(part.param_groups, peaks, strict=True):
                 group["lr"] = peak * share
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for part in self.parts:
             part.zero_grad()
 
@@ -157,11 +157,11 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
 
 
 def warm_up_and_decay(share: float, updates: int) -> float:
-    """Return the learning rate as a share of its peak: a short warm-up, then linear decay to nearly 0.
+    """Return the learning rate as a fraction of its peak: a short warm-up, then linear decay to nearly 0.
 
     Args:
-        share: How much of the stage is done.
-        updates: Of the whole stage; the first 200, at most a tenth of them, are the warm-up.
+        share: Finished fraction of the stage, in [0, 1].
+        updates: Number of updates of the whole stage; the first 200, at most a tenth of them, are the warm-up.
     """
     warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
     return warm * max(1e-3, 1 - share)

@@ -1,4 +1,4 @@
-"""Options shared by the agent scripts, and how the command line chooses among their recipes."""
+"""Options shared by the agent scripts, and the command-line parser that applies their recipes."""
 
 from __future__ import annotations
 
@@ -20,84 +20,85 @@ from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
-Chosen = TypeVar("Chosen")
+OptionsT = TypeVar("OptionsT")
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which images."""
+    """Data set and split."""
 
     dataset: str = "mnist"
-    """A named data set (mnist, clutter, cub, cars, dogs) or a folder of class folders."""
+    """A named data set (mnist, clutter, cub, cars, dogs), or a folder with one subfolder for each class."""
     root: Path | None = None
-    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
+    """Folder of the data sets; default: the environment variable GLIMPSE_DATA, else a cache folder in your home directory."""
     split: str = "fit"
     """Training images: fit (a twelfth is held out for validation), train (all of them), or fit:K/N (all but fold K of N; the result is then
-    that fold's, and the test images stay unseen)."""
+    measured on fold K, and the test images are not used)."""
 
 
 @dataclass(frozen=True)
 class GlimpseOptions:
-    """What a glimpse shows, and through which sensor; None = the data set's preset."""
+    """Sensor and size of a glimpse; None = the data set's preset."""
 
     sensor: SensorName | None = None
-    """What a glimpse is: pixel, crop (through a frozen network), map (a region of its feature map), bank (crops on a grid, computed
-    once)."""
+    """Source of a glimpse: pixel (pixels of the image), crop (features of a crop from a frozen network), map (a region of the network's
+    feature map), bank (features of crops on a grid, computed once before training)."""
     backbone: str | None = None
-    """Frozen network of the crop, map and bank sensors: the name of a torchvision classifier."""
+    """Frozen network of the crop, map and bank sensors: name of a torchvision classifier."""
     weights: str | None = "DEFAULT"
-    """Its weights: DEFAULT (torchvision's), or a file (a path, or a name inside GLIMPSE_WEIGHTS)."""
+    """Weights of the backbone: DEFAULT (torchvision's), or a file (a path, or a file name in the folder GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
-    """Pixels a side to which images are resized."""
+    """Side in pixels to which images are resized."""
     view_size: int | None = None
-    """Pixels a side at which the network sees the whole image."""
+    """Side in pixels of the whole image as the network sees it."""
     glimpse_size: int | None = None
-    """Pixels a side of a glimpse as the network sees it."""
+    """Side in pixels of a glimpse as the network sees it."""
     scales: tuple[float, ...] | None = None
-    """Widths of a glimpse's windows in units of glimpse_size."""
+    """Widths of a glimpse's windows, in multiples of --glimpse-size."""
     first_view: FirstView | None = None
     """Glimpse 1: the whole image, or a glimpse at the centre."""
     location_range: float | None = None
-    """Where location +-1 lies, as a share of the half image."""
+    """Distance of locations +-1 from the centre of the image, as a fraction of half its side."""
     grid: int | None = None
-    """Places a side of the bank sensor, of --policy grid and raster, and of --location-policy grid_softmax."""
+    """Cells per side of the grid: of the sensor bank, the policies grid and raster, and the location policy grid_softmax."""
     glimpses: int | None = None
-    """Glimpses at most (T)."""
+    """Maximum number of glimpses (T)."""
 
 
 @dataclass(frozen=True)
 class View(DataOptions, GlimpseOptions):
-    """What is looked at."""
+    """Images, and the glimpses taken of them."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a script runs, and where it writes."""
+class RunOptions:
+    """Seed, device and output folder."""
 
     seed: int = 0
-    """Seeds weights, image order, augmentation and actions."""
+    """Seed of the weights, the image order, the augmentation and the actions."""
     device: str = "auto"
     """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
     threads: int = 2
-    """CPU threads that torch may use."""
+    """Number of CPU threads for torch."""
     out: Path | None = None
-    """Folder for checkpoint, result, plots and TensorBoard logs; default runs/AGENT-DATASET-SEED."""
+    """Output folder for checkpoint, result, plots and TensorBoard logs; default: runs/AGENT-DATASET-SEED."""
 
 
 @dataclass(frozen=True)
-class Lasting(Place):
-    """The same for a script that can be interrupted."""
+class ResumableOptions(RunOptions):
+    """Run options of a script that can be interrupted and resumed."""
 
     resume: bool = False
-    """Go on from the checkpoint in the output folder; the other options must be those it was started with."""
+    """Resume from the checkpoint in the output folder; the other options must be those of the interrupted run."""
 
 
 @dataclass(frozen=True)
-class Running(Lasting):
-    """The same for a script whose networks are the package's own."""
+class Running(ResumableOptions):
+    """Run options of a script that trains networks of this package."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the network's matrix products; auto = a half type where this device has units for it, else float32 (the log says why)."""
+    """Data type of the network's matrix products; auto = a 16-bit type where the device has hardware units for it, else float32 (the log
+    says why)."""
 
 
 @dataclass(frozen=True)
@@ -107,60 +108,60 @@ class NetworkOptions:
     hidden: int = 192
     """Units of the recurrent core."""
     dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+    """Dropout rate of a glimpse's values and of the features computed from them."""
 
 
 @dataclass(frozen=True)
 class TrainingOptions(Descent):
-    """How long, on what, and with which optimiser."""
+    """Length, batches, losses and optimiser of the training."""
 
     paper: bool = False
-    """Start from the paper's own settings; options given beside it still count."""
+    """Use the paper's settings as defaults; other options that are given override them."""
     epochs: int = 16
-    """Passes over the training images."""
+    """Number of passes over the training images."""
     batch: int = 256
-    """Images per update; each is looked at `samples` times."""
+    """Images per update; each of them is shown in --samples trajectories."""
     samples: int = 1
-    """Trajectories per image (M). From 2 on, the baseline is the mean of the image's other trajectories; 1 uses --baseline."""
+    """Trajectories per image (M). With 2 or more, the baseline is the mean return of the image's other trajectories; with 1, --baseline."""
     curriculum: float = 0.1
-    """Share of the epochs over which the number of glimpses grows one at a time from 1; 0 = all glimpses from the start."""
+    """Fraction of the epochs over which the number of glimpses grows from 1 to the maximum; 0 = all glimpses from the start."""
     supervision: bool = True
-    """Intermediate supervision: cross-entropy at every glimpse (DT-RAM, Eq. 8); off = at the last one only."""
+    """Intermediate supervision: cross-entropy at every glimpse (DT-RAM, Eq. 8); off = at the last glimpse only."""
     label_smoothing: float = 0.0
-    """Share of the target of the cross-entropy that is spread over all classes."""
+    """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     augment: bool = True
-    """Change the training images at random: small rotations, scalings and shifts (pixel sensor), left-right reversal (the others)."""
+    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right flips (other sensors)."""
     augment_shift: float = 0.05
-    """Largest of these shifts, as a share of the image's side."""
+    """Largest random shift of --augment, as a fraction of the image's side."""
     sure: float = 0.98
-    """Answers more probable than this end an episode of training, which saves time: later glimpses are learned where they are needed.
-    1 = every episode has all glimpses (use it with --reward confidence, which later glimpses earn again). Evaluation does not use it."""
+    """A prediction with a higher probability than this ends a training episode, which saves time. 1 = every episode has all glimpses (use
+    it with --reward confidence, which rewards every later glimpse too). Evaluation ignores this option."""
 
 
 @dataclass(frozen=True)
 class PolicyOptions:
-    """Where to look: the location policy, its reward and its baseline."""
+    """Location policy, its reward and its baseline."""
 
     policy: PolicyName = "learned"
-    """Where to look: learned; or, to compare with, random places, always the centre, or the places of a fixed grid (--grid a side) in an
-    order that spreads out (grid) or row by row (raster)."""
+    """How locations are chosen: learned; or, for comparison, random, center (always the centre), or the cells of a fixed grid (--grid cells
+    per side), each as far as possible from the earlier ones (grid) or row by row (raster)."""
     reward: RewardName = "confidence_gain"
-    """What the location policy is paid: p(label) at every later glimpse, its gain, the drop in loss, FCAN's greedy reward, or the
-    papers' 0/1 at the end."""
+    """Reward of the location policy: p(label) at every later glimpse (confidence), its increase (confidence_gain), the decrease of the loss
+    (information_gain), FCAN's reward (greedy), or 0/1 for the final prediction as in the papers (delayed)."""
     policy_weight: float = 0.4
-    """Weight of the location policy's REINFORCE loss beside the cross-entropy."""
+    """Weight of the location policy's REINFORCE loss relative to the cross-entropy."""
     baseline: Baseline = "regression"
-    """Baseline of one trajectory an image: a line through the other images' returns against the present probability of the label, fitted
-    at every update (regression), or a head on the recurrent state (learned; the papers')."""
+    """Baseline with --samples 1: a linear regression of the other images' returns on the current probability of the label, fitted at every
+    update (regression), or an output of the network (learned, as in the papers)."""
     location_discount: float = 0.3
-    """Discount a glimpse of the later rewards that a location is credited with; 0 = those of the next glimpse alone. Use 1
-    with --reward delayed, which comes at the end."""
+    """Discount per glimpse of the rewards that are credited to a location; 0 = the reward of the next glimpse alone. Use 1 with --reward
+    delayed, which is given at the end."""
     explore: float = 0.0
-    """Share of the epochs in which all places are drawn uniformly at random: classes are learned first, then where to look."""
+    """Fraction of the epochs, at the start, in which all locations are uniformly random: the classes are learned before the locations."""
     sigma_start: float = 0.25
-    """Standard deviation of the location policy when it begins, in units of location (half the reachable image)."""
+    """Standard deviation of the Gaussian location policy at the start, in units of location (half the reachable image)."""
     sigma_end: float = 0.06
-    """The same at the end; it falls linearly."""
+    """Standard deviation at the end; it decreases linearly from --sigma-start."""
 
 
 @dataclass(frozen=True)
@@ -170,30 +171,30 @@ class Training(Running, View, NetworkOptions, TrainingOptions, PolicyOptions):
 
 @dataclass(frozen=True)
 class StoppingOptions:
-    """When to stop: the second stage of DT-RAM."""
+    """Stopping: the second stage of DT-RAM."""
 
     gamma: float = 0.995
-    """Discount of the delayed reward: gamma^t for a correct prediction after t glimpses. Lower stops sooner."""
+    """Discount of the delayed reward: gamma^t for a correct prediction after t glimpses. Lower values stop sooner."""
     stop_gradient: Literal["exact", "sampled"] = "exact"
-    """exact: expected reward summed over all stopping times; sampled: REINFORCE on sampled stop decisions (the paper's)."""
+    """exact: expected reward summed over all stopping times; sampled: REINFORCE on sampled stop decisions (as in the paper)."""
     stop_input: StopInput = "confidence"
-    """What the stop head reads: the prediction's confidence and the step, or the recurrent state (the paper's)."""
+    """Input of the stop head: the prediction's confidence and the step (confidence), or the recurrent state (state, as in the paper)."""
     finetune: Literal["stop", "all"] = "stop"
-    """What the second stage trains: the stop head on a frozen RAM, or the whole network (the paper's)."""
+    """Weights that the second stage trains: those of the stop head, on a frozen RAM (stop), or all (all, as in the paper)."""
     stop_epochs: int = 2
-    """Epochs of the second stage."""
+    """Number of epochs of the second stage."""
     stop_rate: float | None = 0.01
-    """Learning rate of the stop head where the rest is frozen (--finetune stop); None: --learning-rate."""
+    """Learning rate of the stop head with --finetune stop; None = --learning-rate."""
     stop_split: str | None = None
-    """Images on which stopping is learned, such as validation; default: those of --split. A network may be too sure of images that it was
-    trained on: held-out ones show how often it is right."""
+    """Images on which stopping is learned, such as validation; default: those of --split. A network may be overconfident on the images that
+    it was trained on; held-out images avoid that."""
     ram: Path | None = None
-    """Checkpoint of a trained RAM to start from; the first stage is then skipped."""
+    """Checkpoint of a trained RAM to start from; the first stage (training RAM) is then skipped."""
 
 
-# Groups of --help, by the class that begins each.
+# Groups of --help, by the base class of each.
 GROUPS: dict[str, type] = {
-    "run": Place,
+    "run": RunOptions,
     "data": DataOptions,
     "glimpse": GlimpseOptions,
     "network": NetworkOptions,
@@ -204,7 +205,7 @@ GROUPS: dict[str, type] = {
 
 
 def check_training(options: Training) -> None:
-    """Check numbers: counts and rates must be positive, discounts and probabilities in (0, 1]."""
+    """Refuse values outside their range: counts and rates must be positive, gamma and probabilities in (0, 1]."""
     for name in ("epochs", "stop_epochs", "batch", "samples"):
         if hasattr(options, name):
             checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
@@ -219,20 +220,20 @@ def check_training(options: Training) -> None:
     if not 0 < gamma <= 1:
         raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")
     if not 0 < options.sure <= 1:
-        raise ValueError(f"--sure {options.sure}: expected a probability in (0, 1]; 1 = no answer ends an episode")
+        raise ValueError(f"--sure {options.sure}: expected a probability in (0, 1]; 1 = no prediction ends an episode")
     if not 0 <= options.augment_shift <= 0.5:
-        raise ValueError(f"--augment-shift {options.augment_shift}: expected a share of the image's side in [0, 0.5]")
+        raise ValueError(f"--augment-shift {options.augment_shift}: expected a fraction of the image's side in [0, 0.5]")
     if not 0 <= options.location_discount <= 1:
         raise ValueError(f"--location-discount {options.location_discount}: expected a discount in [0, 1]")
 
 
 def parse(
-    kind: type[Chosen],
+    kind: type[OptionsT],
     named: Mapping[str, Mapping[str, Mapping[str, Any]]],
     datasets: Mapping[str, Mapping[str, Any]],
     description: str,
     arguments: Sequence[str] | None = None,
-) -> Chosen:
+) -> OptionsT:
     """Read the command line.
 
     Args:
@@ -242,7 +243,7 @@ def parse(
         description: Shown by --help.
         arguments: The command line; None = this process's.
 
-    Recipes change the defaults of the other options: first the data set's, then that of a flag. Options given by hand count last.
+    A recipe replaces the defaults of other options. The data set's is applied first, then the flag's; options that are given override both.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     for word in given:
@@ -251,22 +252,22 @@ def parse(
             raise SystemExit(f"--{old.replace('_', '-')} is called --{checkpoint.OLD_NAMES[old].replace('_', '-')} now")
     flags = [name for name in named if f"--{name}" in given]
     if len(flags) > 1:
-        raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: choose one of them")
-    dataset = chosen_dataset(given) or getattr(kind, "dataset", View.dataset)
+        raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: use only one of them")
+    dataset = find_dataset(given) or getattr(kind, "dataset", View.dataset)
     recipe = dict(datasets.get(dataset, {}))
     for flag in flags:
         if dataset not in named[flag]:
             raise SystemExit(f"--{flag} is not available for --dataset {dataset} (available: {', '.join(named[flag])})")
         recipe |= {flag: True, **named[flag][dataset]}
-    known = {name: value for name, value in recipe.items() if hasattr(kind, name)}  # a RAM has no options of stopping
+    known = {name: value for name, value in recipe.items() if hasattr(kind, name)}  # RAM has no stopping options
     return parse_in_groups(kind, kind(**known), description, given)
 
 
-def parse_in_groups(kind: type[Chosen], default: Chosen, description: str, arguments: Sequence[str] | None = None) -> Chosen:
-    """Read the command line; --help shows options that are inherited from the classes of `GROUPS` in these groups.
+def parse_in_groups(kind: type[OptionsT], default: OptionsT, description: str, arguments: Sequence[str] | None = None) -> OptionsT:
+    """Read the command line; --help shows inherited options in the groups of `GROUPS`.
 
     Args:
-        kind: A dataclass: each group's fields are those of its most derived class. One with fields of its own is shown as one list.
+        kind: A dataclass. A group has the fields of its most derived base class; a dataclass with fields of its own is shown as one list.
         default: Values of the options that are not given.
         description: Shown by --help.
         arguments: The command line; None = this process's.
@@ -286,7 +287,7 @@ def parse_in_groups(kind: type[Chosen], default: Chosen, description: str, argum
     return kind(**{name: value for group, _ in ordered for name, value in vars(getattr(given, group)).items()})
 
 
-def chosen_dataset(given: Sequence[str]) -> str:
+def find_dataset(given: Sequence[str]) -> str:
     """Return the value of --dataset, or an empty string."""
     for position, word in enumerate(given):
         if word == "--dataset":

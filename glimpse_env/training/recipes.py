@@ -1,4 +1,4 @@
-"""Recipes: settings other than the defaults, by flag and by data set; options given by hand count after them."""
+"""Recipes: settings by flag and by data set that replace the defaults; options that are given override them."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ PHOTOGRAPHS: dict[str, Any] = FORMER_RAM | {
     "stop_rate": 0.03,  # a held-out fold has few images, so few updates
 }
 
-# Rare telling glimpses: classes are learned first from random places, by convolutions and past the core; then where to look, on the map of
-# the first view.
+# Informative glimpses are rare: the classes are learned first, at random locations, by convolutions and a skip connection; then the
+# locations, on a score map of the first view.
 CLUTTER: dict[str, Any] = FORMER_RAM | {
     "batch": 128,
     "curriculum": 0.0,

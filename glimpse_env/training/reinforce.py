@@ -136,7 +136,7 @@ def baseline_loss(
 class Advantages(NamedTuple):
     """How much better than expected the sampled actions were; each expectation was formed before its action was drawn."""
 
-    first: Float[Tensor, " env"]  # of the learned place of glimpse 1
+    first: Float[Tensor, " env"]  # of the learned location of glimpse 1
     stop: Float[Tensor, "decision env"]  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
     location: Float[Tensor, "decision env"]  # of the location chosen after glimpse 1, 2, ...
 
@@ -149,12 +149,12 @@ def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: flo
     seen the chosen location, so its baseline would explain the reward of the choice away.
 
     Args:
-        rollout: What happened.
-        samples: Trajectories an image. From 2 on, the baseline is the mean of the image's other trajectories.
-        baseline: That of one trajectory an image: the network's head ("learned"), or a line through the other images' returns against
-            the present probability of the label ("regression"). The learned location of glimpse 1 is compared with the mean of the
+        rollout: The collected episodes.
+        samples: Trajectories per image. With 2 or more, the baseline is the mean of the image's other trajectories.
+        baseline: Used with one trajectory per image: the network's head ("learned"), or a line through the other images' returns against
+            the current probability of the label ("regression"). The learned location of glimpse 1 is compared with the mean of the
             other rows: nothing is known of the image before it.
-        discount: Of later rewards, a glimpse, for locations.
+        discount: Discount per glimpse of the rewards that are credited to locations.
     """
     returns, credited = (returns_to_go(rollout.rewards, gamma) for gamma in (1.0, discount))
     if samples > 1:

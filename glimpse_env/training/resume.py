@@ -1,4 +1,4 @@
-"""Is this the run that was asked for? Checkpoints to resume from or to start from, and what a checkpoint says about itself."""
+"""Checkpoints to resume or to start from: what they contain, and whether they match the options of a run."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from glimpse_env.training.options import Training, View
 
 
 def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Path:  # noqa: ANN401 - any RunOptions
-    """Return where a run's checkpoint lies: in `options.out`, else in runs/AGENT-DATASET-SEED."""
+    """Return the path of a run's checkpoint, in `options.out` or else in runs/AGENT-DATASET-SEED."""
     folder = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
     return folder / file
 
 
 def describe(agent: str, options: Any, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False) -> dict[str, Any]:  # noqa: ANN401
-    """Return what a checkpoint must say about itself to be rebuilt and evaluated alone."""
-    look = env_options(env, options)
+    """Return the contents of a checkpoint from which its network and environment can be rebuilt."""
+    environment = env_options(env, options)
     return {
         "agent": agent,
         "dynamic": dynamic,
         "options": checkpoint.plain(options),
         "network_name": registry.find_name(network),
         "architecture": asdict(network.architecture),
-        "environment": look,
+        "environment": environment,
         "classes": list(env.images.classes),
-        "weights_sha256": weights_hash(look),
+        "weights_sha256": weights_hash(environment),
         "command": checkpoint.command(),
     }
 
 
 def belongs(path: Path, options: View) -> bool:
-    """Tell whether a checkpoint is there that was made with these options.
+    """Return whether there is a checkpoint of a run with these options.
 
     Raises:
-        ValueError: One is there with other options, or on other weights.
+        ValueError: The checkpoint is of a run with other options, or on other weights.
     """
     if not path.is_file():
         return False
@@ -64,25 +64,25 @@ def load_resumable(
     """Return the checkpoint to resume from.
 
     Args:
-        path: Its file.
-        agent: Whose it must be.
-        options: Options of the run; they must be those that the checkpoint was made with.
-        kind: What the checkpoint is of (see `checkpoint.load`).
-        compared: Names of the options that must be the same; None = all but where the run is written and where it runs.
+        path: Path of the checkpoint.
+        agent: Name of the agent that must have written it.
+        options: Options of the run; they must be those of the checkpoint.
+        kind: Kind of the checkpoint (see `checkpoint.load`).
+        compared: Names of the options that must be the same; None = all except output folder, device and threads.
 
     Raises:
-        ValueError: It is another agent's, or was made with other options.
+        ValueError: The checkpoint is of another agent, or of a run with other options.
     """
     saved = checkpoint.load(path, kind=kind)
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     if kind == "agent" and "optimizer" not in saved:
-        raise ValueError(f"--resume: {path} comes without the optimizer's state, so its run cannot go on; start another from it with --ram")
+        raise ValueError(f"--resume: {path} holds no optimizer state, so its run cannot be resumed; start a new run from it with --ram")
     if compared is None:
         names = other_options(saved, options)
     else:
-        wanted = checkpoint.plain(options)
-        names = checkpoint.different(saved["options"], {name: wanted[name] for name in compared})
+        current = checkpoint.plain(options)
+        names = checkpoint.different(saved["options"], {name: current[name] for name in compared})
     if names:
         described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)
         raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
@@ -90,7 +90,7 @@ def load_resumable(
 
 
 def other_options(saved: Mapping[str, Any], options: Any) -> list[str]:  # noqa: ANN401 - any RunOptions
-    """Return the options that differ from a checkpoint's; files that a run reads are told by what is in them, not by their places."""
+    """Return the names of the options that differ from a checkpoint's; input files are compared by their contents, not by their paths."""
     names = checkpoint.different(saved["options"], checkpoint.plain(options), ("root", "weights", "ram"))
     if other_weights(saved, options.weights):
         names.append("weights")
@@ -100,7 +100,7 @@ def other_options(saved: Mapping[str, Any], options: Any) -> list[str]:  # noqa:
 
 
 def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
-    """Tell whether a run started from another RAM: by its network, else (a checkpoint of an earlier version) by where it lay."""
+    """Return whether a run started from another RAM: compares its network, or its path (checkpoints of earlier versions)."""
     before, known = saved["options"].get("ram"), saved.get("ram_sha256")
     if ram is None or before is None or known is None:
         return before != (None if ram is None else str(ram))
@@ -108,45 +108,45 @@ def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
 
 
 def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:  # noqa: ANN401 - with dataset, root and weights
-    """Return the keyword arguments that rebuild the environment's look at its images."""
+    """Return the keyword arguments that rebuild the environment: data set, weights and preset."""
     root = None if options.root is None else str(options.root)
     return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
 
 
 def weights_hash(options: Mapping[str, Any]) -> str | None:
-    """Return the SHA-256 of the backbone's weights file; None where there is no such file (torchvision's own, random, or no backbone)."""
+    """Return the SHA-256 of the backbone's weights file; None without such a file (torchvision's or random weights, no backbone)."""
     name, weights = options.get("backbone"), options.get("weights")
     file = find_weights(name, weights) if runs_network(options) and name is not None and weights is not None else None
     return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def runs_network(options: Mapping[str, Any]) -> bool:
-    """Tell whether the sensor of an environment's options runs a backbone."""
+    """Return whether the sensor of an environment's options runs a backbone."""
     spec = SENSORS.get(options.get("sensor", ""))
     return spec is None or spec.runs_network
 
 
 def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: object) -> None:
-    """Refuse weights that are not those of a checkpoint, though they may have its path."""
+    """Refuse weights whose hash differs from the checkpoint's, even under the same path."""
     known, found = saved.get("weights_sha256"), weights_hash(options)
     if known != found and known is not None:
         raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
 
 
-def weights_named(options: Mapping[str, Any]) -> str | None:
-    """Return what tells weights of the backbone from others: the hash of their file, else their name; None = random, or not used."""
+def identify_weights(options: Mapping[str, Any]) -> str | None:
+    """Return what identifies weights of the backbone: the hash of their file, else their name; None = random, or not used."""
     used = options.get("backbone") is not None and runs_network(options)
     return weights_hash(options) or (options.get("weights") if used else None)
 
 
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
-    """Tell whether these weights of the backbone are not a checkpoint's, wherever their file lies."""
+    """Return whether these weights of the backbone differ from a checkpoint's, whatever the path of their file."""
     before = saved["environment"] if "environment" in saved else saved["options"]  # a fine-tuned backbone has no environment
-    return (saved.get("weights_sha256") or weights_named(before)) != weights_named(before | {"weights": weights})
+    return (saved.get("weights_sha256") or identify_weights(before)) != identify_weights(before | {"weights": weights})
 
 
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
-    """Refuse a RAM that was trained on other images than these options say, or looked at them otherwise."""
+    """Refuse a RAM that was trained on other images, or on other glimpses of them, than these options describe."""
     found, wanted = start["environment"], env_options(env, options)
     different = [
         name for name in wanted if name in found and name not in ("root", "weights", "max_glimpses") and found[name] != wanted[name]
@@ -164,7 +164,7 @@ def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentA
 
     Args:
         start: The checkpoint.
-        shown: What the environment shows (`glimpse` values, `classes`, `horizon`), and what the stop head reads (`stop_input`).
+        shown: Sizes of the environment (`glimpse` values, `classes`, `horizon`), and the stop head's input (`stop_input`).
 
     Raises:
         ValueError: The network was trained on glimpses of another size, or on other classes.
@@ -172,7 +172,7 @@ def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentA
     sizes = registry.read_architecture(start)
     if (sizes.glimpse, sizes.classes) != (shown["glimpse"], shown["classes"]):
         raise ValueError(
-            f"--ram: its network sees {sizes.glimpse} values and answers {sizes.classes} classes; "
+            f"--ram: its network reads {sizes.glimpse} values a glimpse and predicts {sizes.classes} classes; "
             f"this data set has {shown['glimpse']} and {shown['classes']}"
         )
     network = RecurrentAttention(replace(sizes, horizon=shown["horizon"], stop_input=shown["stop_input"]))

@@ -1,4 +1,4 @@
-"""Collect one episode in every row: the agent acts in an environment in absorbing mode, and every step is kept."""
+"""Collect one episode in every row: the agent acts in an environment in absorbing mode, and every step is stored."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 class Behaviour:
     """How actions are chosen during a rollout."""
 
-    steps: int  # glimpses at most; the episode ends with the last one, whatever the stop head puts out
+    steps: int  # maximum number of glimpses; the episode ends with the last one, whatever the stop head puts out
     policy: LocationPolicy | None = None  # locations are sampled from it; None = the most probable ones of the network's own policy
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
     guide: Guide | None = None  # chooses locations instead of the policy (needs `indices`)
-    sure: float = 1.0  # predictions that are more probable than this end the episode, whatever `stop` is; 1 = none does
+    sure: float = 1.0  # a prediction with a higher probability than this ends the episode, whatever `stop` is; 1 = none does
 
     @property
     def ends_early(self) -> bool:
@@ -36,7 +36,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Rollout:
-    """What happened, step by step. `location_log_prob[t]` belongs to the location chosen after glimpse t + 1; the last one is not used."""
+    """The collected episodes. `location_log_prob[t]` belongs to the location chosen after glimpse t + 1; the last one is not used."""
 
     labels: Int64[Tensor, " env"]
     logits: Float[Tensor, "time env class"]
@@ -64,7 +64,7 @@ def collect(
 
     Args:
         env: An environment in AutoresetMode.DISABLED.
-        network: The agent; its state begins afresh. With a `location_gradient` the location that it observes carries that share of the
+        network: The agent; its memory is reset. With a `location_gradient` the location that it observes carries that share of the
             gradient of the mean from which it was drawn (the reparametrised sample; straight through a clamp or the bank sensor's grid).
         behaviour: How actions are chosen.
         generator: Source of all randomness of the actions, on the environment's device.
@@ -175,7 +175,7 @@ def decide_stops(stop_logits: Float[Tensor, " env"], rule: str, generator: torch
 
 @torch.no_grad()
 def summarise(rollout: Rollout) -> dict[str, Tensor]:
-    """Return what the sampled episodes earned: mean reward, accuracy and glimpses of an episode."""
+    """Return the mean reward, accuracy and number of glimpses of the sampled episodes."""
     return {
         "reward": rollout.rewards.sum(0).mean(),
         "train_accuracy": (rollout.correct & rollout.stopped).any(0).float().mean(),

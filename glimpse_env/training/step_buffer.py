@@ -1,4 +1,4 @@
-"""What an algorithm collects at the device door in SAME_STEP mode: one rectangle of steps and rows, ends of episodes anywhere in it."""
+"""Buffer of steps collected in SAME_STEP mode: the same number of steps in every row; episodes may end at any of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glimpse_env.networks.base import Agent, Heads, Memory
 
 
 class Now(NamedTuple):
-    """Where the rows stand between two rollouts."""
+    """State of the rows between two rollouts."""
 
     observation: dict[str, Tensor]
     label: Int64[Tensor, " env"]
@@ -25,12 +25,12 @@ class Now(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What was collected."""
+    """The collected steps."""
 
     observation: dict[str, Tensor]  # time env ...
     label: Int64[Tensor, "time env"]
     first: Bool[Tensor, "time env"]
-    place: Float[Tensor, "time env 2"]  # as drawn; the environment clamps
+    location: Float[Tensor, "time env 2"]  # as drawn; the environment clamps it
     stop: Bool[Tensor, "time env"]
     log_prob: Float[Tensor, "time env"]
     value: Float[Tensor, "time env"]
@@ -38,18 +38,18 @@ class Steps(NamedTuple):
     done: Bool[Tensor, "time env"]
 
     def part(self, rows: Int64[Tensor, " row"]) -> Steps:
-        """Return some rows."""
+        """Return the steps of some rows."""
         return Steps({name: value[:, rows] for name, value in self.observation.items()}, *(value[:, rows] for value in self[1:]))
 
 
-def stand(saved: dict[str, Any], network: Agent) -> Now:
-    """Return what `Now.plain` said."""
+def restore(saved: dict[str, Any], network: Agent) -> Now:
+    """Return the `Now` from which `Now.plain` made a checkpoint's entry."""
     kind = type(network.begin(1))
     return Now(**saved | {"memory": kind(*saved["memory"])})
 
 
-def look(network: Agent, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
-    """Take in one glimpse; rows that begin an episode remember nothing."""
+def take_glimpse(network: Agent, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
+    """Run the network on one glimpse; the memory of rows that begin an episode is reset."""
     fresh, begins = network.begin(len(now.first)), now.first[:, None]
     memory = type(now.memory)(*(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True)))
     with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):

@@ -1,6 +1,6 @@
-"""`Run`: what every training has around its loop. It opens or resumes, shows progress, logs, saves and shares work between processes.
+"""`Run`: everything around a training loop. It starts or resumes, shows progress, logs, saves and distributes work over processes.
 
-The loop stands in the agent's script, and a `Run` never sees a loss:
+The loop itself is in the agent's script, which computes the losses:
 
     with Run.open("ram_reinforce", options) as run:
         env = build_environment(run.options, run.saved)
@@ -38,34 +38,33 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class HasState(Protocol):
-    """An optimiser, or several as one."""
+    """An optimiser, or several that are stepped as one."""
 
-    def state_dict(self) -> Any: ...  # noqa: ANN401, D102 - whatever the optimiser keeps
+    def state_dict(self) -> Any: ...  # noqa: ANN401, D102 - any optimiser's state
     def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: ANN401, D102
 
 
 class Run:
     """One training run, in one process or in several that torchrun started. Open it with `Run.open`.
 
-    `after_save` is a hook: what is in this list is called with the run after each checkpoint. Raise KeyboardInterrupt there to end a run as
-    Ctrl-C does.
+    The functions in `after_save` are called with the run after each checkpoint; one that raises KeyboardInterrupt ends it like Ctrl-C.
     """
 
     after_save: ClassVar[list[Callable[[Run], None]]] = []
-    file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name, and what it is of (see `checkpoint.load`)
-    compared: ClassVar[Collection[str] | None] = None  # options that a resumed run must share (see `resume.load_resumable`)
+    file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name and kind (see `checkpoint.load`)
+    compared: ClassVar[Collection[str] | None] = None  # options that must not differ on resuming (see `resume.load_resumable`)
 
     def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
-        """Remember what the run is; `open` calls this."""
+        """Store the run's name, options and checkpoint; called by `open`."""
         self.agent, self.options, self.saved = agent, options, saved
         self.checkpoint: Path = resume.checkpoint_path(agent, options, self.file)
         self.progress = Progress(**saved["progress"]) if saved else Progress()
-        self.extra_state: Callable[[], Mapping[str, Any]] = dict  # what else a checkpoint needs, such as running episodes
+        self.extra_state: Callable[[], Mapping[str, Any]] = dict  # further contents of a checkpoint, such as running episodes
         self.writer: SummaryWriter | None = None
         self.network: nn.Module | None = None
         self._identity: dict[str, Any] = {}
         self._optimizer: HasState | None = None
-        self._stages = 0  # that the script has asked for
+        self._stages = 0  # number of calls of `epochs`
         self._in_loop = self._finished = False
 
     @classmethod
@@ -76,12 +75,12 @@ class Run:
         Args:
             agent: Name in file names and rows.
             options: The script's options (a `RunOptions`); those of an open run (`run.options`) name the device that "auto" stands for.
-            check: Raises a ValueError for options that cannot be used.
-            alone: The agent trains in one process only.
+            check: Raises a ValueError for invalid options.
+            alone: The agent cannot train in several processes.
 
         Raises:
-            SystemExit: Options or files that cannot be used, with one sentence that says why; 130 after Ctrl-C; 1 where another of several
-                processes ended.
+            SystemExit: Invalid options or files, with one sentence that says why; status 130 after Ctrl-C; status 1 in torchrun's other
+                processes.
         """
         path = resume.checkpoint_path(agent, options, cls.file)
         options = terminal.prepare(options)
@@ -98,7 +97,7 @@ class Run:
                 with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
                     yield run
         except (ValueError, OSError, ImportError) as error:
-            if run is not None and run._in_loop:  # a fault of the program, not of its input
+            if run is not None and run._in_loop:  # an error of the program, not of its input
                 raise
             todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
             raise SystemExit(f"{agent}: {todo if run and run._finished else ''}{error}" if distributed.first() else 1) from error
@@ -112,19 +111,19 @@ class Run:
                 run.writer.close()
 
     def start(self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0) -> None:
-        """Give the run its network, on its device; `restore` it when the run is resumed.
+        """Set the run's network; load its state when the run is resumed.
 
         Args:
-            network: What is trained; already on `device`.
-            identity: What a checkpoint must say about itself so that it can be rebuilt and evaluated alone (see `resume.describe`).
-            device: Where the run computes.
-            seconds: Of training that the network had before this run.
+            network: The network to train, already on `device`.
+            identity: Contents of a checkpoint from which its network and environment can be rebuilt (see `resume.describe`).
+            device: Device of the network.
+            seconds: Training time of the network before this run.
         """
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
         self.network, self.device = network, device
-        precision: Precision = getattr(self.options, "precision", "float32")  # other libraries compute in float32
-        self.precision = distributed.agreed(named(precision, device))  # processes may run on unlike CPUs
+        precision: Precision = getattr(self.options, "precision", "float32")  # agents of other libraries use float32
+        self.precision = distributed.agreed(named(precision, device))  # processes may run on different CPUs
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
             self.restore(self.saved)
@@ -133,19 +132,19 @@ class Run:
         self.writer = SummaryWriter(str(self.checkpoint.parent)) if distributed.first() else None
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Load what a checkpoint holds of the network."""
+        """Load the network's weights from a checkpoint."""
         assert self.network is not None
         self.network.load_state_dict(saved["network"])
 
     def epochs(self, count: int, stage: str, optimizer: HasState) -> Iterator[Epoch]:
-        """Yield the epochs of a stage that are left; record and save after each.
+        """Yield the remaining epochs of a stage; record and save after each.
 
-        The stages of a run are told apart by their order: of a resumed run, finished ones yield nothing.
+        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing.
 
         Args:
             count: Epochs of the stage.
             stage: Its name in the history and on the progress bar.
-            optimizer: Saved with the network, and loaded when the run is resumed within this stage.
+            optimizer: Its state is saved with the network, and loaded when the run is resumed within this stage.
         """
         number, progress = self._stages, self.progress
         self._stages += 1
@@ -167,15 +166,15 @@ class Run:
         progress.stage, progress.epoch = progress.stage + 1, 0
 
     def rounds(self, count: int, optimizer: HasState | None, every: int, steps: int) -> Iterator[int]:
-        """Yield the numbers of the rounds that are left, from 0: for algorithms whose episodes run on from update to update.
+        """Yield the numbers (from 0) of the remaining rounds, for algorithms whose episodes continue from update to update.
 
-        Random numbers are not seeded anew: where the generators stand belongs to the `extra_state`.
+        Random numbers are not seeded for each round: the state of the generators belongs in `extra_state`.
 
         Args:
-            count: Rounds of collecting and updating.
-            optimizer: Saved with the network, loaded when the run is resumed; None where `write` and `restore` are overridden.
-            every: Rounds between two that are logged and saved (see `is_due`).
-            steps: Of all rows together in a round.
+            count: Number of rounds; each collects steps and updates.
+            optimizer: Saved with the network, and loaded when the run is resumed; None where `write` and `restore` are overridden.
+            every: Rounds from one that is logged and saved to the next (see `is_due`).
+            steps: Environment steps per round, summed over all rows.
         """
         self._optimizer, self._round_count, self._log_every, self._round_steps = optimizer, count, every, steps
         progress = self.progress
@@ -193,24 +192,24 @@ class Run:
                 self._bar.update(steps)
 
     def is_due(self, done: int) -> bool:
-        """Tell whether the round of this number is logged: every so many, and the last."""
+        """Return whether the round of this number is logged: every `every`-th round of `rounds`, and the last."""
         return (done + 1) % self._log_every == 0 or done + 1 == self._round_count
 
     def log_round(self, done: int, measures: Mapping[str, float]) -> None:
-        """Show a round's measures, add them to the history and, at its number of environment steps, to TensorBoard; save."""
+        """Show a round's measures, add them to the history and to TensorBoard (at the number of environment steps so far), and save."""
         self._bar.set_postfix_str(terminal.live(measures))
         self.progress.epoch, self.progress.seconds = done + 1, time.monotonic() - self._started
         self.record({"epoch": done + 1}, measures, (done + 1) * self._round_steps)
         self.save()
 
     def record(self, row: Mapping[str, Any], measures: Mapping[str, float], number: int) -> None:
-        """Add a row to the history, and its measures to TensorBoard at a number."""
+        """Add a row to the history, and its measures to TensorBoard as those of step `number`."""
         self.progress.history.append({**row, "seconds": round(self.progress.seconds, 2), **measures})
         for name, value in measures.items() if self.writer is not None else ():
             self.writer.add_scalar(name, value, number)  # pyright: ignore[reportOptionalMemberAccess]
 
     def save(self) -> None:
-        """Write the checkpoint; of several processes the first one does."""
+        """Write the checkpoint, in the first process only, and call the hooks."""
         if distributed.first():
             self.write()
         for hook in self.after_save:
@@ -224,6 +223,6 @@ class Run:
         checkpoint.save(self.checkpoint, {"kind": self.kind, **self._identity, **learned, **self.extra_state()})
 
     def finish(self) -> None:
-        """End the training: wait until the first process has written the last epoch. What follows is the evaluation."""
+        """End the training: wait until the first process has written the last checkpoint. Evaluation follows."""
         distributed.wait()
         self._finished = True

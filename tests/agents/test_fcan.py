@@ -77,7 +77,7 @@ def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
         sensor._table = type("Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))})
         where = fcan.locations(every, side, part, sensor.reach)
         seen = sensor._pool(every, where, torch.full_like(every, 2))[0][:, :3]
-        torch.testing.assert_close(seen, fcan.pooled(maps, every[None], part)[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(seen, fcan.pool(maps, every[None], part)[0], rtol=1e-5, atol=1e-5)
 
 
 @settings(deadline=None)
@@ -89,7 +89,7 @@ def test_places_are_windows_of_whole_cells(side, part, data):
     assert 0 <= int(top) <= side - part >= int(left) >= 0
     maps = torch.rand(1, 2, side, side, generator=torch.Generator().manual_seed(side))
     window = maps[0, :, top : top + part, left : left + part]
-    torch.testing.assert_close(fcan.pooled(maps, place.view(1, 1), part)[0, 0], window.mean((1, 2)))
+    torch.testing.assert_close(fcan.pool(maps, place.view(1, 1), part)[0, 0], window.mean((1, 2)))
     x, y = fcan.centres(place, side, part).tolist()
     assert ((x + 1) * side / 2, (y + 1) * side / 2) == pytest.approx((int(left) + part / 2, int(top) + part / 2))
 
@@ -101,7 +101,7 @@ def test_an_attention_map_holds_each_place_at_the_cell_that_scored_it(side, part
     shares = torch.rand(2, fcan.places(side, part), generator=torch.Generator().manual_seed(part))
     spread = fcan.spread(shares, side, part)
     assert spread.shape == (2, 1, side, side)
-    torch.testing.assert_close(fcan.scored(spread[:, 0], part), shares * shares.shape[1])
+    torch.testing.assert_close(fcan.select_scores(spread[:, 0], part), shares * shares.shape[1])
     assert spread.sum().item() == pytest.approx(shares.sum().item() * shares.shape[1], rel=1e-5)
 
 
@@ -333,7 +333,7 @@ def test_a_checkpoint_rebuilds_the_network():
 def test_standardised_maps_have_mean_0_and_deviation_1(env):
     network = network_of()
     localise.standardise(network, env)
-    features = network.standardised(localise.read_maps(env, torch.arange(6)))
+    features = network.standardise(localise.read_maps(env, torch.arange(6)))
     torch.testing.assert_close(features.mean((0, 2, 3)), torch.zeros(512), rtol=0, atol=1e-3)
     spread = features.std((0, 2, 3), correction=0)
     assert ((spread - 1).abs() < 0.01).float().mean() > 0.95  # a channel that is nearly constant is left small

@@ -96,7 +96,7 @@ def test_unknown_option_and_missing_checkpoint_are_refused():
         ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
         ({"location_discount": 1.5}, r"--location-discount 1.5: expected a discount in \[0, 1\]"),
         ({"sure": 0.0}, r"--sure 0.0: expected a probability in \(0, 1\]"),
-        ({"augment_shift": 0.7}, r"--augment-shift 0.7: expected a share of the image's side in \[0, 0.5\]"),
+        ({"augment_shift": 0.7}, r"--augment-shift 0.7: expected a fraction of the image's side in \[0, 0.5\]"),
         ({"stop_split": "foo"}, "split='foo': expected one of"),
     ],
 )

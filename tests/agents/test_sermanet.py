@@ -49,8 +49,8 @@ def test_resolutions_are_shares_of_the_side(given, windows):
         ({"resolutions": ()}, r"--resolutions \(none\): expected at least one of high, medium, low, each once"),
         ({"resolutions": ("high", "huge")}, "--resolutions high huge: expected at least one of high, medium, low"),
         ({"resolutions": ("low", "low")}, "--resolutions low low: .* each once"),
-        ({"scales": (1.0, 2.0)}, "--scales 1.0 2.0: --resolutions says how wide"),
-        ({"first_view": "image"}, "--first-view image: this agent chooses the place of glimpse 1"),
+        ({"scales": (1.0, 2.0)}, "--scales 1.0 2.0: the widths follow from --resolutions"),
+        ({"first_view": "image"}, "--first-view image: this agent chooses the location of glimpse 1"),
     ],
 )
 def test_a_bad_fovea_is_refused_in_one_sentence(given, message):

@@ -130,8 +130,8 @@ def test_every_row_is_a_run_with_its_views_and_is_found_again(options, tmp_path,
     ("pattern", "given"),
     [
         ("--rows best: expected some of one-view, random", {"rows": ("best",)}),
-        ("--parts 0.5 2: expected at least one share", {"rows": ("rigid",), "parts": (0.5, 2)}),
-        ("--parts : expected at least one share", {"rows": ("rigid",), "parts": ()}),
+        ("--parts 0.5 2: expected at least one fraction", {"rows": ("rigid",), "parts": (0.5, 2)}),
+        ("--parts : expected at least one fraction", {"rows": ("rigid",), "parts": ()}),
     ],
 )
 def test_rows_that_cannot_be_made_are_refused_first(options, pattern, given):
