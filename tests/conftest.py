@@ -17,12 +17,25 @@ typechecker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a f
 with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     import glimpse_env  # noqa: F401 - imported here so that the hook sees every module
     from glimpse_env import Backbone, GlimpseVectorEnv
+    from glimpse_env.evaluation.trajectories import Trajectories
     from glimpse_env.runtime import devices
     from glimpse_env.training import trainer
 
 FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")  # the longest files: begun last they would end alone
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
+
+
+def four_trajectories() -> Trajectories:
+    """Return trajectories of four images, two steps; thresholds below .9 stop half of them at once."""
+    return Trajectories(
+        index=torch.arange(4),
+        labels=torch.tensor([0, 0, 0, 0]),
+        predictions=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
+        confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
+        stop=torch.zeros(2, 4),
+        locations=torch.zeros(2, 4, 2),
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,26 +13,14 @@ from gymnasium.vector import AutoresetMode
 from torch.nn import functional as F
 
 from glimpse_env import Backbone, BankSensor, GlimpseVectorEnv, ImageSet
-from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import plots
 from glimpse_env.runtime import checkpoint, files
-
-
-def looks():
-    """Four images, two steps; thresholds below .9 stop half of them at once."""
-    return Trajectories(
-        index=torch.arange(4),
-        labels=torch.tensor([0, 0, 0, 0]),
-        predictions=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
-        confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
-        stop=torch.zeros(2, 4),
-        locations=torch.zeros(2, 4, 2),
-    )
+from tests.conftest import four_trajectories
 
 
 def test_thresholds_are_compared_with_blind_rivals_at_equal_glimpses():
-    found = looks()
+    found = four_trajectories()
     sure, last = thresholds.make_rows(found, False, (0.9, 1.0), True)
     assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (81.3, 3.6))
     # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.

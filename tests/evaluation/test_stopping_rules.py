@@ -9,22 +9,11 @@ import torch
 from glimpse_env.evaluation import metrics, stopping_rules
 from glimpse_env.evaluation.stopping_rules import HORIZON, LEARNED, Rule, choose_rule_for_budget, compute_mean_glimpses, mix_thresholds
 from glimpse_env.evaluation.trajectories import Trajectories
-
-
-def looks():
-    """Four images, two steps; thresholds below .9 stop half of them at once."""
-    return Trajectories(
-        index=torch.arange(4),
-        labels=torch.tensor([0, 0, 0, 0]),
-        predictions=torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]]),
-        confidence=torch.tensor([[0.95, 0.95, 0.4, 0.4], [1.0, 1.0, 1.0, 1.0]]),
-        stop=torch.zeros(2, 4),
-        locations=torch.zeros(2, 4, 2),
-    )
+from tests.conftest import four_trajectories
 
 
 def test_the_rule_mixes_neighbouring_thresholds():
-    found = looks()
+    found = four_trajectories()
 
     def rule(glimpses: float) -> list[float]:
         return stopping_rules.score_mixture(found, mix_thresholds(found, glimpses)).tolist()
@@ -53,7 +42,7 @@ def test_the_rule_spends_its_budget_and_no_threshold_is_better():
 
 
 def test_random_stop_is_the_mean_of_shuffled_stops():
-    found, generator = looks(), torch.Generator().manual_seed(0)
+    found, generator = four_trajectories(), torch.Generator().manual_seed(0)
     stops = torch.tensor([0, 1, 1, 1])
     draws = [found.score_at(stops[torch.randperm(4, generator=generator)])[0] for _ in range(2000)]
     assert metrics.score_random_stop(found, stops).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
@@ -114,7 +103,7 @@ def test_threshold_rule_by_hand():
 
 
 def test_files_keep_all_but_the_probabilities_and_those_of_the_first_version_are_read(tmp_path):
-    kept = replace(looks(), probabilities=torch.rand(2, 4, 3).half())
+    kept = replace(four_trajectories(), probabilities=torch.rand(2, 4, 3).half())
     kept.save(tmp_path / "looks.npz")
     read = Trajectories.load(tmp_path / "looks.npz")
     assert read.probabilities is None
