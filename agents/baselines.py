@@ -41,7 +41,9 @@ from glimpse_env.training.options import Training, View, check_training
 from glimpse_env.training.rollout import Behaviour, collect, summarise
 from glimpse_env.training.trainer import Run
 
-PARTS: dict[str, Any] = {"first_view": "image"}  # rows of FCAN's tables: the whole image, then one crop of each size
+PARTS: dict[str, Any] = {
+    "first_view": "image"
+}  # rows of FCAN's tables: the whole image, then one crop of each size
 ROWS: dict[str, dict[str, Any]] = {
     "one-view": {"glimpses": 1, "policy": "center"},
     "random": {"policy": "random"},
@@ -92,7 +94,11 @@ class Baselines(View):
 
 def build_options(options: Baselines, row: str, seed: int) -> Training:
     """Return the options of one run."""
-    shared = {name: getattr(options, name) for name in Training.__dataclass_fields__ if name in Baselines.__dataclass_fields__}
+    shared = {
+        name: getattr(options, name)
+        for name in Training.__dataclass_fields__
+        if name in Baselines.__dataclass_fields__
+    }
     own = ROWS[row] | (build_windows(options) if "first_view" in ROWS[row] else {})
     same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0, "sure": 1.0}
     return Training(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
@@ -108,9 +114,13 @@ def build_windows(options: Baselines) -> dict[str, Any]:
     preset = resolve(options.dataset, image_size=options.image_size, glimpse_size=options.glimpse_size)
     side = preset.image_size
     if side is None:
-        raise ValueError(f"--parts are fractions of the image's side: give --image-size for --dataset {options.dataset}")
+        raise ValueError(
+            f"--parts are fractions of the image's side: give --image-size for --dataset {options.dataset}"
+        )
     if not options.parts or not all(0 < part <= 1 for part in options.parts):
-        raise ValueError(f"--parts {' '.join(map(str, options.parts))}: expected at least one fraction of the image's side, in (0, 1]")
+        raise ValueError(
+            f"--parts {' '.join(map(str, options.parts))}: expected at least one fraction of the image's side, in (0, 1]"
+        )
     size = preset.glimpse_size or max(1, side // 4)
     inside = 1 - max(options.parts) if options.location_range is None else options.location_range
     scales = tuple(part * side / size for part in options.parts)
@@ -174,11 +184,15 @@ def main(options: Baselines) -> None:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # invalid options are refused before anything is trained
         build_options(options, row, 0)
-    results_by_row = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
+    results_by_row = {
+        row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows
+    }
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
     for row, runs in results_by_row.items():
         accuracy = intervals.format_mean([100 * result["accuracy"] for result in runs])
-        print(f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}")
+        print(
+            f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}"
+        )
     if options.json is not None:
         origin = {"command": checkpoint.command(), "versions": results.collect_versions()}
         files.write_json(options.json, origin | {"rows": results_by_row})

@@ -78,16 +78,24 @@ class Ppo(Running, View):
     """Units of the recurrent core."""
 
 
-def log_prob(policy: LocationPolicy, heads: Heads, step: Float[Tensor, "env 1"], location: Tensor, stop: Tensor) -> Float[Tensor, " env"]:
+def log_prob(
+    policy: LocationPolicy, heads: Heads, step: Float[Tensor, "env 1"], location: Tensor, stop: Tensor
+) -> Float[Tensor, " env"]:
     """Return the log-probability of the choices that count: none at the last glimpse, no location after stopping."""
-    chosen = bernoulli_log_prob(heads.stop, stop) + policy.log_prob(heads.location_parameters, location).masked_fill(stop, 0)
+    chosen = bernoulli_log_prob(heads.stop, stop) + policy.log_prob(
+        heads.location_parameters, location
+    ).masked_fill(stop, 0)
     return chosen.masked_fill(step.squeeze(1) >= 1, 0)
 
 
 @torch.no_grad()
 def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, options: Ppo) -> tuple[Steps, Now]:
     """Act for `options.steps` steps in every row."""
-    rows, precision, policy = [], named(options.precision, now.label.device), network.location_policy.narrow(options.sigma)
+    rows, precision, policy = (
+        [],
+        named(options.precision, now.label.device),
+        network.location_policy.narrow(options.sigma),
+    )
     for _ in range(options.steps):
         heads, memory = take_glimpse(network, now, precision)
         location = policy.sample(heads.location_parameters)
@@ -95,7 +103,9 @@ def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, optio
         action = {"location": policy.locate(location), "stop": stop, "prediction": heads.logits.softmax(1)}
         chosen = log_prob(policy, heads, now.observation["step"], location, stop)
         observation, reward, done, _, info = env.step(action)
-        rows.append((now.observation, now.label, now.first, location, stop, chosen, heads.baseline, reward, done))
+        rows.append(
+            (now.observation, now.label, now.first, location, stop, chosen, heads.baseline, reward, done)
+        )
         now = Now(observation, info["label"], done, memory)
     seen, *columns = zip(*rows, strict=True)
     stacked = {name: torch.stack([row[name] for row in seen]) for name in seen[0]}
@@ -112,15 +122,24 @@ def advantages(steps: Steps, last: Float[Tensor, " env"], decay: float) -> Float
     return found
 
 
-def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage: Tensor, options: Ppo) -> dict[str, Tensor]:
+def losses(
+    network: RecurrentAttention, steps: Steps, memory: Memory, advantage: Tensor, options: Ppo
+) -> dict[str, Tensor]:
     """Return PPO's clipped loss, the value loss, the entropy of stopping, and the cross-entropy of the class head."""
-    parts, precision, policy = [], named(options.precision, advantage.device), network.location_policy.narrow(options.sigma)
+    parts, precision, policy = (
+        [],
+        named(options.precision, advantage.device),
+        network.location_policy.narrow(options.sigma),
+    )
     for t in range(len(steps.label)):
         seen = {name: value[t] for name, value in steps.observation.items()}
         heads, memory = take_glimpse(network, Now(seen, steps.label[t], steps.first[t], memory), precision)
         parts.append((*heads, log_prob(policy, heads, seen["step"], steps.location[t], steps.stop[t])))
     logits, _, stop, value, chosen = (torch.stack(column) for column in zip(*parts, strict=True))
-    ratio, weight = (chosen - steps.log_prob).exp(), (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8)
+    ratio, weight = (
+        (chosen - steps.log_prob).exp(),
+        (advantage - advantage.mean()) / (advantage.std(correction=0) + 1e-8),
+    )
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
     entropy = F.binary_cross_entropy_with_logits(stop, stop.sigmoid(), reduction="none")
     free = steps.observation["step"].squeeze(2) < 1  # at the last glimpse nothing is decided
@@ -132,7 +151,12 @@ def losses(network: RecurrentAttention, steps: Steps, memory: Memory, advantage:
     }
 
 
-def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collected: tuple[Now, Steps, Now], options: Ppo) -> Tensor:
+def update(
+    network: RecurrentAttention,
+    optimizer: torch.optim.Optimizer,
+    collected: tuple[Now, Steps, Now],
+    options: Ppo,
+) -> Tensor:
     """Pass `epochs` times over the collected steps (state before, steps, state after); return the mean loss."""
     before, steps, after = collected
     with torch.no_grad():
@@ -141,7 +165,9 @@ def update(network: RecurrentAttention, optimizer: torch.optim.Optimizer, collec
     for _ in range(options.epochs):
         for rows in torch.randperm(len(last), device=last.device).chunk(options.minibatches):
             memory = type(before.memory)(*(value[rows] for value in before.memory))
-            loss = torch.stack(list(losses(network, steps.part(rows), memory, advantage[:, rows], options).values())).sum()
+            loss = torch.stack(
+                list(losses(network, steps.part(rows), memory, advantage[:, rows], options).values())
+            ).sum()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), MAX_NORM)
@@ -161,13 +187,19 @@ def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options
         env.load_state_dict(run.saved["env"])
         now = restore(move_to(run.saved["standing"], run.device), network)
         set_random_state(run.saved["random"], run.device)
-    run.extra_state = lambda: {"env": env.state_dict(), "standing": now.plain(), "random": random_state(run.device)}
+    run.extra_state = lambda: {
+        "env": env.state_dict(),
+        "standing": now.plain(),
+        "random": random_state(run.device),
+    }
     for done in run.rounds(rounds, optimizer, LOG_EVERY, options.envs * options.steps):
         optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds)
         steps, after = collect(env, network, now, options)
         loss, now = update(network, optimizer, (now, steps, after), options), after
         if run.is_due(done):
-            correct = (steps.reward > 0).sum().item() / max(1, steps.done.sum().item())  # only a correct prediction is rewarded
+            correct = (steps.reward > 0).sum().item() / max(
+                1, steps.done.sum().item()
+            )  # only a correct prediction is rewarded
             means = {"reward": env.mean_return.item(), "mean_glimpses": env.mean_length.item()}
             run.log_round(done, means | {"loss": loss.item(), "train_accuracy": correct})
 
@@ -183,9 +215,15 @@ def main(options: Ppo) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
     with Run.open(AGENT, options, check_options, alone=True) as run:
         options = run.options
-        given = environments.view(options) | {"split": options.split, "device": options.device, "reward": Delayed(options.discount)}
+        given = environments.view(options) | {
+            "split": options.split,
+            "device": options.device,
+            "reward": Delayed(options.discount),
+        }
         env = GlimpseVectorEnv(options.envs, **given, autoreset_mode=AutoresetMode.SAME_STEP)
-        architecture = Architecture(count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden)
+        architecture = Architecture(
+            count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses, hidden=options.hidden
+        )
         network = RecurrentAttention(architecture).to(env.device)
         run.start(network, resume.describe(AGENT, options, env, network, dynamic=True), env.device)
         train(run, EpisodeStatistics(env, window=1000), network, options)

@@ -55,7 +55,9 @@ def losses(rollout: Rollout, options: StopOptions) -> dict[str, Tensor]:
     return parts | {"stop": reinforce.exact_stop_loss(rollout.stop_logits, reward)}
 
 
-def train_stopping(run: Run, env: GlimpseVectorEnv, network: RecurrentAttention, validation: Validation) -> None:
+def train_stopping(
+    run: Run, env: GlimpseVectorEnv, network: RecurrentAttention, validation: Validation
+) -> None:
     """Train the stop head, with the RAM frozen or trained too."""
     options, horizon = run.options, env.preset.max_glimpses
     exact, frozen = options.stop_gradient == "exact", options.finetune == "stop"
@@ -63,10 +65,14 @@ def train_stopping(run: Run, env: GlimpseVectorEnv, network: RecurrentAttention,
         network.requires_grad_(False)
         network.stopper.requires_grad_(True)
     if options.stop_split is not None:
-        env = build_environment(replace(options, split=options.stop_split, device=str(env.device)), max_glimpses=horizon)
+        env = build_environment(
+            replace(options, split=options.stop_split, device=str(env.device)), max_glimpses=horizon
+        )
     rate = (options.stop_rate if frozen else None) or options.learning_rate
     optimizer = optimizers.build_optimizer(network, replace(options, learning_rate=rate))
-    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy.narrow(options.sigma_end)
+    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy.narrow(
+        options.sigma_end
+    )
     behaviour = Behaviour(horizon, policy, "never" if exact else "sample")
     env.reward = rewards.make(options.reward) if exact else Delayed(options.gamma)
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):
@@ -76,7 +82,12 @@ def train_stopping(run: Run, env: GlimpseVectorEnv, network: RecurrentAttention,
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)
-            epoch.log({"loss": loss, **(summarise_expected(rollout, options.gamma) if exact else summarise(rollout))})
+            epoch.log(
+                {
+                    "loss": loss,
+                    **(summarise_expected(rollout, options.gamma) if exact else summarise(rollout)),
+                }
+            )
         epoch.add(validation(network, horizon, run.precision))
 
 

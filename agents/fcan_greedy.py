@@ -58,7 +58,9 @@ def run_stages(plan: Plan) -> None:
     if only == "localise" or options.final == "none":
         return
 
-    configuration = stage_files.describe("classify", options, inputs | {"checkpoint": plan.out / "checkpoint.pt"})
+    configuration = stage_files.describe(
+        "classify", options, inputs | {"checkpoint": plan.out / "checkpoint.pt"}
+    )
     if is_due(plan, "classify", configuration):
         classify(plan, weights)
         stage_files.finish(plan.out, "classify", configuration)
@@ -122,7 +124,9 @@ def is_due(plan: Plan, stage: StageName, configuration: dict) -> bool:
     if stage_files.is_finished(plan.out, stage, configuration):
         return False
     if only != "all":
-        raise ValueError(f"--stage {only} needs the files of the stage {stage} in {plan.out}: run --stage all, or --stage {stage} first")
+        raise ValueError(
+            f"--stage {only} needs the files of the stage {stage} in {plan.out}: run --stage all, or --stage {stage} first"
+        )
     return True
 
 
@@ -133,7 +137,10 @@ def main(options: FcanOptions) -> None:
         SystemExit: Options or files that cannot be used, in one sentence; 130 after Ctrl-C.
     """
     options = terminal.prepare(options)
-    with terminal.interruptible("finished stages and epochs are saved; resume with --resume"), terminal.foreseen(AGENT):
+    with (
+        terminal.interruptible("finished stages and epochs are saved; resume with --resume"),
+        terminal.foreseen(AGENT),
+    ):
         distributed.refuse(AGENT)
         run_stages(build_plan(options))
 

@@ -81,8 +81,12 @@ def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
     """Return the transform to a random crop, nearly whole or zoomed, of `side` x `side` pixels; half of the crops are mirrored."""
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
-    whole, zoomed = (v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8)))
-    return v2.Compose([v2.RandomChoice([whole, zoomed], p=[options.whole, 1 - options.whole]), v2.RandomHorizontalFlip()])
+    whole, zoomed = (
+        v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8))
+    )
+    return v2.Compose(
+        [v2.RandomChoice([whole, zoomed], p=[options.whole, 1 - options.whole]), v2.RandomHorizontalFlip()]
+    )
 
 
 def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
@@ -97,14 +101,20 @@ def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
 def scale_rate(step: int, steps: int) -> float:
     """Return the learning rate as a fraction of its peak: warm-up over a tenth of all steps, then a cosine to 0."""
     warm = max(1, steps // 10)
-    return (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+    return (
+        (step + 1) / warm
+        if step < warm
+        else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
+    )
 
 
 def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
     """Fine-tune all layers with the cross-entropy of random crops of `side` x `side` pixels."""
     options: FinetuneOptions = run.options
     if len(images) < options.batch:
-        raise ValueError(f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch")
+        raise ValueError(
+            f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch"
+        )
     optimizer, augment = build_optimizer(network, options), build_augmentation(options, side)
     labels = images.labels.to(run.device)
     for epoch in run.epochs(options.epochs, "fine-tune", optimizer):
@@ -115,7 +125,9 @@ def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
                 logits = network(normalise(crops))
             cross = F.cross_entropy(logits.float(), labels[indices], label_smoothing=options.label_smoothing)
             step = run.progress.epoch * epoch.updates + epoch.done
-            loss = optimizer.update({"classification": cross}, scale_rate(step, options.epochs * epoch.updates))
+            loss = optimizer.update(
+                {"classification": cross}, scale_rate(step, options.epochs * epoch.updates)
+            )
             epoch.log({"loss": loss, "train_accuracy": (logits.argmax(1) == labels[indices]).float().mean()})
 
 
@@ -149,24 +161,35 @@ def check_options(options: FinetuneOptions) -> None:
 def describe(options: FinetuneOptions) -> dict[str, Any]:
     """Return the contents of a checkpoint by which a resumed run is identified."""
     plain = checkpoint.plain(options)
-    return {"agent": AGENT, "options": plain, "weights_sha256": resume.weights_hash(plain), "command": checkpoint.command()}
+    return {
+        "agent": AGENT,
+        "options": plain,
+        "weights_sha256": resume.weights_hash(plain),
+        "command": checkpoint.command(),
+    }
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
     """Write the weights: matrices in float16, vectors in float32, since variances may exceed the range of float16."""
     state = network.state_dict()
-    files.write_torch(path, {name: value.half() if value.ndim > 1 else value for name, value in state.items()})
+    files.write_torch(
+        path, {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+    )
 
 
 def main(options: FinetuneOptions) -> dict[str, Any]:
     """Fine-tune, write the weights, evaluate once, and return the row of the result."""
     name = checkpoint.run_name(AGENT, options.dataset, options.split, options.seed, usual="train")
-    with FinetuneRun.open(AGENT, replace(options, out=options.out or Path("runs") / name), check_options, alone=True) as run:
+    with FinetuneRun.open(
+        AGENT, replace(options, out=options.out or Path("runs") / name), check_options, alone=True
+    ) as run:
         options, out = run.options, run.checkpoint.parent
         preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
         size, side = preset.image_size, preset.view_size or preset.glimpse_size
         if size is None or side is None:
-            raise ValueError(f"--dataset {options.dataset}: give --image-size and --view-size, for which it has no presets")
+            raise ValueError(
+                f"--dataset {options.dataset}: give --image-size and --view-size, for which it has no presets"
+            )
         device = checks.device(options.device)
         images = datasets.load(options.dataset, options.split, root=options.root, image_size=size)
         network = build_with_new_head(options.backbone, options.weights, len(images.classes))
@@ -175,7 +198,9 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
         train(run, network, images, side)
         write_weights(out / "weights.pth", network)
         split = results.choose_result_split(options.split)
-        predictions = evaluate(network, datasets.load(options.dataset, split, root=options.root, image_size=size), side, device)
+        predictions = evaluate(
+            network, datasets.load(options.dataset, split, root=options.root, image_size=size), side, device
+        )
         row = {
             "agent": AGENT,
             "dataset": options.dataset,

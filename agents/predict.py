@@ -78,11 +78,15 @@ def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
         return stopping_rules.choose_rule(saved["dynamic"])
     held = datasets.held_out(saved["options"].get("split", "fit")) or "test"
     splits = (results.get_result_split(saved), held)
-    trajectories = results.read_or_write_trajectories(options.checkpoint, splits, options.root, options.device, options.weights)
+    trajectories = results.read_or_write_trajectories(
+        options.checkpoint, splits, options.root, options.device, options.weights
+    )
     return stopping_rules.choose_rule_for_budget(trajectories, saved["dynamic"], options.budget)
 
 
-def read_images(files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any]) -> Iterator[tuple[Path, torch.Tensor]]:
+def read_images(
+    files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any]
+) -> Iterator[tuple[Path, torch.Tensor]]:
     """Yield the files that are images, resized as the agent's data set; files in `may_fail` are skipped if they are not images."""
     for file in files:
         try:
@@ -93,10 +97,14 @@ def read_images(files: Sequence[Path], may_fail: set[Path], arguments: dict[str,
             tqdm.write(f"skipped: {error}", file=sys.stderr)
 
 
-def predict(options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path) -> Iterator[tuple[Path, Prediction]]:
+def predict(
+    options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path
+) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction."""
     paths, listed = find_files(options.images, without=out)
-    agent = predictor.load_predictor(saved, options.checkpoint, rule, options.root, options.weights, options.device)
+    agent = predictor.load_predictor(
+        saved, options.checkpoint, rule, options.root, options.weights, options.device
+    )
     with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
@@ -125,7 +133,9 @@ def print_table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> No
     names = max(5, *(len(row["class"]) for row in rows))
     print(f"{'file':<{width}}  {'class':<{names}}  probability  glimpses")
     for row in rows:
-        print(f"{row['file']:<{width}}  {row['class']:<{names}}  {row['probability']:>11.3f}  {row['glimpses']:>8}")
+        print(
+            f"{row['file']:<{width}}  {row['class']:<{names}}  {row['probability']:>11.3f}  {row['glimpses']:>8}"
+        )
     mean = sum(row["glimpses"] for row in rows) / len(rows)
     print(f"{len(rows)} image{'s' * (len(rows) > 1)}, {mean:.2f} glimpses on average; the agent {rule}")
 
@@ -161,7 +171,12 @@ def main(options: Predict) -> None:
     if options.pictures:
         print(f"pictures: {out}")
     if options.json is not None:
-        used = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold, "expected_glimpses": rule.expected}
+        used = {
+            "checkpoint": str(options.checkpoint),
+            "rule": str(rule),
+            "threshold": rule.threshold,
+            "expected_glimpses": rule.expected,
+        }
         files.write_json(options.json, used | {"images": rows})
     if options.csv is not None:
         files.write_bytes(options.csv, format_csv(rows))

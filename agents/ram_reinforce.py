@@ -147,12 +147,17 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)
             epoch.log({"loss": loss, **summarise(rollout)})
-        epoch.add(validation(network, behaviour(options, epoch.progress, horizon, policy).steps, run.precision))
+        epoch.add(
+            validation(network, behaviour(options, epoch.progress, horizon, policy).steps, run.precision)
+        )
     network.decides = True
 
 
 def build_network(
-    env: GlimpseVectorEnv, options: Options, stop_input: StopInput = "confidence", start: dict[str, Any] | None = None
+    env: GlimpseVectorEnv,
+    options: Options,
+    stop_input: StopInput = "confidence",
+    start: dict[str, Any] | None = None,
 ) -> RecurrentAttention:
     """Return a new network for what the environment shows, or the one of a checkpoint with a new stop head.
 
@@ -165,13 +170,17 @@ def build_network(
     Raises:
         ValueError: The sensor does not serve the locator, or the checkpoint is of another kind of data.
     """
-    if options.locator == "map" and not (env.sensor.whole_first and shows_pixels(env.sensor) and env.sensor.reach):
+    if options.locator == "map" and not (
+        env.sensor.whole_first and shows_pixels(env.sensor) and env.sensor.reach
+    ):
         raise ValueError(
             "--locator map scores the pixels of the first view: it needs --sensor pixel, --first-view image, and "
             "glimpses smaller than the image"
         )
     if options.learned_start and env.sensor.whole_first:
-        raise ValueError("--learned-start chooses the location of glimpse 1, but glimpse 1 shows the whole image: use --first-view glimpse")
+        raise ValueError(
+            "--learned-start chooses the location of glimpse 1, but glimpse 1 shows the whole image: use --first-view glimpse"
+        )
     shown = {
         "glimpse": count_glimpse_values(env),
         "classes": len(env.images.classes),

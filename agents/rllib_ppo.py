@@ -35,7 +35,11 @@ from glimpse_env.training.options import RunOptions, View
 from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"
-MEANS = {"reward": "episode_return_mean", "train_accuracy": "correct", "mean_glimpses": "episode_len_mean"}  # RLlib's names
+MEANS = {
+    "reward": "episode_return_mean",
+    "train_accuracy": "correct",
+    "mean_glimpses": "episode_len_mean",
+}  # RLlib's names
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class RllibOptions(RunOptions, View):
     """Weight of the policy's entropy."""
 
 
-def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:  # noqa: ANN401 - the library is optional
+def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:
     """Update until `total_steps` were taken; RLlib's means over the last episodes are shown and go to the history."""
     started, taken = time.monotonic(), 0
     with tqdm(total=options.total_steps, unit="step", unit_scale=True, dynamic_ncols=True) as bar:

@@ -101,21 +101,26 @@ def build_reward(options: Sb3Options) -> Reward:
     return rewards.Priced(reward, options.price) if options.price else reward
 
 
-def build_environment(options: Sb3Options) -> Any:  # noqa: ANN401 - the library and its types are optional
+def build_environment(options: Sb3Options) -> Any:
     """Return the vector environment that the library collects from."""
     from glimpse_env.adapters.sb3 import make_sb3_env
 
-    arguments: dict[str, Any] = environments.view(options) | {"split": options.split, "device": options.device}
+    arguments: dict[str, Any] = environments.view(options) | {
+        "split": options.split,
+        "device": options.device,
+    }
     arguments |= {"action": options.action, "flat": True, "reward": build_reward(options)}
     arguments |= {"teaching": options.classifier} if options.action == "steering" else {}
     venv: Any = make_sb3_env(options.num_envs, **arguments)
     if options.augment and not isinstance(venv.core.sensor, Repaintable | Mirrorable):
         sensor = type(venv.core.sensor).__name__
-        raise ValueError(f"--augment: {sensor} can show neither changed nor mirrored images: use --no-augment")
+        raise ValueError(
+            f"--augment: {sensor} can show neither changed nor mirrored images: use --no-augment"
+        )
     return venv
 
 
-def build_model(run: Sb3Run) -> Any:  # noqa: ANN401
+def build_model(run: Sb3Run) -> Any:
     """Return the library's algorithm, new or as it was saved, with a TensorBoard logger."""
     try:
         from sb3_contrib import RecurrentPPO
@@ -137,7 +142,11 @@ def build_model(run: Sb3Run) -> Any:  # noqa: ANN401
         names = ["learning_rate", "n_steps", "gae_lambda", "seed", "device"]
         names += ["batch_size", "n_epochs"] if options.algo != "a2c" else []
         given = {name: getattr(options, name) for name in names}
-        given |= {"ent_coef": options.entropy, "policy_kwargs": sizes, "stats_window_size": 20 * options.num_envs}
+        given |= {
+            "ent_coef": options.entropy,
+            "policy_kwargs": sizes,
+            "stats_window_size": 20 * options.num_envs,
+        }
         model = algorithm(policy, venv, gamma=1.0, **given)
         if options.action != "multidiscrete":
             with torch.no_grad():
@@ -146,7 +155,7 @@ def build_model(run: Sb3Run) -> Any:  # noqa: ANN401
     return model
 
 
-def set_learning_rate(model: Any, rate: float) -> None:  # noqa: ANN401
+def set_learning_rate(model: Any, rate: float) -> None:
     """Set the rate of the next update: the library's own schedules fall within one call of `learn`, which is a round."""
     model.lr_schedule = lambda _: rate
 
@@ -206,16 +215,29 @@ def main(options: Sb3Options) -> dict[str, Any]:
         options = run.options
         run.venv = venv = build_environment(options)
         identity, held = describe(run.agent, options, venv.core), held_out(options.split)
-        validation = None if held is None else environments.build_evaluation_environment(identity["environment"], held, options.device)
+        validation = (
+            None
+            if held is None
+            else environments.build_evaluation_environment(identity["environment"], held, options.device)
+        )
         run.model = build_model(run)
-        agent = PolicyAgent(run.model.policy, venv.core, options.action, venv.classifier and venv.classifier.network)
+        agent = PolicyAgent(
+            run.model.policy, venv.core, options.action, venv.classifier and venv.classifier.network
+        )
         run.start(agent, identity, venv.core.device)
         train(run, agent, validation)
         split = results.choose_result_split(options.split)
         env = environments.build_evaluation_environment(identity["environment"], split, options.device)
         evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
         saved = {**identity, "progress": asdict(run.progress)}
-        return results.record(run.checkpoint.parent, saved, env, evaluated, split=split, libraries=("stable-baselines3", "sb3-contrib"))
+        return results.record(
+            run.checkpoint.parent,
+            saved,
+            env,
+            evaluated,
+            split=split,
+            libraries=("stable-baselines3", "sb3-contrib"),
+        )
 
 
 if __name__ == "__main__":

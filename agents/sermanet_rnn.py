@@ -39,7 +39,11 @@ from glimpse_env.training.trainer import Run
 
 AGENT = "sermanet_rnn"
 Resolution = Literal["high", "medium", "low"]
-SHARES: dict[str, float] = {"high": 1 / 4, "medium": 1 / 2, "low": 1.0}  # of the image's short side that a patch spans
+SHARES: dict[str, float] = {
+    "high": 1 / 4,
+    "medium": 1 / 2,
+    "low": 1.0,
+}  # of the image's short side that a patch spans
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,30 @@ def add_scales(options: SermanetOptions) -> SermanetOptions:
     """
     given, known = options.resolutions, tuple(SHARES)
     if not given or len(set(given)) < len(given) or not set(given) <= set(known):
-        raise ValueError(f"--resolutions {' '.join(given) or '(none)'}: expected at least one of {', '.join(known)}, each once")
+        raise ValueError(
+            f"--resolutions {' '.join(given) or '(none)'}: expected at least one of {', '.join(known)}, each once"
+        )
     if options.scales is not None:
-        raise ValueError(f"--scales {' '.join(map(str, options.scales))}: the widths follow from --resolutions; leave --scales out")
+        raise ValueError(
+            f"--scales {' '.join(map(str, options.scales))}: the widths follow from --resolutions; leave --scales out"
+        )
     if options.first_view != "glimpse":
-        raise ValueError(f"--first-view {options.first_view}: this agent chooses the location of glimpse 1; expected glimpse")
+        raise ValueError(
+            f"--first-view {options.first_view}: this agent chooses the location of glimpse 1; expected glimpse"
+        )
     side = resolve(options.dataset, image_size=options.image_size).image_size
     if side is None:
-        raise ValueError("--image-size: expected the side in pixels to which images are resized, since patches are fractions of it")
+        raise ValueError(
+            "--image-size: expected the side in pixels to which images are resized, since patches are fractions of it"
+        )
     size = options.glimpse_size or max(1, side // 4)
     ordered = tuple(name for name in known if name in given)
-    return replace(options, resolutions=ordered, glimpse_size=size, scales=tuple(SHARES[name] * side / size for name in ordered))
+    return replace(
+        options,
+        resolutions=ordered,
+        glimpse_size=size,
+        scales=tuple(SHARES[name] * side / size for name in ordered),
+    )
 
 
 def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:

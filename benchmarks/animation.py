@@ -42,7 +42,9 @@ class Animation:
 def choose_images(looks: Trajectories, dynamic: bool, count: int) -> list[int]:
     """Return the images to show (see the top of this file)."""
     when, labels = stopping_rules.choose_rule(dynamic).find_stops(looks).tolist(), looks.labels.tolist()
-    groups = [[image for image, at in enumerate(when) if at == step] for step in range(len(looks.predictions))]
+    groups = [
+        [image for image, at in enumerate(when) if at == step] for step in range(len(looks.predictions))
+    ]
     found: list[int] = []
     while len(found) < min(count, len(labels)):
         for group in groups:
@@ -62,7 +64,10 @@ def main(options: Animation) -> None:
     split = options.split or results.get_result_split(checkpoint.load(path))
     saved, env, looks = results.evaluate_checkpoint(path, split, device=options.device)
     when = stopping_rules.choose_rule(saved["dynamic"]).find_stops(looks)
-    shown = [animation.build_clip(env, looks, image, int(when[image])) for image in choose_images(looks, saved["dynamic"], options.images)]
+    shown = [
+        animation.build_clip(env, looks, image, int(when[image]))
+        for image in choose_images(looks, saved["dynamic"], options.images)
+    ]
     drawn, stays = zip(*animation.draw_frames(shown), strict=True)
     content = animation.encode_gif(drawn, stays)
     files.write_bytes(options.out, content)

@@ -33,7 +33,10 @@ from glimpse_env.reports import plots
 from glimpse_env.runtime import checkpoint, terminal
 
 Found = Mapping[str, Rows]  # by table, of one part of a data set and one split
-PANELS = {"validation_accuracy": "Error on held-out images (%)", "train_accuracy": "Error on training images, sampled places (%)"}
+PANELS = {
+    "validation_accuracy": "Error on held-out images (%)",
+    "train_accuracy": "Error on training images, sampled places (%)",
+}
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,17 @@ def describe(about: About, group: Rows) -> str:
 
 def draw_stopping(about: About, found: Found, target: Path) -> bool:
     """Draw who dominates whom."""
-    group = {row: runs for name, every in found.items() for row, runs in every.items() if TABLES[name].rows[row].after is None}
+    group = {
+        row: runs
+        for name, every in found.items()
+        for row, runs in every.items()
+        if TABLES[name].rows[row].after is None
+    }
     if not any("rivals" in run for runs in group.values() for run in runs):
         return False
-    table = replace(TABLES[next(iter(found))], rows={row: one for name in found for row, one in TABLES[name].rows.items()})
+    table = replace(
+        TABLES[next(iter(found))], rows={row: one for name in found for row, one in TABLES[name].rows.items()}
+    )
     table_figures.draw_stopping(table, group, describe(about, group), target)
     return True
 
@@ -87,8 +97,15 @@ def draw_cost(about: About, found: Found, target: Path) -> bool:
         group = found["dtram-6"]
         series["RAM, 1 to 6 glimpses"] = [runs for name, runs in group.items() if name != "DT-RAM"]
     if "dtram-7" in found:
-        series["RAM 6, stopped above a confidence"] = [runs for name, runs in found["dtram-7"].items() if name.startswith(">")]
-    learned = {name: runs for table in ("dtram-6", "dtram-7") for name, runs in found.get(table, {}).items() if name.startswith("DT-RAM")}
+        series["RAM 6, stopped above a confidence"] = [
+            runs for name, runs in found["dtram-7"].items() if name.startswith(">")
+        ]
+    learned = {
+        name: runs
+        for table in ("dtram-6", "dtram-7")
+        for name, runs in found.get(table, {}).items()
+        if name.startswith("DT-RAM")
+    }
     series["DT-RAM"] = list(learned.values())
     if "sermanet-1" in found:
         for kind in ("high", "all"):
@@ -96,18 +113,26 @@ def draw_cost(about: About, found: Found, target: Path) -> bool:
             series[f"Sermanet, {kind}, 1 to 3 glimpses"] = runs_of_kind
     for name in ("fcan-2", "fcan-4", "fcan-6"):
         if name in found:
-            series["FCAN, whole image and parts"] = [runs for row, runs in found[name].items() if row.startswith("whole")]
+            series["FCAN, whole image and parts"] = [
+                runs for row, runs in found[name].items() if row.startswith("whole")
+            ]
     series = {name: points for name, points in series.items() if points}
-    if not series or not any(run["flops"][0] for points in series.values() for runs in points for run in runs):
+    if not series or not any(
+        run["flops"][0] for points in series.values() for runs in points for run in runs
+    ):
         return False
-    table_figures.draw_cost(series, describe(about, {name: points[0] for name, points in series.items()}), target)
+    table_figures.draw_cost(
+        series, describe(about, {name: points[0] for name, points in series.items()}), target
+    )
     return True
 
 
 def draw_histogram(about: About, found: Found, target: Path) -> bool:
     """Draw the stopping steps."""
     chosen = {"dtram-2": [row for row in TABLES["dtram-figure-5"].rows], "dtram-6": ["DT-RAM"]}
-    group = {row: found[name][row] for name, names in chosen.items() for row in names if row in found.get(name, {})}
+    group = {
+        row: found[name][row] for name, names in chosen.items() for row in names if row in found.get(name, {})
+    }
     if not group:
         return False
     table_figures.draw_histogram(group, describe(about, group), target)
@@ -124,13 +149,19 @@ def draw_ablations(about: About, found: Found, target: Path) -> bool:
     ):
         group = found.get(name, {})
         lines = {
-            row: TABLES[name].rows[row] for row in TABLES[name].rows if row.startswith("1 ") or (row.endswith(end) and row != "DT-RAM")
+            row: TABLES[name].rows[row]
+            for row in TABLES[name].rows
+            if row.startswith("1 ") or (row.endswith(end) and row != "DT-RAM")
         }
         quoted = [row.paper for row in lines.values()]
         base = next((runs for row, runs in group.items() if row.startswith("1 ")), None)
         if base is None or len(group) < 2:
             continue
-        gains = {int(row.paper_glimpses or 0): text_table.compare_rows(group[name], base) for name, row in lines.items() if name in group}
+        gains = {
+            int(row.paper_glimpses or 0): text_table.compare_rows(group[name], base)
+            for name, row in lines.items()
+            if name in group
+        }
         curves[key] = ({number: gain for number, gain in gains.items() if gain is not None}, quoted)
     if not curves:
         return False
@@ -144,7 +175,11 @@ def draw_rewards(about: About, found: Found, target: Path) -> bool:
     if not group:
         return False
     histories = {name: [run["history"] for run in runs] for name, runs in group.items()}
-    panels = {key: title for key, title in PANELS.items() if all(key in row for runs in histories.values() for run in runs for row in run)}
+    panels = {
+        key: title
+        for key, title in PANELS.items()
+        if all(key in row for runs in histories.values() for run in runs for row in run)
+    }
     plots.write_compared_curves(histories, panels, target, errors=True)
     return True
 
@@ -160,7 +195,9 @@ class Figure:
 
 FIGURES = {
     "stopping": Figure(draw_stopping, ("dtram-2", "dtram-6", "dtram-7")),
-    "cost": Figure(draw_cost, ("dtram-6", "dtram-7", "sermanet-1", "fcan-2", "fcan-4", "fcan-6"), together=True),
+    "cost": Figure(
+        draw_cost, ("dtram-6", "dtram-7", "sermanet-1", "fcan-2", "fcan-4", "fcan-6"), together=True
+    ),
     "histogram": Figure(draw_histogram, ("dtram-2", "dtram-6")),
     "ablations": Figure(draw_ablations, ("dtram-6", "dtram-8", "dtram-9")),
     "rewards": Figure(draw_rewards, ("rewards",)),
@@ -172,7 +209,11 @@ def select_rows(figure: Figure, found: Mapping[About, Found]) -> dict[About, dic
     groups: dict[About, dict[str, Rows]] = {}
     for about, every in found.items():
         tables = {name: every[name] for name in figure.tables if name in every}
-        others = (at for at in groups if (at[0], at[2]) == (about[0], about[2]) and not groups[at].keys() & tables.keys())
+        others = (
+            at
+            for at in groups
+            if (at[0], at[2]) == (about[0], about[2]) and not groups[at].keys() & tables.keys()
+        )
         groups.setdefault(next(others, about) if figure.together else about, {}).update(tables)
     return {about: tables for about, tables in groups.items() if tables}
 
@@ -190,7 +231,9 @@ def main(options: Figures) -> None:
         parts = Counter(part for part, _, _ in groups)
         for about, tables in groups.items():
             part, split, measured = about
-            more = "" if parts[part] == 1 else f"-{checkpoint.file_name(split)}-{checkpoint.file_name(measured)}"
+            more = (
+                "" if parts[part] == 1 else f"-{checkpoint.file_name(split)}-{checkpoint.file_name(measured)}"
+            )
             target = out / f"{name}-{part}{more}.png"
             if FIGURES[name].draw(about, tables, target):
                 print(f"{name}: {target}")

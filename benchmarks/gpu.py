@@ -87,10 +87,32 @@ def script(name: str, *words: object) -> tuple[float, str]:
 
 def sensors(options: Gpu, folder: Path) -> Figures:
     """Measure steps/s of the sensors and images/s of the network; it is compiled on a GPU only (compiling takes minutes on two cores)."""
-    tiny = ["--size", "32", "--rows", "8", "--pictures", "4", "--grid", "2", "--turns", "1", "--seconds", "0.05"]
+    tiny = [
+        "--size",
+        "32",
+        "--rows",
+        "8",
+        "--pictures",
+        "4",
+        "--grid",
+        "2",
+        "--turns",
+        "1",
+        "--seconds",
+        "0.05",
+    ]
     sizes = tiny if options.quick else ["--size", "224", "--rows", "256", "--turns", "3"]
     compiled = ["--compile"] if options.device != "cpu" else []
-    script("benchmarks/sensors.py", "--backbone", options.network, *sizes, *compiled, *options.place, "--json", folder / "sensors.json")
+    script(
+        "benchmarks/sensors.py",
+        "--backbone",
+        options.network,
+        *sizes,
+        *compiled,
+        *options.place,
+        "--json",
+        folder / "sensors.json",
+    )
     found = files.read_json(folder / "sensors.json")["figures"]
     eager = "network alone, not compiled"
     names = {"network": "network alone, compiled" if compiled else eager, "network_eager": eager}
@@ -108,7 +130,10 @@ def accuracy(options: Gpu, folder: Path) -> Figures:
     found: Figures = {}
     for row in timed.read(file, ())[before:]:
         what = f"{row['schedule']}, seed {row['seed']}"
-        found |= {f"{what}: {name}": row[key] for name, key in (("s", "seconds"), ("error %", "error"), ("glimpses", "mean_glimpses"))}
+        found |= {
+            f"{what}: {name}": row[key]
+            for name, key in (("s", "seconds"), ("error %", "error"), ("glimpses", "mean_glimpses"))
+        }
     return found
 
 
@@ -123,7 +148,18 @@ def photographs(options: Gpu, folder: Path) -> Figures:
         dataset, sizes = "cub", ["--root", options.root, "--backbone", options.network]
         look = sizes
     given = ["--dataset", dataset, *options.place]
-    tuning = [*given, *sizes, "--epochs", 1, "--batch", batch, "--weights", options.weights, "--out", folder / "tuning"]
+    tuning = [
+        *given,
+        *sizes,
+        "--epochs",
+        1,
+        "--batch",
+        batch,
+        "--weights",
+        options.weights,
+        "--out",
+        folder / "tuning",
+    ]
     first, _ = script("agents/finetune_backbone.py", *tuning)
     training = ["--sensor", "bank", "--epochs", epochs, "--stop-epochs", epochs, "--batch", batch]
     weights = ["--weights", folder / "tuning" / "weights.pth", "--out", folder / "dtram"]
@@ -140,7 +176,11 @@ def graph(options: Gpu, folder: Path) -> Figures:
     run = captured.Options(device=options.device, threads=options.threads, augment=False, **small)
     found = captured.measure(run, *((3, 2) if options.quick else (200, 11)))
     second = "graph" if options.device != "cpu" else "no graph on cpu: eager again"
-    names = {"eager_ms": "eager update, ms", "graph_ms": f"{second}, ms", "difference": "largest relative difference of the losses"}
+    names = {
+        "eager_ms": "eager update, ms",
+        "graph_ms": f"{second}, ms",
+        "difference": "largest relative difference of the losses",
+    }
     return {names[name]: value for name, value in found.items()}
 
 
@@ -151,15 +191,23 @@ def tests(options: Gpu, folder: Path) -> Figures:
         RuntimeError: One failed; or was skipped on a GPU.
     """
     del folder  # they write none
-    _, output = timed.start(["-m", "pytest", "-q", "-p", "no:cacheprovider", *timed.gpu_tests(ROOT)], cwd=ROOT)
+    _, output = timed.start(
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider", *timed.gpu_tests(ROOT)], cwd=ROOT
+    )
     words = output.strip().splitlines()[-1].replace(",", "").split()  # such as: 3 passed, 1 skipped in 2.1s
-    counts = {name: float(words[words.index(name) - 1]) if name in words else 0.0 for name in ("passed", "skipped")}
+    counts = {
+        name: float(words[words.index(name) - 1]) if name in words else 0.0 for name in ("passed", "skipped")
+    }
     if options.device != "cpu" and counts["skipped"]:
-        raise RuntimeError(f"{counts['skipped']:.0f} tests of the GPU were skipped: expected none on {options.device}")
+        raise RuntimeError(
+            f"{counts['skipped']:.0f} tests of the GPU were skipped: expected none on {options.device}"
+        )
     return counts
 
 
-PARTS: dict[str, Callable[[Gpu, Path], Figures]] = {part.__name__: part for part in (sensors, accuracy, photographs, graph, tests)}
+PARTS: dict[str, Callable[[Gpu, Path], Figures]] = {
+    part.__name__: part for part in (sensors, accuracy, photographs, graph, tests)
+}
 
 
 def run_part(name: str, options: Gpu) -> dict[str, Any]:
@@ -171,7 +219,12 @@ def run_part(name: str, options: Gpu) -> dict[str, Any]:
     except Exception as failure:  # the other parts still run
         error = f"{type(failure).__name__}: {failure}"
         print(f"{name}: {error}", file=sys.stderr)
-    return {"part": name, "figures": figures, "error": error, "seconds": round(time.perf_counter() - begin, 1)}
+    return {
+        "part": name,
+        "figures": figures,
+        "error": error,
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
 
 
 def main(options: Gpu) -> int:
@@ -179,12 +232,24 @@ def main(options: Gpu) -> int:
     checks.device(options.device)
     terminal.use_threads(options.threads)
     speed = timed.speed(options.device)
-    command = " ".join(["python benchmarks/gpu.py --device", options.device, *(["--quick"] if options.quick else [])])
-    about = {"command": command, "device": options.device, "quick": options.quick, "photographs": "cub" if options.root else "generated"}
+    command = " ".join(
+        ["python benchmarks/gpu.py --device", options.device, *(["--quick"] if options.quick else [])]
+    )
+    about = {
+        "command": command,
+        "device": options.device,
+        "quick": options.quick,
+        "photographs": "cub" if options.root else "generated",
+    }
     rows = []
     for name in options.parts:
         print(f"{name} ...", flush=True)
-        rows.append(run_part(name, options) | about | {"speed": speed} | timed.provenance(options.threads, options.device))
+        rows.append(
+            run_part(name, options)
+            | about
+            | {"speed": speed}
+            | timed.provenance(options.threads, options.device)
+        )
         timed.append(options.rows / "gpu.jsonl", rows[-1])
     print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {timed.describe_speed(speed)}")
     print(timed.align_figures(rows))

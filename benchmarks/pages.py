@@ -61,8 +61,14 @@ class Block:
     def command(self) -> str:
         """Return the command that makes its rows."""
         usual = TABLES[self.table].datasets[0] == self.dataset
-        words = ["python benchmarks/reproduce.py", self.table, *([] if usual else [f"--dataset {self.dataset}"])]
-        return " ".join(words + (["--weights WEIGHTS"] if self.dataset in datasets.list_names("photographs") else []))
+        words = [
+            "python benchmarks/reproduce.py",
+            self.table,
+            *([] if usual else [f"--dataset {self.dataset}"]),
+        ]
+        return " ".join(
+            words + (["--weights WEIGHTS"] if self.dataset in datasets.list_names("photographs") else [])
+        )
 
 
 def list_pages(root: Path) -> list[Path]:
@@ -79,10 +85,15 @@ def fill_page(page: Path, results: Path) -> str:
     text = page.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
     if not len(OPENING.findall(text)) == len(CLOSING.findall(text)) == len(blocks):
-        raise ValueError(f"{page}: expected every <!-- results: ... --> to be followed by its own <!-- end -->, both alone on their lines")
+        raise ValueError(
+            f"{page}: expected every <!-- results: ... --> to be followed by its own <!-- end -->, both alone on their lines"
+        )
     parts, position = [], 0
     for block in blocks:
-        parts += [text[position : block.start(2)], "\n" + fill_block(read_block(page, block[1]), results, page.parent) + "\n\n"]
+        parts += [
+            text[position : block.start(2)],
+            "\n" + fill_block(read_block(page, block[1]), results, page.parent) + "\n\n",
+        ]
         position = block.end(2)
     return "".join(parts) + text[position:]
 
@@ -91,9 +102,13 @@ def read_block(page: Path, words: str) -> Block:
     """Return what the words of a block ask for."""
     name, dataset, *more = words.split() if " " in words else (words, "")
     if name not in TABLES:
-        raise ValueError(f"{page}, results of {words!r}: expected one of the tables {', '.join(TABLES)} first")
+        raise ValueError(
+            f"{page}, results of {words!r}: expected one of the tables {', '.join(TABLES)} first"
+        )
     if dataset not in TABLES[name].datasets:
-        raise ValueError(f"{page}, results of {words!r}: expected one of {', '.join(TABLES[name].datasets)} after {name}")
+        raise ValueError(
+            f"{page}, results of {words!r}: expected one of {', '.join(TABLES[name].datasets)} after {name}"
+        )
     if more not in ([], ["paired"]):
         raise ValueError(f"{page}, results of {words!r}: expected nothing but paired after the data set")
     return Block(name, dataset, bool(more))
@@ -105,7 +120,9 @@ def fill_block(block: Block, results: Path, place: Path) -> str:
     file = rows.path_of(results, table.kept_with or block.table, block.dataset)
     groups = text_table.group_rows(table, rows.read(file))
     link = Path(os.path.relpath(file, place))
-    texts = [format_group(table, about, found, block.paired, link) for about, found in groups.items() if found]
+    texts = [
+        format_group(table, about, found, block.paired, link) for about, found in groups.items() if found
+    ]
     return "\n\n".join(texts) or f"**{table.title}**: no rows yet; `{block.command}` makes them."
 
 
@@ -123,7 +140,9 @@ def format_rows(table: Table, found: Rows, paired: bool) -> Iterator[str]:
     """Yield the lines of the Markdown table, the head first."""
     others = find_columns(table, found) if paired else {}
     what = table.measure.replace("_", " ")
-    yield format_line(["", f"paper: {what} %", f"ours: {what} %", "ours - paper", "glimpses", "seeds", *others])
+    yield format_line(
+        ["", f"paper: {what} %", f"ours: {what} %", "ours - paper", "glimpses", "seeds", *others]
+    )
     for name, paper in table.quoted.items():
         yield format_line([name, f"{paper:g}", *[""] * (4 + len(others))])
     for name, runs in found.items():
@@ -135,8 +154,16 @@ def format_rows(table: Table, found: Rows, paired: bool) -> Iterator[str]:
 def find_columns(table: Table, found: Rows) -> dict[str, dict[str, str]]:
     """Return the columns of differences: which rows are compared with which other; in pairs if the table is made of them."""
     if table.pairs:
-        return {"- the other of its pair": {name: other for name, other in table.pairs.items() if name in found and other in found}}
-    return {f"- {other}": {name: other for name in found if name != other} for other in table.against if other in found}
+        return {
+            "- the other of its pair": {
+                name: other for name, other in table.pairs.items() if name in found and other in found
+            }
+        }
+    return {
+        f"- {other}": {name: other for name in found if name != other}
+        for other in table.against
+        if other in found
+    }
 
 
 def format_line(cells: Sequence[str]) -> str:
@@ -161,7 +188,13 @@ def shorten_command(command: str) -> str:
         if word.startswith("--"):
             option, given, _ = word.partition("=")
             full = bool(given)
-            kept += ["--weights WEIGHTS"] if option == "--weights" else [] if option in LEFT_OUT else [shlex.quote(word)]
+            kept += (
+                ["--weights WEIGHTS"]
+                if option == "--weights"
+                else []
+                if option in LEFT_OUT
+                else [shlex.quote(word)]
+            )
         elif option in (*LEFT_OUT, "--weights") and (not full or option == "--rows"):
             full = True  # of its value; rows are several
         else:
@@ -178,9 +211,15 @@ def machine(hardware: Mapping[str, Any]) -> str:
 def main(options: Pages) -> None:
     """Write the pages that differ from the rows, or say which do."""
     results = options.root / "benchmarks" / "results"
-    changed = {page: text for page in list_pages(options.root) if (text := fill_page(page, results)) != page.read_text(encoding="utf-8")}
+    changed = {
+        page: text
+        for page in list_pages(options.root)
+        if (text := fill_page(page, results)) != page.read_text(encoding="utf-8")
+    }
     if options.check and changed:
-        raise ValueError(f"{', '.join(map(str, changed))}: tables differ from {results}; write them with python benchmarks/pages.py")
+        raise ValueError(
+            f"{', '.join(map(str, changed))}: tables differ from {results}; write them with python benchmarks/pages.py"
+        )
     for page, text in changed.items():
         page.write_text(text, encoding="utf-8")
         print(f"{page}: tables written from {results}")

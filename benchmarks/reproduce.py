@@ -63,14 +63,20 @@ def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
     table = TABLES[options.table]
     dataset = options.dataset or table.datasets[0]
     if dataset in NAMED and dataset not in table.datasets:
-        raise ValueError(f"--dataset {dataset}: {options.table} is made on {', '.join(table.datasets)}, or a folder of class folders")
+        raise ValueError(
+            f"--dataset {dataset}: {options.table} is made on {', '.join(table.datasets)}, or a folder of class folders"
+        )
     if unknown := [row for row in options.rows if row not in table.rows]:
         raise ValueError(f"--rows {unknown[0]!r}: {options.table} has {', '.join(map(repr, table.rows))}")
     for split in filter(None, (options.split, options.measure, options.stop_split)):
         check_split(split)
     if options.seeds < 1 or options.seed < 0:
-        raise ValueError(f"--seeds {options.seeds} --seed {options.seed}: expected at least one seed, from 0 on")
-    return replace(options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")), table
+        raise ValueError(
+            f"--seeds {options.seeds} --seed {options.seed}: expected at least one seed, from 0 on"
+        )
+    return replace(
+        options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")
+    ), table
 
 
 def list_work(options: Reproduce, job: Job, file: Path, start: runs.Start) -> list[Work]:
@@ -80,9 +86,13 @@ def list_work(options: Reproduce, job: Job, file: Path, start: runs.Start) -> li
 
     def work(run: Run, seed: int, after: Callable[[Path], None] = lambda out: None) -> Work:
         def is_ready() -> bool:
-            return run.start is None or runs.is_finished(run.start.agent, runs.folder(options, run.start, seed))
+            return run.start is None or runs.is_finished(
+                run.start.agent, runs.folder(options, run.start, seed)
+            )
 
-        return Work(runs.folder(options, run, seed), lambda: after(runs.make(options, run, seed, start)), is_ready)
+        return Work(
+            runs.folder(options, run, seed), lambda: after(runs.make(options, run, seed, start)), is_ready
+        )
 
     for seed in range(options.seed, options.seed + options.seeds):
         for name in dict.fromkeys(options.rows or job.table.rows):
@@ -94,7 +104,11 @@ def list_work(options: Reproduce, job: Job, file: Path, start: runs.Start) -> li
                 found.setdefault(start_of.out, start_of)
             own = names.setdefault(runs.folder(options, run, seed), [])
             own.append(name)
-            made = work(run, seed, lambda out, own=own, seed=seed: rows.add(file, measure.make_rows(job, own, seed, out)))
+            made = work(
+                run,
+                seed,
+                lambda out, own=own, seed=seed: rows.add(file, measure.make_rows(job, own, seed, out)),
+            )
             found[made.out] = made
     return list(found.values())
 
@@ -120,7 +134,10 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
 def write_figure(options: Reproduce, table: Table, about: text_table.About, group: text_table.Rows) -> Path:
     """Write the figure that a table stands for, and return its file."""
     part, split, measured = about
-    target = options.results / f"{'-'.join((options.table, part, checkpoint.file_name(split), checkpoint.file_name(measured)))}.png"
+    target = (
+        options.results
+        / f"{'-'.join((options.table, part, checkpoint.file_name(split), checkpoint.file_name(measured)))}.png"
+    )
     if table.figure == "histogram":
         table_figures.draw_histogram(group, f"{part}, {measured}", target)
         return target
@@ -145,9 +162,13 @@ def main(options: Reproduce, start: runs.Start = runs.start) -> None:
         distributed.refuse("a table of several runs")
         options = terminal.prepare(options)
         checks.device(options.device)
-        lacking = list_work(options, Job(options.table, table, options, measure.find_part(options)), file, start)
+        lacking = list_work(
+            options, Job(options.table, table, options, measure.find_part(options)), file, start
+        )
         if not lacking:
-            print(f"all rows are in {file}: nothing is trained; --results FOLDER makes them again in another folder")
+            print(
+                f"all rows are in {file}: nothing is trained; --results FOLDER makes them again in another folder"
+            )
         runs.share_work(lacking)
     show(options, table, file)
 

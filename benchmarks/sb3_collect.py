@@ -62,10 +62,15 @@ def doors(rows: int, look: dict[str, Any]) -> dict[str, Any]:
     return {"ours": make_sb3_env(rows, **look), "dummy": DummyVecEnv([single] * rows)}
 
 
-def stepping(venv: Any) -> Callable[[], int]:  # noqa: ANN401 - the library is optional
+def stepping(venv: Any) -> Callable[[], int]:
     """Return a turn that steps the environment with random actions, and says how many steps that were."""
     random = np.random.default_rng(0)
-    actions = cycle([random.uniform(-1, 1, (venv.num_envs, *venv.action_space.shape)).astype(np.float32) for _ in range(32)])
+    actions = cycle(
+        [
+            random.uniform(-1, 1, (venv.num_envs, *venv.action_space.shape)).astype(np.float32)
+            for _ in range(32)
+        ]
+    )
     venv.reset()
 
     def turn() -> int:
@@ -75,12 +80,20 @@ def stepping(venv: Any) -> Callable[[], int]:  # noqa: ANN401 - the library is o
     return turn
 
 
-def collecting(venv: Any, n_steps: int) -> Callable[[], int]:  # noqa: ANN401
+def collecting(venv: Any, n_steps: int) -> Callable[[], int]:
     """Return a turn of PPO's `collect_rollouts`, and how many steps that were."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.callbacks import CallbackList
 
-    model = PPO("MultiInputPolicy", venv, n_steps=n_steps, batch_size=n_steps * venv.num_envs, gamma=1.0, seed=0, device="cpu")
+    model = PPO(
+        "MultiInputPolicy",
+        venv,
+        n_steps=n_steps,
+        batch_size=n_steps * venv.num_envs,
+        gamma=1.0,
+        seed=0,
+        device="cpu",
+    )
     _, callback = model._setup_learn(2**31, CallbackList([]))
 
     def turn() -> int:
@@ -112,10 +125,14 @@ def measured(options: Collect, look: dict[str, Any]) -> list[dict[str, Any]]:
         both = doors(rows, look)
         parts = {
             "step": race({name: stepping(both[name]) for name in DOORS}, options),
-            "collect_rollouts": race({name: collecting(both[name], options.n_steps) for name in DOORS}, options),
+            "collect_rollouts": race(
+                {name: collecting(both[name], options.n_steps) for name in DOORS}, options
+            ),
         }
         for name, rate in parts.items():
-            print(f"{rows:>5} {name:<17} {rate['ours']:>14,.0f} {rate['dummy']:>12,.0f} {rate['ratio']:>6.1f}")
+            print(
+                f"{rows:>5} {name:<17} {rate['ours']:>14,.0f} {rate['dummy']:>12,.0f} {rate['ratio']:>6.1f}"
+            )
         found.append({"rows": rows, **parts})
     return found
 
@@ -127,7 +144,10 @@ def main(options: Collect) -> None:
     digits = [(images.image(number), int(images.labels[number])) for number in range(DIGITS)]
     found = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})
     if options.json is not None:
-        files.write_json(options.json, {"command": checkpoint.command(), "versions": results.collect_versions(), "rows": found})
+        files.write_json(
+            options.json,
+            {"command": checkpoint.command(), "versions": results.collect_versions(), "rows": found},
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,16 @@ from pathlib import Path
 import torch
 import tyro
 
-from glimpse_env import Backbone, BankSensor, CropSensor, GlimpseVectorEnv, ImageSet, MapSensor, PixelSensor, Sensor
+from glimpse_env import (
+    Backbone,
+    BankSensor,
+    CropSensor,
+    GlimpseVectorEnv,
+    ImageSet,
+    MapSensor,
+    PixelSensor,
+    Sensor,
+)
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files, terminal
 
@@ -99,31 +108,51 @@ def contenders(images: ImageSet, network: Backbone, options: Sensors) -> dict[st
     if options.compile:
         network.compile()
     sensors = {"crop": crop, "bank": bank, "map": regions, "pixel": pixel}
-    calls: dict[str, Callable[[], object]] = {name: stepping(sensor, images, options) for name, sensor in sensors.items()}
+    calls: dict[str, Callable[[], object]] = {
+        name: stepping(sensor, images, options) for name, sensor in sensors.items()
+    }
     calls |= {"network": lambda: network(batch)}
-    return calls | ({"network_eager": lambda: network.forward(batch)} if options.compile else {})  # `forward` is never compiled
+    return calls | (
+        {"network_eager": lambda: network.forward(batch)} if options.compile else {}
+    )  # `forward` is never compiled
 
 
 def main(options: Sensors) -> None:
     """Measure and print."""
     options = terminal.prepare(options)
     side = 2 * options.size
-    pixels = torch.randint(0, 256, (options.pictures, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0,
+        256,
+        (options.pictures, 3, side, side),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
+    )
     images = ImageSet(pixels, torch.arange(options.pictures) % 2, ("even", "odd"))
     network = Backbone(options.backbone, None, options.device)
     calls = contenders(images, network, options)
     figures = rates(calls, options)
-    print(f"{options.backbone}, {options.size} x {options.size} pixels, {options.rows} rows, {network.precision}, {options.device}")
+    print(
+        f"{options.backbone}, {options.size} x {options.size} pixels, {options.rows} rows, {network.precision}, {options.device}"
+    )
     if options.compile:
         print(f"not compiled  {figures['network_eager']:12,.0f} images/s")
     print(f"network alone {figures['network']:12,.0f} images/s")
-    print(f"crop sensor   {figures['crop']:12,.0f} steps/s   crop / network {figures['crop'] / figures['network']:.2f}")
+    print(
+        f"crop sensor   {figures['crop']:12,.0f} steps/s   crop / network {figures['crop'] / figures['network']:.2f}"
+    )
     for name in ("bank", "map", "pixel"):
         print(f"{name + ' sensor':<13} {figures[name]:12,.0f} steps/s")
     if options.json is not None:
-        hardware = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else options.device.upper()
+        hardware = (
+            torch.cuda.get_device_name(options.device)
+            if options.device.startswith("cuda")
+            else options.device.upper()
+        )
         settings = checkpoint.plain(options) | {"precision": str(network.precision), "hardware": hardware}
-        files.write_json(options.json, {"figures": figures, "settings": settings, "versions": results.collect_versions()})
+        files.write_json(
+            options.json, {"figures": figures, "settings": settings, "versions": results.collect_versions()}
+        )
 
 
 if __name__ == "__main__":

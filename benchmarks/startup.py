@@ -50,10 +50,16 @@ def seconds(arguments: list[str]) -> float:
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # this tree, wherever it is started
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+    )
     spent = time.perf_counter() - start
     if done.returncode:
-        raise ValueError(f"python {' '.join(arguments)} fails: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        raise ValueError(
+            f"python {' '.join(arguments)} fails: {done.stderr.decode(errors='replace').strip()[-500:]}"
+        )
     return spent
 
 
@@ -78,7 +84,10 @@ def main(options: Startup) -> None:
     best = {name: min(turn[name] for turn in turns) for name in timed}
     print(table(best))
     if options.json is not None:
-        files.write_json(options.json, {"command": checkpoint.command(), "seconds": best, "versions": results.collect_versions()})
+        files.write_json(
+            options.json,
+            {"command": checkpoint.command(), "seconds": best, "versions": results.collect_versions()},
+        )
 
 
 if __name__ == "__main__":

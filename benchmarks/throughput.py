@@ -36,7 +36,12 @@ from glimpse_env.runtime import terminal
 Turn = tuple[Callable[[], object], int]  # a call, and the number of environment steps it does
 HOW_TO_INSTALL = "ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp"
 COLUMNS = ("single", "numpy", "core", "ap-gym single", "ap-gym vector", "crop bilinear", "crop whole-pixel")
-RATIOS = (("single", "ap-gym single"), ("numpy", "ap-gym vector"), ("core", "ap-gym vector"), ("core", "crop bilinear"))
+RATIOS = (
+    ("single", "ap-gym single"),
+    ("numpy", "ap-gym vector"),
+    ("core", "ap-gym vector"),
+    ("core", "crop bilinear"),
+)
 
 
 @dataclass(frozen=True)
@@ -125,19 +130,26 @@ def ap_gym_turns(rows: int, digits: ImageSet, args: Args) -> dict[str, Turn]:
         def _get_length(self) -> int:
             return len(labels)
 
-        def _get_data_point_batch(self, idx: np.ndarray) -> Any:  # noqa: ANN401 - arrays, which ap-gym takes and does not declare
+        def _get_data_point_batch(self, idx: np.ndarray) -> Any:
             return pixels[idx], labels[idx]
 
     def actions(batch: tuple[int, ...]) -> Iterator[dict[str, np.ndarray]]:
         rng = np.random.default_rng(args.seed)
-        made = (rng.uniform(-1, 1, (32, *batch, 2)).astype(np.float32), rng.standard_normal((32, *batch, 10)).astype(np.float32))
-        return cycle([{"action": action, "prediction": prediction} for action, prediction in zip(*made, strict=True)])
+        made = (
+            rng.uniform(-1, 1, (32, *batch, 2)).astype(np.float32),
+            rng.standard_normal((32, *batch, 10)).astype(np.float32),
+        )
+        return cycle(
+            [{"action": action, "prediction": prediction} for action, prediction in zip(*made, strict=True)]
+        )
 
     config = ImagePerceptionConfig(dataset=Digits())
     many = gymnasium.make_vec("MNIST-v0", num_envs=rows, image_perception_config=config)
     turns = {"ap-gym vector": vector(many, actions((rows,)), args.seed)}
     if rows == 1:
-        turns["ap-gym single"] = single(gymnasium.make("MNIST-v0", image_perception_config=config), actions(()), args.seed)
+        turns["ap-gym single"] = single(
+            gymnasium.make("MNIST-v0", image_perception_config=config), actions(()), args.seed
+        )
     return turns
 
 
@@ -177,9 +189,13 @@ def table(best: dict[int, dict[str, float]]) -> str:
     lines = [["rows", *COLUMNS, *ratios]]
     for rows, rate in best.items():
         quotients = (f"{rate[a] / rate[b]:.2f}" if a in rate and b in rate else "-" for a, b in RATIOS)
-        lines.append([str(rows), *(f"{rate[name]:,.0f}" if name in rate else "-" for name in COLUMNS), *quotients])
+        lines.append(
+            [str(rows), *(f"{rate[name]:,.0f}" if name in rate else "-" for name in COLUMNS), *quotients]
+        )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
 
 
 def machine() -> dict[str, Any]:
@@ -196,12 +212,17 @@ def machine() -> dict[str, Any]:
 def write(args: Args, rates: dict[int, dict[str, list[float]]]) -> None:
     """Keep best and median steps per second, with what they were measured on."""
     figures = {
-        rows: {name: {"best": round(max(turns)), "median": round(statistics.median(turns))} for name, turns in line.items()}
+        rows: {
+            name: {"best": round(max(turns)), "median": round(statistics.median(turns))}
+            for name, turns in line.items()
+        }
         for rows, line in rates.items()
     }
     target = Path(__file__).parent / "results" / "throughput.json"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps({"args": asdict(args), "machine": machine(), "steps_per_second": figures}, indent=2) + "\n")
+    target.write_text(
+        json.dumps({"args": asdict(args), "machine": machine(), "steps_per_second": figures}, indent=2) + "\n"
+    )
     print(f"wrote benchmarks/results/{target.name}")
 
 
@@ -213,7 +234,9 @@ def main(args: Args) -> None:
     digits, rates = datasets.load("mnist"), {}
     for rows in args.rows:
         rates[rows] = race(contenders(rows, digits, args), args)
-    print(f"environment steps per second on MNIST, best of {args.turns} turns, {args.threads} thread(s); {machine()['cpu']}")
+    print(
+        f"environment steps per second on MNIST, best of {args.turns} turns, {args.threads} thread(s); {machine()['cpu']}"
+    )
     print(table({rows: {name: max(turns) for name, turns in line.items()} for rows, line in rates.items()}))
     if args.json:
         write(args, rates)

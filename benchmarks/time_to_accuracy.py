@@ -28,9 +28,34 @@ from glimpse_env.runtime import checkpoint, files, terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 AGENT = "agents/dtram_reinforce.py"
-NEEDED = ("schedule", "seed", "seconds", "train_seconds", "error", "mean_glimpses", "curve", "speed", "hardware", "versions", "commit")
+NEEDED = (
+    "schedule",
+    "seed",
+    "seconds",
+    "train_seconds",
+    "error",
+    "mean_glimpses",
+    "curve",
+    "speed",
+    "hardware",
+    "versions",
+    "commit",
+)
 QUICK = (
-    *("--epochs", "1", "--stop-epochs", "1", "--batch", "16", "--hidden", "16", "--features", "16", "--encoder-layers", "1"),
+    *(
+        "--epochs",
+        "1",
+        "--stop-epochs",
+        "1",
+        "--batch",
+        "16",
+        "--hidden",
+        "16",
+        "--features",
+        "16",
+        "--encoder-layers",
+        "1",
+    ),
     *("--image-size", "16", "--glimpse-size", "4", "--glimpses", "2", "--no-augment"),
 )
 
@@ -82,7 +107,9 @@ def name_of(words: Sequence[str], extra: str, quick: bool) -> str:
     return "quick" if quick else " ".join((*words, *shlex.split(extra))) or "default"
 
 
-def run(name: str, words: Sequence[str], seed: int, out: Path, options: TimeToAccuracy, speed: Mapping[str, Any]) -> dict[str, Any]:
+def run(
+    name: str, words: Sequence[str], seed: int, out: Path, options: TimeToAccuracy, speed: Mapping[str, Any]
+) -> dict[str, Any]:
     """Start the agent, wait for its end, and return the row of the run.
 
     Raises:
@@ -90,7 +117,16 @@ def run(name: str, words: Sequence[str], seed: int, out: Path, options: TimeToAc
     """
     if out.exists():
         raise ValueError(f"{out} exists: a run is timed in a new folder; give another --out, or remove it")
-    chosen = [*words, *shlex.split(options.extra), "--seed", str(seed), "--device", options.device, "--threads", str(options.threads)]
+    chosen = [
+        *words,
+        *shlex.split(options.extra),
+        "--seed",
+        str(seed),
+        "--device",
+        options.device,
+        "--threads",
+        str(options.threads),
+    ]
     seconds, _ = timed.start([str(ROOT / AGENT), *chosen, "--out", str(out)])
     result, saved = files.read_json(out / "result.json"), checkpoint.load(out / "checkpoint.pt")
     shown = [row for row in saved["progress"]["history"] if row.get("validation_accuracy") is not None]
@@ -103,7 +139,14 @@ def run(name: str, words: Sequence[str], seed: int, out: Path, options: TimeToAc
         "train_seconds": result["train_seconds"],
         "error": 100 * (1 - result["accuracy"]),
         "mean_glimpses": result["mean_glimpses"],
-        "curve": [{"seconds": row["seconds"], "stage": row["stage"], "error": 100 * (1 - row["validation_accuracy"])} for row in shown],
+        "curve": [
+            {
+                "seconds": row["seconds"],
+                "stage": row["stage"],
+                "error": 100 * (1 - row["validation_accuracy"]),
+            }
+            for row in shown
+        ],
         "speed": dict(speed),
         **timed.provenance(options.threads, options.device),
     }
@@ -116,20 +159,28 @@ def measure(options: TimeToAccuracy, out: Path, file: Path) -> None:
     speed = timed.speed(options.device)
     print(f"this machine, {options.threads} thread(s), {options.device}: {timed.describe_speed(speed)}")
     with tempfile.TemporaryDirectory() as made:
-        pictures = ("--dataset", str(timed.write_pictures(Path(made) / "pictures", 16, 24, 8))) if options.quick else ()
+        pictures = (
+            ("--dataset", str(timed.write_pictures(Path(made) / "pictures", 16, 24, 8)))
+            if options.quick
+            else ()
+        )
         for words in plan:
             name = name_of(words, options.extra, options.quick)
             for seed in seeds:
                 folder = out / checkpoint.file_name(name.replace(" ", "").lstrip("-")) / str(seed)
                 row = run(name, (*pictures, *words), seed, folder, options, speed)
                 timed.append(file, row)
-                print(f"{name}, seed {seed}: {row['seconds']:.0f} s, error {row['error']:.2f} % at {row['mean_glimpses']:.2f} glimpses")
+                print(
+                    f"{name}, seed {seed}: {row['seconds']:.0f} s, error {row['error']:.2f} % at {row['mean_glimpses']:.2f} glimpses"
+                )
 
 
 def main(options: TimeToAccuracy) -> None:
     """Measure, then print and draw all rows."""
     out = options.out or ROOT / "runs" / "time_to_accuracy" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
-    file = (options.results or (out if options.quick else ROOT / "benchmarks" / "results")) / "time_to_accuracy.jsonl"
+    file = (
+        options.results or (out if options.quick else ROOT / "benchmarks" / "results")
+    ) / "time_to_accuracy.jsonl"
     if not options.only_print:
         options = terminal.prepare(options)
         measure(options, out, file)

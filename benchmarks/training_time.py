@@ -37,7 +37,14 @@ from glimpse_env.training import environments
 IMAGES = 100  # pictures that agents are trained on: a batch of RAM's recipe
 TESTED = 16  # images that the times of maps and tests are measured on
 TURNS = 3  # of those measurements
-RAM = {"sensor": "crop", "curriculum": 0.0, "sure": 1.0, "augment": False, "batch": IMAGES, "glimpses": 3}  # all glimpses, always
+RAM = {
+    "sensor": "crop",
+    "curriculum": 0.0,
+    "sure": 1.0,
+    "augment": False,
+    "batch": IMAGES,
+    "glimpses": 3,
+}  # all glimpses, always
 
 
 @dataclass(frozen=True)
@@ -80,19 +87,29 @@ def prepare(options: TrainingTime, folder: Path) -> Pictures:
 
     preset = resolve(options.dataset, backbone=options.backbone)
     if preset.backbone is None or preset.image_size is None or preset.glimpse_size is None:
-        raise ValueError(f"--dataset {options.dataset}: expected cub, cars or dogs, whose presets look through a network")
+        raise ValueError(
+            f"--dataset {options.dataset}: expected cub, cars or dogs, whose presets look through a network"
+        )
     images = datasets.load(options.dataset, options.split, root=options.root, image_size=preset.image_size)
     pictures = timed.write_pictures(folder / "pictures", preset.image_size, IMAGES // 2, TESTED // 2)
     weights = options.weights
     if weights is None:
         weights = str(folder / "weights.pth")
         torch.save(torchvision.models.get_model(preset.backbone).state_dict(), weights)
-    given = {"dataset": pictures, "split": "train", "backbone": preset.backbone, "weights": weights, "image_size": preset.image_size}
+    given = {
+        "dataset": pictures,
+        "split": "train",
+        "backbone": preset.backbone,
+        "weights": weights,
+        "image_size": preset.image_size,
+    }
     given |= {"device": options.device, "threads": options.threads}
     return Pictures(folder, given, preset.image_size, preset.glimpse_size, len(images))
 
 
-def train(script: str, pictures: Pictures, epochs: int, name: str, **own: object) -> tuple[dict[str, Any], float]:
+def train(
+    script: str, pictures: Pictures, epochs: int, name: str, **own: object
+) -> tuple[dict[str, Any], float]:
     """Start an agent; return its checkpoint, and the seconds an image of its epochs after the first."""
     out = pictures.folder / name
     words = runs.format_options(pictures.options | own | {"epochs": epochs, "out": out})
@@ -106,10 +123,19 @@ def measure_ram(pictures: Pictures, updates: int, samples: int) -> dict[str, Any
     """Time updates of RAM on the crop sensor, and what looking at an image takes it at test time."""
     own = RAM | {"samples": samples, "glimpse_size": pictures.glimpse_size}
     saved, update = train("ram_reinforce.py", pictures, 1 + updates, f"ram-{samples}", **own)
-    env = environments.build_evaluation_environment(saved["environment"], "test", pictures.options["device"], rows=TESTED)
+    env = environments.build_evaluation_environment(
+        saved["environment"], "test", pictures.options["device"], rows=TESTED
+    )
     network = registry.rebuild(saved).to(env.device)
-    test = seconds_of(lambda: trajectories.evaluate(env, network, env.preset.max_glimpses), env.device) / TESTED
-    row = {"row": f"RAM on crops, trajectories an image: {samples}", "update": update, "once": 0.0, "images": pictures.count}
+    test = (
+        seconds_of(lambda: trajectories.evaluate(env, network, env.preset.max_glimpses), env.device) / TESTED
+    )
+    row = {
+        "row": f"RAM on crops, trajectories an image: {samples}",
+        "update": update,
+        "once": 0.0,
+        "images": pictures.count,
+    }
     return row | {"test": test}
 
 
@@ -135,8 +161,15 @@ def measure_fcan(pictures: Pictures, updates: int) -> dict[str, Any]:
         for _ in range(network.horizon):
             backbone(crop)
 
-    row = {"row": f"FCAN's localisers, {saved['options']['samples']} places a part", "update": update, "images": pictures.count}
-    return row | {"once": seconds_of(lambda: backbone.map(whole), device) / TESTED, "test": seconds_of(test, device) / TESTED}
+    row = {
+        "row": f"FCAN's localisers, {saved['options']['samples']} places a part",
+        "update": update,
+        "images": pictures.count,
+    }
+    return row | {
+        "once": seconds_of(lambda: backbone.map(whole), device) / TESTED,
+        "test": seconds_of(test, device) / TESTED,
+    }
 
 
 def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
@@ -166,7 +199,12 @@ def main(options: TrainingTime) -> None:
         rows = [measure_ram(pictures, options.updates, samples) for samples in (1, 4)]
         rows = table([*rows, measure_fcan(pictures, options.updates)], options.epochs)
     if options.json is not None:
-        about = {"command": checkpoint.command(), "epochs": options.epochs, "rows": rows, "versions": results.collect_versions()}
+        about = {
+            "command": checkpoint.command(),
+            "epochs": options.epochs,
+            "rows": rows,
+            "versions": results.collect_versions(),
+        }
         files.write_json(options.json, about)
 
 

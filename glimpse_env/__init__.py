@@ -6,7 +6,15 @@ from glimpse_env.backbone import Backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.presets import PRESETS, Preset
-from glimpse_env.rewards import Confidence, ConfidenceGain, Delayed, Greedy, InformationGain, Reward, Transition
+from glimpse_env.rewards import (
+    Confidence,
+    ConfidenceGain,
+    Delayed,
+    Greedy,
+    InformationGain,
+    Reward,
+    Transition,
+)
 from glimpse_env.sensors import BankSensor, Contextual, CropSensor, MapSensor, PixelSensor, Sensor
 from glimpse_env.vector_env import GlimpseVectorEnv
 from glimpse_env.wrappers.flat import FlatAction, FlatSingleAction

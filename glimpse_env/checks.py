@@ -46,7 +46,9 @@ def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     try:
         return AutoresetMode(mode)
     except ValueError:
-        raise ValueError(f"autoreset_mode={mode!r}: expected one of {', '.join(map(str, AutoresetMode))}") from None
+        raise ValueError(
+            f"autoreset_mode={mode!r}: expected one of {', '.join(map(str, AutoresetMode))}"
+        ) from None
 
 
 def is_open(closed: bool) -> None:
@@ -57,8 +59,12 @@ def is_open(closed: bool) -> None:
 
 def seed(value: object) -> None:
     """Refuse a seed that is not None or a whole number of at least 0."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0):
-        raise ValueError(f"seed={value!r}: expected None or one whole number of at least 0 (it seeds the order of the images of all rows)")
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0
+    ):
+        raise ValueError(
+            f"seed={value!r}: expected None or one whole number of at least 0 (it seeds the order of the images of all rows)"
+        )
 
 
 def shape(name: str, value: object, expected: tuple[int, ...], floating: bool) -> None:
@@ -72,25 +78,35 @@ def shape(name: str, value: object, expected: tuple[int, ...], floating: bool) -
         raise TypeError(f"{name}: expected a {kind} dtype, got {value.dtype}")
 
 
-def array(name: str, value: object, expected: tuple[int, ...], kinds: str, low: float, high: float) -> np.ndarray:
+def array(
+    name: str, value: object, expected: tuple[int, ...], kinds: str, low: float, high: float
+) -> np.ndarray:
     """Return `value` as a numpy array of this shape, dtype kind ("f" floating, "iub" integer or bool) and range, or refuse it."""
     values = np.asarray(value)
     if values.shape != expected:
         raise ValueError(f"{name}: expected shape {expected}, got {values.shape}")
     if values.dtype.kind not in kinds:
-        raise TypeError(f"{name}: expected a {'floating' if kinds == 'f' else 'integer or bool'} dtype, got {values.dtype}")
+        raise TypeError(
+            f"{name}: expected a {'floating' if kinds == 'f' else 'integer or bool'} dtype, got {values.dtype}"
+        )
     if values.size <= SMALL:  # for one row, numpy's reductions are slower than a loop
         inside = all(low <= number <= high for number in values.ravel().tolist())
     else:
         inside = bool(values.min() >= low and values.max() <= high)
     if not inside:
-        raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got values from {values.min()} to {values.max()}")
+        raise ValueError(
+            f"{name}: expected values in [{low:g}, {high:g}], got values from {values.min()} to {values.max()}"
+        )
     return values
 
 
 def keys(name: str, value: object, expected: Collection[str]) -> None:
     """Refuse what is not a mapping with exactly these keys."""
-    if not isinstance(value, dict | Mapping) or len(value) != len(expected) or not all(key in value for key in expected):
+    if (
+        not isinstance(value, dict | Mapping)
+        or len(value) != len(expected)
+        or not all(key in value for key in expected)
+    ):
         got = ", ".join(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise ValueError(f"{name}: expected a dict with the keys {', '.join(expected)}, got {got}")
 
@@ -102,7 +118,9 @@ def within(name: str, value: Tensor, low: float, high: float) -> None:
         raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {value[wrong][0].item():g}")
 
 
-def action(actions: Mapping[str, Tensor], rows: int, classes: int, values: bool) -> tuple[Tensor, Tensor, Tensor]:
+def action(
+    actions: Mapping[str, Tensor], rows: int, classes: int, values: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return location and prediction (float32) and stop (bool) of an action of tensors; with `values`, refuse those out of range."""
     keys("action", actions, ("location", "stop", "prediction"))
     location, stop, prediction = actions["location"], actions["stop"], actions["prediction"]
@@ -116,7 +134,9 @@ def action(actions: Mapping[str, Tensor], rows: int, classes: int, values: bool)
     return location.float(), stop.bool(), prediction.float()
 
 
-def reset_options(options: Mapping[str, object], rows: int, images: int, mode: AutoresetMode, values: bool) -> None:
+def reset_options(
+    options: Mapping[str, object], rows: int, images: int, mode: AutoresetMode, values: bool
+) -> None:
     """Refuse unknown or misshapen reset options; with `values`, also indices and locations out of range."""
     for key in options:
         choice("reset option", key, OPTIONS)
@@ -144,9 +164,13 @@ def partial_reset(options: Mapping[str, object], seed: int | None, first: bool) 
     if "reset_mask" not in options:
         return
     if first:
-        raise RuntimeError("options['reset_mask'] before the first reset(): reset all rows once, then choose rows")
+        raise RuntimeError(
+            "options['reset_mask'] before the first reset(): reset all rows once, then choose rows"
+        )
     if seed is not None:
-        raise ValueError(f"seed={seed} with options['reset_mask']: a seed draws the order of all rows; give one of the two")
+        raise ValueError(
+            f"seed={seed} with options['reset_mask']: a seed draws the order of all rows; give one of the two"
+        )
 
 
 def saved_state(saved: Mapping[str, Any], fields: Collection[str], rows: int, images: int) -> None:

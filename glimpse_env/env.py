@@ -27,7 +27,7 @@ class GlimpseEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - as Gymnasium declares it
 
-    def __init__(self, dataset: Any = "mnist", *, render_mode: str | None = None, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, dataset: Any = "mnist", *, render_mode: str | None = None, **options: Any) -> None:
         """Build the core with the arguments of `GlimpseVectorEnv`, without num_envs and autoreset_mode."""
         if render_mode is not None:
             checks.choice("render_mode", render_mode, self.metadata["render_modes"])
@@ -40,7 +40,9 @@ class GlimpseEnv(gymnasium.Env):
         self._ended = False
 
     @torch.inference_mode()
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Arrays, dict[str, Any]]:
         """Draw an image and show glimpse 1; options `indices` (1,) and `locations` (1, 2) are as the core's, as numpy arrays."""
         tensors = reset_tensors(self.core, options)
         checks.seed(seed)
@@ -90,15 +92,20 @@ class GlimpseEnv(gymnasium.Env):
 class NumpyVectorEnv(VectorEnv):
     """The core with numpy arrays in and out, as Gymnasium's wrappers and other libraries expect. Arguments as `GlimpseVectorEnv`."""
 
-    def __init__(self, num_envs: int = 1, dataset: Any = "mnist", **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, num_envs: int = 1, dataset: Any = "mnist", **options: Any) -> None:
         """Build the core."""
         self.core = GlimpseVectorEnv(num_envs, dataset, **options)
         self.num_envs, self.metadata = self.core.num_envs, self.core.metadata
         self.autoreset_mode = self.core.autoreset_mode
-        self.single_observation_space, self.observation_space = self.core.single_observation_space, self.core.observation_space
+        self.single_observation_space, self.observation_space = (
+            self.core.single_observation_space,
+            self.core.observation_space,
+        )
         self.single_action_space, self.action_space = self.core.single_action_space, self.core.action_space
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Arrays, dict[str, Any]]:
         """Start episodes as `GlimpseVectorEnv.reset`, with options as numpy arrays."""
         tensors = reset_tensors(self.core, options)
         checks.seed(seed)
@@ -106,7 +113,9 @@ class NumpyVectorEnv(VectorEnv):
         observation, info = self.core.reset(seed=seed, options=tensors)
         return to_numpy(observation), to_numpy(info)
 
-    def step(self, actions: Mapping[str, Any]) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(
+        self, actions: Mapping[str, Any]
+    ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take a glimpse or stop, in every row; rewards are float64, `final_obs` is an object array of per-row dicts."""
         arrays = read_action(actions, (self.num_envs,), len(self.core.images.classes))
         observation, reward, terminated, truncated, info = self.core.step(
@@ -115,7 +124,7 @@ class NumpyVectorEnv(VectorEnv):
         ended = (terminated.cpu().numpy().copy(), truncated.cpu().numpy().copy())
         return to_numpy(observation), reward.double().cpu().numpy(), *ended, with_final_rows(to_numpy(info))
 
-    def close_extras(self, **kwargs: Any) -> None:  # noqa: ANN401
+    def close_extras(self, **kwargs: Any) -> None:
         """Close the core: later calls of step and reset raise an error."""
         self.core.close()
 
@@ -129,24 +138,33 @@ def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int)
     """
     checks.keys("action", action, ("location", "stop", "prediction"))
     return {
-        "location": checks.array("action['location']", action["location"], (*batch, 2), "f", -1, 1).astype(np.float32, copy=False),
-        "stop": checks.array("action['stop']", action["stop"], batch, "iub", 0, 1).astype(np.bool_, copy=False),
-        "prediction": checks.array("action['prediction']", action["prediction"], (*batch, classes), "f", 0, 1).astype(
+        "location": checks.array("action['location']", action["location"], (*batch, 2), "f", -1, 1).astype(
             np.float32, copy=False
         ),
+        "stop": checks.array("action['stop']", action["stop"], batch, "iub", 0, 1).astype(
+            np.bool_, copy=False
+        ),
+        "prediction": checks.array(
+            "action['prediction']", action["prediction"], (*batch, classes), "f", 0, 1
+        ).astype(np.float32, copy=False),
     }
 
 
 def reset_tensors(core: GlimpseVectorEnv, options: Mapping[str, Any] | None) -> dict[str, Tensor]:
     """Return reset options as tensors on the core's device, after all checks."""
-    tensors = {name: torch.as_tensor(np.asarray(value)).to(core.device) for name, value in (options or {}).items()}
+    tensors = {
+        name: torch.as_tensor(np.asarray(value)).to(core.device) for name, value in (options or {}).items()
+    }
     checks.reset_options(tensors, core.num_envs, len(core.images), core.autoreset_mode, values=True)
     return tensors
 
 
 def to_numpy(values: Mapping[str, Any]) -> dict[str, Any]:
     """Copy a dict of tensors (nested) into numpy arrays."""
-    return {name: to_numpy(value) if isinstance(value, Mapping) else value.cpu().numpy().copy() for name, value in values.items()}
+    return {
+        name: to_numpy(value) if isinstance(value, Mapping) else value.cpu().numpy().copy()
+        for name, value in values.items()
+    }
 
 
 def with_final_rows(info: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,9 @@ TINY = 1e-30  # smallest score of a class: an all-zero prediction becomes unifor
 class State:
     """Everything that changes from step to step; row i of every field belongs to environment i."""
 
-    order_index: Int64[Tensor, " env"]  # position of the row's episode in the permutation: episode * num_envs + row
+    order_index: Int64[
+        Tensor, " env"
+    ]  # position of the row's episode in the permutation: episode * num_envs + row
     index: Int64[Tensor, " env"]  # image shown
     label: Int64[Tensor, " env"]  # its class
     step: Int64[Tensor, " env"]  # t, glimpses taken, from 1
@@ -48,7 +50,9 @@ def rename_fields(saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"order_index" if name == "place" else name: value for name, value in saved.items()}
 
 
-def judge(prediction: Float[Tensor, "env class"], label: Int64[Tensor, " env"]) -> tuple[Bool[Tensor, " env"], Float[Tensor, " env"]]:
+def judge(
+    prediction: Float[Tensor, "env class"], label: Int64[Tensor, " env"]
+) -> tuple[Bool[Tensor, " env"], Float[Tensor, " env"]]:
     """Return whether the most probable class is the label (ties: the lower class counts), and -log p(label) in nats."""
     scored = prediction.gather(1, label[:, None]).squeeze(1).clamp_min(TINY)
     total = prediction.sum(1).clamp_min(prediction.shape[1] * TINY)
@@ -77,7 +81,9 @@ def advance(
     )
 
 
-def hash_location(index: Int64[Tensor, " env"], episode: Int64[Tensor, " env"], seed: int) -> Float[Tensor, "env 2"]:
+def hash_location(
+    index: Int64[Tensor, " env"], episode: Int64[Tensor, " env"], seed: int
+) -> Float[Tensor, "env 2"]:
     """Return a location in [-1, 1] that depends on seed, image and episode only, uniform over images."""
     bits = (index * 2 + 1) * 0x5851F42D4C957F2D + episode * 0x14057B7EF767814F + seed
     axes = torch.stack((bits, bits ^ 0x2545F4914F6CDD1D), 1)

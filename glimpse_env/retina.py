@@ -107,7 +107,9 @@ def paint_noise(
     of a set. So tables that are computed part by part, one window at a time, show the same as one canvas of all images.
     """
     generator = torch.Generator().manual_seed(0)
-    tile = torch.randint(0, 256, (images.shape[1], TILE, TILE), dtype=torch.uint8, generator=generator).to(images.device)
+    tile = torch.randint(0, 256, (images.shape[1], TILE, TILE), dtype=torch.uint8, generator=generator).to(
+        images.device
+    )
     shift = images.sum((1, 2, 3))[:, None]
     down, across = (torch.arange(-margin, side + margin, device=images.device) for side in images.shape[2:])
     rows, columns = (down + shift) % TILE, (across + shift // TILE) % TILE
@@ -125,7 +127,9 @@ def margin_for(image_size: int, window: int, reach: float) -> int:
     return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2 - 1e-6))  # ignores rounding errors
 
 
-def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int) -> Float[Tensor, "env channel size size"]:
+def crop(
+    canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int
+) -> Float[Tensor, "env channel size size"]:
     """Cut a `size` x `size` window around `centre` out of image `index[i]`, for every row i, by bilinear interpolation.
 
     Values stay in [0, 255]. If the window's edges lie on pixel edges the result equals slicing. Centres for which the window would leave
@@ -142,7 +146,9 @@ def crop(canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "en
     return torch.lerp(pixels[..., :-1], pixels[..., 1:], across) if pixels.shape[3] > size else pixels
 
 
-def top_left(windows: Windows, centre: Float[Tensor, "env 2"]) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env 2"]]:
+def top_left(
+    windows: Windows, centre: Float[Tensor, "env 2"]
+) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env 2"]]:
     """Return the top-left corner (x, y) of the window at each centre, kept on the canvas, and the whole pixel to interpolate from.
 
     Rounded down, except at the canvas' far edge: there the previous pixel is returned, and interpolation gives its neighbour the full
@@ -159,7 +165,11 @@ def top_left(windows: Windows, centre: Float[Tensor, "env 2"]) -> tuple[Float[Te
 
 
 def glimpse(
-    canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int, windows: tuple[int, ...]
+    canvas: Canvas,
+    index: Int64[Tensor, " env"],
+    centre: Float[Tensor, "env 2"],
+    size: int,
+    windows: tuple[int, ...],
 ) -> Float[Tensor, "env scale_channel size size"]:
     """Return the foveal glimpse: windows of several widths (pixels) at one centre, each shrunk to `size`, stacked as channels.
 
@@ -173,7 +183,9 @@ def glimpse(
     return stacked.mul_(1 / 255)
 
 
-def shrink(patch: Float[Tensor, "env channel height width"], size: int) -> Float[Tensor, "env channel size size"]:
+def shrink(
+    patch: Float[Tensor, "env channel height width"], size: int
+) -> Float[Tensor, "env channel size size"]:
     """Resize patches to `size` pixels a side: block means for whole factors, else antialiased bilinear."""
     height, width = patch.shape[-2:]
     if height % size == 0 and width % size == 0:

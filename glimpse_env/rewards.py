@@ -15,7 +15,9 @@ class Transition:
     """One step of every row. Rows that had already ended are included; the environment sets their reward to 0."""
 
     glimpses: Int64[Tensor, " env"]  # t, glimpses taken before the prediction, from 1
-    stop: Bool[Tensor, " env"]  # the episode ends with this step (the agent stopped, or t reached max_glimpses)
+    stop: Bool[
+        Tensor, " env"
+    ]  # the episode ends with this step (the agent stopped, or t reached max_glimpses)
     correct: Bool[Tensor, " env"]  # the most probable class is the label
     loss: Float[Tensor, " env"]  # -log p(label) of this step's prediction, nats
     previous_loss: Float[Tensor, " env"]  # of the previous step's prediction; ln(classes) before any
@@ -24,7 +26,9 @@ class Transition:
 Reward = Callable[[Transition], Float[Tensor, " env"]]
 
 
-def discount_correct(discount: float, correct: Bool[Tensor, "*batch"], glimpses: Int64[Tensor, "*#batch"]) -> Float[Tensor, "*batch"]:
+def discount_correct(
+    discount: float, correct: Bool[Tensor, "*batch"], glimpses: Int64[Tensor, "*#batch"]
+) -> Float[Tensor, "*batch"]:
     """Return discount^t for a correct prediction after t glimpses, 0 for an incorrect one (DT-RAM, section 3.3)."""
     return correct * torch.pow(discount, glimpses)
 

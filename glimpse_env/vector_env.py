@@ -117,11 +117,29 @@ class GlimpseVectorEnv(VectorEnv):
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        names = {"sensor": sensor if isinstance(sensor, str) else None, "backbone": backbone if isinstance(backbone, str) else None}
-        sizes = {"image_size": image_size, "view_size": view_size, "glimpse_size": glimpse_size, "scales": scales, "grid": grid}
-        views = {"first_view": first_view, "initial_location": initial_location, "location_range": location_range, "fill": fill}
-        self.preset = presets.resolve(dataset, **names, **sizes, **views, max_glimpses=max_glimpses, context=context, show_map=show_map)
-        self.images = datasets.load(dataset, split, root=root, download=download, image_size=self.preset.image_size)
+        names = {
+            "sensor": sensor if isinstance(sensor, str) else None,
+            "backbone": backbone if isinstance(backbone, str) else None,
+        }
+        sizes = {
+            "image_size": image_size,
+            "view_size": view_size,
+            "glimpse_size": glimpse_size,
+            "scales": scales,
+            "grid": grid,
+        }
+        views = {
+            "first_view": first_view,
+            "initial_location": initial_location,
+            "location_range": location_range,
+            "fill": fill,
+        }
+        self.preset = presets.resolve(
+            dataset, **names, **sizes, **views, max_glimpses=max_glimpses, context=context, show_map=show_map
+        )
+        self.images = datasets.load(
+            dataset, split, root=root, download=download, image_size=self.preset.image_size
+        )
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
         self._make_spaces()
         self._make_constants()
@@ -129,10 +147,15 @@ class GlimpseVectorEnv(VectorEnv):
 
     def _make_spaces(self) -> None:
         """Describe one row's observation and action, then the batch's."""
-        unit = {"location": spaces.Box(-1.0, 1.0, (2,), np.float32), "step": spaces.Box(0.0, 1.0, (1,), np.float32)}
+        unit = {
+            "location": spaces.Box(-1.0, 1.0, (2,), np.float32),
+            "step": spaces.Box(0.0, 1.0, (1,), np.float32),
+        }
         prediction = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
         self.single_observation_space = spaces.Dict(unit | self.sensor.space)
-        self.single_action_space = spaces.Dict({"location": unit["location"], "stop": spaces.Discrete(2), "prediction": prediction})
+        self.single_action_space = spaces.Dict(
+            {"location": unit["location"], "stop": spaces.Discrete(2), "prediction": prediction}
+        )
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
@@ -140,16 +163,22 @@ class GlimpseVectorEnv(VectorEnv):
         """Put on the device what `step` looks up; tables over t where it depends on t."""
         steps = torch.arange(self.preset.max_glimpses + 1, device=self.device)
         self._fraction = (steps / self.preset.max_glimpses)[:, None]
-        self._pixels, self._flops = (first + (steps - 1) * later for first, later in (self.sensor.pixels, self.sensor.flops))
+        self._pixels, self._flops = (
+            first + (steps - 1) * later for first, later in (self.sensor.pixels, self.sensor.flops)
+        )
         self._labels = self.images.labels.to(self.device)
         self._everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._nobody = ~self._everyone
         self._centre = torch.zeros(self.num_envs, 2, device=self.device)
-        self._masks = tuple(f"_{name}" for name in ("label", "correct", "loss", "glimpses", "pixels", "flops", "valid"))
+        self._masks = tuple(
+            f"_{name}" for name in ("label", "correct", "loss", "glimpses", "pixels", "flops", "valid")
+        )
         self._chance_loss = math.log(len(self.images.classes))
 
     @torch.no_grad()
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Start an episode in every row (or in those of `reset_mask`); return observation and info of all rows.
 
         Args:
@@ -166,15 +195,26 @@ class GlimpseVectorEnv(VectorEnv):
         if seed is not None or state is None:
             super().reset(seed=seed)
             state = self._permute(int(self.np_random.integers(2**62)))
-        return self._show(self._begin(state, options.get("reset_mask", self._everyone), options.get("indices"), options.get("locations")))
+        return self._show(
+            self._begin(
+                state,
+                options.get("reset_mask", self._everyone),
+                options.get("indices"),
+                options.get("locations"),
+            )
+        )
 
     @torch.no_grad()
     def step(
         self, actions: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
+    ) -> tuple[
+        dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]
+    ]:
         """Take a glimpse or stop, in every row. Returns observation, reward, terminated, truncated (never) and info."""
         before = self._ready()
-        location, stop, prediction = checks.action(actions, self.num_envs, len(self.images.classes), self.validate)
+        location, stop, prediction = checks.action(
+            actions, self.num_envs, len(self.images.classes), self.validate
+        )
         stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
         correct, loss = judge(prediction, before.label)
         reward = self._reward(before, stop, correct, loss)
@@ -184,7 +224,12 @@ class GlimpseVectorEnv(VectorEnv):
             state = self._begin(state, before.done)
             terminated = state.done
         elif self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = {"final_obs": self._observation, "_final_obs": stop, "final_info": self._info(state, stop), "_final_info": stop}
+            final = {
+                "final_obs": self._observation,
+                "_final_obs": stop,
+                "final_info": self._info(state, stop),
+                "_final_info": stop,
+            }
             state = self._begin(state, state.done)
         observation, info = self._show(state)
         return observation, reward, terminated, self._nobody, info | final
@@ -193,7 +238,11 @@ class GlimpseVectorEnv(VectorEnv):
         """Return what `load_state_dict` needs to continue the same episodes (before any reset: nothing)."""
         if self._state is None:
             return {}
-        return {"seed": self._seed, "state": asdict(self._state), "np_random": self.np_random.bit_generator.state}
+        return {
+            "seed": self._seed,
+            "state": asdict(self._state),
+            "np_random": self.np_random.bit_generator.state,
+        }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continue from a `state_dict`, in an environment made with the same arguments."""
@@ -218,7 +267,9 @@ class GlimpseVectorEnv(VectorEnv):
     def _permute(self, seed: int) -> State:
         """Draw the order of the images, drop the last observation, and return the state before every row's first episode."""
         self._seed = seed
-        self._permutation = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed)).to(self.device)
+        self._permutation = torch.randperm(
+            len(self.images), generator=torch.Generator().manual_seed(seed)
+        ).to(self.device)
         self._observation: dict[str, Tensor] = {}
         return initial_state(self.num_envs, self._chance_loss, self.device)
 
@@ -236,7 +287,11 @@ class GlimpseVectorEnv(VectorEnv):
             past = fresh & (order_index >= len(self.images))
             done, valid, fresh = done | past, valid & ~past, fresh & ~past
             order_index = torch.where(fresh, order_index, state.order_index)
-        drawn = self._permutation.index_select(0, order_index % len(self.images)) if indices is None else indices.long()
+        drawn = (
+            self._permutation.index_select(0, order_index % len(self.images))
+            if indices is None
+            else indices.long()
+        )
         index = torch.where(fresh, drawn, state.index)
         first = self._initial(index, order_index) if locations is None else locations.clamp(-1, 1).float()
         return State(
@@ -251,7 +306,9 @@ class GlimpseVectorEnv(VectorEnv):
             valid=valid,
         )
 
-    def _initial(self, index: Int64[Tensor, " env"], order_index: Int64[Tensor, " env"]) -> Float[Tensor, "env 2"]:
+    def _initial(
+        self, index: Int64[Tensor, " env"], order_index: Int64[Tensor, " env"]
+    ) -> Float[Tensor, "env 2"]:
         """Return where glimpse 1 is taken: the centre, or a location hashed from seed, image and episode (not from the row)."""
         if self.preset.initial_location == "center" or self.sensor.whole_first:
             return self._centre
@@ -265,7 +322,11 @@ class GlimpseVectorEnv(VectorEnv):
         return self._state
 
     def _reward(
-        self, state: State, stop: Bool[Tensor, " env"], correct: Bool[Tensor, " env"], loss: Float[Tensor, " env"]
+        self,
+        state: State,
+        stop: Bool[Tensor, " env"],
+        correct: Bool[Tensor, " env"],
+        loss: Float[Tensor, " env"],
     ) -> Float[Tensor, " env"]:
         """Return the reward of unfinished rows; 0 for the others."""
         reward = self.reward(rewards.Transition(state.step, stop, correct, loss, state.loss))
@@ -274,7 +335,10 @@ class GlimpseVectorEnv(VectorEnv):
 
     def _show(self, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Make `state` the present state; return its observation and info."""
-        observation = {"location": state.location, "step": self._fraction.index_select(0, state.step)} | self._observe(state)
+        observation = {
+            "location": state.location,
+            "step": self._fraction.index_select(0, state.step),
+        } | self._observe(state)
         self._state, self._observation = state, observation
         return dict(observation), self._info(state, self._everyone)
 

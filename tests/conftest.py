@@ -21,7 +21,12 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     from glimpse_env.runtime import devices
     from glimpse_env.training import trainer
 
-FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")  # the longest files: begun last they would end alone
+FIRST = (
+    "test_processes",
+    "test_fcan_stages",
+    "test_finetuning",
+    "test_views",
+)  # the longest files: begun last they would end alone
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
 

@@ -51,7 +51,9 @@ def classify(plan: Plan, weights: str) -> None:
         "command": checkpoint.command(),
         "versions": results.collect_versions(),
         "options": checkpoint.plain(options),
-        **fixations.measure_fixations(env, trajectories, stopping_rules.HORIZON.find_stops(trajectories), learned_start=False),
+        **fixations.measure_fixations(
+            env, trajectories, stopping_rules.HORIZON.find_stops(trajectories), learned_start=False
+        ),
     }
     files.write_json(plan.out / "classify" / "result.json", row)
     trajectories.save(plan.out / "classify" / "looks.npz")
@@ -59,7 +61,9 @@ def classify(plan: Plan, weights: str) -> None:
     print(results.format_row(row))
 
 
-def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Float[Tensor, "image class"]:
+def load_probabilities(
+    plan: Plan, weights: str, crops: Crops, region: Region
+) -> Float[Tensor, "image class"]:
     """Return a region's class probabilities in the measured images; with --resume, those that an interrupted run has written."""
     options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
     if options.resume and file.is_file():
@@ -70,14 +74,24 @@ def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -
     if options.final == "linear":
         found = regions_table.predict_by_linear(crops, region, options)
     else:
-        found = regions_table.predict_by_network(crops, region, options, weights, plan.out / "classify" / region.name)
-    content = {"kind": "region", "options": checkpoint.plain(options), "learn": region.learn, "measure": region.measure}
+        found = regions_table.predict_by_network(
+            crops, region, options, weights, plan.out / "classify" / region.name
+        )
+    content = {
+        "kind": "region",
+        "options": checkpoint.plain(options),
+        "learn": region.learn,
+        "measure": region.measure,
+    }
     checkpoint.save(file, content | {"probabilities": found})
     return found
 
 
 def build_trajectories(
-    env: GlimpseVectorEnv, found: Mapping[str, Tensor], parts: Sequence[int], places: Int64[Tensor, "image part"]
+    env: GlimpseVectorEnv,
+    found: Mapping[str, Tensor],
+    parts: Sequence[int],
+    places: Int64[Tensor, "image part"],
 ) -> Trajectories:
     """Return the predictions after the whole image and after each part as trajectories, for the common metric."""
     names = ["whole", *(regions_table.name_region("part", number, part) for number, part in enumerate(parts))]
@@ -105,7 +119,9 @@ def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, A
     count = min(TIMED, len(env.images))
     index = torch.arange(count, device=env.device)
     network, view = load_network(plan, plan.measure)[1], env.preset.view_size or plan.image_size
-    pixels = v2.functional.resize(env.images.images[env.images.stored[:count]].to(env.device), [view, view], antialias=True)
+    pixels = v2.functional.resize(
+        env.images.images[env.images.stored[:count]].to(env.device), [view, view], antialias=True
+    )
     parts = (crops.side, *plan.options.parts)
     sensors = [regions_table.build_sensor(crops, env.images, part) for part in parts]
     centers = [
@@ -123,7 +139,11 @@ def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, A
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.best(torch.zeros(1, *get_map_sensor(env).shape, device=env.device))
     one = crops.backbone.flops(crops.size, crops.size)
-    flops = {"whole": one, "find": env.sensor.flops[0] + counter.get_total_flops(), "classify": one * len(parts)}
+    flops = {
+        "whole": one,
+        "find": env.sensor.flops[0] + counter.get_total_flops(),
+        "classify": one * len(parts),
+    }
     works = {"whole": lambda: sensors[0].glimpses(index, centers[0]), "find": find, "classify": classify}
     seconds = {name: measure_seconds(work, env.device) for name, work in works.items()}
     stages = {name: {"milliseconds": 1000 * seconds[name] / count, "flops": flops[name]} for name in works}
@@ -146,7 +166,10 @@ def measure_seconds(work: Callable[[], None], device: torch.device) -> float:
 
 def write_report(target: Path, row: Mapping[str, Any]) -> None:
     """Write the table as a report; the locations in single images are in the report of the stage localise."""
-    runs = [{"row": one["row"], "seed": row["seed"], "mean_glimpses": len(one["regions"]), "paper": None} | one for one in row["rows"]]
+    runs = [
+        {"row": one["row"], "seed": row["seed"], "mean_glimpses": len(one["regions"]), "paper": None} | one
+        for one in row["rows"]
+    ]
     dataset = Path(row["dataset"]).name
     note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged; {format_cost(row['cost'])}"
     table_report.write_table(target, f"FCAN on {dataset}: the whole image and its parts", runs, note=note)
@@ -160,5 +183,8 @@ def format_result(row: Mapping[str, Any]) -> str:
 
 def format_cost(cost: Mapping[str, Any]) -> str:
     """Return what an image costs, in words."""
-    stages = [f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP" for name, one in cost["stages"].items()]
+    stages = [
+        f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP"
+        for name, one in cost["stages"].items()
+    ]
     return f"test cost per image ({cost['device']}, batches of {cost['images']}): {', '.join(stages)}"

@@ -52,7 +52,10 @@ def draw_places(
     generator: torch.Generator,
 ) -> list[Int64[Tensor, "image sample"]]:
     """Return places of each part, drawn by its location policy: the multinomial of its score map (FCAN, section 3.2)."""
-    return [policy.sample(log_prob, generator, samples=samples) for policy, log_prob in zip(network.policies, log_probs, strict=True)]
+    return [
+        policy.sample(log_prob, generator, samples=samples)
+        for policy, log_prob in zip(network.policies, log_probs, strict=True)
+    ]
 
 
 def sample(
@@ -87,9 +90,16 @@ def sample(
     rows = labels.repeat_interleave(options.samples)
     logits = torch.stack([network.scores(step, dropped).flatten(0, 1) for step in steps])
     with torch.no_grad():
-        rewarded = torch.stack([network.scores(step, clean).flatten(0, 1) for step in steps]) if options.dropout else logits
+        rewarded = (
+            torch.stack([network.scores(step, clean).flatten(0, 1) for step in steps])
+            if options.dropout
+            else logits
+        )
         reward, correct = compute_rewards(rewarded.detach(), rows, rewards.make(options.reward))
-    log_prob = [policy.log_prob(*choice).flatten() for policy, *choice in zip(network.policies, log_probs, places, strict=True)]
+    log_prob = [
+        policy.log_prob(*choice).flatten()
+        for policy, *choice in zip(network.policies, log_probs, places, strict=True)
+    ]
     entropy = torch.stack([-(log_prob.exp() * log_prob).sum(1).mean() for log_prob in log_probs]).detach()
     return Samples(torch.stack(log_prob), logits, rows, reward, correct, entropy)
 
@@ -108,7 +118,15 @@ def compute_rewards(
     before = torch.cat((torch.full_like(loss[:1], logits.shape[2]).log(), loss[:-1]))
     correct = predictions.argmax(2) == labels
     found = [
-        reward(Transition(count[t].expand_as(labels), torch.full_like(correct[t], t == steps - 1), correct[t], loss[t], before[t]))
+        reward(
+            Transition(
+                count[t].expand_as(labels),
+                torch.full_like(correct[t], t == steps - 1),
+                correct[t],
+                loss[t],
+                before[t],
+            )
+        )
         for t in range(steps)
     ]
     return torch.stack(found), correct
@@ -121,13 +139,17 @@ def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
     the end, goes to all of them. With `--baseline` the mean of the image's other samples is subtracted; the paper has none.
     """
     cross = F.cross_entropy(
-        samples.logits.flatten(0, 1), samples.labels.repeat(len(samples.logits)), label_smoothing=options.label_smoothing
+        samples.logits.flatten(0, 1),
+        samples.labels.repeat(len(samples.logits)),
+        label_smoothing=options.label_smoothing,
     )
     parts = {"classification": options.loss_weight * cross}
     if options.where == "learned":
         returns = reinforce.returns_to_go(samples.rewards) if options.reward == "delayed" else samples.rewards
         advantage = (reinforce.leave_one_out(returns, options.samples) if options.baseline else returns)[1:]
-        parts["policy"] = reinforce.policy_loss(samples.log_prob, advantage, torch.ones_like(advantage, dtype=torch.bool))
+        parts["policy"] = reinforce.policy_loss(
+            samples.log_prob, advantage, torch.ones_like(advantage, dtype=torch.bool)
+        )
     return parts
 
 
@@ -137,7 +159,9 @@ def build_optimizer(network: FullyConvolutionalAttention, options: FcanOptions) 
     return Optimizer([torch.optim.RMSprop(parameters, options.learning_rate)], parameters, clip=None)
 
 
-def train(run: Run, env: GlimpseVectorEnv, network: FullyConvolutionalAttention, validation: GlimpseVectorEnv | None) -> None:
+def train(
+    run: Run, env: GlimpseVectorEnv, network: FullyConvolutionalAttention, validation: GlimpseVectorEnv | None
+) -> None:
     """Train localisers and classifiers on the training images' maps; measure them on those of `validation` after each epoch."""
     options: FcanOptions = run.options
     optimizer = build_optimizer(network, options)
@@ -145,7 +169,9 @@ def train(run: Run, env: GlimpseVectorEnv, network: FullyConvolutionalAttention,
     for epoch in run.epochs(options.epochs, "localise", optimizer):
         network.train()
         for index in epoch.batches(len(labels), options.batch, drop_last=False):
-            samples = sample(network, read_maps(env, index), labels[index], options, epoch.generator, run.precision)
+            samples = sample(
+                network, read_maps(env, index), labels[index], options, epoch.generator, run.precision
+            )
             parts = losses(samples, options)
             epoch.log(
                 {
@@ -170,11 +196,15 @@ class LocaliseRun(Run):
 
 def localise(plan: Plan, weights: str) -> None:
     """Train where the parts are, and write checkpoint.pt, which evaluate.py reads."""
-    given = replace(plan.options, out=plan.out, resume=plan.options.resume and (plan.out / "checkpoint.pt").is_file())
+    given = replace(
+        plan.options, out=plan.out, resume=plan.options.resume and (plan.out / "checkpoint.pt").is_file()
+    )
     with LocaliseRun.open(AGENT, given, alone=True) as run:
         env = build_environment(plan, weights)
         network = build_network(env, plan.options)
-        identity = resume.describe(AGENT, replace(given, weights=weights), env, network) | {"options": checkpoint.plain(plan.options)}
+        identity = resume.describe(AGENT, replace(given, weights=weights), env, network) | {
+            "options": checkpoint.plain(plan.options)
+        }
         start = time.monotonic()
         if run.saved is None:
             standardise(network, env)
@@ -183,12 +213,18 @@ def localise(plan: Plan, weights: str) -> None:
         run.start(network, identity, env.device, seconds=time.monotonic() - start)
         held = held_out(plan.learn)
         shown = identity["environment"]
-        validation = None if held is None else environments.build_evaluation_environment(shown, held, env.device, rows=1)
+        validation = (
+            None
+            if held is None
+            else environments.build_evaluation_environment(shown, held, env.device, rows=1)
+        )
         stage_files.begin(plan.out, "localise")
         train(run, env, network, validation)
 
 
-def read_maps(env: GlimpseVectorEnv, index: Int64[Tensor, " image"]) -> Float[Tensor, "image channel rows columns"]:
+def read_maps(
+    env: GlimpseVectorEnv, index: Int64[Tensor, " image"]
+) -> Float[Tensor, "image channel rows columns"]:
     """Return the cached feature maps of images."""
     return get_map_sensor(env).maps(index)
 
@@ -218,9 +254,13 @@ def measure_accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv
     for index in split_images(env):
         maps = read_maps(env, index)
         features, best = network.standardise(maps), network.best(maps)
-        regions = [fcan.pool(features, best[:, number : number + 1], part)[:, 0] for number, part in enumerate(parts)]
+        regions = [
+            fcan.pool(features, best[:, number : number + 1], part)[:, 0] for number, part in enumerate(parts)
+        ]
         every = torch.stack((features.mean((2, 3)), *regions), 1)
-        mean = torch.stack([network.scores(step, every).softmax(1) for step in range(network.horizon)]).mean(0)
+        mean = torch.stack([network.scores(step, every).softmax(1) for step in range(network.horizon)]).mean(
+            0
+        )
         correct += (mean.argmax(1) == env.images.labels.to(index.device)[index]).sum()
     return float(correct) / len(env.images)
 

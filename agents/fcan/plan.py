@@ -110,24 +110,36 @@ def build_plan(options: FcanOptions) -> Plan:
     for name in ("samples", "batch", "epochs", "tune_epochs", "final_epochs"):
         checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
     if options.baseline and options.samples < 2:
-        raise ValueError(f"--samples {options.samples}: --baseline compares the samples of an image: give at least 2, or --no-baseline")
+        raise ValueError(
+            f"--samples {options.samples}: --baseline compares the samples of an image: give at least 2, or --no-baseline"
+        )
     fcan.check(options.parts, max(options.parts, default=1), "the map")
     if options.where != "learned" and options.final != "none":
-        raise ValueError(f"--where {options.where}: the stage classify needs learned locations; add --final none")
+        raise ValueError(
+            f"--where {options.where}: the stage classify needs learned locations; add --final none"
+        )
     if options.stage == "classify" and options.final == "none":
-        raise ValueError("--stage classify with --final none: there is nothing to do; expected --final linear or finetune")
+        raise ValueError(
+            "--stage classify with --final none: there is nothing to do; expected --final linear or finetune"
+        )
     if options.stage == "tune" and options.weights is not None:
-        raise ValueError("--stage tune with --weights: that network is fine-tuned already; leave one of the two out")
+        raise ValueError(
+            "--stage tune with --weights: that network is fine-tuned already; leave one of the two out"
+        )
     if datasets.held_out(options.split) is None and options.split != "train":
         raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")
     preset = resolve(options.dataset, image_size=options.image_size)
     backbone = options.backbone or preset.backbone
     crop_size = options.crop_size or (None if preset.backbone is None else preset.glimpse_size)
     if backbone is None or preset.image_size is None or crop_size is None:
-        raise ValueError(f"--dataset {options.dataset}: give --backbone, --image-size and --crop-size, for which it has no presets")
+        raise ValueError(
+            f"--dataset {options.dataset}: give --backbone, --image-size and --crop-size, for which it has no presets"
+        )
     checks.count("--crop-size", crop_size)
     measure = options.measure or results.choose_result_split(options.split)
-    full = replace(options, backbone=backbone, image_size=preset.image_size, crop_size=crop_size, measure=measure)
+    full = replace(
+        options, backbone=backbone, image_size=preset.image_size, crop_size=crop_size, measure=measure
+    )
     out = resume.checkpoint_path(AGENT, options).parent
     return Plan(full, out, backbone, preset.image_size, crop_size, options.split, measure)
 

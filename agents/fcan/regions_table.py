@@ -75,7 +75,9 @@ def build_regions(crops: Crops, options: FcanOptions, learn: Tensor, measure: Te
         regions += [
             Region(name_region("part", number, part), part, learn[:, number], measure[:, number]),
             Region(name_region("random", number, part), part, *drawn),
-            Region(name_region("center", number, part), part, *(torch.full((count,), middle) for count in images)),
+            Region(
+                name_region("center", number, part), part, *(torch.full((count,), middle) for count in images)
+            ),
         ]
     return regions
 
@@ -84,7 +86,9 @@ def build_sensor(crops: Crops, images: ImageSet, part: int) -> CropSensor:
     """Return the sensor that cuts a part out of images and resizes it."""
     cell = images.images.shape[-1] // crops.side
     scale = part * cell / crops.size
-    return CropSensor(images, crops.backbone, glimpse_size=crops.size, scales=(scale,), first_view="glimpse", chunk=CHUNK)
+    return CropSensor(
+        images, crops.backbone, glimpse_size=crops.size, scales=(scale,), first_view="glimpse", chunk=CHUNK
+    )
 
 
 def split_glimpses(
@@ -93,10 +97,14 @@ def split_glimpses(
     """Return images and their glimpses' locations, `CHUNK` at a time, on the network's device."""
     device = crops.backbone.device
     locations = fcan.locations(place, crops.side, part, sensor.reach).to(device)
-    return list(zip(torch.arange(len(place), device=device).split(CHUNK), locations.split(CHUNK), strict=True))
+    return list(
+        zip(torch.arange(len(place), device=device).split(CHUNK), locations.split(CHUNK), strict=True)
+    )
 
 
-def compute_features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
+def compute_features(
+    crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]
+) -> Float[Tensor, "image feature"]:
     """Pass a region of every image through the frozen network."""
     sensor = build_sensor(crops, images, part)
     chunks = split_glimpses(crops, sensor, part, place)
@@ -104,14 +112,18 @@ def compute_features(crops: Crops, images: ImageSet, part: int, place: Int64[Ten
     return torch.cat([sensor.glimpses(*chunk) for chunk in shown])
 
 
-def load_features(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> Float[Tensor, "image feature"]:
+def load_features(
+    crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]
+) -> Float[Tensor, "image feature"]:
     """Return the frozen network's features of a region of every image; those of one place in all images are cached, as banks are."""
     if images.key is None or bool((place != place[0]).any()):
         return compute_features(crops, images, part, place)
 
     def rows(index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
         assert not mirrored  # nothing asks for mirrored images here
-        return compute_features(crops, all_stored(images).subset(index), part, place[:1].expand(len(index)))[:, None]
+        return compute_features(crops, all_stored(images).subset(index), part, place[:1].expand(len(index)))[
+            :, None
+        ]
 
     recipe = f"{crops.size} {part} of {crops.side} at {int(place[0])}"
     table = FeatureTable(images, (1, crops.backbone.features), rows, "window", crops.backbone, recipe)
@@ -122,7 +134,9 @@ def cut(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"
     """Return a region of every image, resized, as a data set of its own."""
     sensor = build_sensor(crops, images, part)
     chunks = split_glimpses(crops, sensor, part, place)
-    pixels = torch.cat([sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks])
+    pixels = torch.cat(
+        [sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks]
+    )
     return replace(images, images=pixels, rows=None, key=None, target_centers=None, boxes=None)
 
 
@@ -145,10 +159,14 @@ class Linear(nn.Module):
         return self.layer((features - self.centre) / self.deviation)
 
 
-def fit_linear(features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"], classes: int, penalty: float) -> Linear:
+def fit_linear(
+    features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"], classes: int, penalty: float
+) -> Linear:
     """Return the linear classifier that minimises cross-entropy + `penalty` / 2 x its squared weights; convex, so it has no seed."""
     model = Linear(features, classes)
-    optimizer = torch.optim.LBFGS(model.layer.parameters(), max_iter=ITERATIONS, tolerance_change=1e-7, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        model.layer.parameters(), max_iter=ITERATIONS, tolerance_change=1e-7, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -163,11 +181,15 @@ def fit_linear(features: Float[Tensor, "image feature"], labels: Int64[Tensor, "
 def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Float[Tensor, "image class"]:
     """Return the class probabilities of a region in the measured images by a linear classifier on frozen features."""
     labels, classes = crops.learn.labels.to(crops.backbone.device), len(crops.learn.classes)
-    model = fit_linear(load_features(crops, crops.learn, region.part, region.learn), labels, classes, options.final_penalty)
+    model = fit_linear(
+        load_features(crops, crops.learn, region.part, region.learn), labels, classes, options.final_penalty
+    )
     return model(load_features(crops, crops.measure, region.part, region.measure)).softmax(1).cpu()
 
 
-def predict_by_network(crops: Crops, region: Region, options: FcanOptions, weights: str, folder: Path) -> Float[Tensor, "image class"]:
+def predict_by_network(
+    crops: Crops, region: Region, options: FcanOptions, weights: str, folder: Path
+) -> Float[Tensor, "image class"]:
     """Return the same by a network of the region's own, fine-tuned further on the region (as in the paper)."""
     images, device = cut(crops, crops.learn, region.part, region.learn), crops.backbone.device
     given = FinetuneOptions(
@@ -197,7 +219,10 @@ def copy_head(network: nn.Module, weights: str, name: str) -> None:
     """Copy the fine-tuned network's final layer too where it has the same classes."""
     file, own = find_weights(name, weights), network.state_dict()
     saved = {} if file is None else torch.load(file, map_location="cpu", weights_only=True)
-    network.load_state_dict({key: value for key, value in saved.items() if key in own and value.shape == own[key].shape}, strict=False)
+    network.load_state_dict(
+        {key: value for key, value in saved.items() if key in own and value.shape == own[key].shape},
+        strict=False,
+    )
 
 
 # The table
@@ -214,22 +239,34 @@ def list_combinations(parts: Sequence[int]) -> dict[str, list[str]]:
     return rows | {row: ["whole", *fixed[kind]] for kind, row in KINDS.items()}
 
 
-def average(probabilities: Mapping[str, Float[Tensor, "image class"]], names: Sequence[str]) -> Float[Tensor, "image class"]:
+def average(
+    probabilities: Mapping[str, Float[Tensor, "image class"]], names: Sequence[str]
+) -> Float[Tensor, "image class"]:
     """Return the mean of regions' probabilities (FCAN, section 3.4)."""
     return torch.stack([probabilities[name] for name in names]).mean(0)
 
 
 def build_rows(
-    probabilities: Mapping[str, Float[Tensor, "image class"]], labels: Int64[Tensor, " image"], parts: Sequence[int]
+    probabilities: Mapping[str, Float[Tensor, "image class"]],
+    labels: Int64[Tensor, " image"],
+    parts: Sequence[int],
 ) -> list[dict[str, Any]]:
     """Return accuracies, and differences to the whole image, random and central places (in points, paired over images, 95 %)."""
     combinations = list_combinations(parts)
-    correct = {row: (average(probabilities, names).argmax(1) == labels).float() for row, names in combinations.items()}
+    correct = {
+        row: (average(probabilities, names).argmax(1) == labels).float()
+        for row, names in combinations.items()
+    }
     others = {"whole": "whole image"} | KINDS
     rows = []
     for row, names in combinations.items():
-        differences = {key: 100 * (correct[row] - correct[other]) for key, other in others.items() if other != row}
-        found = {f"minus_{key}": intervals.bootstrap_over_images(difference) for key, difference in differences.items()}
+        differences = {
+            key: 100 * (correct[row] - correct[other]) for key, other in others.items() if other != row
+        }
+        found = {
+            f"minus_{key}": intervals.bootstrap_over_images(difference)
+            for key, difference in differences.items()
+        }
         rows.append({"row": row, "regions": names, "accuracy": correct[row].mean().item(), **found})
     return rows
 
@@ -237,8 +274,12 @@ def build_rows(
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a table for the terminal."""
     keys = ("minus_whole", "minus_random", "minus_center")
-    lines = [f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}  {'- central places':>20}"]
+    lines = [
+        f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}  {'- central places':>20}"
+    ]
     for row in rows:
         cells = [intervals.format_interval(row[key]) if key in row else "" for key in keys]
-        lines.append(f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  " + "  ".join(f"{cell:>20}" for cell in cells))
+        lines.append(
+            f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  " + "  ".join(f"{cell:>20}" for cell in cells)
+        )
     return "\n".join(lines)

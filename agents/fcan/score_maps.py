@@ -29,7 +29,9 @@ STYLES = ("-", "--", "-.", ":")
 def draw_score_maps(plan: Plan, target: Path) -> None:
     """Draw the first images of the measured split, no two of one class while there are others."""
     env, network = load_network(plan, plan.measure)
-    trajectories = Trajectories.load(target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz"))
+    trajectories = Trajectories.load(
+        target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz")
+    )
     first: dict[int, int] = {}
     for image, label in enumerate(trajectories.labels.tolist()):
         first.setdefault(label, image)
@@ -43,7 +45,9 @@ def draw_score_maps(plan: Plan, target: Path) -> None:
         Example(
             image=env.images.image(image),
             places=tuple(best[row].tolist()),
-            shares=tuple(share[row].reshape(side - part + 1, -1) for share, part in zip(shares, parts, strict=True)),
+            shares=tuple(
+                share[row].reshape(side - part + 1, -1) for share, part in zip(shares, parts, strict=True)
+            ),
             title=env.images.classes[int(trajectories.predictions[-1, image])],
             correct=bool(trajectories.correct[-1, image]),
         )
@@ -107,7 +111,13 @@ def draw_box(axes: Axes, place: int, part: int, side: int, number: int) -> None:
     top, left = divmod(place, side - part + 1)
     across, down = [left, left + part, left + part, left, left], [top, top, top + part, top + part, top]
     axes.plot(across, down, color="white", linewidth=3.2, solid_joinstyle="miter")
-    axes.plot(across, down, color=COLOURS[number % len(COLOURS)], linewidth=1.8, linestyle=STYLES[number % len(STYLES)])
+    axes.plot(
+        across,
+        down,
+        color=COLOURS[number % len(COLOURS)],
+        linewidth=1.8,
+        linestyle=STYLES[number % len(STYLES)],
+    )
 
 
 def set_frame(axes: Axes, side: int) -> None:

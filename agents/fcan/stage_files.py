@@ -12,7 +12,18 @@ from fcan.plan import FcanOptions, StageName
 from glimpse_env.runtime import checkpoint, files
 
 IMAGES = ("dataset", "split", "image_size", "backbone", "seed")
-LEARNING = ("epochs", "batch", "samples", "learning_rate", "reward", "baseline", "loss_weight", "dropout", "label_smoothing", "precision")
+LEARNING = (
+    "epochs",
+    "batch",
+    "samples",
+    "learning_rate",
+    "reward",
+    "baseline",
+    "loss_weight",
+    "dropout",
+    "label_smoothing",
+    "precision",
+)
 # The options that a stage's files depend on, besides the files of the stages before.
 OPTIONS: dict[StageName, tuple[str, ...]] = {
     "tune": (*IMAGES, "start", "crop_size", "tune_epochs"),

@@ -25,7 +25,13 @@ class PolicyMemory(NamedTuple):
 class PolicyAgent(Agent):
     """The policy's most probable actions; predictions are its own, or the classifier's that was trained beside it."""
 
-    def __init__(self, policy: nn.Module, env: GlimpseVectorEnv, action: str, classifier: GlimpseClassifier | None = None) -> None:
+    def __init__(
+        self,
+        policy: nn.Module,
+        env: GlimpseVectorEnv,
+        action: str,
+        classifier: GlimpseClassifier | None = None,
+    ) -> None:
         """Put the parts together.
 
         Args:
@@ -41,7 +47,9 @@ class PolicyAgent(Agent):
         super().__init__()
         if (classifier is None) == (action == "steering"):
             given = "without" if classifier is None else "with"
-            raise ValueError(f"action={action!r} {given} a classifier: expected one with action='steering' only")
+            raise ValueError(
+                f"action={action!r} {given} a classifier: expected one with action='steering' only"
+            )
         check_observation_space(policy, env, classifier is not None)
         self.policy, self.classifier, self.form = policy, classifier, make_form(action, env)
         self.architecture = build_sizes(env)
@@ -66,10 +74,15 @@ class PolicyAgent(Agent):
         choice = self.form.most_likely(distribution)
         logits = choice.logits if logits is None else logits
         assert logits is not None
-        return Heads(logits, choice.location, choice.stop, choice.stop.new_zeros(len(logits))), PolicyMemory(evidence, lstm)
+        return Heads(logits, choice.location, choice.stop, choice.stop.new_zeros(len(logits))), PolicyMemory(
+            evidence, lstm
+        )
 
     def compute_distribution(
-        self, observation: dict[str, Tensor], lstm: tuple[Tensor, Tensor] | None, starts: Float[Tensor, " env"]
+        self,
+        observation: dict[str, Tensor],
+        lstm: tuple[Tensor, Tensor] | None,
+        starts: Float[Tensor, " env"],
     ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
         """Return the policy's torch distribution over flat actions, and the LSTM's state.
 
@@ -87,7 +100,7 @@ class PolicyAgent(Agent):
         return distribution.distribution, lstm
 
 
-def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool) -> None:  # noqa: ANN401
+def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool) -> None:
     """Refuse a policy that reads anything but one observation, such as a stack of them.
 
     Args:

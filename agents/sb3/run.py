@@ -35,7 +35,11 @@ class Sb3Run(Run):
         files.write_bytes(self.checkpoint.with_name("model.zip"), content.getvalue())
         if self.venv.classifier:
             self.venv.classifier.save(self.checkpoint.with_name("classifier.pt"))
-        state = {"progress": asdict(self.progress), "core": self.venv.core.state_dict(), "moment": self.moment}
+        state = {
+            "progress": asdict(self.progress),
+            "core": self.venv.core.state_dict(),
+            "moment": self.moment,
+        }
         checkpoint.save(self.checkpoint, {"kind": self.kind, **self._identity, **state})
 
     def restore(self, saved: Mapping[str, Any]) -> None:

@@ -41,14 +41,18 @@ def read(table: str, dataset: str, row: str) -> tuple[float, float | None]:
 
 # DT-RAM on MNIST
 RAM7 = ram(7)
-MNIST_ERRORS = {glimpses: read("Table 2", "mnist", f"RAM, {glimpses} glimpses")[0] for glimpses in (2, 4, 5, 7)}  # of RAM
+MNIST_ERRORS = {
+    glimpses: read("Table 2", "mnist", f"RAM, {glimpses} glimpses")[0] for glimpses in (2, 4, 5, 7)
+}  # of RAM
 GAMMAS = (0.95, 0.98, 0.99, 0.995)
 TAUGHT = {
     0.98: ("DT-RAM-1 (gamma .98)", *read("Table 2", "mnist", "DT-RAM, gamma 0.98")),
     0.99: ("DT-RAM-2 (gamma .99)", *read("Table 2", "mnist", "DT-RAM, gamma 0.99")),
 }
 MNIST_STOPS = {
-    TAUGHT[gamma][0] if gamma in TAUGHT else name_discount(gamma): Row(dtram(RAM7, gamma=gamma), *TAUGHT.get(gamma, ("", None, None))[1:])
+    TAUGHT[gamma][0] if gamma in TAUGHT else name_discount(gamma): Row(
+        dtram(RAM7, gamma=gamma), *TAUGHT.get(gamma, ("", None, None))[1:]
+    )
     for gamma in GAMMAS
 }
 MNIST = {
@@ -70,20 +74,27 @@ FAST = {
         if glimpses < 7
     },
     "RAM 7": Row(FAST7, MNIST_ERRORS[7], 7),
-    **{name: replace(row, run=Run("dtram", row.run.options, FAST7, quick=True)) for name, row in MNIST_STOPS.items()},
+    **{
+        name: replace(row, run=Run("dtram", row.run.options, FAST7, quick=True))
+        for name, row in MNIST_STOPS.items()
+    },
 }
 
 # DT-RAM on photographs. RAM is trained with a growing number of glimpses (section 3.3), which the agent's own recipe leaves out.
 ONE_VIEW = ram(1, policy="center")
 GROWING = {"curriculum": 0.3}
 CONSTANT = {"curriculum": 0.0}
-LAST = {"scores": "state"}  # the last state predicts, as in the paper; the recipe here: the mean of all glimpses' scores
+LAST = {
+    "scores": "state"
+}  # the last state predicts, as in the paper; the recipe here: the mean of all glimpses' scores
 GROWN = {1: ONE_VIEW} | {steps: ram(steps, **GROWING) for steps in STEPS}
 TABLE6, TABLE8, TABLE9 = (
     tuple(read(table, "cub", f"{steps} glimpse{'s' * (steps > 1)}")[0] for steps in range(1, 7))
     for table in ("Table 6", "Table 8", "Table 9")
 )
-THRESHOLDS = {threshold: read("Table 7", "cub", f"> {threshold:g}") for threshold in (0.0, 0.4, 0.5, 0.6, 0.9, 1.0)}
+THRESHOLDS = {
+    threshold: read("Table 7", "cub", f"> {threshold:g}") for threshold in (0.0, 0.4, 0.5, 0.6, 0.9, 1.0)
+}
 DTRAM6 = Row(dtram(GROWN[6]), *read("Table 6", "cub", "DT-RAM"))
 
 
@@ -115,12 +126,17 @@ def networks() -> dict[str, Row]:
     return {name: Row(Run("ram", own), *read("Table 5", "cub", name)) for name, own in options.items()}
 
 
-def ablation(title: str, word: str, have: dict[int, Run], lack: dict[int, Run], paper: tuple[float, ...]) -> Table:
+def ablation(
+    title: str, word: str, have: dict[int, Run], lack: dict[int, Run], paper: tuple[float, ...]
+) -> Table:
     """Return Table 8 or 9: every number of glimpses with and without, the two of a pair compared."""
     rows, pairs = {"1 glimpse": Row(ONE_VIEW, paper[0], 1)}, {}
     for steps in STEPS:
         ours, other = f"{steps} glimpses, with {word}", f"{steps} glimpses, without"
-        rows |= {ours: Row(have[steps], TABLE6[steps - 1], steps), other: Row(lack[steps], paper[steps - 1], steps)}
+        rows |= {
+            ours: Row(have[steps], TABLE6[steps - 1], steps),
+            other: Row(lack[steps], paper[steps - 1], steps),
+        }
         pairs[ours] = other
     return Table(title, PHOTOGRAPHS, rows, against=("1 glimpse",), pairs=pairs, note=SMALL)
 
@@ -143,28 +159,49 @@ TABLES: dict[str, Table] = {
         against=("RAM 7",),
         note="DT-RAM's stop head is taught on the frozen RAM 7 of the same seed; two minutes a network, see the time to accuracy",
     ),
-    "dtram-3": Table("DT-RAM, Table 3 (CUB-200-2011)", PHOTOGRAPHS, views("Table 3", "cub"), against=("one view", "RAM 3"), note=STEADY),
+    "dtram-3": Table(
+        "DT-RAM, Table 3 (CUB-200-2011)",
+        PHOTOGRAPHS,
+        views("Table 3", "cub"),
+        against=("one view", "RAM 3"),
+        note=STEADY,
+    ),
     "dtram-4": Table(
-        "DT-RAM, Table 4 (Stanford Cars)", ("cars", "cub", "dogs"), views("Table 4", "cars"), against=("one view", "RAM 3"), note=STEADY
+        "DT-RAM, Table 4 (Stanford Cars)",
+        ("cars", "cub", "dogs"),
+        views("Table 4", "cars"),
+        against=("one view", "RAM 3"),
+        note=STEADY,
     ),
     "dtram-5": Table(
         "DT-RAM, Table 5 (CUB-200-2011): networks and sizes",
         PHOTOGRAPHS,
         networks(),
-        pairs={"RAM-34, 224": "ResNet-34, 224", "RAM-50, 224": "ResNet-50, 224", "RAM-50, 448": "ResNet-50, 448"},
+        pairs={
+            "RAM-34, 224": "ResNet-34, 224",
+            "RAM-50, 224": "ResNet-50, 224",
+            "RAM-50, 448": "ResNet-50, 448",
+        },
         note=f"{BANK}; RAM has 6 glimpses at 224 and 3 at 448 (the numbers of Tables 6 and 3), at 448 without curriculum",
     ),
     "dtram-6": Table(
         "DT-RAM, Table 6 (CUB-200-2011): number of glimpses",
         PHOTOGRAPHS,
-        {f"{steps} glimpse{'s' * (steps > 1)}": Row(run, TABLE6[steps - 1], steps) for steps, run in GROWN.items()} | {"DT-RAM": DTRAM6},
+        {
+            f"{steps} glimpse{'s' * (steps > 1)}": Row(run, TABLE6[steps - 1], steps)
+            for steps, run in GROWN.items()
+        }
+        | {"DT-RAM": DTRAM6},
         against=("1 glimpse", "6 glimpses"),
         note=SMALL,
     ),
     "dtram-7": Table(
         "DT-RAM, Table 7 (CUB-200-2011): stop above a confidence",
         PHOTOGRAPHS,
-        {f"> {threshold:g}": Row(GROWN[6], *paper, threshold=threshold) for threshold, paper in THRESHOLDS.items()}
+        {
+            f"> {threshold:g}": Row(GROWN[6], *paper, threshold=threshold)
+            for threshold, paper in THRESHOLDS.items()
+        }
         | {"DT-RAM": DTRAM6}
         | {name_discount(gamma): Row(dtram(GROWN[6], gamma=gamma)) for gamma in (0.9, 0.95, 0.995)},
         against=("> 1", "DT-RAM"),
@@ -240,7 +277,10 @@ TABLES: dict[str, Table] = {
     "rewards": Table(
         "What RAM is paid for: learning curves (no table of the paper; its own reward is the delayed one)",
         ("mnist", "clutter", *PHOTOGRAPHS),
-        {name.replace("_", " "): Row(ram(7, reward=name)) for name in ("delayed", "greedy", "information_gain", "confidence")},
+        {
+            name.replace("_", " "): Row(ram(7, reward=name))
+            for name in ("delayed", "greedy", "information_gain", "confidence")
+        },
         measure="error",
         against=("delayed",),
         history=True,

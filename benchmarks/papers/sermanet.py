@@ -19,10 +19,16 @@ PAPER = published.read_table("Sermanet", "Table 1", "dogs")
 def row(resolutions: tuple[str, ...], glimpses: int) -> Row:
     """Return the row of a set of resolutions."""
     name = f"{' + '.join(resolutions)}, {glimpses} glimpse{'s' * (glimpses > 1)}"
-    return Row(Run("sermanet", {"resolutions": resolutions, "glimpses": glimpses}), PAPER[name].value, glimpses)
+    return Row(
+        Run("sermanet", {"resolutions": resolutions, "glimpses": glimpses}), PAPER[name].value, glimpses
+    )
 
 
-ROWS = {f"{name}, {glimpses}": row(resolutions, glimpses) for name, resolutions in SETS.items() for glimpses in (1, 2, 3)}
+ROWS = {
+    f"{name}, {glimpses}": row(resolutions, glimpses)
+    for name, resolutions in SETS.items()
+    for glimpses in (1, 2, 3)
+}
 
 TABLES = {
     "sermanet-1": Table(

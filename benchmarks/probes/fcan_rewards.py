@@ -51,10 +51,14 @@ def read_curves(paths: Sequence[Path]) -> dict[str, list[Curve]]:
         saved = checkpoint.load(path)
         options, curve = saved["options"], saved["progress"]["history"]
         if saved["agent"] != "fcan_greedy" or "validation_accuracy" not in curve[-1]:
-            raise ValueError(f"{path}: expected a run of fcan_greedy with --split fit or fit:K/N, whose held-out images draw the curves")
+            raise ValueError(
+                f"{path}: expected a run of fcan_greedy with --split fit or fit:K/N, whose held-out images draw the curves"
+            )
         runs = found.setdefault(RANDOM if options["where"] == "random" else options["reward"], {})
         if options["seed"] in runs:
-            raise ValueError(f"{path}: seed {options['seed']} of --reward {options['reward']} is there twice; give each run once")
+            raise ValueError(
+                f"{path}: seed {options['seed']} of --reward {options['reward']} is there twice; give each run once"
+            )
         runs[options["seed"]] = curve
     return {name: [runs[seed] for seed in sorted(runs)] for name, runs in found.items()}
 
@@ -75,7 +79,15 @@ def make_rows(found: Mapping[str, Sequence[Curve]], target: float) -> list[dict[
         moving = [[100 * row["validation_accuracy"] for row in run[-max(2, len(run) // 3) :]] for run in runs]
         moves = [statistics.fmean(abs(b - a) for a, b in itertools.pairwise(run)) for run in moving]
         entropy = statistics.fmean(run[-1]["entropy"] for run in runs)
-        rows.append({"row": name, "accuracy": last, "moves": moves, "epochs": [reach(run, target) for run in runs], "entropy": entropy})
+        rows.append(
+            {
+                "row": name,
+                "accuracy": last,
+                "moves": moves,
+                "epochs": [reach(run, target) for run in runs],
+                "entropy": entropy,
+            }
+        )
     return rows
 
 
@@ -87,12 +99,16 @@ def main(options: Rewards) -> None:
     target = (min(ends) + max(ends)) / 2
     rows = make_rows(found, target)
     when = f"epochs to {target:.1%}"
-    print(f"{'':<20} {'accuracy %':>15} {'spread over seeds':>18} {'last third, up and down':>24} {when:>16} {'entropy':>8}")
+    print(
+        f"{'':<20} {'accuracy %':>15} {'spread over seeds':>18} {'last third, up and down':>24} {when:>16} {'entropy':>8}"
+    )
     for row in rows:
         spread, moves = max(row["accuracy"]) - min(row["accuracy"]), statistics.fmean(row["moves"])
         epochs = " ".join("-" if epoch is None else str(epoch) for epoch in row["epochs"])
         accuracy = intervals.format_mean(row["accuracy"])
-        print(f"{row['row']:<20} {accuracy:>15} {spread:>18.1f} {moves:>24.2f} {epochs:>16} {row['entropy']:>8.2f}")
+        print(
+            f"{row['row']:<20} {accuracy:>15} {spread:>18.1f} {moves:>24.2f} {epochs:>16} {row['entropy']:>8.2f}"
+        )
     options.figure.parent.mkdir(parents=True, exist_ok=True)
     plots.write_compared_curves(found, PANELS, options.figure)
     print(f"curves: {options.figure}")

@@ -51,7 +51,9 @@ def box_centre(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tens
     """Look at the middle of the object's box."""
     del network, state, step
     if env.images.boxes is None:
-        raise ValueError("the images of this run have no boxes of objects; expected a run on cub, cars or dogs")
+        raise ValueError(
+            "the images of this run have no boxes of objects; expected a run on cub, cars or dogs"
+        )
     boxes = env.images.boxes.to(env.device)[index]
     return ((boxes[:, :2] + boxes[:, 2:]) / 2 / env.sensor.reach).clamp(-1, 1)
 
@@ -63,29 +65,47 @@ def least_loss(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tens
     losses = []
     for place in places:
         glimpse = env.sensor.observe(index, place.expand(count, 2), torch.full_like(index, step))
-        unit = {"location": place.expand(count, 2), "step": torch.full((count, 1), step / env.preset.max_glimpses, device=env.device)}
+        unit = {
+            "location": place.expand(count, 2),
+            "step": torch.full((count, 1), step / env.preset.max_glimpses, device=env.device),
+        }
         logits = network(unit | glimpse, state)[0].logits
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
     return places[torch.stack(losses).argmin(0)]
 
 
-ORACLES: dict[str, Oracle | None] = {"its own places": None, "oracle: box centre": box_centre, "oracle: least loss": least_loss}
+ORACLES: dict[str, Oracle | None] = {
+    "its own places": None,
+    "oracle: box centre": box_centre,
+    "oracle: least loss": least_loss,
+}
 
 
 def look(path: Path, oracle: Oracle | None, options: Oracles) -> Tensor:
     """Return which images the network of a run predicts correctly when an oracle chooses the places; None = it chooses them itself."""
     saved = checkpoint.load(path)
-    env = environments.build_evaluation_environment(saved["environment"], options.split or results.get_result_split(saved), options.device)
+    env = environments.build_evaluation_environment(
+        saved["environment"], options.split or results.get_result_split(saved), options.device
+    )
     network = registry.rebuild(saved).to(env.device)
-    guide: Guide | None = None if oracle is None else lambda state, index, step: oracle(env, network, state, index, step)
+    guide: Guide | None = (
+        None if oracle is None else lambda state, index, step: oracle(env, network, state, index, step)
+    )
     policy = saved["options"].get("policy", "learned")
-    return trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide).correct[-1].float()
+    return (
+        trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide)
+        .correct[-1]
+        .float()
+    )
 
 
 def main(options: Oracles) -> None:
     """Look with every oracle, and print the table."""
     options = terminal.prepare(options)
-    correct = {name: torch.stack([look(path, oracle, options) for path in options.checkpoints]) for name, oracle in ORACLES.items()}
+    correct = {
+        name: torch.stack([look(path, oracle, options) for path in options.checkpoints])
+        for name, oracle in ORACLES.items()
+    }
     own = correct["its own places"]
     print(f"{'':<20} {'accuracy %':>15}  {'- its own places':>22}")
     for name, found in correct.items():

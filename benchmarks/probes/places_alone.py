@@ -47,7 +47,12 @@ class Elsewhere:
     def __init__(self, sensor: Sensor, images: int) -> None:
         """Take the sensor, and how many images it has."""
         self.sensor, self.images = sensor, images
-        self.reach, self.windows, self.pixels, self.flops = sensor.reach, sensor.windows, sensor.pixels, sensor.flops
+        self.reach, self.windows, self.pixels, self.flops = (
+            sensor.reach,
+            sensor.windows,
+            sensor.pixels,
+            sensor.flops,
+        )
 
     @property
     def space(self) -> dict[str, spaces.Space]:
@@ -71,12 +76,16 @@ def measure(path: Path, device: str) -> tuple[float, float]:
     own = results.read_or_write_trajectories(path, (split,), device=device)
     env = environments.build_evaluation_environment(saved["environment"], split, device)
     if not (isinstance(env.sensor, Contextual) and env.sensor.shows_context):
-        raise ValueError(f"{path}: {saved['agent']} sees no context before it looks; expected a run of sermanet_rnn")
+        raise ValueError(
+            f"{path}: {saved['agent']} sees no context before it looks; expected a run of sermanet_rnn"
+        )
     env.sensor = Elsewhere(env.sensor, len(env.images))
     places = own.locations.to(env.device)
     guide: Guide = lambda state, index, step: places[step - 1, index]  # noqa: E731
     network = registry.rebuild(saved).to(env.device)
-    others = trajectories.evaluate(env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide)
+    others = trajectories.evaluate(
+        env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide
+    )
     return own.correct[-1].float().mean().item(), others.correct[-1].float().mean().item()
 
 

@@ -34,7 +34,9 @@ class Summary:
 def describe_setting(row: dict[str, Any]) -> str:
     """Return what makes runs the same but for their seed; options that came later than a run count as what it did."""
     options = checkpoint.ADDED | row["options"]
-    kept = {name: value for name, value in options.items() if name not in OWN} | {"ram": options.get("ram") is not None}
+    kept = {name: value for name, value in options.items() if name not in OWN} | {
+        "ram": options.get("ram") is not None
+    }
     return json.dumps([row["agent"], row["dataset"], row["split"], kept], sort_keys=True)
 
 
@@ -49,8 +51,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not a JSON file: expected the result.json of a run ({error})") from error
     found = content if isinstance(content, list) else [content]
-    if not all(isinstance(row, dict) and {"agent", "options", "per_step_accuracy"} <= row.keys() for row in found):
-        raise ValueError(f"{path} does not hold rows of runs: expected the result.json of a run, or a list of such rows")
+    if not all(
+        isinstance(row, dict) and {"agent", "options", "per_step_accuracy"} <= row.keys() for row in found
+    ):
+        raise ValueError(
+            f"{path} does not hold rows of runs: expected the result.json of a run, or a list of such rows"
+        )
     return found
 
 
@@ -63,7 +69,9 @@ def main(options: Summary) -> None:
         for row in read_rows(path):
             group = groups[describe_setting(row)]
             if any(row["seed"] == other["seed"] for other in group):
-                raise ValueError(f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once")
+                raise ValueError(
+                    f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once"
+                )
             group.append(row)
     head = f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15}"
     print(f"{head} {'error % after all':>20} {'train s':>8}")

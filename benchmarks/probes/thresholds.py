@@ -54,7 +54,9 @@ def compare(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, Any
     accuracy, glimpses = looks.score_at(when)
     rivals = {
         "random_stop": metrics.score_random_stop(looks, when),
-        "fixed_number": stopping_rules.score_mixture(looks, stopping_rules.mix_fixed_numbers(looks, glimpses)),
+        "fixed_number": stopping_rules.score_mixture(
+            looks, stopping_rules.mix_fixed_numbers(looks, glimpses)
+        ),
     }
     row: dict[str, Any] = {"mean_glimpses": glimpses, "accuracy": 100 * accuracy}
     for name, other in rivals.items():
@@ -63,12 +65,20 @@ def compare(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, Any
     return row
 
 
-def make_rows(looks: Trajectories, dynamic: bool, thresholds: tuple[float, ...], cub: bool) -> list[dict[str, Any]]:
+def make_rows(
+    looks: Trajectories, dynamic: bool, thresholds: tuple[float, ...], cub: bool
+) -> list[dict[str, Any]]:
     """Return the table: a row for each threshold, then that of the learned stop; the paper's numbers are of CUB."""
-    stops = {f"> {threshold:g}": stopping_rules.Rule("confidence", threshold).find_stops(looks) for threshold in thresholds}
+    stops = {
+        f"> {threshold:g}": stopping_rules.Rule("confidence", threshold).find_stops(looks)
+        for threshold in thresholds
+    }
     stops |= {"learned": stopping_rules.LEARNED.find_stops(looks)} if dynamic else {}
     table = published.read_table("DT-RAM", "Table 7", "cub") if cub else {}
-    papers = {"learned" if name == "DT-RAM" else name: (figure.value, figure.glimpses) for name, figure in table.items()}
+    papers = {
+        "learned" if name == "DT-RAM" else name: (figure.value, figure.glimpses)
+        for name, figure in table.items()
+    }
     return [{"stop": name, "paper": papers.get(name)} | compare(looks, when) for name, when in stops.items()]
 
 
@@ -88,15 +98,24 @@ def main(options: Thresholds) -> None:
     source = pretrained.find_checkpoint(options.checkpoint)
     saved = checkpoint.load(source)
     dataset, split = saved["environment"]["dataset"], options.split or results.get_result_split(saved)
-    looks = results.read_or_write_trajectories(source, (split,), options.root, options.device, options.weights)
+    looks = results.read_or_write_trajectories(
+        source, (split,), options.root, options.device, options.weights
+    )
     rows = make_rows(looks, saved["dynamic"], options.thresholds, Path(dataset).name == "cub")
-    print(f"{saved['agent']} on {dataset}, {split}: {len(looks.labels)} images, at most {len(looks.predictions)} glimpses")
+    print(
+        f"{saved['agent']} on {dataset}, {split}: {len(looks.labels)} images, at most {len(looks.predictions)} glimpses"
+    )
     heads = ("random stop, difference", "fixed number, difference")
     print(f"{'stop':<8} {'paper %':>12} {'glimpses':>9} {'accuracy %':>10}  {heads[0]:>29}  {heads[1]:>29}")
     for row in rows:
         print(format_row(row))
     if options.json is not None:
-        about = {"command": checkpoint.command(), "split": split, "images": len(looks.labels), "versions": results.collect_versions()}
+        about = {
+            "command": checkpoint.command(),
+            "split": split,
+            "images": len(looks.labels),
+            "versions": results.collect_versions(),
+        }
         files.write_json(options.json, about | {"rows": rows})
 
 

@@ -53,7 +53,10 @@ def find_points(table: Table, group: Rows) -> list[Point]:
         if not all("rivals" in run for run in runs):
             continue
         ours = stack_correct(runs, [run["seed"] for run in runs])
-        others = {rival: torch.stack([mix(run["rivals"][rival], run["images"]) for run in runs]) for rival in ("threshold", "fixed")}
+        others = {
+            rival: torch.stack([mix(run["rivals"][rival], run["images"]) for run in runs])
+            for rival in ("threshold", "fixed")
+        }
         if (trained := mix_rams(table, group, runs)) is not None:
             others["trained"] = trained
         ahead = {rival: intervals.compare_paired(ours, other, RESAMPLES) for rival, other in others.items()}
@@ -73,15 +76,21 @@ def mix_rams(table: Table, group: Rows, runs: Runs) -> Float[Tensor, "seed image
     """
     seeds, found = {run["seed"] for run in runs}, []
     names = [name for name in group if table.rows[name].run.agent == "ram" and table.rows[name].by_itself]
-    whole = [group[name] for name in names if seeds <= {ram["seed"] for ram in group[name]}]  # mixed alike for every seed
+    whole = [
+        group[name] for name in names if seeds <= {ram["seed"] for ram in group[name]}
+    ]  # mixed alike for every seed
     for run in runs:
         rams = {ram["mean_glimpses"]: ram for same in whole for ram in same if ram["seed"] == run["seed"]}
         fewer = max((number for number in rams if number <= run["mean_glimpses"]), default=None)
         more = min((number for number in rams if number >= run["mean_glimpses"]), default=None)
         if fewer is None or more is None:
             return None
-        low, high = (rows.unpack_bits(rams[number]["right"], run["images"]).float() for number in (fewer, more))
-        found.append(torch.lerp(low, high, (run["mean_glimpses"] - fewer) / (more - fewer) if more > fewer else 0.0))
+        low, high = (
+            rows.unpack_bits(rams[number]["right"], run["images"]).float() for number in (fewer, more)
+        )
+        found.append(
+            torch.lerp(low, high, (run["mean_glimpses"] - fewer) / (more - fewer) if more > fewer else 0.0)
+        )
     return torch.stack(found)
 
 
@@ -96,7 +105,12 @@ def format_points(found: Sequence[Point]) -> str:
     ]
     for point in found:
         cells = [
-            f"{intervals.format_interval(point.ahead[rival], 3)} {point.judge(rival)}" if rival in point.ahead else "" for rival in shown
+            f"{intervals.format_interval(point.ahead[rival], 3)} {point.judge(rival)}"
+            if rival in point.ahead
+            else ""
+            for rival in shown
         ]
-        lines.append(f"{point.row:<{width}} {point.glimpses:>8.2f}  " + "  ".join(f"{cell:<38}" for cell in cells))
+        lines.append(
+            f"{point.row:<{width}} {point.glimpses:>8.2f}  " + "  ".join(f"{cell:<38}" for cell in cells)
+        )
     return "\n".join(line.rstrip() for line in lines)

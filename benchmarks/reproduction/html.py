@@ -26,9 +26,16 @@ def write(target: Path, table: Table, about: About, group: Rows, figures: Mappin
     runs = []
     for name, found in group.items():
         row = table.rows[name]
-        paper = None if row.paper is None else {"accuracy": as_accuracy(table, row.paper), "mean_glimpses": row.paper_glimpses}
+        paper = (
+            None
+            if row.paper is None
+            else {"accuracy": as_accuracy(table, row.paper), "mean_glimpses": row.paper_glimpses}
+        )
         # The accuracy is of the measure that the paper has.
-        runs += [dict(run) | {"paper": paper, "accuracy": as_accuracy(table, text_table.percent(table, run))} for run in found]
+        runs += [
+            dict(run) | {"paper": paper, "accuracy": as_accuracy(table, text_table.percent(table, run))}
+            for run in found
+        ]
     measure = "mean class error" if table.measure == "mean_class_accuracy" else "error"
     table_report.write_table(target, title, runs, figures, "; ".join(notes), measure)
 

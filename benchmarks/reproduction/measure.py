@@ -100,23 +100,43 @@ def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict
     made = []
     for name, about in zip(names, asked, strict=True):
         row = job.table.rows[name]
-        about = {"format": rows.FORMAT, "table": job.table.kept_with or job.name} | about | {"options": options}
-        answers = measure_regions(out, looks, result, row.regions) if row.regions else measure_steps(looks, saved["dynamic"], row)
+        about = (
+            {"format": rows.FORMAT, "table": job.table.kept_with or job.name} | about | {"options": options}
+        )
+        answers = (
+            measure_regions(out, looks, result, row.regions)
+            if row.regions
+            else measure_steps(looks, saved["dynamic"], row)
+        )
         made.append(about | answers | shared)
     return made
 
 
-def describe_run(job: Job, name: str, out: Path, saved: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def describe_run(
+    job: Job, name: str, out: Path, saved: Mapping[str, Any], result: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what all rows of a run share."""
     agent = job.table.rows[name].run.agent
-    found = {name: result[name] for name in SHARED} | {name: result[name] for name in OPTIONAL if name in result} | origin.read(out)
-    found |= {"agent": agent, "stop_split": job.settings.stop_split if agent == "dtram" else None, "run": out.name}
+    found = (
+        {name: result[name] for name in SHARED}
+        | {name: result[name] for name in OPTIONAL if name in result}
+        | origin.read(out)
+    )
+    found |= {
+        "agent": agent,
+        "stop_split": job.settings.stop_split if agent == "dtram" else None,
+        "run": out.name,
+    }
     found |= {"dataset": job.settings.dataset, "classes": job.part.classes, "of_classes": job.part.of}
     if not job.table.history:
         return found
     history = saved["progress"]["history"]
-    curves = [{name: round(epoch[name], 5) for name in LEARNED if epoch.get(name) is not None} for epoch in history]
-    return found | {"history": [{"epoch": epoch["epoch"]} | curve for epoch, curve in zip(history, curves, strict=True)]}
+    curves = [
+        {name: round(epoch[name], 5) for name in LEARNED if epoch.get(name) is not None} for epoch in history
+    ]
+    return found | {
+        "history": [{"epoch": epoch["epoch"]} | curve for epoch, curve in zip(history, curves, strict=True)]
+    }
 
 
 def measure_steps(looks: Trajectories, dynamic: bool, row: Row) -> dict[str, Any]:
@@ -144,7 +164,10 @@ def measure_steps(looks: Trajectories, dynamic: bool, row: Row) -> dict[str, Any
 def measure_rivals(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
     """Return rivals that spend as many glimpses on the same network: mixtures of two rules, each a share and its correct images."""
     glimpses = stopping_rules.compute_mean_glimpses(when)
-    mixtures = {"threshold": stopping_rules.mix_thresholds(looks, glimpses), "fixed": stopping_rules.mix_fixed_numbers(looks, glimpses)}
+    mixtures = {
+        "threshold": stopping_rules.mix_thresholds(looks, glimpses),
+        "fixed": stopping_rules.mix_fixed_numbers(looks, glimpses),
+    }
     return {
         name: [(share, rows.pack_bits(looks.correct.gather(0, when[None])[0])) for share, when in mixture]
         for name, mixture in mixtures.items()
@@ -156,7 +179,11 @@ def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], n
     names = next(row["regions"] for row in result["rows"] if row["row"] == name)
     found = [checkpoint.load(out / "classify" / f"{one}.pt", kind="region")["probabilities"] for one in names]
     correct = torch.stack(found).mean(0).argmax(1) == looks.labels
-    return measure_accuracy(correct, looks.labels) | {"mean_glimpses": float(len(names))} | count_cost(result, names)
+    return (
+        measure_accuracy(correct, looks.labels)
+        | {"mean_glimpses": float(len(names))}
+        | count_cost(result, names)
+    )
 
 
 def count_cost(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[int]]:
@@ -172,4 +199,8 @@ def measure_accuracy(correct: Bool[Tensor, " image"], labels: Int64[Tensor, " im
     """Return accuracy over images, its mean over classes, and which images were predicted correctly."""
     counts = torch.bincount(labels)
     by_class = torch.bincount(labels, correct.float())[counts > 0] / counts[counts > 0]
-    return {"accuracy": correct.float().mean().item(), "mean_class_accuracy": by_class.mean().item(), "right": rows.pack_bits(correct)}
+    return {
+        "accuracy": correct.float().mean().item(),
+        "mean_class_accuracy": by_class.mean().item(),
+        "right": rows.pack_bits(correct),
+    }

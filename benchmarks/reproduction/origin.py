@@ -17,7 +17,11 @@ NAME = "origin.json"
 
 def write(out: Path, threads: int, device: str) -> None:
     """Note in a run's folder how and where it is made; a resumed run is where it was made last."""
-    made = {"command": checkpoint.command(), "hardware": describe_hardware(threads, device), "commit": find_commit()}
+    made = {
+        "command": checkpoint.command(),
+        "hardware": describe_hardware(threads, device),
+        "commit": find_commit(),
+    }
     files.write_json(out / NAME, made)
 
 
@@ -52,9 +56,17 @@ def find_commit() -> str | None:
     """Return the commit of this source tree, with "+" if tracked files differ from it; None = it is no git working copy."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        own = subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True)  # not of a tree around it
+        own = subprocess.run(
+            [*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True
+        )  # not of a tree around it
         found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+        )
     except FileNotFoundError:
         return None
-    return None if own.returncode or found.returncode else found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    return (
+        None
+        if own.returncode or found.returncode
+        else found.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    )

@@ -52,9 +52,13 @@ def read(file: Path) -> list[dict[str, Any]]:
                 f"{file}, line {number} has format {version}, this program reads {FORMAT}: give another --results, or move the file away"
             )
         if lacking := [name for name in ("table", *KEY) if name not in row]:
-            raise ValueError(f"{file}, line {number} lacks {lacking[0]!r}: remove that line and make its row again")
+            raise ValueError(
+                f"{file}, line {number} lacks {lacking[0]!r}: remove that line and make its row again"
+            )
         if (earlier := numbers.setdefault(tuple(row[name] for name in KEY), number)) != number:
-            raise ValueError(f"{file}, lines {earlier} and {number} are both {row['row']!r} of seed {row['seed']}: remove one of them")
+            raise ValueError(
+                f"{file}, lines {earlier} and {number} are both {row['row']!r} of seed {row['seed']}: remove one of them"
+            )
         found.append(row)
     return found
 
@@ -82,7 +86,10 @@ def is_there(file: Path, rows: Sequence[Mapping[str, Any]], asked: Mapping[str, 
     others = [row for row in rows if all(row[name] == asked[name] for name in KEY if name != "seed")]
     for row in others:
         same_seed = row["seed"] == asked["seed"]
-        names = [f"--{name.replace('_', '-')} {row['options'].get(name)}" for name in list_differences(row["options"], asked["options"])]
+        names = [
+            f"--{name.replace('_', '-')} {row['options'].get(name)}"
+            for name in list_differences(row["options"], asked["options"])
+        ]
         names += ["other --weights"] if same_seed and row["weights_sha256"] != asked["weights_sha256"] else []
         if names:
             raise ValueError(
@@ -102,7 +109,9 @@ def list_differences(known: Mapping[str, Any], asked: Mapping[str, Any]) -> list
 
     def value(options: Mapping[str, Any], name: str) -> str:
         found = checkpoint.known_option(options, name)
-        return json.dumps(getattr(preset, name, None) if found is None else found, default=str)  # tuples are lists in a file
+        return json.dumps(
+            getattr(preset, name, None) if found is None else found, default=str
+        )  # tuples are lists in a file
 
     return [name for name in asked if name not in NOT_COMPARED and value(known, name) != value(asked, name)]
 

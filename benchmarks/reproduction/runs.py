@@ -31,7 +31,12 @@ from glimpse_env.training import resume
 
 log = logging.getLogger("glimpse_env")
 SCRIPTS = Path(__file__).parents[2] / "agents"
-AGENTS: dict[AgentName, str] = {"ram": "ram_reinforce", "dtram": "dtram_reinforce", "sermanet": "sermanet_rnn", "fcan": "fcan_greedy"}
+AGENTS: dict[AgentName, str] = {
+    "ram": "ram_reinforce",
+    "dtram": "dtram_reinforce",
+    "sermanet": "sermanet_rnn",
+    "fcan": "fcan_greedy",
+}
 PLACE = ("dataset", "root", "split", "backbone", "weights", "image_size", "device", "threads")
 # The settings of a table that are options of the agent too.
 TAKEN: dict[AgentName, tuple[str, ...]] = {
@@ -96,7 +101,10 @@ def backbone_of(settings: Settings, options: Mapping[str, Any]) -> str | None:
 def folder(settings: Settings, run: Run, seed: int) -> Path:
     """Return where a run lies: its name says the options that the table names, whatever an agent's defaults are."""
     quick = ["quick"] if run.quick else []
-    words = [f"{name}-{'+'.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in sorted(run.options.items())]
+    words = [
+        f"{name}-{'+'.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in sorted(run.options.items())
+    ]
     place = [Path(settings.dataset).name, checkpoint.file_name(settings.split)]
     return settings.out / "-".join([run.agent, *quick, *place, *words, str(seed)])
 
@@ -158,12 +166,18 @@ def check_same(out: Path, options: Mapping[str, Any]) -> None:
         names.append("weights")
     names += ["ram"] if resume.other_ram(saved, options.get("ram")) else []
     if names:
-        raise ValueError(f"{out} holds a run with another --{names[0].replace('_', '-')}: give another --out, or remove it")
+        raise ValueError(
+            f"{out} holds a run with another --{names[0].replace('_', '-')}: give another --out, or remove it"
+        )
 
 
 def is_finished(agent: AgentName, out: Path) -> bool:
     """Tell whether a run has come to its result; an interrupted one may have been evaluated as it was."""
-    return (out / "classify" / "result.json").is_file() if agent == "fcan" else results.is_finished(out / "checkpoint.pt")
+    return (
+        (out / "classify" / "result.json").is_file()
+        if agent == "fcan"
+        else results.is_finished(out / "checkpoint.pt")
+    )
 
 
 @contextmanager

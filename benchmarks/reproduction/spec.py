@@ -32,7 +32,9 @@ class Row:
     run: Run
     paper: float | None = None  # error or accuracy in %, as the table measures
     paper_glimpses: float | None = None  # the paper's mean glimpses
-    threshold: float | None = None  # predict where the confidence exceeds this, instead of when the agent does
+    threshold: float | None = (
+        None  # predict where the confidence exceeds this, instead of when the agent does
+    )
     after: int | None = None  # predict after this many glimpses, instead of when the agent does
     regions: str | None = None  # FCAN: which combination of regions predicts
 

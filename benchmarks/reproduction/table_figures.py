@@ -47,11 +47,25 @@ def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
     axes = figure.subplots()
     if rams:
         longest = max(rams, key=lambda runs: runs[0]["mean_glimpses"])
-        draw_points(axes, "fixed number of glimpses, one network", "s", ":", GREY, points_by_step(table, longest))
-        draw_points(axes, "RAM trained with a fixed number", "D", "", ORANGE, [locate(table, runs) for runs in rams])
+        draw_points(
+            axes, "fixed number of glimpses, one network", "s", ":", GREY, points_by_step(table, longest)
+        )
+        draw_points(
+            axes, "RAM trained with a fixed number", "D", "", ORANGE, [locate(table, runs) for runs in rams]
+        )
         quoted = [locate(table, group[name]) for name, row in rows.items() if row.threshold is not None]
-        draw_points(axes, "stop above a confidence", ".", "-", BLUE, sorted(quoted + points_by_threshold(table, longest)))
-    blind = [(mean_glimpses(runs), [percent(table, run["random_stop_accuracy"]) for run in runs]) for runs in learned]
+        draw_points(
+            axes,
+            "stop above a confidence",
+            ".",
+            "-",
+            BLUE,
+            sorted(quoted + points_by_threshold(table, longest)),
+        )
+    blind = [
+        (mean_glimpses(runs), [percent(table, run["random_stop_accuracy"]) for run in runs])
+        for runs in learned
+    ]
     draw_points(axes, "random stop, as many as DT-RAM", "x", "--", PURPLE, blind)
     draw_points(axes, "DT-RAM, several discounts", "*", "-", RED, [locate(table, runs) for runs in learned])
     name_discounts(axes, table, learned)
@@ -73,7 +87,9 @@ def name_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
     falls = table.measure == "error"
     for position, runs in enumerate(learned):
         label = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
-        aside, side = ((6, 9 if falls else -16), "left") if position % 2 else ((-7, -13 if falls else 9), "right")
+        aside, side = (
+            ((6, 9 if falls else -16), "left") if position % 2 else ((-7, -13 if falls else 9), "right")
+        )
         glimpses, values = locate(table, runs)
         style = {"ha": side, "fontsize": 8.5, "color": RED, "bbox": plots.LABEL, "zorder": 4}
         axes.annotate(label, (glimpses, statistics.fmean(values)), aside, textcoords="offset points", **style)
@@ -119,13 +135,18 @@ def locate(table: Table, runs: Runs) -> tuple[float, list[float]]:
 def points_by_step(table: Table, runs: Runs) -> list[tuple[float, list[float]]]:
     """Return how a network's predictions fare after every number of glimpses."""
     columns = zip(*(run["per_step_accuracy"] for run in runs), strict=True)
-    return [(float(step), [percent(table, accuracy) for accuracy in column]) for step, column in enumerate(columns, start=1)]
+    return [
+        (float(step), [percent(table, accuracy) for accuracy in column])
+        for step, column in enumerate(columns, start=1)
+    ]
 
 
 def points_by_threshold(table: Table, runs: Runs) -> list[tuple[float, list[float]]]:
     """Return what the threshold rule makes of a network, averaged over seeds at every threshold."""
     columns = zip(*(run["threshold_curve"] for run in runs), strict=True)
-    return [(mean_glimpses(column), [percent(table, one["accuracy"]) for one in column]) for column in columns]
+    return [
+        (mean_glimpses(column), [percent(table, one["accuracy"]) for one in column]) for column in columns
+    ]
 
 
 COSTS = (
@@ -208,7 +229,14 @@ def draw_ablations(curves: Mapping[str, tuple[Gains, Sequence[float]]], title: s
     ours, paper = figure.subplots(1, 2, sharey=True)
     for name, (found, quoted) in curves.items():
         label, marker, line, colour = ABLATIONS[name]
-        style = {"label": label, "marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
+        style = {
+            "label": label,
+            "marker": marker,
+            "linestyle": line,
+            "color": colour,
+            "markersize": 5,
+            "linewidth": 1.5,
+        }
         steps = sorted(found)
         middle = np.asarray([found[step][0] for step in steps])
         ends = np.abs(np.asarray([found[step][1:] for step in steps]).T - middle)

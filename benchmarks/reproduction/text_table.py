@@ -17,14 +17,18 @@ from glimpse_env.evaluation import intervals
 Runs = Sequence[Mapping[str, Any]]  # the rows of one name, one of each seed
 Rows = Mapping[str, Runs]  # by the row's name
 RESAMPLES = 2000  # of the bootstrap: a table has many intervals, and MNIST many images
-About = tuple[str, str, str]  # the part of the data set, the split that was trained on, the one that was measured
+About = tuple[
+    str, str, str
+]  # the part of the data set, the split that was trained on, the one that was measured
 
 
 def group_rows(table: Table, found: Runs) -> dict[About, dict[str, list[Mapping[str, Any]]]]:
     """Return rows by the part of the data set, what was trained on and what was measured; then by name, in the table's order."""
     groups: dict[About, dict[str, list[Mapping[str, Any]]]] = {}
     for row in sorted(found, key=lambda row: row["seed"]):
-        group = groups.setdefault((row["part"], row["split"], row["measured"]), {name: [] for name in table.rows})
+        group = groups.setdefault(
+            (row["part"], row["split"], row["measured"]), {name: [] for name in table.rows}
+        )
         if row["row"] in group:
             group[row["row"]].append(row)
     return {about: {name: one for name, one in group.items() if one} for about, group in groups.items()}
@@ -62,7 +66,9 @@ def format_table(table: Table, about: About, group: Rows) -> str:
     lines = [*describe(table, about, group), head + ("  pair" if table.pairs else "")]
     lines += [f"{name:<{width}} {paper:>14g}" for name, paper in table.quoted.items()]
     for name, runs in group.items():
-        differences = [format_difference(table, runs, group[other]) if other != name else "" for other in others]
+        differences = [
+            format_difference(table, runs, group[other]) if other != name else "" for other in others
+        ]
         pair = table.pairs.get(name, "")
         to_pair = f"  {format_difference(table, runs, group[pair])} to {pair!r}" if pair in group else ""
         lines.append((line(name, format_cells(table, name, runs), differences) + to_pair).rstrip())
@@ -92,7 +98,11 @@ def format_difference(table: Table, first: Runs, second: Runs) -> str:
 def compare_rows(first: Runs, second: Runs) -> tuple[float, float, float] | None:
     """Return how many points more often one row is correct than another, paired over images, averaged over the seeds that both have."""
     seeds = sorted({run["seed"] for run in first} & {run["seed"] for run in second})
-    return intervals.compare_paired(stack_correct(first, seeds), stack_correct(second, seeds), RESAMPLES) if seeds else None
+    return (
+        intervals.compare_paired(stack_correct(first, seeds), stack_correct(second, seeds), RESAMPLES)
+        if seeds
+        else None
+    )
 
 
 def stack_correct(runs: Runs, seeds: Sequence[int]) -> Float[Tensor, "seed image"]:

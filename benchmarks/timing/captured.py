@@ -25,7 +25,9 @@ from glimpse_env.training.environments import build_environment
 from glimpse_env.training.optimizers import Optimizer
 from glimpse_env.training.rollout import collect
 
-sys.path.append(str(Path(__file__).parents[2] / "agents"))  # a part of the script is captured, not a run of it
+sys.path.append(
+    str(Path(__file__).parents[2] / "agents")
+)  # a part of the script is captured, not a run of it
 from ram_reinforce import Options, behaviour, build_network, losses
 
 SHARE = 0.5  # of the stage that counts as done: the curriculum has reached all glimpses
@@ -49,7 +51,9 @@ class RamUpdate:
         self.network = build_network(self.env, options).to(self.env.device)
         self.generator = torch.Generator(self.env.device).manual_seed(SEED)
         parameters = list(self.network.parameters())
-        self.optimizer = Optimizer([torch.optim.AdamW(parameters, options.learning_rate, capturable=capturable)], parameters)
+        self.optimizer = Optimizer(
+            [torch.optim.AdamW(parameters, options.learning_rate, capturable=capturable)], parameters
+        )
         self.behaviour = behaviour(options, SHARE, self.env.preset.max_glimpses, self.network.location_policy)
         self.env.reward = rewards.make(options.reward)
         self.network.train()
@@ -110,10 +114,14 @@ def measure(options: Options, updates: int, warm_up: int) -> dict[str, float]:
     if device.index is not None:
         torch.cuda.set_device(device)  # streams and graphs are made on the present GPU
     on_gpu = device.type == "cuda"
-    eager, graph = (timed_updates(RamUpdate(options, capture), updates, warm_up, capture) for capture in (False, on_gpu))
+    eager, graph = (
+        timed_updates(RamUpdate(options, capture), updates, warm_up, capture) for capture in (False, on_gpu)
+    )
     difference = largest_difference(eager.losses[:COMPARED], graph.losses[:COMPARED])
     if not difference <= TOLERANCE:  # NaN too
-        raise RuntimeError(f"the losses of the graph differ by {difference:.3g} of the eager ones: expected at most {TOLERANCE}")
+        raise RuntimeError(
+            f"the losses of the graph differ by {difference:.3g} of the eager ones: expected at most {TOLERANCE}"
+        )
     return {"eager_ms": eager.ms, "graph_ms": graph.ms, "difference": difference}
 
 
@@ -127,10 +135,14 @@ def timed_updates(update: RamUpdate, updates: int, warm_up: int, capture: bool) 
     device, batches = update.env.device, update.batches()
     call: RamUpdate | Replay = update
     if capture:
-        side = torch.cuda.Stream(device)  # of the first updates and the capture: autograd and cuBLAS remember the stream of their first use
+        side = torch.cuda.Stream(
+            device
+        )  # of the first updates and the capture: autograd and cuBLAS remember the stream of their first use
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")  # and is not captured yet
+            warnings.filterwarnings(
+                "ignore", message="This instance was constructed with capturable=True"
+            )  # and is not captured yet
             run(update, update, batches, warm_up)
         torch.cuda.current_stream(device).wait_stream(side)
         call = Replay(update, side)

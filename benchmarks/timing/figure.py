@@ -34,13 +34,18 @@ def draw(groups: Mapping[tuple[str, str], Runs], target: Path) -> None:
     plots.save(figure, target)
 
 
-def schedule_curves(axes: Axes, schedule: str, rows: Runs, colour: str, style: Any) -> None:  # noqa: ANN401 - a line style of matplotlib
+def schedule_curves(axes: Axes, schedule: str, rows: Runs, colour: str, style: Any) -> None:
     """Draw the held-out error of each seed as a line, and its test error as a mark."""
     for row in rows:
-        seconds, errors = [point["seconds"] for point in row["curve"]], [point["error"] for point in row["curve"]]
+        seconds, errors = (
+            [point["seconds"] for point in row["curve"]],
+            [point["error"] for point in row["curve"]],
+        )
         axes.plot(seconds, errors, color=colour, linestyle=style, linewidth=1.2, alpha=0.8)
     ends = [row["seconds"] for row in rows], [row["error"] for row in rows]
-    axes.plot(*ends, color=colour, linestyle="", marker="*", markersize=9, markeredgecolor="white", label=schedule)
+    axes.plot(
+        *ends, color=colour, linestyle="", marker="*", markersize=9, markeredgecolor="white", label=schedule
+    )
 
 
 def finish(axes: Axes) -> None:

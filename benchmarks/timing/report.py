@@ -64,12 +64,22 @@ def report(rows: Sequence[Row]) -> str:
     table = [["target (error at glimpses, at most)", *machines]]
     for name, (error, glimpses) in TARGETS.items():
         shown = f"{error} % at {glimpses}"
-        table.append([shown if name == shown else f"{shown}, {name}", *(fastest(groups, where, (error, glimpses)) for where in machines)])
+        table.append(
+            [
+                shown if name == shown else f"{shown}, {name}",
+                *(fastest(groups, where, (error, glimpses)) for where in machines),
+            ]
+        )
     return "\n\n".join([*blocks, timed.align(table)])
 
 
 def line(schedule: str, rows: Sequence[Row]) -> list[str]:
     """Return the table's line of a schedule."""
-    figures = [intervals.format_mean([row[name] for row in rows]) for name in ("seconds", "train_seconds", "error", "mean_glimpses")]
-    commits = sorted({f"{row['commit'][:7]}{row['commit'][40:]}" if row["commit"] else "unknown" for row in rows})
+    figures = [
+        intervals.format_mean([row[name] for row in rows])
+        for name in ("seconds", "train_seconds", "error", "mean_glimpses")
+    ]
+    commits = sorted(
+        {f"{row['commit'][:7]}{row['commit'][40:]}" if row["commit"] else "unknown" for row in rows}
+    )
     return [schedule, str(len(rows)), *figures, ", ".join(commits)]

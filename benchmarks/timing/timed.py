@@ -36,7 +36,9 @@ def start(words: Sequence[str], cwd: Path | None = None) -> tuple[float, str]:
         RuntimeError: Its exit status is not 0; the message has the last lines of its output.
     """
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     seconds = time.perf_counter() - begin
     if done.returncode:
         last = "\n".join(done.stdout.replace("\r", "\n").splitlines()[-LAST:])
@@ -44,7 +46,9 @@ def start(words: Sequence[str], cwd: Path | None = None) -> tuple[float, str]:
     return seconds, done.stdout
 
 
-def median_seconds(call: Callable[[], object], device: torch.device, turns: int = 15, calls: int = 10) -> float:
+def median_seconds(
+    call: Callable[[], object], device: torch.device, turns: int = 15, calls: int = 10
+) -> float:
     """Return the median over turns of the mean seconds of a call, after one turn to warm up."""
     means = []
     for _ in range(turns + 1):
@@ -77,19 +81,30 @@ def speed(device: str) -> dict[str, Any]:
 def describe_speed(measured: Mapping[str, Any]) -> str:
     """Return the line that compares this machine with others."""
     product = f"float32 {PRODUCT} x {PRODUCT} matrix product {measured['product_ms']:.2f} ms"
-    used = "bfloat16 is used" if measured["precision"] == "bfloat16" else f"{measured['precision']} is used, not bfloat16"
+    used = (
+        "bfloat16 is used"
+        if measured["precision"] == "bfloat16"
+        else f"{measured['precision']} is used, not bfloat16"
+    )
     return f"{product}, x + 1 on 4 values {measured['small_us']:.1f} us, {used}"
 
 
 def provenance(threads: int, device: str) -> dict[str, Any]:
     """Return the entries of a row that say where it was measured."""
-    return {"hardware": origin.describe_hardware(threads, device), "versions": results.collect_versions(), "commit": origin.find_commit()}
+    return {
+        "hardware": origin.describe_hardware(threads, device),
+        "versions": results.collect_versions(),
+        "commit": origin.find_commit(),
+    }
 
 
 def machine_name(row: Mapping[str, Any]) -> str:
     """Return the machine that a row was measured on: its GPU where that was used, else its CPU with the number of threads."""
     hardware = row["hardware"]
-    return hardware["gpu"] or f"{hardware['cpu']} ({hardware['threads']} {'thread' if hardware['threads'] == 1 else 'threads'})"
+    return (
+        hardware["gpu"]
+        or f"{hardware['cpu']} ({hardware['threads']} {'thread' if hardware['threads'] == 1 else 'threads'})"
+    )
 
 
 def append(file: Path, row: Mapping[str, Any]) -> None:
@@ -116,9 +131,13 @@ def read(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"{file}, line {number} is not a row of JSON: remove that line") from error
         if missing:
-            raise ValueError(f"{file}, line {number} has no {missing[0]!r}: remove that line, or give another --results")
+            raise ValueError(
+                f"{file}, line {number} has no {missing[0]!r}: remove that line, or give another --results"
+            )
         if row["format"] != FORMAT:
-            raise ValueError(f"{file}, line {number} has format {row['format']}, this program reads {FORMAT}: give another --results")
+            raise ValueError(
+                f"{file}, line {number} has format {row['format']}, this program reads {FORMAT}: give another --results"
+            )
         rows.append(row)
     return rows
 
@@ -127,7 +146,10 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     """Lay out a table in columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     )
 
@@ -136,7 +158,10 @@ def align_figures(rows: Sequence[Mapping[str, Any]]) -> str:
     """Lay out the parts of a benchmark: a line a figure, and one a part for its seconds or its error."""
     lines = [["part", "figure", "value"]]
     for row in rows:
-        lines += [[row["part"], name, f"{value:,.3g}" if value < 100 else f"{value:,.0f}"] for name, value in row["figures"].items()]
+        lines += [
+            [row["part"], name, f"{value:,.3g}" if value < 100 else f"{value:,.0f}"]
+            for name, value in row["figures"].items()
+        ]
         ended = "whole part, s" if row["error"] is None else f"FAILED: {row['error'].splitlines()[-1][:90]}"
         lines.append([row["part"], ended, f"{row['seconds']:.1f}"])
     return align(lines)
@@ -156,9 +181,15 @@ def gpu_tests(root: Path) -> list[str]:
     """Return pytest's names of the project's tests that need a GPU: those with a decorator that skips them without one."""
     found = []
     for file in sorted((root / "tests").rglob("test_*.py")):
-        functions = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
+        functions = [
+            node
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.FunctionDef)
+        ]
         marked = [
-            node.name for node in functions if any("not torch.cuda.is_available" in ast.unparse(mark) for mark in node.decorator_list)
+            node.name
+            for node in functions
+            if any("not torch.cuda.is_available" in ast.unparse(mark) for mark in node.decorator_list)
         ]
         found += [f"{file.relative_to(root).as_posix()}::{name}" for name in marked]
     return found

@@ -82,7 +82,9 @@ class LearnedClassifier(VectorWrapper):
         options = self.teaching = teaching or Teaching()
         for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
             if getattr(options, name) < 1:
-                raise ValueError(f"{name}={getattr(options, name)} of the classifier: expected a whole number of at least 1")
+                raise ValueError(
+                    f"{name}={getattr(options, name)} of the classifier: expected a whole number of at least 1"
+                )
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: expected AutoresetMode.SAME_STEP, whose final_info has labels"
@@ -90,9 +92,15 @@ class LearnedClassifier(VectorWrapper):
         super().__init__(env)
         self.core = env
         sizes = {name: getattr(options, name) for name in ("hidden", "features", "depth", "dropout")}
-        values, classes, horizon = spaces.flatdim(env.sensor.space["glimpse"]), len(env.images.classes), env.preset.max_glimpses
+        values, classes, horizon = (
+            spaces.flatdim(env.sensor.space["glimpse"]),
+            len(env.images.classes),
+            env.preset.max_glimpses,
+        )
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
-        self.optimizer = optimizers.make(self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)
+        self.optimizer = optimizers.make(
+            self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay
+        )
         self._make_spaces(classes)
         rows = torch.arange(env.num_envs, device=env.device)
         self._rows, self._fractions = rows, torch.arange(1, horizon + 1, device=env.device)[:, None] / horizon
@@ -107,7 +115,10 @@ class LearnedClassifier(VectorWrapper):
 
     def _make_spaces(self, classes: int) -> None:
         """Set the spaces: the action of three numbers, and the observation with the classifier's entries."""
-        added = {"belief": spaces.Box(0.0, 1.0, (classes,), np.float32), "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32)}
+        added = {
+            "belief": spaces.Box(0.0, 1.0, (classes,), np.float32),
+            "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32),
+        }
         observed = self.core.single_observation_space
         assert isinstance(observed, spaces.Dict)
         self.single_observation_space = spaces.Dict(observed.spaces | added)
@@ -115,7 +126,9 @@ class LearnedClassifier(VectorWrapper):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Start an episode in every row."""
         observation, info = self.core.reset(seed=seed, options=options)
         self._evidence = self.network.begin(self.num_envs)
@@ -123,14 +136,25 @@ class LearnedClassifier(VectorWrapper):
 
     def step(
         self, actions: Float[Tensor, "env 3"]
-    ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
+    ) -> tuple[
+        dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]
+    ]:
         """Step every row; the classifier is trained on the episodes that end. `final_obs` holds its entries too."""
         stop = (actions[:, 2] > 0) & self.obeys_stop
-        action, before = {"location": actions[:, :2], "stop": stop, "prediction": self._certainty["belief"]}, self._certainty
+        action, before = (
+            {"location": actions[:, :2], "stop": stop, "prediction": self._certainty["belief"]},
+            self._certainty,
+        )
         observation, reward, terminated, truncated, info = self.core.step(action)
         if self.learns:
             self._collect(info["_final_info"], info["final_info"])
-        return self._classify(observation), reward, terminated, truncated, info | {"final_obs": info["final_obs"] | before}
+        return (
+            self._classify(observation),
+            reward,
+            terminated,
+            truncated,
+            info | {"final_obs": info["final_obs"] | before},
+        )
 
     @torch.no_grad()
     def _classify(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -146,10 +170,19 @@ class LearnedClassifier(VectorWrapper):
     def _collect(self, ended: Bool[Tensor, " env"], final: dict[str, Tensor]) -> None:
         """Keep the episodes that ended, and train on them once they fill a batch."""
         rows = ended.nonzero().squeeze(1)
-        self._waiting.append(Episodes(self._glimpses[:, rows], self._locations[:, rows], final["glimpses"][rows], final["label"][rows]))
+        self._waiting.append(
+            Episodes(
+                self._glimpses[:, rows],
+                self._locations[:, rows],
+                final["glimpses"][rows],
+                final["label"][rows],
+            )
+        )
         if sum(len(part.label) for part in self._waiting) >= self.teaching.batch:
             columns = zip(*self._waiting, strict=True)
-            self._kept.append(Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns)))
+            self._kept.append(
+                Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns))
+            )
             self._waiting = []
             self.update(self._kept[-1])
             for i in torch.randint(len(self._kept), (self.teaching.updates - 1,)).tolist():
@@ -172,19 +205,27 @@ class LearnedClassifier(VectorWrapper):
         Episodes are sorted, the longest first, so that those still running at a glimpse are a prefix and ended ones are not computed.
         """
         order = episodes.length.argsort(descending=True)
-        glimpse, location, length, label = (value[:, order] if value.ndim > 1 else value[order] for value in episodes)
+        glimpse, location, length, label = (
+            value[:, order] if value.ndim > 1 else value[order] for value in episodes
+        )
         running = (length[None] > torch.arange(int(length[0]), device=length.device)[:, None]).sum(1).tolist()
         evidence, total = self.network.begin(len(order)), glimpse.new_zeros(())
         for time, rows in enumerate(running):
             observation = {"glimpse": glimpse[time, :rows], "location": location[time, :rows]}
             observation["step"] = self._fractions[time].expand(rows, 1)
             logits, evidence = self.network(observation, narrow(evidence, rows))
-            total = total + F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=self.teaching.label_smoothing)
+            total = total + F.cross_entropy(
+                logits, label[:rows], reduction="sum", label_smoothing=self.teaching.label_smoothing
+            )
         return total / length.sum()
 
     def save(self, target: Path) -> None:
         """Write the classifier and its optimiser as a checkpoint, atomically."""
-        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "updates": self.updates}
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+        }
         checkpoint.save(target, {"kind": KIND, "architecture": asdict(self.network.sizes), **state})
 
     def load(self, source: Path) -> None:
@@ -195,7 +236,9 @@ class LearnedClassifier(VectorWrapper):
         """
         saved = checkpoint.load(source, self.core.device, KIND)
         if saved["architecture"] != asdict(self.network.sizes):
-            raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {asdict(self.network.sizes)}")
+            raise ValueError(
+                f"{source} holds a classifier of {saved['architecture']}: expected {asdict(self.network.sizes)}"
+            )
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.updates = saved["updates"]

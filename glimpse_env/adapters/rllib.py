@@ -41,12 +41,14 @@ def make_single_env(config: Mapping[str, Any]) -> gymnasium.Env:
     return env if config["action"] == "dict" else FlatSingleAction(env, config["action"])
 
 
-def log_correct(*, episode: Any, metrics_logger: Any, **_: Any) -> None:  # noqa: ANN401 - RLlib's own types, and it is optional
+def log_correct(*, episode: Any, metrics_logger: Any, **_: Any) -> None:
     """Log at an episode's end whether its prediction was correct."""
     metrics_logger.log_value("correct", float(episode.get_infos(-1)["correct"]), reduce="mean", window=1000)
 
 
-def build_config(view: Mapping[str, Any], action: ActionName, workers: int, envs: int, seed: int, gpu: bool = False) -> PPOConfig:
+def build_config(
+    view: Mapping[str, Any], action: ActionName, workers: int, envs: int, seed: int, gpu: bool = False
+) -> PPOConfig:
     """Return RLlib's configuration of PPO on our environment; its own methods set the rest.
 
     Args:
@@ -75,7 +77,7 @@ def start(workers: int) -> None:
     ray.init(num_cpus=workers + 1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def stop(algorithm: Any) -> None:  # noqa: ANN401
+def stop(algorithm: Any) -> None:
     """Stop an algorithm, and Ray."""
     algorithm.stop()
     ray.shutdown()
@@ -104,7 +106,9 @@ class ModuleAgent(Agent):
     def forward(self, observation: dict[str, Tensor], state: tuple[()]) -> tuple[Heads, tuple[()]]:
         """Take in one glimpse."""
         module: Any = self.module
-        choice = self.choose_action(module.forward_inference({"obs": flatten_observation(observation)})["action_dist_inputs"])
+        choice = self.choose_action(
+            module.forward_inference({"obs": flatten_observation(observation)})["action_dist_inputs"]
+        )
         assert choice.logits is not None
         return Heads(choice.logits, choice.location, choice.stop, torch.zeros_like(choice.stop)), state
 

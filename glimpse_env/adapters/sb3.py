@@ -29,20 +29,27 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
-EPISODE_INFO = ("label", "correct", "loss", "glimpses", "pixels", "flops")  # of a finished episode, as Python numbers
+EPISODE_INFO = (
+    "label",
+    "correct",
+    "loss",
+    "glimpses",
+    "pixels",
+    "flops",
+)  # of a finished episode, as Python numbers
 Observation = np.ndarray | dict[str, np.ndarray]
 Rows = int | Iterable[int] | None  # None = all
 
 
 def make_sb3_env(
     num_envs: int,
-    dataset: Any = "mnist",  # noqa: ANN401 - as the core takes it
+    dataset: Any = "mnist",
     *,
     action: str = "box",
     flat: bool = False,
     frame_stack: int = 1,
     teaching: Teaching | None = None,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> VecEnv:
     """Return the batched environment as Stable-Baselines3 takes it.
 
@@ -84,7 +91,9 @@ class GlimpseVecEnv(VecEnv):
     `TimeLimit.truncated`: the label is for a loss at the end of the episode, not for the policy.
     """
 
-    def __init__(self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool = False) -> None:
+    def __init__(
+        self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool = False
+    ) -> None:
         """Wrap an environment in autoreset mode SAME_STEP whose action `form` decodes."""
         self.env, self.form = env, form
         space = env.single_observation_space
@@ -108,7 +117,9 @@ class GlimpseVecEnv(VecEnv):
         options = {name: stack_option(name, self._options).to(self.core.device) for name in self._options[0]}
         observation, info = self.env.reset(seed=self._seeds[0], options=options)
         columns = {name: info[name].tolist() for name in EPISODE_INFO}
-        self.reset_infos = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        self.reset_infos = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
         self._reset_seeds()
         self._reset_options()
         return self._to_numpy(observation)
@@ -116,7 +127,9 @@ class GlimpseVecEnv(VecEnv):
     def step_async(self, actions: np.ndarray) -> None:
         """Take the actions of all rows."""
         if np.shape(actions) != (self.num_envs, *(self.action_space.shape or ())):
-            raise ValueError(f"actions: expected shape {(self.num_envs, *(self.action_space.shape or ()))}, got {np.shape(actions)}")
+            raise ValueError(
+                f"actions: expected shape {(self.num_envs, *(self.action_space.shape or ()))}, got {np.shape(actions)}"
+            )
         self._actions = actions
 
     def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
@@ -124,7 +137,12 @@ class GlimpseVecEnv(VecEnv):
         actions = torch.from_numpy(np.asarray(self._actions, self.action_space.dtype)).to(self.core.device)
         observation, reward, _, _, info = self.env.step(self.form.decode(actions))
         ended = info["_final_obs"].numpy(force=True).copy()
-        return self._to_numpy(observation), reward.numpy(force=True).copy(), ended, self._build_infos(ended, info)
+        return (
+            self._to_numpy(observation),
+            reward.numpy(force=True).copy(),
+            ended,
+            self._build_infos(ended, info),
+        )
 
     def _build_infos(self, ended: np.ndarray, info: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the info of every row: about the episode where it ended, else almost empty."""
@@ -138,7 +156,9 @@ class GlimpseVecEnv(VecEnv):
         for i, (row, *values) in enumerate(zip(rows.tolist(), *columns, strict=True)):
             infos[row].update(zip(EPISODE_INFO, values, strict=True))
             infos[row]["is_success"] = infos[row]["correct"]
-            infos[row]["terminal_observation"] = last[i] if isinstance(last, np.ndarray) else {k: v[i] for k, v in last.items()}
+            infos[row]["terminal_observation"] = (
+                last[i] if isinstance(last, np.ndarray) else {k: v[i] for k, v in last.items()}
+            )
         return infos
 
     def _to_numpy(self, observation: Mapping[str, Tensor]) -> Observation:
@@ -160,7 +180,7 @@ class GlimpseVecEnv(VecEnv):
         """Return an attribute of the environment, which all rows share, once for each row."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, attr_name: str, value: Any, indices: Rows = None) -> None:  # noqa: ANN401
+    def set_attr(self, attr_name: str, value: Any, indices: Rows = None) -> None:
         """Set an attribute of the environment, which all rows share.
 
         Raises:
@@ -169,7 +189,9 @@ class GlimpseVecEnv(VecEnv):
         self._check_all_rows("set_attr", indices)
         setattr(self.env, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: Rows = None, **method_kwargs: Any) -> list[Any]:  # noqa: ANN401
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Rows = None, **method_kwargs: Any
+    ) -> list[Any]:
         """Call a method of the environment, which all rows share, once; return its result for each row.
 
         Raises:
@@ -185,7 +207,9 @@ class GlimpseVecEnv(VecEnv):
     def _check_all_rows(self, method: str, indices: Rows) -> None:
         """Refuse to change for some rows what all rows share."""
         if len(set(self._get_indices(indices))) != self.num_envs:
-            raise ValueError(f"{method} with indices={indices}: all {self.num_envs} rows are one environment; expected None")
+            raise ValueError(
+                f"{method} with indices={indices}: all {self.num_envs} rows are one environment; expected None"
+            )
 
 
 def stack_option(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:

@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
 
 # Entries of the info that torchrl's TensorDicts hold beside the observation: for a loss (the label), and to be logged.
-INFO = {"label": torch.int64, "correct": torch.bool, "loss": torch.float32, "glimpses": torch.int64, "valid": torch.bool}
+INFO = {
+    "label": torch.int64,
+    "correct": torch.bool,
+    "loss": torch.float32,
+    "glimpses": torch.int64,
+    "valid": torch.bool,
+}
 
 
 def make_torchrl_env(
     num_envs: int,
-    dataset: Any = "mnist",  # noqa: ANN401 - as GlimpseVectorEnv
+    dataset: Any = "mnist",
     *,
     form: AnsweringForm = "box",
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> GymWrapper:
     """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
 
@@ -43,7 +49,13 @@ def make_torchrl_env(
         from torchrl.data import Composite, Unbounded  # pyright: ignore[reportMissingImports]
         from torchrl.envs import GymWrapper, default_info_dict_reader  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ImportError(f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install -e '.[torchrl]'") from error
-    env = GymWrapper(FlatAction(NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options), form))
-    spec = Composite({name: Unbounded((num_envs,), dtype=kind) for name, kind in INFO.items()}, shape=(num_envs,))
+        raise ImportError(
+            f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install -e '.[torchrl]'"
+        ) from error
+    env = GymWrapper(
+        FlatAction(NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options), form)
+    )
+    spec = Composite(
+        {name: Unbounded((num_envs,), dtype=kind) for name, kind in INFO.items()}, shape=(num_envs,)
+    )
     return env.set_info_dict_reader(default_info_dict_reader(list(INFO), spec=spec))

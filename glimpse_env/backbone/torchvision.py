@@ -14,7 +14,10 @@ from glimpse_env.backbone.base import Pixels
 from glimpse_env.backbone.weights import build_classifier, final_layer
 from glimpse_env.runtime.precision import Precision, named
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, as torchvision's weights expect
+MEAN, DEVIATION = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet's colours, as torchvision's weights expect
 
 # Node of the last feature map by family, the beginning of the name; "" = the last ReLU of `features` (VGG's conv5_3).
 MAP_NODES = {
@@ -69,12 +72,16 @@ class Backbone(nn.Module):
             ValueError: An unknown name or node, or weights of another architecture.
             FileNotFoundError: The weights do not exist and cannot be downloaded.
         """
-        from torchvision.models.feature_extraction import get_graph_node_names  # slow to import: see backbone.weights
+        from torchvision.models.feature_extraction import (
+            get_graph_node_names,
+        )  # slow to import: see backbone.weights
 
         super().__init__()
         self.name, self.device = name, torch.device(device)
         self.precision = named(precision, self.device)
-        self._counted: dict[tuple[int, int, bool], int] = {}  # operations by height, width, and whether of the map
+        self._counted: dict[
+            tuple[int, int, bool], int
+        ] = {}  # operations by height, width, and whether of the map
         self.network = build_classifier(name, weights).requires_grad_(False)
         nodes = get_graph_node_names(self.network, suppress_diff_warning=True)[1]
         self.node, self.map_node = node or self._node_before_final_layer(nodes), map_node or self._last_map()
@@ -108,7 +115,9 @@ class Backbone(nn.Module):
         """Refuse nodes that the network lacks."""
         for option, node in (("node", self.node), ("map_node", self.map_node)):
             if node is not None and not any(name == node or name.startswith(f"{node}.") for name in nodes):
-                raise ValueError(f"{option}={node!r}: expected a node of {self.name}, such as {', '.join(nodes[-8:])}")
+                raise ValueError(
+                    f"{option}={node!r}: expected a node of {self.name}, such as {', '.join(nodes[-8:])}"
+                )
 
     def _convert(self) -> None:
         """Move the network to its device and type; BatchNorm stays float32, since its statistics need it."""
@@ -137,12 +146,16 @@ class Backbone(nn.Module):
         """Return the number of features, or refuse a node whose output is neither vectors nor maps."""
         output = self._run_without_values(part, 224, 224)
         if output.ndim not in (2, 4):
-            raise ValueError(f"node={self.node!r} of {self.name}: expected feature vectors or maps, got shape {tuple(output.shape)}")
+            raise ValueError(
+                f"node={self.node!r} of {self.name}: expected feature vectors or maps, got shape {tuple(output.shape)}"
+            )
         return output.shape[1]
 
     def _run_without_values(self, part: tuple[nn.Module], height: int, width: int) -> Tensor:
         """Return the output for one image as a meta tensor: its shape without values."""
-        shapes = {name: torch.empty_like(value, device="meta") for name, value in part[0].state_dict().items()}
+        shapes = {
+            name: torch.empty_like(value, device="meta") for name, value in part[0].state_dict().items()
+        }
         pixels = torch.empty(1, 3, height, width, device="meta", dtype=self.precision)
         with torch.no_grad():
             return torch.func.functional_call(part[0], shapes, (pixels,))["out"]
@@ -169,7 +182,9 @@ class Backbone(nn.Module):
     def _run(self, part: tuple[nn.Module], images: Tensor) -> Tensor:
         """Normalise the colours and compute."""
         pixels = images.float() if images.is_floating_point() else images.float() / 255
-        pixels = ((pixels.expand(-1, 3, -1, -1) - self.mean) / self.deviation).to(self.precision, memory_format=torch.channels_last)
+        pixels = ((pixels.expand(-1, 3, -1, -1) - self.mean) / self.deviation).to(
+            self.precision, memory_format=torch.channels_last
+        )
         return part[0](pixels)["out"].float()
 
     def map_shape(self, height: int, width: int) -> tuple[int, int, int]:

@@ -40,9 +40,13 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
     known = models.list_models(module=models)
     if name not in known:
         near = difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5]
-        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {', '.join(near)}")
+        raise ValueError(
+            f"backbone={name!r}: expected the name of a torchvision classifier, such as {', '.join(near)}"
+        )
     if weights is None:
-        log.warning("backbone %s has random weights (weights=None): its features carry little information", name)
+        log.warning(
+            "backbone %s has random weights (weights=None): its features carry little information", name
+        )
         return build_random(name)
     file = find_weights(name, weights)
     if file is None:
@@ -98,9 +102,13 @@ def read_state(file: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # errors of zip, pickle and end of file are of many kinds
-        raise ValueError(f"weights file {file}: not a state dict that torch.load can read ({error})") from error
+        raise ValueError(
+            f"weights file {file}: not a state dict that torch.load can read ({error})"
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"weights file {file}: expected a state dict, from names to tensors, got {type(state).__name__}")
+        raise ValueError(
+            f"weights file {file}: expected a state dict, from names to tensors, got {type(state).__name__}"
+        )
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
@@ -117,15 +125,22 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, nam
             continue
         expected = f"{name} has {key} of shape {tuple(value.shape)}"
         if key not in state:
-            other = next((f"{key} of shape {tuple(value.shape)}" for key, value in state.items() if key not in own), "nothing in its place")
+            other = next(
+                (f"{key} of shape {tuple(value.shape)}" for key, value in state.items() if key not in own),
+                "nothing in its place",
+            )
             raise ValueError(f"{source}: weights of another architecture: {expected}, the file has {other}")
         if state[key].shape != value.shape:
-            raise ValueError(f"{source}: weights of another architecture: {expected}, in the file its shape is {tuple(state[key].shape)}")
+            raise ValueError(
+                f"{source}: weights of another architecture: {expected}, in the file its shape is {tuple(state[key].shape)}"
+            )
         if not state[key].isfinite().all():
             raise ValueError(f"{source}: {key} holds values that are not finite numbers")
     for key, value in state.items():
         if key not in own and not key.startswith(free):
-            raise ValueError(f"{source}: weights of another architecture: it has {key} of shape {tuple(value.shape)}, which {name} lacks")
+            raise ValueError(
+                f"{source}: weights of another architecture: it has {key} of shape {tuple(value.shape)}, which {name} lacks"
+            )
     usable = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     network.load_state_dict(usable, strict=False)
     return network

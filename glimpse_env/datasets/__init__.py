@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from glimpse_env.datasets import cars, clutter, cub, dogs, folder, mnist, torch_dataset
-from glimpse_env.datasets.base import DataSetSpec, ImageSet, Kind, MapStyle, Preset, Split, check_split, held_out, partition
+from glimpse_env.datasets.base import (
+    DataSetSpec,
+    ImageSet,
+    Kind,
+    MapStyle,
+    Preset,
+    Split,
+    check_split,
+    held_out,
+    partition,
+)
 
 Value = TypeVar("Value")
 
@@ -64,8 +74,12 @@ def load(
         FileNotFoundError: The folder, the archive or one of its images does not exist.
     """
     check_split(split)
-    if image_size is not None and (isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1):
-        raise ValueError(f"image_size={image_size!r}: expected None or a whole number of at least 1, in pixels")
+    if image_size is not None and (
+        isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1
+    ):
+        raise ValueError(
+            f"image_size={image_size!r}: expected None or a whole number of at least 1, in pixels"
+        )
     source = "test" if split == "test" else "train"
     if not isinstance(dataset, str | Path):
         images = torch_dataset.load_object(dataset, split, image_size)

@@ -17,7 +17,14 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError, zlib.error)  # of downloading, checking and unpacking
+FAILURES = (
+    OSError,
+    RuntimeError,
+    HTTPException,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+)  # of downloading, checking and unpacking
 
 log = logging.getLogger("glimpse_env")
 
@@ -30,7 +37,9 @@ class Listing:
     images: list[str]  # paths from the archive's folder
     labels: list[int]  # one per image, in the archive's numbering of classes
     names: dict[int, str]  # of the classes, by number
-    boxes: Callable[[], Float[Tensor, "image 4"]]  # (left, top, right, bottom) around the object, in pixels of the upright photograph
+    boxes: Callable[
+        [], Float[Tensor, "image 4"]
+    ]  # (left, top, right, bottom) around the object, in pixels of the upright photograph
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,9 @@ def find_archive(archive: Archive, root: str | Path | None, download: bool) -> P
         try:
             folder = fetch(archive, parent)
         except FAILURES as error:
-            raise FileNotFoundError(f"{describe_absence(archive, parent)}. The download failed: {type(error).__name__}: {error}") from error
+            raise FileNotFoundError(
+                f"{describe_absence(archive, parent)}. The download failed: {type(error).__name__}: {error}"
+            ) from error
     if folder is None:
         raise FileNotFoundError(describe_absence(archive, parent))
     if missing := [name for name in archive.needed if not (folder / name).exists()]:
@@ -108,11 +119,17 @@ def fetch(archive: Archive, parent: Path) -> Path:
 
     Tar files that already lie in `parent` are used if their checksum matches. Only one process at a time fetches an archive.
     """
-    from torchvision.datasets.utils import check_integrity, download_url  # slow to import: see backbone.weights
+    from torchvision.datasets.utils import (
+        check_integrity,
+        download_url,
+    )  # slow to import: see backbone.weights
 
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / archive.folders[0]
-    with FileLock(parent / f".{archive.name}.lock"), TemporaryDirectory(prefix=f".{archive.name}-", dir=parent) as temporary:
+    with (
+        FileLock(parent / f".{archive.name}.lock"),
+        TemporaryDirectory(prefix=f".{archive.name}-", dir=parent) as temporary,
+    ):
         if target.is_dir():  # another process was faster
             return target
         unpacked = Path(temporary, "unpacked")

@@ -33,13 +33,17 @@ class Preset:
     scales: tuple[float, ...] = (1.0,)  # window widths in units of glimpse_size, each shrunk to glimpse_size
     first_view: FirstView = "image"  # glimpse 1: the whole image, or a glimpse at initial_location
     initial_location: InitialLocation = "center"
-    location_range: float | None = None  # location +-1 lies at +-location_range; None = the smallest window stays inside
+    location_range: float | None = (
+        None  # location +-1 lies at +-location_range; None = the smallest window stays inside
+    )
     fill: Fill = "zero"  # pixels beyond the image
     max_glimpses: int = 6  # T, the horizon
     sensor: str = "pixel"  # a name of `sensors.SENSORS`
     backbone: str | None = None  # the network of a sensor that runs one
     grid: int = 5  # cells per side, for sensors on a grid and actions that choose a cell
-    view_size: int | None = None  # side in pixels of the whole image for a network; None = glimpse_size (map: image_size)
+    view_size: int | None = (
+        None  # side in pixels of the whole image for a network; None = glimpse_size (map: image_size)
+    )
     context: bool = False  # observations hold the whole image, small, too; it costs pixels, not a glimpse
     show_map: bool = False  # observations hold the whole feature map too
 
@@ -54,7 +58,9 @@ class DataSetSpec:
     classes: int  # of the complete data set; a local copy may hold fewer
     kind: Kind  # chooses the recipe of an agent
     preset: Preset
-    load: Callable[[str, str | Path | None, bool, int | None], ImageSet]  # train/test, root, download, image_size
+    load: Callable[
+        [str, str | Path | None, bool, int | None], ImageSet
+    ]  # train/test, root, download, image_size
     fit: Fit = "crop"  # how a user's own image becomes a square
     grey: bool = False  # images have one channel
     dark_ground: bool = False  # light strokes on dark: a user's own image with a light border is inverted
@@ -68,7 +74,7 @@ class MapStyle(Protocol):
         """Return the number of pairs."""
         ...
 
-    def __getitem__(self, index: int, /) -> Any:  # noqa: ANN401 - a data set's own pair type
+    def __getitem__(self, index: int, /) -> Any:
         """Return pair `index`."""
         ...
 
@@ -94,13 +100,19 @@ class ImageSet:
     def __post_init__(self) -> None:
         """Check dtype, shape, counts and labels."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(f"images: expected uint8 (image, channel, height, width), got {self.images.dtype} {tuple(self.images.shape)}")
+            raise ValueError(
+                f"images: expected uint8 (image, channel, height, width), got {self.images.dtype} {tuple(self.images.shape)}"
+            )
         count = len(self.images if self.rows is None else self.rows)
         if count == 0 or count != len(self.labels):
-            raise ValueError(f"{count} images and {len(self.labels)} labels: expected equally many, and at least one")
+            raise ValueError(
+                f"{count} images and {len(self.labels)} labels: expected equally many, and at least one"
+            )
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.classes):
-            raise ValueError(f"labels run from {low} to {high}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes")
+            raise ValueError(
+                f"labels run from {low} to {high}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
+            )
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -121,8 +133,12 @@ class ImageSet:
 
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
         """Return the images at `keep`, in that order, on the same stored pixels."""
-        centers, boxes = (None if value is None else value[keep] for value in (self.target_centers, self.boxes))
-        return replace(self, labels=self.labels[keep], target_centers=centers, boxes=boxes, rows=self.stored[keep])
+        centers, boxes = (
+            None if value is None else value[keep] for value in (self.target_centers, self.boxes)
+        )
+        return replace(
+            self, labels=self.labels[keep], target_centers=centers, boxes=boxes, rows=self.stored[keep]
+        )
 
     def resized(self, size: int) -> ImageSet:
         """Return the set with its images resized to `size` x `size` pixels (bilinear, antialiased)."""
@@ -130,13 +146,17 @@ class ImageSet:
             return self
         from torchvision.transforms import v2  # slow to import: see backbone.weights
 
-        return replace(self, images=v2.functional.resize(self.stack(), [size, size], antialias=True), rows=None, key=None)
+        return replace(
+            self, images=v2.functional.resize(self.stack(), [size, size], antialias=True), rows=None, key=None
+        )
 
 
 def check_split(split: str) -> None:
     """Refuse an unknown split."""
     fold = FOLD.fullmatch(split)
-    if split not in get_args(Split) and not (fold and 1 <= int(fold[2]) <= int(fold[3]) and int(fold[3]) >= 2):
+    if split not in get_args(Split) and not (
+        fold and 1 <= int(fold[2]) <= int(fold[3]) and int(fold[3]) >= 2
+    ):
         raise ValueError(
             f"split={split!r}: expected one of {', '.join(get_args(Split))}, or a fold of the training images such as fit:1/5 and "
             "validation:1/5 (counted from 1, at least 2 folds)"
@@ -160,13 +180,17 @@ def partition(train: ImageSet, split: str) -> ImageSet:
     if split == "train":
         return train
     if len(train) < 2:
-        raise ValueError(f"split={split!r}: the training split has {len(train)} image, expected at least 2 to hold one out for validation")
+        raise ValueError(
+            f"split={split!r}: the training split has {len(train)} image, expected at least 2 to hold one out for validation"
+        )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
     start, stop = 0, max(1, round(len(train) * HELD_OUT))
     if fold := FOLD.fullmatch(split):
         part, parts = int(fold[2]), int(fold[3])
         if parts > len(train):
-            raise ValueError(f"split={split!r}: {parts} folds of {len(train)} training images; expected at most as many folds as images")
+            raise ValueError(
+                f"split={split!r}: {parts} folds of {len(train)} training images; expected at most as many folds as images"
+            )
         start, stop = (len(train) * edge // parts for edge in (part - 1, part))
     if split.startswith("validation"):
         return train.subset(order[start:stop])

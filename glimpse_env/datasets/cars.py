@@ -27,7 +27,9 @@ def read_listing(folder: Path, split: str) -> Listing:
     file = folder / LISTS[split]
     records = np.atleast_1d(read_mat(file, "annotations")[0])
     if missing := [field for field in FIELDS if field not in (records.dtype.names or ())]:
-        raise ValueError(f"{file}: its annotations have no {missing[0]!r}, expected {', '.join(FIELDS)}; cars_test_annos.mat has no labels")
+        raise ValueError(
+            f"{file}: its annotations have no {missing[0]!r}, expected {', '.join(FIELDS)}; cars_test_annos.mat has no labels"
+        )
     names = np.atleast_1d(read_mat(folder / META, "class_names")[0])
     return Listing(
         file=file,

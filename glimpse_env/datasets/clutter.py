@@ -29,9 +29,13 @@ STROKE_WIDTH = 1.0  # pixels
 INK = 35.0  # the sum of a glyph's pixels, in units of one fully inked pixel
 INK_SPREAD = 2.0  # largest difference of a drawn glyph from INK, to which it is then scaled
 BLUR = 6  # pixels: the block of which a 16 x 16 first view shows the mean
-BLUR_SPREAD = 0.2  # largest distance of a blurred glyph from the mean blurred glyph, relative to the norm of that mean
+BLUR_SPREAD = (
+    0.2  # largest distance of a blurred glyph from the mean blurred glyph, relative to the norm of that mean
+)
 LIKENESS = 0.65  # largest correlation of two glyphs under shifts of up to 2 pixels
-CONTRAST = 160  # grey levels between a fully inked pixel and the background; with the noise, pixels stay below 256
+CONTRAST = (
+    160  # grey levels between a fully inked pixel and the background; with the noise, pixels stay below 256
+)
 FINE, COARSE = 32, 32  # grey levels of the noise per pixel and per cell; powers of two
 CELL = 4  # pixels per side of a cell of the coarse noise, which hides the differences between glyphs that remain after the blur
 COUNTS = {"train": 20_000, "test": 4_000}
@@ -51,7 +55,9 @@ def load(split: str) -> ImageSet:
     for slot, kind in enumerate((labels, *kinds.unbind(1))):
         stamp(images, shapes[kind], corners[:, slot])
     centers = (2 * corners[:, 0] + GLYPH) / SIDE - 1
-    return ImageSet(images, labels, tuple(f"glyph {name}" for name in range(CLASSES)), centers, key=f"{KEY}-{split}")
+    return ImageSet(
+        images, labels, tuple(f"glyph {name}" for name in range(CLASSES)), centers, key=f"{KEY}-{split}"
+    )
 
 
 @lru_cache(maxsize=1)
@@ -76,7 +82,9 @@ def draw_strokes(count: int, source: Generator) -> Float[Tensor, "glyph 12 12"]:
     """Draw random glyphs, ink in [0, 1]: each is a chain of straight strokes that visits all four quadrants."""
     quadrant = torch.rand(count, 4, generator=source).argsort(1)[:, torch.arange(STROKES + 1) % 4]
     shift = torch.stack([quadrant % 2, quadrant // 2], -1) * (GLYPH / 2)
-    joints = (torch.rand(count, STROKES + 1, 2, generator=source) * (GLYPH / 2 - 1) + 0.5 + shift)[:, :, None, None]
+    joints = (torch.rand(count, STROKES + 1, 2, generator=source) * (GLYPH / 2 - 1) + 0.5 + shift)[
+        :, :, None, None
+    ]
     start, along = joints[:, :-1], joints[:, 1:] - joints[:, :-1]
     axis = torch.arange(GLYPH) + 0.5
     pixel = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
@@ -135,7 +143,11 @@ def draw_noise(levels: int, shape: tuple[int, ...], source: Generator) -> UInt8[
     return words.view(torch.uint8).bitwise_and_(levels - 1).view(shape)
 
 
-def stamp(images: UInt8[Tensor, "image 1 96 96"], shapes: UInt8[Tensor, "image 12 12"], corners: Int64[Tensor, "image 2"]) -> None:
+def stamp(
+    images: UInt8[Tensor, "image 1 96 96"],
+    shapes: UInt8[Tensor, "image 12 12"],
+    corners: Int64[Tensor, "image 2"],
+) -> None:
     """Add one glyph to each image in place, its top-left pixel at (x, y)."""
     step = torch.arange(GLYPH)
     first = torch.arange(len(images)) * (SIDE * SIDE) + corners[:, 1] * SIDE + corners[:, 0]

@@ -29,12 +29,19 @@ FOR_TRAINING = {"1": "train", "0": "test"}
 def read_listing(folder: Path, split: str) -> Listing:
     """Read the archive's lists."""
     images = read_table(folder / IMAGES)
-    labels, splits, boxes = (read_aligned(folder / name, folder / IMAGES, list(images)) for name in (LABELS, SPLITS, BOXES))
+    labels, splits, boxes = (
+        read_aligned(folder / name, folder / IMAGES, list(images)) for name in (LABELS, SPLITS, BOXES)
+    )
     if odd := [number for number, mark in splits.items() if mark not in FOR_TRAINING]:
-        raise ValueError(f"{folder / SPLITS}: image {odd[0]} has {splits[odd[0]]!r}, expected 1 (to train on) or 0 (to test)")
+        raise ValueError(
+            f"{folder / SPLITS}: image {odd[0]} has {splits[odd[0]]!r}, expected 1 (to train on) or 0 (to test)"
+        )
     numbers = [number for number, mark in splits.items() if FOR_TRAINING[mark] == split]
     classes = {number: parse_class(folder / LABELS, number, label) for number, label in labels.items()}
-    names = {parse_class(folder / CLASSES, number, number): name for number, name in read_table(folder / CLASSES).items()}
+    names = {
+        parse_class(folder / CLASSES, number, number): name
+        for number, name in read_table(folder / CLASSES).items()
+    }
     return Listing(
         file=folder / IMAGES,
         images=[f"images/{images[number]}" for number in numbers],
@@ -50,7 +57,9 @@ def read_table(file: Path) -> dict[str, str]:
     for position, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         number, _, value = line.strip().partition(" ")
         if not number.isdigit() or not value or number in rows:
-            raise ValueError(f"{file}, line {position}: {line!r}; expected a number that no line before has, a space and a value")
+            raise ValueError(
+                f"{file}, line {position}: {line!r}; expected a number that no line before has, a space and a value"
+            )
         rows[number] = value.strip()
     return rows
 
@@ -59,9 +68,13 @@ def read_aligned(file: Path, reference: Path, numbers: Sequence[str]) -> dict[st
     """Read a table that must have one row per image, and return it in the images' order."""
     rows = read_table(file)
     if len(rows) != len(numbers):
-        raise ValueError(f"{file} has {len(rows)} lines but {reference} has {len(numbers)}: expected one per image; restore the file")
+        raise ValueError(
+            f"{file} has {len(rows)} lines but {reference} has {len(numbers)}: expected one per image; restore the file"
+        )
     if missing := [number for number in numbers if number not in rows]:
-        raise ValueError(f"{file} has no line for image {missing[0]}, which {reference} lists: expected one per image; restore the file")
+        raise ValueError(
+            f"{file} has no line for image {missing[0]}, which {reference} lists: expected one per image; restore the file"
+        )
     return {number: rows[number] for number in numbers}
 
 
@@ -75,9 +88,13 @@ def parse_class(file: Path, number: str, value: str) -> int:
 def to_corners(file: Path, rows: dict[str, str]) -> Float[Tensor, "image 4"]:
     """Turn rows of left, top, width and height into corners."""
     try:
-        left, top, width, height = torch.tensor([[float(part) for part in row.split()] for row in rows.values()]).unbind(1)
+        left, top, width, height = torch.tensor(
+            [[float(part) for part in row.split()] for row in rows.values()]
+        ).unbind(1)
     except ValueError as error:
-        raise ValueError(f"{file}: expected left, top, width and height of every image in pixels ({error})") from error
+        raise ValueError(
+            f"{file}: expected left, top, width and height of every image in pixels ({error})"
+        ) from error
     return torch.stack([left, top, left + width, top + height], 1)
 
 
@@ -88,7 +105,12 @@ ARCHIVE = Archive(
     needed=(IMAGES, LABELS, SPLITS, BOXES, CLASSES, "images"),
     classes=200,
     read_listing=read_listing,
-    sources=(("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz", "97eceeb196236b17998738112f37df78"),),
+    sources=(
+        (
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            "97eceeb196236b17998738112f37df78",
+        ),
+    ),
     inside="CUB_200_2011",
 )
 SPEC = specify(ARCHIVE, short="CUB")

@@ -18,7 +18,9 @@ ON_THE_SIDE = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and h
 Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, or all of it, stretched
 
 
-def read_image(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
+def read_image(
+    path: str | PathLike[str], size: int | None, fit: Fit
+) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
     """Decode one image file as RGB, upright by its EXIF orientation, and resize it to a square of `size` pixels (None keeps its size).
 
     A JPEG of at least twice `size` is decoded at a half, a quarter or an eighth of its size, which stays at or above `size`.
@@ -36,15 +38,22 @@ def read_image(path: str | PathLike[str], size: int | None, fit: Fit) -> tuple[U
             if size is not None:
                 image.draft(None, (size, size))  # formats other than JPEG ignore it
             pixels = from_pil(ImageOps.exif_transpose(image), colour=True)
-        return (stretch if fit == "stretch" else square)(pixels, size), (height, width) if turned else (width, height)
-    except Exception as error:  # Pillow's readers raise many kinds on a damaged file; the user needs the path in any case
+        return (stretch if fit == "stretch" else square)(pixels, size), (height, width) if turned else (
+            width,
+            height,
+        )
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise many kinds on a damaged file; the user needs the path in any case
         raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
 def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel height width"]:
     """Return a PIL image as 1 grey channel, or as 3 if it has colours or `colour` is set; transparency is dropped."""
     if image.mode.startswith(WIDE):
-        raise ValueError(f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits first")
+        raise ValueError(
+            f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits first"
+        )
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette with transparency cannot be converted to RGB directly
     from torchvision.transforms import v2  # slow to import: see backbone.weights
@@ -52,7 +61,9 @@ def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel
     return v2.functional.pil_to_tensor(image.convert("L" if image.mode in GREY and not colour else "RGB"))
 
 
-def square(image: UInt8[Tensor, "channel height width"], size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
+def square(
+    image: UInt8[Tensor, "channel height width"], size: int | None
+) -> UInt8[Tensor, "channel height2 width2"]:
     """Resize the short side to `size` pixels (bilinear, antialiased) and crop the central square; None keeps the image as it is."""
     if size is None:
         return image
@@ -61,7 +72,9 @@ def square(image: UInt8[Tensor, "channel height width"], size: int | None) -> UI
     return v2.functional.center_crop(v2.functional.resize(image, [size], antialias=True), [size, size])
 
 
-def stretch(image: UInt8[Tensor, "channel height width"], size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
+def stretch(
+    image: UInt8[Tensor, "channel height width"], size: int | None
+) -> UInt8[Tensor, "channel height2 width2"]:
     """Resize both sides to `size` pixels (bilinear, antialiased), so that the square shows all of the image; None keeps it as it is."""
     if size is None:
         return image

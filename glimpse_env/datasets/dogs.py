@@ -30,9 +30,13 @@ def read_listing(folder: Path, split: str) -> Listing:
     file = inner if inner.is_file() else folder / f"{split}_list.mat"
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist, nor {inner}: unpack {SITE}/lists.tar into {folder}")
-    images, labels = ([str(value) for value in np.atleast_1d(column)] for column in read_mat(file, "file_list", "labels"))
+    images, labels = (
+        [str(value) for value in np.atleast_1d(column)] for column in read_mat(file, "file_list", "labels")
+    )
     if len(images) != len(labels):
-        raise ValueError(f"{file}: file_list has {len(images)} entries but labels has {len(labels)}, expected equally many; replace it")
+        raise ValueError(
+            f"{file}: file_list has {len(images)} entries but labels has {len(labels)}, expected equally many; replace it"
+        )
     numbers = [int(label) for label in labels]
     return Listing(
         file=file,
@@ -48,13 +52,20 @@ def read_boxes(files: Sequence[Path]) -> Float[Tensor, "image 4"]:
     boxes = []
     for file in files:
         try:
-            edges = [[float(box.findtext(edge, "")) for edge in EDGES] for box in ElementTree.parse(file).iter("bndbox")]
+            edges = [
+                [float(box.findtext(edge, "")) for edge in EDGES]
+                for box in ElementTree.parse(file).iter("bndbox")
+            ]
             dogs = torch.tensor(edges).view(-1, 4)
             boxes.append(torch.cat([dogs[:, :2].amin(0), dogs[:, 2:].amax(0)]))
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{file} does not exist: expected a photograph's annotation; unpack {SITE}/annotation.tar") from error
+            raise FileNotFoundError(
+                f"{file} does not exist: expected a photograph's annotation; unpack {SITE}/annotation.tar"
+            ) from error
         except (ElementTree.ParseError, ValueError, IndexError) as error:
-            raise ValueError(f"{file}: expected XML with a bndbox of {', '.join(EDGES)} ({error}); replace it") from error
+            raise ValueError(
+                f"{file}: expected XML with a bndbox of {', '.join(EDGES)} ({error}); replace it"
+            ) from error
     return torch.stack(boxes)
 
 

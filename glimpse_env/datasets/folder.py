@@ -43,7 +43,11 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
     labels = torch.tensor([label for _, label in samples])
     if image_size is not None and len(paths) > MANY:
         store = open_store(
-            f"{folder.resolve().name}-{split}", folder, [os.path.relpath(path, folder) for path in paths], image_size, "crop"
+            f"{folder.resolve().name}-{split}",
+            folder,
+            [os.path.relpath(path, folder) for path in paths],
+            image_size,
+            "crop",
         )
         return ImageSet(store.images, labels, classes, key=store.key)
     images = thread_map(
@@ -62,11 +66,17 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
 
     halves = [half for half in SPLITS if list_classes(folder / half)]
     if halves and split not in halves:
-        raise FileNotFoundError(f"{folder} has class folders in {halves[0]!r} but none in {split!r}: {LAYOUT}")
+        raise FileNotFoundError(
+            f"{folder} has class folders in {halves[0]!r} but none in {split!r}: {LAYOUT}"
+        )
     source = folder / split if halves else folder
-    classes = list_classes(folder / halves[0] if halves else folder)  # the labels are those of the training images
+    classes = list_classes(
+        folder / halves[0] if halves else folder
+    )  # the labels are those of the training images
     if unknown := sorted(set(list_classes(source)) - set(classes)):
-        raise ValueError(f"{source} has the classes {', '.join(unknown)}, which {folder / 'train'} lacks: expected {', '.join(classes)}")
+        raise ValueError(
+            f"{source} has the classes {', '.join(unknown)}, which {folder / 'train'} lacks: expected {', '.join(classes)}"
+        )
     labels = {name: label for label, name in enumerate(classes)}
     samples = make_dataset(source, labels, EXTENSIONS, allow_empty=True) if classes else []
     empty = set(labels.values()) - {label for _, label in samples}
@@ -74,15 +84,25 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
         where = ", ".join(str(source / classes[label]) for label in sorted(empty)) or str(source)
         raise FileNotFoundError(f"no images in {where}: {LAYOUT}")
     if not halves:
-        samples = [sample for label in labels.values() for sample in split_class([pair for pair in samples if pair[1] == label], split)]
+        samples = [
+            sample
+            for label in labels.values()
+            for sample in split_class([pair for pair in samples if pair[1] == label], split)
+        ]
     if not samples:
-        raise FileNotFoundError(f"{folder} has one image in each class, so none for split='test': expected at least two")
+        raise FileNotFoundError(
+            f"{folder} has one image in each class, so none for split='test': expected at least two"
+        )
     return classes, samples
 
 
 def list_classes(folder: Path) -> tuple[str, ...]:
     """Return the names of the folders in `folder`, sorted; none if it does not exist."""
-    return tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))) if folder.is_dir() else ()
+    return (
+        tuple(sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")))
+        if folder.is_dir()
+        else ()
+    )
 
 
 def split_class(samples: list[tuple[str, int]], split: str) -> list[tuple[str, int]]:

@@ -25,7 +25,9 @@ def load(split: str) -> ImageSet:
     """Load "train" (60,000 images) or "test" (10,000)."""
     with as_file(files("glimpse_env.datasets") / "mnist.npz") as path, np.load(path) as packed:
         images, labels = packed[f"{split}_images"], packed[f"{split}_labels"]
-    return ImageSet(torch.from_numpy(images)[:, None], torch.from_numpy(labels).long(), DIGITS, key=f"mnist-{split}")
+    return ImageSet(
+        torch.from_numpy(images)[:, None], torch.from_numpy(labels).long(), DIGITS, key=f"mnist-{split}"
+    )
 
 
 def pack(idx_folder: str | Path, target: str | Path) -> None:
@@ -46,7 +48,9 @@ SPEC = DataSetSpec(
     classes=10,
     kind="digits",
     # DT-RAM, section 4.1: 28 x 28 images, one 8 x 8 glimpse per step, 7 steps; its code limits locations to 13 pixels from the centre.
-    preset=Preset(image_size=28, glimpse_size=8, first_view="glimpse", location_range=13 / 14, max_glimpses=7),
+    preset=Preset(
+        image_size=28, glimpse_size=8, first_view="glimpse", location_range=13 / 14, max_glimpses=7
+    ),
     load=lambda split, *_: load(split),
     grey=True,
     dark_ground=True,

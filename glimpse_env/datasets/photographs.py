@@ -25,10 +25,14 @@ log = logging.getLogger("glimpse_env")
 def specify(archive: Archive, short: str, preset: Preset = PRESET) -> DataSetSpec:
     """Return an archive's line in the table of data sets; `short` is its name in narrow tables."""
     load = functools.partial(load_photographs, archive)
-    return DataSetSpec(archive.name, archive.title, short, archive.classes, "photographs", preset, load, fit="stretch")
+    return DataSetSpec(
+        archive.name, archive.title, short, archive.classes, "photographs", preset, load, fit="stretch"
+    )
 
 
-def load_photographs(archive: Archive, split: str, root: str | Path | None, download: bool, image_size: int | None) -> ImageSet:
+def load_photographs(
+    archive: Archive, split: str, root: str | Path | None, download: bool, image_size: int | None
+) -> ImageSet:
     """Load "train" or "test" of an archive, or of a part of one with fewer classes or images.
 
     The classes are those of the training images, numbered from 0 in the archive's order. A photograph and its box are resized to a square
@@ -46,7 +50,9 @@ def load_photographs(archive: Archive, split: str, root: str | Path | None, down
         ValueError: No `image_size`, lists that contradict each other, or a photograph that cannot be decoded.
     """
     if image_size is None:
-        raise ValueError(f"dataset={archive.name!r}: its photographs differ in size; give image_size=, such as 512 as in the papers")
+        raise ValueError(
+            f"dataset={archive.name!r}: its photographs differ in size; give image_size=, such as 512 as in the papers"
+        )
     folder = find_archive(archive, root, download)
     train = archive.read_listing(folder, "train")
     listing = train if split == "train" else archive.read_listing(folder, split)
@@ -57,17 +63,25 @@ def load_photographs(archive: Archive, split: str, root: str | Path | None, down
     store = open_store(f"{archive.name}-{split}", folder, listing.images, image_size, "stretch")
     labels = torch.tensor([present[number] for number in listing.labels])
     names = tuple(train.names[number] for number in present)
-    return ImageSet(store.images, labels, names, boxes=normalise_boxes(listing.boxes(), store.extents), key=store.key)
+    return ImageSet(
+        store.images, labels, names, boxes=normalise_boxes(listing.boxes(), store.extents), key=store.key
+    )
 
 
 def check_listing(folder: Path, listing: Listing, train: Listing, split: str) -> None:
     """Refuse a split without images, with classes that have no name or no training image, or with missing photographs."""
     if not train.images or not listing.images:
-        raise ValueError(f"{(listing if train.images else train).file} lists no image for split={split!r}: expected at least one")
+        raise ValueError(
+            f"{(listing if train.images else train).file} lists no image for split={split!r}: expected at least one"
+        )
     if unknown := sorted(set(listing.labels + train.labels) - set(train.names)):
-        raise ValueError(f"{listing.file}: class {unknown[0]} has no name; expected one of {min(train.names)} to {max(train.names)}")
+        raise ValueError(
+            f"{listing.file}: class {unknown[0]} has no name; expected one of {min(train.names)} to {max(train.names)}"
+        )
     if untrained := sorted(set(listing.labels) - set(train.labels)):
-        raise ValueError(f"{listing.file} has images of class {train.names[untrained[0]]!r} for split={split!r}, but none to train on")
+        raise ValueError(
+            f"{listing.file} has images of class {train.names[untrained[0]]!r} for split={split!r}, but none to train on"
+        )
     if missing := [path for path in listing.images if not (folder / path).is_file()]:
         raise FileNotFoundError(
             f"{folder / missing[0]} does not exist, though {listing.file} lists it ({len(missing)} of "
@@ -75,7 +89,9 @@ def check_listing(folder: Path, listing: Listing, train: Listing, split: str) ->
         )
 
 
-def normalise_boxes(boxes: Float[Tensor, "image 4"], extents: Int64[Tensor, "image 2"]) -> Float[Tensor, "image 4"]:
+def normalise_boxes(
+    boxes: Float[Tensor, "image 4"], extents: Int64[Tensor, "image 2"]
+) -> Float[Tensor, "image 4"]:
     """Convert boxes from pixels to [-1, 1], clipped to the image."""
     return (2 * boxes / extents.repeat(1, 2) - 1).clamp(-1, 1)
 
@@ -90,10 +106,14 @@ def read_mat(file: Path, *variables: str) -> list[Any]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise ImportError(f"{file} is a MATLAB file, which takes scipy to read: run `pip install scipy`") from error
+        raise ImportError(
+            f"{file} is a MATLAB file, which takes scipy to read: run `pip install scipy`"
+        ) from error
     try:
         content = loadmat(file, squeeze_me=True)
-    except Exception as error:  # scipy raises many kinds on a damaged file; the user needs the path in any case
+    except (
+        Exception
+    ) as error:  # scipy raises many kinds on a damaged file; the user needs the path in any case
         raise ValueError(f"{file} cannot be read as a MATLAB file ({error}): replace it") from error
     if missing := [name for name in variables if name not in content]:
         raise ValueError(f"{file} has no variable {missing[0]!r}: expected {', '.join(variables)}")

@@ -65,7 +65,10 @@ class Plan:
     def header(self, pixels: str) -> bytes:
         """Return the first bytes of the file; `pixels` is the digest of the rest."""
         content = asdict(self) | {"pixels": pixels}
-        return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
+        return (
+            json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1)
+            + b"\n"
+        )
 
     @property
     def start(self) -> int:
@@ -100,8 +103,12 @@ def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fi
         OSError: The store cannot be written, for example because the disk is full. No partial file remains.
     """
     name = re.sub(r"[^\w.-]+", "_", name)[-80:]
-    plan = Plan(name, str(folder.absolute())[-500:], len(files), size, fit, fingerprint(folder, files, size, fit))
-    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:8]  # folders of the same name have different stores
+    plan = Plan(
+        name, str(folder.absolute())[-500:], len(files), size, fit, fingerprint(folder, files, size, fit)
+    )
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[
+        :8
+    ]  # folders of the same name have different stores
     file = cache_folder() / f"{name}-{size}-{fit}-{digest}.images"
     try:
         if find_fault(file, plan):
@@ -120,7 +127,11 @@ def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
     digest = hashlib.sha256(f"{VERSION} {size} {fit}".encode())
     for path in files:
         status = (folder / path).stat()
-        digest.update(f"\0{Path(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape"))
+        digest.update(
+            f"\0{Path(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}".encode(
+                errors="surrogateescape"
+            )
+        )
     return digest.hexdigest()
 
 
@@ -175,7 +186,13 @@ def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
         publish(partial, file)
     finally:
         partial.unlink(missing_ok=True)
-    log.info("image store %s: %s photographs at %d px, %.3g GB", file, f"{plan.images:,}", plan.size, plan.length / 1e9)
+    log.info(
+        "image store %s: %s photographs at %d px, %.3g GB",
+        file,
+        f"{plan.images:,}",
+        plan.size,
+        plan.length / 1e9,
+    )
 
 
 def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
@@ -184,9 +201,14 @@ def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
     digest = hashlib.sha256()
     stream.seek(plan.start)
     workers = os.cpu_count()  # threads: Pillow and torch release the interpreter lock
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image") as progress:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image") as progress,
+    ):
         for first in range(0, len(paths), SLICE):
-            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit), paths[first : first + SLICE]):
+            for pixels, extent in pool.map(
+                lambda path: read_image(path, plan.size, plan.fit), paths[first : first + SLICE]
+            ):
                 content = pixels.contiguous().numpy().data
                 stream.write(content)
                 digest.update(content)

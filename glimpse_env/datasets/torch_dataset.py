@@ -37,10 +37,16 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
         ValueError: split="test", no images, sizes that differ without `image_size`, values or labels out of range.
     """
     kind = type(dataset).__name__
-    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        raise TypeError(f"dataset: expected a name, a folder or a map-style data set (__len__ and __getitem__), got {kind}")
+    if isinstance(dataset, IterableDataset) or not (
+        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    ):
+        raise TypeError(
+            f"dataset: expected a name, a folder or a map-style data set (__len__ and __getitem__), got {kind}"
+        )
     if split == "test":
-        raise ValueError(f"split='test': a {kind} object is one split; to evaluate on test images pass the test object with split='train'")
+        raise ValueError(
+            f"split='test': a {kind} object is one split; to evaluate on test images pass the test object with split='train'"
+        )
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
     images, labels = [], []
@@ -51,44 +57,62 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
     names = find_class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
     for position, label in enumerate(labels):
         if not 0 <= label < len(names):
-            raise ValueError(f"label {label} of image {position}: expected 0 to {len(names) - 1}, for {len(names)} classes")
-    return ImageSet(stack(images, [f"image {position}" for position in range(len(images))]), torch.tensor(labels), names)
+            raise ValueError(
+                f"label {label} of image {position}: expected 0 to {len(names) - 1}, for {len(names)} classes"
+            )
+    return ImageSet(
+        stack(images, [f"image {position}" for position in range(len(images))]), torch.tensor(labels), names
+    )
 
 
-def check_pair(item: Any, position: int) -> tuple[Any, Any]:  # noqa: ANN401 - whatever the data set returns
+def check_pair(item: Any, position: int) -> tuple[Any, Any]:
     """Return (image, label), or raise an error that names what the item is."""
     if not isinstance(item, tuple | list) or len(item) != 2:
-        got = f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
+        got = (
+            f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
+        )
         raise TypeError(f"dataset[{position}]: expected an (image, label) pair, got a {got}")
     return item[0], item[1]
 
 
-def to_pixels(image: Any, position: int) -> UInt8[Tensor, "channel height width"]:  # noqa: ANN401 - checked here
+def to_pixels(image: Any, position: int) -> UInt8[Tensor, "channel height width"]:
     """Return an image of any supported type as uint8."""
     if isinstance(image, Image.Image):
         return from_pil(image)
     if not isinstance(image, Tensor | np.ndarray):
         raise TypeError(f"image {position} is a {type(image).__name__}: {KINDS}")
     last = isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[-1] in CHANNELS
-    pixels = image.detach().cpu().as_subclass(Tensor) if isinstance(image, Tensor) else torch.from_numpy(image.copy())
+    pixels = (
+        image.detach().cpu().as_subclass(Tensor)
+        if isinstance(image, Tensor)
+        else torch.from_numpy(image.copy())
+    )
     pixels = pixels.permute(2, 0, 1) if last else pixels[None] if pixels.ndim == 2 else pixels
-    if pixels.ndim != 3 or 0 in pixels.shape or (pixels.shape[0] not in CHANNELS and pixels.shape[-1] in CHANNELS):
+    if (
+        pixels.ndim != 3
+        or 0 in pixels.shape
+        or (pixels.shape[0] not in CHANNELS and pixels.shape[-1] in CHANNELS)
+    ):
         raise ValueError(f"image {position} has shape {tuple(image.shape)}: {KINDS}")
     if pixels.is_floating_point():
         low, high = pixels.aminmax()
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise ValueError(f"image {position} has values from {low:g} to {high:g}: {KINDS}; remove normalising transforms")
+            raise ValueError(
+                f"image {position} has values from {low:g} to {high:g}: {KINDS}; remove normalising transforms"
+            )
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     if pixels.dtype != torch.uint8:
         raise TypeError(f"image {position} has dtype {image.dtype}: {KINDS}")
     return pixels
 
 
-def to_label(label: Any, position: int) -> int:  # noqa: ANN401 - checked here
+def to_label(label: Any, position: int) -> int:
     """Return a label as a whole number."""
     value = label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim == 0 else label
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"label of image {position} is {label!r}: expected a whole number or a 0-d integer tensor")
+        raise TypeError(
+            f"label of image {position} is {label!r}: expected a whole number or a 0-d integer tensor"
+        )
     return value
 
 

@@ -84,7 +84,11 @@ def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list
             continue
         if not given.is_dir():
             raise FileNotFoundError(f"{given} does not exist: expected an image file, or a folder of images")
-        inside = [path for path in sorted(given.rglob("*")) if path.is_file() and is_listed(path.relative_to(given), path, without)]
+        inside = [
+            path
+            for path in sorted(given.rglob("*"))
+            if path.is_file() and is_listed(path.relative_to(given), path, without)
+        ]
         if not inside:
             raise FileNotFoundError(f"{given} holds no files: expected images")
         for path in inside:

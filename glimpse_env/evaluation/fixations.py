@@ -27,9 +27,13 @@ def measure_fixations(
     measures = {}
     if taken.any() and env.images.target_centers is not None:
         half = min(env.sensor.windows) / env.images.images.shape[-1]
-        measures["on_patch"] = measure_on_patch(chosen, taken, env.images.target_centers[trajectories.index], env.sensor.reach, half)
+        measures["on_patch"] = measure_on_patch(
+            chosen, taken, env.images.target_centers[trajectories.index], env.sensor.reach, half
+        )
     if taken.any() and env.images.boxes is not None:
-        measures["in_box"] = measure_in_box(chosen, taken, env.images.boxes[trajectories.index], env.sensor.reach)
+        measures["in_box"] = measure_in_box(
+            chosen, taken, env.images.boxes[trajectories.index], env.sensor.reach
+        )
     return measures
 
 
@@ -39,14 +43,21 @@ def draw_uniform(like: Float[Tensor, "time image 2"], reach: float) -> Float[Ten
 
 
 def measure_on_patch(
-    chosen: Float[Tensor, "time image 2"], taken: Bool[Tensor, "time image"], centres: Float[Tensor, "image 2"], reach: float, half: float
+    chosen: Float[Tensor, "time image 2"],
+    taken: Bool[Tensor, "time image"],
+    centres: Float[Tensor, "image 2"],
+    reach: float,
+    half: float,
 ) -> dict[str, float]:
     """Return how often fixations that were taken land on the discriminative patch: chosen ones against uniform random ones.
 
     A fixation lands when the patch's centre lies inside the glimpse's smallest window (`half` its width, in half images). `any`
     counts images with at least one landing among as many fixations as the agent took, `last` those whose last fixation lands.
     """
-    landed, by_chance = (((fixations - centres).abs().amax(2) <= half) & taken for fixations in (chosen, draw_uniform(chosen, reach)))
+    landed, by_chance = (
+        ((fixations - centres).abs().amax(2) <= half) & taken
+        for fixations in (chosen, draw_uniform(chosen, reach))
+    )
     last = (taken.sum(0, keepdim=True) - 1).clamp(min=0)
     return {
         "fixation": (landed.sum() / taken.sum()).item(),
@@ -58,7 +69,10 @@ def measure_on_patch(
 
 
 def measure_in_box(
-    chosen: Float[Tensor, "time image 2"], taken: Bool[Tensor, "time image"], boxes: Float[Tensor, "image 4"], reach: float
+    chosen: Float[Tensor, "time image 2"],
+    taken: Bool[Tensor, "time image"],
+    boxes: Float[Tensor, "image 4"],
+    reach: float,
 ) -> dict[str, float]:
     """Return the share of glimpse centres inside the object's box: chosen ones, uniform random ones, and the image's centre."""
 

@@ -27,7 +27,9 @@ def format_interval(interval: Sequence[float], digits: int = 1) -> str:
 
 def compute_half_width(values: Sequence[float]) -> float:
     """Return half the width of the mean's interval (Student's t) over at least two runs."""
-    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls; not needed by --help, and scipy.stats takes a second to import
+    from scipy.special import (
+        stdtrit,
+    )  # what scipy.stats.t.ppf calls; not needed by --help, and scipy.stats takes a second to import
 
     return float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
 
@@ -38,11 +40,19 @@ def compute_wilson_half_width(accuracy: float, images: int) -> float:
     return z / (1 + z**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + z**2 / (4 * images**2))
 
 
-def bootstrap_over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES) -> tuple[float, float, float]:
+def bootstrap_over_images(
+    difference: Float[Tensor, " image"], resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
     """Return the mean of a difference known for every image, and the ends of its interval: bootstrap over images, with a fixed seed."""
-    draws = torch.randint(len(difference), (resamples, len(difference)), generator=torch.Generator().manual_seed(0))
+    draws = torch.randint(
+        len(difference), (resamples, len(difference)), generator=torch.Generator().manual_seed(0)
+    )
     means = difference[draws].mean(1).sort().values
-    return difference.mean().item(), means[int(0.025 * resamples)].item(), means[int(0.975 * resamples)].item()
+    return (
+        difference.mean().item(),
+        means[int(0.025 * resamples)].item(),
+        means[int(0.975 * resamples)].item(),
+    )
 
 
 def compare_paired(

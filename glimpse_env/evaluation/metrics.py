@@ -12,10 +12,30 @@ from torch import Tensor
 from glimpse_env.evaluation.stopping_rules import Rule, choose_rule
 from glimpse_env.evaluation.trajectories import Trajectories
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
+THRESHOLDS = (
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.85,
+    0.9,
+    0.93,
+    0.95,
+    0.97,
+    0.98,
+    0.985,
+    0.99,
+    0.993,
+    0.995,
+    0.997,
+    0.998,
+    0.999,
+)
 
 
-def summarize(trajectories: Trajectories, dynamic: bool, thresholds: Sequence[float] = THRESHOLDS) -> dict[str, Any]:
+def summarize(
+    trajectories: Trajectories, dynamic: bool, thresholds: Sequence[float] = THRESHOLDS
+) -> dict[str, Any]:
     """Return the measures of a result row; `dynamic` = stop by the stop head, else after the last glimpse."""
     stops = choose_rule(dynamic).find_stops(trajectories)
     accuracy, glimpses = trajectories.score_at(stops)

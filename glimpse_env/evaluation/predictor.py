@@ -63,9 +63,13 @@ class Predictor:
     def __call__(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> list[Prediction]:
         """Return a prediction for each image, of the data set's size; images that have stopped cost nothing more."""
         env = self.build_environment(images)
-        behaviour = Behaviour(env.preset.max_glimpses, build_unlearned(self.policy, env.preset.grid), stop="likely")
+        behaviour = Behaviour(
+            env.preset.max_glimpses, build_unlearned(self.policy, env.preset.grid), stop="likely"
+        )
         generator = torch.Generator(env.device).manual_seed(0)  # for policies that draw
-        rollout = collect(env, self.network, behaviour, generator, torch.arange(len(images), device=env.device))
+        rollout = collect(
+            env, self.network, behaviour, generator, torch.arange(len(images), device=env.device)
+        )
         taken = rollout.active.sum(0).cpu()
         logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * env.sensor.reach
         return [
@@ -79,7 +83,11 @@ class Predictor:
         env = GlimpseVectorEnv(
             len(images),
             Unlabelled(images, self.classes),
-            **{**self.arguments, "sensor": spec.without_table or self.arguments["sensor"], "backbone": self.backbone},
+            **{
+                **self.arguments,
+                "sensor": spec.without_table or self.arguments["sensor"],
+                "backbone": self.backbone,
+            },
             device=self.device,
             autoreset_mode=AutoresetMode.DISABLED,
             compact=True,
@@ -108,7 +116,9 @@ class Predictor:
         return Prediction(int(probabilities.argmax()), probabilities, view)
 
 
-def load_predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str | None, weights: str | None, device: str) -> Predictor:
+def load_predictor(
+    saved: Mapping[str, Any], source: Path, rule: Rule, root: str | None, weights: str | None, device: str
+) -> Predictor:
     """Return the agent of a checkpoint, ready for images.
 
     Args:
@@ -126,12 +136,16 @@ def load_predictor(saved: Mapping[str, Any], source: Path, rule: Rule, root: str
     options = saved["environment"] | ({} if weights is None else {"weights": weights})
     resume.check_weights(saved, options, source)
     given = {name: value for name, value in options.items() if name not in ("dataset", "root", "weights")}
-    arguments = asdict(presets.resolve(options["dataset"], **given))  # checkpoints of earlier versions do not hold all of them
+    arguments = asdict(
+        presets.resolve(options["dataset"], **given)
+    )  # checkpoints of earlier versions do not hold all of them
     network = registry.rebuild(saved).to(device).eval()
     return Predictor(
         network=RuledAgent(network, rule).eval(),
         arguments=arguments,
-        backbone=None if arguments["backbone"] is None else build_backbone(arguments["backbone"], options["weights"], device),
+        backbone=None
+        if arguments["backbone"] is None
+        else build_backbone(arguments["backbone"], options["weights"], device),
         policy=saved["options"].get("policy", "learned"),
         classes=read_class_names(saved, source, root),
         device=device,
@@ -144,7 +158,13 @@ def read_class_names(saved: Mapping[str, Any], source: Path, root: str | None) -
         return tuple(saved["classes"])
     options = saved["environment"]
     try:
-        images = datasets.load(options["dataset"], "train", root=root or options["root"], download=False, image_size=options["image_size"])
+        images = datasets.load(
+            options["dataset"],
+            "train",
+            root=root or options["root"],
+            download=False,
+            image_size=options["image_size"],
+        )
     except (ValueError, OSError) as error:
         raise ValueError(
             f"{source} was written by an earlier version, without the class names, and its data set cannot be read ({error}): give the "

@@ -21,7 +21,9 @@ NEAR = 0.05  # glimpses by which a mean may miss the budget
 class Rule:
     """Stop as soon as a probability exceeds the threshold, at the horizon in any case."""
 
-    by: Literal["confidence", "stop head", "horizon"]  # of the most probable class (DT-RAM, Table 7), or of stopping; "horizon": not before
+    by: Literal[
+        "confidence", "stop head", "horizon"
+    ]  # of the most probable class (DT-RAM, Table 7), or of stopping; "horizon": not before
     threshold: float = 1.0
     expected: float | None = None  # mean glimpses on the images from which the threshold was computed
 
@@ -29,14 +31,18 @@ class Rule:
         """Describe the rule in words."""
         if self.by == "horizon":
             return "stops after the last glimpse"
-        spent = "" if self.expected is None else f", {self.expected:.2f} glimpses on average on held-out images"
+        spent = (
+            "" if self.expected is None else f", {self.expected:.2f} glimpses on average on held-out images"
+        )
         return f"stops when the {'confidence' if self.by == 'confidence' else 'stop probability'} exceeds {self.threshold:.6g}{spent}"
 
     def find_stops(self, trajectories: Trajectories) -> Int64[Tensor, " image"]:
         """Return the step (from 0) at which each image stops."""
         if self.by == "horizon":
             return torch.full_like(trajectories.labels, len(trajectories.predictions) - 1)
-        return find_first((trajectories.stop if self.by == "stop head" else trajectories.confidence) > self.threshold)
+        return find_first(
+            (trajectories.stop if self.by == "stop head" else trajectories.confidence) > self.threshold
+        )
 
 
 # One half itself stops, so the threshold is the largest number below it.
@@ -59,7 +65,9 @@ def compute_mean_glimpses(stops: Int64[Tensor, " image"]) -> float:
     return (stops + 1).double().mean().item()
 
 
-def bracket(scores: Float[Tensor, "time image"], glimpses: float) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def bracket(
+    scores: Float[Tensor, "time image"], glimpses: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return the neighbouring thresholds between whose mean numbers of glimpses a number lies.
 
     All scores that occur are candidates: between two of them nothing changes, 0 stops every image at once, and the largest score none
@@ -109,7 +117,10 @@ def mix_thresholds(trajectories: Trajectories, glimpses: float) -> Mixture:
 
     Every confidence is a candidate, so no other choice of thresholds is better. Labels are not used.
     """
-    low, high = (find_first(trajectories.confidence > threshold) for threshold in bracket(trajectories.confidence, glimpses))
+    low, high = (
+        find_first(trajectories.confidence > threshold)
+        for threshold in bracket(trajectories.confidence, glimpses)
+    )
     return mix(low, high, glimpses)
 
 
@@ -117,7 +128,11 @@ def mix_fixed_numbers(trajectories: Trajectories, glimpses: float) -> Mixture:
     """Return a fixed number of glimpses for every image; between two numbers, a mixture of them."""
     time = len(trajectories.predictions)
     low = min(max(math.floor(glimpses), 1), time)
-    return mix(torch.full_like(trajectories.labels, low - 1), torch.full_like(trajectories.labels, min(low, time - 1)), glimpses)
+    return mix(
+        torch.full_like(trajectories.labels, low - 1),
+        torch.full_like(trajectories.labels, min(low, time - 1)),
+        glimpses,
+    )
 
 
 def mix(fewer: Int64[Tensor, " image"], more: Int64[Tensor, " image"], glimpses: float) -> Mixture:
@@ -145,7 +160,9 @@ class RuledAgent(Agent):
         """Return the state before the first glimpse."""
         return self.agent.begin(rows)
 
-    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Float[Tensor, "env parameter"] | None]:
+    def start(
+        self, rows: int, context: Tensor | None
+    ) -> tuple[Memory, Float[Tensor, "env parameter"] | None]:
         """Return the state before the first glimpse, and the location policy's parameters for it."""
         return self.agent.start(rows, context)
 

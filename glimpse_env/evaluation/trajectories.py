@@ -32,8 +32,12 @@ class Trajectories:
     predictions: Int64[Tensor, "time image"]  # most probable class after each glimpse
     confidence: Float[Tensor, "time image"]  # its probability
     stop: Float[Tensor, "time image"]  # probability of stopping, by the stop head
-    locations: Float[Tensor, "time image 2"]  # (x, y) in [-1, 1] of each glimpse, before the environment's location range
-    probabilities: Float[Tensor, "time image class"] | None = None  # in half precision; None if read from a file
+    locations: Float[
+        Tensor, "time image 2"
+    ]  # (x, y) in [-1, 1] of each glimpse, before the environment's location range
+    probabilities: Float[Tensor, "time image class"] | None = (
+        None  # in half precision; None if read from a file
+    )
 
     @property
     def correct(self) -> Bool[Tensor, "time image"]:
@@ -62,7 +66,10 @@ class Trajectories:
         """
         try:
             with path.open("rb") as file, np.load(file) as archive:
-                arrays = {EARLIER.get(str(name), str(name)): torch.from_numpy(archive[name]) for name in archive.files}
+                arrays = {
+                    EARLIER.get(str(name), str(name)): torch.from_numpy(archive[name])
+                    for name in archive.files
+                }
                 return cls(**arrays)
         except (BadZipFile, EOFError, ValueError) as error:
             raise ValueError(f"{path} is damaged: remove it, then evaluate again ({error})") from error
@@ -90,7 +97,9 @@ def evaluate(
         guide: Chooses the locations instead of the policy.
     """
     network.eval()
-    generator = torch.Generator(env.device)  # a learned policy draws nothing from it: its actions are deterministic
+    generator = torch.Generator(
+        env.device
+    )  # a learned policy draws nothing from it: its actions are deterministic
     behaviour = Behaviour(steps, build_unlearned(policy, env.preset.grid), guide=guide)
     parts = []
     own = range(0, len(env.images), env.num_envs)[distributed.rank() :: distributed.count()]
@@ -98,12 +107,24 @@ def evaluate(
         for start in own:
             generator.manual_seed(start)
             count = min(env.num_envs, len(env.images) - start)
-            indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=len(env.images) - 1)
+            indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(
+                max=len(env.images) - 1
+            )
             rollout = collect(env, network, behaviour, generator, indices, precision)
             probabilities = rollout.logits.softmax(2)
             best = probabilities.max(2)
             stop = rollout.stop_logits.sigmoid()
-            part = (indices, rollout.labels, best.indices, best.values, stop, rollout.locations, probabilities.half())
-            parts.append([(value[..., :count, :] if value.ndim == 3 else value[..., :count]).cpu() for value in part])
+            part = (
+                indices,
+                rollout.labels,
+                best.indices,
+                best.values,
+                stop,
+                rollout.locations,
+                probabilities.half(),
+            )
+            parts.append(
+                [(value[..., :count, :] if value.ndim == 3 else value[..., :count]).cpu() for value in part]
+            )
     columns = list(zip(*distributed.gathered(parts), strict=True))
     return Trajectories(*(torch.cat(column, 0 if column[0].ndim == 1 else 1) for column in columns))

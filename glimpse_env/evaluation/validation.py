@@ -21,7 +21,11 @@ class Validation:
         """Build an environment over the held-out images that shows them as `env` shows the training images."""
         held = held_out(options.split)
         self.policy: PolicyName = options.policy
-        self.env = None if held is None else build_evaluation_environment(env_options(env, options), held, env.device)
+        self.env = (
+            None
+            if held is None
+            else build_evaluation_environment(env_options(env, options), held, env.device)
+        )
 
     def __call__(self, network: Agent, glimpses: int, precision: torch.dtype) -> dict[str, float]:
         """Return the accuracy after so many glimpses; empty where no images are held out."""

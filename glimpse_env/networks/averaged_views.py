@@ -48,7 +48,9 @@ class AveragedViews(Agent):
         super().__init__()
         self.architecture = a = architecture
         self.dropout = nn.Dropout(a.dropout)
-        self.classifiers = nn.ModuleList(nn.Linear(a.glimpse // a.windows, a.classes) for _ in range(a.windows + a.whole_first))
+        self.classifiers = nn.ModuleList(
+            nn.Linear(a.glimpse // a.windows, a.classes) for _ in range(a.windows + a.whole_first)
+        )
 
     def begin(self, rows: int) -> Averaged:
         """Return the memory before the first view."""
@@ -63,7 +65,9 @@ class AveragedViews(Agent):
         prediction = log_p if self.training else state.total - taken.log()
         return Heads(prediction, none[:, None].expand(-1, 2), none - math.inf, none), state
 
-    def classify(self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]) -> Float[Tensor, "env class"]:
+    def classify(
+        self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]
+    ) -> Float[Tensor, "env class"]:
         """Return the scores of each row's view: of the whole image, or of the window whose turn it is."""
         a = self.architecture
         parts = self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1))
@@ -72,7 +76,10 @@ class AveragedViews(Agent):
             read = [classifier(parts[:, number]) for number, classifier in enumerate(self.classifiers)]
         else:  # the first view is repeated for every window
             whole, *rest = self.classifiers
-            read = [whole(parts[:, 0]), *(classifier(parts[:, number]) for number, classifier in enumerate(rest))]
+            read = [
+                whole(parts[:, 0]),
+                *(classifier(parts[:, number]) for number, classifier in enumerate(rest)),
+            ]
             window = torch.where(taken == 1, 0, window + 1)
         scores = torch.stack(read, 1)
         return scores.gather(1, window[:, None, None].expand(-1, 1, a.classes)).squeeze(1).float()

@@ -28,9 +28,13 @@ class DeckSizes:
     hidden: int = 512  # units of each deck
     location_features: int = 128
     features: int = 256  # of a patch, where it passes through `encoder_layers` of the network's own
-    encoder_layers: int = 0  # ReLU layers of a patch's encoder; 0 = its values are features already (of a frozen network)
+    encoder_layers: int = (
+        0  # ReLU layers of a patch's encoder; 0 = its values are features already (of a frozen network)
+    )
     dropout: float = 0.0  # share of a patch's features dropped while training
-    location_gradient: float = 1.0  # share of the class scores' gradient that reaches the location deck through the location
+    location_gradient: float = (
+        1.0  # share of the class scores' gradient that reaches the location deck through the location
+    )
     learned_start: bool = True  # the context proposes the location of glimpse 1
 
 
@@ -52,13 +56,17 @@ class Fovea(nn.Module):
         super().__init__()
         patch = sizes.glimpse // sizes.scales
         widths = [patch] + [sizes.features] * sizes.encoder_layers
-        layers = [layer for before, after in pairwise(widths) for layer in (nn.Linear(before, after), nn.ReLU())]
+        layers = [
+            layer for before, after in pairwise(widths) for layer in (nn.Linear(before, after), nn.ReLU())
+        ]
         self.patch = nn.Sequential(*layers, nn.Dropout(sizes.dropout))
         self.place = nn.Sequential(nn.Linear(2, sizes.location_features), nn.ReLU())
         self.fuse = nn.Linear(widths[-1] * sizes.scales + sizes.location_features, sizes.hidden)
         self.scales, self.width = sizes.scales, widths[-1]
 
-    def forward(self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env hidden"]:
+    def forward(
+        self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]
+    ) -> Float[Tensor, "env hidden"]:
         """Return what the class deck is fed."""
         features = self.patch(glimpse.unflatten(1, (self.scales, -1))).flatten(1)
         return self.fuse(torch.cat((features, self.place(location)), 1))
@@ -76,7 +84,9 @@ class Decks(nn.Module):
     def forward(self, glimpse: Float[Tensor, "env hidden"], state: DeckState) -> DeckState:
         """Return the next state of both."""
         class_deck = (glimpse + self.within_what(state.class_deck)).relu()
-        return DeckState(class_deck, (self.across(class_deck) + self.within_where(state.location_deck)).relu())
+        return DeckState(
+            class_deck, (self.across(class_deck) + self.within_where(state.location_deck)).relu()
+        )
 
 
 class DoubleDecker(Agent):
@@ -113,7 +123,9 @@ class DoubleDecker(Agent):
             raise ValueError(
                 "the double-decker network proposes glimpse 1 from a context: make the environment with context=True, and choose the images"
             )
-        state = self.begin(rows)._replace(location_deck=self.core.begin(self.glimpse.patch(context.flatten(1))).relu())
+        state = self.begin(rows)._replace(
+            location_deck=self.core.begin(self.glimpse.patch(context.flatten(1))).relu()
+        )
         return state, self.propose(state)
 
     def propose(self, state: DeckState) -> Float[Tensor, "env 2"]:

@@ -30,7 +30,9 @@ def check(parts: tuple[int, ...], side: int, what: str) -> None:
     for part in parts:
         checks.count("--parts", part)
         if part > side:
-            raise ValueError(f"--parts {' '.join(map(str, parts))}: {what} has {side} x {side} cells; expected sides of 1 to {side} cells")
+            raise ValueError(
+                f"--parts {' '.join(map(str, parts))}: {what} has {side} x {side} cells; expected sides of 1 to {side} cells"
+            )
 
 
 def places(side: int, part: int) -> int:
@@ -43,7 +45,9 @@ def reach(side: int, parts: tuple[int, ...]) -> float:
     return max(0.0, 1 - min(parts) / side)
 
 
-def corners(place: Int64[Tensor, "*batch"], side: int, part: int) -> tuple[Int64[Tensor, "*batch"], Int64[Tensor, "*batch"]]:
+def corners(
+    place: Int64[Tensor, "*batch"], side: int, part: int
+) -> tuple[Int64[Tensor, "*batch"], Int64[Tensor, "*batch"]]:
     """Return the top and the left cell of places."""
     across = side - part + 1
     return place // across, place % across
@@ -73,7 +77,9 @@ def select_scores(scores: Float[Tensor, "image rows columns"], part: int) -> Flo
     return scores[:, before : before + across, before : before + across].flatten(1)
 
 
-def spread(shares: Float[Tensor, "image place"], side: int, part: int) -> Float[Tensor, "image 1 rows columns"]:
+def spread(
+    shares: Float[Tensor, "image place"], side: int, part: int
+) -> Float[Tensor, "image 1 rows columns"]:
     """Return an attention map on the cells of the feature map, of mean 1 over the places (the inverse of `select_scores`, 0 elsewhere)."""
     before, across = part // 2, side - part + 1
     after = side - across - before
@@ -93,7 +99,9 @@ def pool(
 ) -> Float[Tensor, "image sample channel"]:
     """Return the mean of the map over the part at each place, as the map sensor's RoIAlign computes it."""
     weights = windows(maps.shape[-1], part, maps.device).index_select(0, place.flatten())
-    return weights.view(*place.shape, -1) @ maps.flatten(2).transpose(1, 2)  # a product: faster than pooling every place and choosing
+    return weights.view(*place.shape, -1) @ maps.flatten(2).transpose(
+        1, 2
+    )  # a product: faster than pooling every place and choosing
 
 
 Where = Literal["learned", "random", "center"]
@@ -120,7 +128,9 @@ class RandomPart(PartPolicy):
     ) -> Int64[Tensor, "env sample"]:
         """Draw `samples` places in every row, on the generator's device."""
         device = parameters.device if generator is None else generator.device
-        return torch.randint(places(self.side, self.part), (len(parameters), samples), generator=generator, device=device)
+        return torch.randint(
+            places(self.side, self.part), (len(parameters), samples), generator=generator, device=device
+        )
 
 
 class CentralPart(PartPolicy):
@@ -157,7 +167,9 @@ class Memory(NamedTuple):
     """What the network carries from glimpse to glimpse."""
 
     places: Float[Tensor, "env part 2"]  # locations of all parts, found on the map of glimpse 1
-    seen: Float[Tensor, "env step channel"]  # standardised features of the whole image and of the parts so far; 0 for those to come
+    seen: Float[
+        Tensor, "env step channel"
+    ]  # standardised features of the whole image and of the parts so far; 0 for those to come
     total: Float[Tensor, "env class"]  # sum of the probabilities so far
 
 
@@ -181,7 +193,9 @@ class FullyConvolutionalAttention(Agent):
         self.policies = [POLICIES[a.where](a.side, part, reach(a.side, a.parts)) for part in a.parts]
         inputs = [a.channels + (part if a.see_earlier_maps else 0) for part in range(len(a.parts))]
         self.localisers = nn.ModuleList(localiser(channels) for channels in inputs)
-        self.classifiers = nn.ModuleList(nn.Linear(a.channels * (step + 1), a.classes) for step in range(self.horizon))
+        self.classifiers = nn.ModuleList(
+            nn.Linear(a.channels * (step + 1), a.classes) for step in range(self.horizon)
+        )
         for classifier in self.classifiers:
             nn.init.zeros_(classifier.get_parameter("weight"))
         self.register_buffer("centre", torch.zeros(a.channels))
@@ -192,12 +206,18 @@ class FullyConvolutionalAttention(Agent):
         a, new = self.architecture, self.centre.new_zeros
         return Memory(new(rows, len(a.parts), 2), new(rows, self.horizon, a.channels), new(rows, a.classes))
 
-    def standardise(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image channel rows columns"]:
+    def standardise(
+        self, maps: Float[Tensor, "image channel rows columns"]
+    ) -> Float[Tensor, "image channel rows columns"]:
         """Return features of mean 0 and deviation 1 over the training images."""
         scale = 1 / self.deviation
-        return torch.addcmul(-(self.centre * scale)[:, None, None], maps, scale[:, None, None])  # one pass over the maps
+        return torch.addcmul(
+            -(self.centre * scale)[:, None, None], maps, scale[:, None, None]
+        )  # one pass over the maps
 
-    def attend(self, features: Float[Tensor, "image channel rows columns"]) -> list[Float[Tensor, "image place"]]:
+    def attend(
+        self, features: Float[Tensor, "image channel rows columns"]
+    ) -> list[Float[Tensor, "image place"]]:
         """Return the log-probabilities of every part's places, from a standardised map.
 
         A part is rewarded by its own step alone, so earlier maps reach later localisers without gradient.
@@ -224,15 +244,22 @@ class FullyConvolutionalAttention(Agent):
         """
         if self.architecture.where == "learned":
             log_probs = self.attend(self.standardise(maps))
-            return torch.stack([policy.mode(log_prob) for policy, log_prob in zip(self.policies, log_probs, strict=True)], 1)
+            return torch.stack(
+                [policy.mode(log_prob) for policy, log_prob in zip(self.policies, log_probs, strict=True)], 1
+            )
         generator, log_probs = torch.Generator().manual_seed(0), self.flat(len(maps))
-        drawn = [policy.sample(log_prob, generator) for policy, log_prob in zip(self.policies, log_probs, strict=True)]
+        drawn = [
+            policy.sample(log_prob, generator)
+            for policy, log_prob in zip(self.policies, log_probs, strict=True)
+        ]
         return torch.cat(drawn, 1).to(maps.device)
 
     def propose(self, maps: Float[Tensor, "image channel rows columns"]) -> Float[Tensor, "image part 2"]:
         """Return the parts' places as locations of the environment."""
         chosen = self.best(maps).unbind(1)
-        return torch.stack([policy.locate(place) for policy, place in zip(self.policies, chosen, strict=True)], 1)
+        return torch.stack(
+            [policy.locate(place) for policy, place in zip(self.policies, chosen, strict=True)], 1
+        )
 
     def scores(self, step: int, seen: Float[Tensor, "*batch step channel"]) -> Float[Tensor, "*batch class"]:
         """Return the class scores of a step (0 = the whole image) from the features of all regions; later ones are not read."""
@@ -246,12 +273,23 @@ class FullyConvolutionalAttention(Agent):
         views = observation["glimpse"].view(-1, len(a.parts), a.channels)
         own = views.gather(1, (step - 1).clamp(min=0)[:, None, None].expand(-1, 1, a.channels))
         own = (own - self.centre) / self.deviation
-        seen = state.seen.masked_fill(first[:, :, None], 0.0).scatter(1, step[:, None, None].expand_as(own), own)
+        seen = state.seen.masked_fill(first[:, :, None], 0.0).scatter(
+            1, step[:, None, None].expand_as(own), own
+        )
         every = torch.stack([self.scores(t, seen).softmax(1) for t in range(self.horizon)], 1)
-        total = state.total.masked_fill(first, 0.0) + every.gather(1, step[:, None, None].expand(-1, 1, a.classes))[:, 0]
+        total = (
+            state.total.masked_fill(first, 0.0)
+            + every.gather(1, step[:, None, None].expand(-1, 1, a.classes))[:, 0]
+        )
         # Rows of a rollout go in step, so the map is scored once an episode.
-        found = torch.where(first[:, :, None], self.propose(observation["map"]), state.places) if first.any() else state.places
-        ahead = torch.cat((found, torch.zeros_like(found[:, :1])), 1).gather(1, step[:, None, None].expand(-1, 1, 2))[:, 0]
+        found = (
+            torch.where(first[:, :, None], self.propose(observation["map"]), state.places)
+            if first.any()
+            else state.places
+        )
+        ahead = torch.cat((found, torch.zeros_like(found[:, :1])), 1).gather(
+            1, step[:, None, None].expand(-1, 1, 2)
+        )[:, 0]
         logits = (total / (step + 1)[:, None]).clamp_min(TINY).log()
         nothing = torch.zeros_like(logits[:, 0])
         return Heads(logits, ahead, nothing + NEVER, nothing), Memory(found, seen, total)

@@ -30,9 +30,14 @@ class Unlearned(LocationPolicy):
 class Uniform(Unlearned):
     """Uniformly random locations in the square [-1, 1] x [-1, 1]; glimpse 1 is left to the environment."""
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
+    def sample(
+        self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0
+    ) -> Float[Tensor, "env 2"]:
         """Draw a location."""
-        return distributed.drawn(torch.rand, torch.Size((len(parameters), 2)), generator, parameters.device) * 2 - 1
+        return (
+            distributed.drawn(torch.rand, torch.Size((len(parameters), 2)), generator, parameters.device) * 2
+            - 1
+        )
 
     def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
         """Return the centre: all locations are equally probable, and it is their mean."""
@@ -49,7 +54,9 @@ class Fixed(Unlearned):
     order: Order
     grid: int  # cells a side
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Float[Tensor, "env 2"]:
+    def sample(
+        self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0
+    ) -> Float[Tensor, "env 2"]:
         """Return the location of this index."""
         return self.mode(parameters, index)
 
@@ -58,7 +65,9 @@ class Fixed(Unlearned):
         cells = order_cells(self.order, self.grid, parameters.device)
         return cells[min(index, len(cells) - 1)].expand(len(parameters), 2)
 
-    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Float[Tensor, "env 2"]:
+    def first(
+        self, parameters: Tensor | None, rows: int, generator: torch.Generator
+    ) -> Float[Tensor, "env 2"]:
         """Return the first location."""
         return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
 

@@ -43,7 +43,12 @@ class GlimpseClassifier(nn.Module):
         """Build the modules."""
         super().__init__()
         self.sizes = s = sizes
-        sizes_of_core = {"hidden": s.hidden, "features": s.features, "encoder_layers": s.depth, "dropout": s.dropout}
+        sizes_of_core = {
+            "hidden": s.hidden,
+            "features": s.features,
+            "encoder_layers": s.depth,
+            "dropout": s.dropout,
+        }
         self.glimpse = GlimpseNetwork(Architecture(s.glimpse, s.classes, s.horizon, **sizes_of_core))
         self.core = recurrent_attention.LSTMCell(s.hidden, s.hidden)
         self.classifier = nn.Linear(s.hidden, s.classes)
@@ -53,12 +58,18 @@ class GlimpseClassifier(nn.Module):
         nothing = self.classifier.weight.new_zeros(rows, self.sizes.hidden)
         return Evidence(nothing, nothing)
 
-    def forward(self, observation: dict[str, Tensor], evidence: Evidence) -> tuple[Float[Tensor, "env class"], Evidence]:
+    def forward(
+        self, observation: dict[str, Tensor], evidence: Evidence
+    ) -> tuple[Float[Tensor, "env class"], Evidence]:
         """Take in one glimpse; return the class scores of the episode so far."""
         same_episode = ~self.is_first(observation["step"])
         features = self.glimpse.encode(observation["glimpse"])
-        none = evidence.hidden.new_zeros(len(features), 0)  # the core's state has room for what this network does not keep
-        state = recurrent_attention.State(evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none)
+        none = evidence.hidden.new_zeros(
+            len(features), 0
+        )  # the core's state has room for what this network does not keep
+        state = recurrent_attention.State(
+            evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none
+        )
         state = self.core(self.glimpse(features, observation["location"]), state)
         return self.classifier(state.hidden).float(), Evidence(state.hidden, state.cell)
 
@@ -74,7 +85,10 @@ def certainty(logits: Float[Tensor, "env class"]) -> dict[str, Float[Tensor, "en
     entropy in nats (each within +-14).
     """
     nothing = logits.new_zeros(len(logits), 0)
-    return {"belief": logits.softmax(1), "confidence": recurrent_attention.confidence(logits, nothing).clamp(-14, 14)}
+    return {
+        "belief": logits.softmax(1),
+        "confidence": recurrent_attention.confidence(logits, nothing).clamp(-14, 14),
+    }
 
 
 def narrow(evidence: Evidence, rows: int) -> Evidence:

@@ -104,13 +104,17 @@ class Gaussian(LocationPolicy):
         """Draw a location."""
         if not self.sigma:
             return self.mode(parameters)
-        return parameters.detach() + self.sigma * distributed.drawn(torch.randn, parameters.shape, generator, parameters.device)
+        return parameters.detach() + self.sigma * distributed.drawn(
+            torch.randn, parameters.shape, generator, parameters.device
+        )
 
     def mode(self, parameters: Float[Tensor, "*env 2"], index: int = 0) -> Float[Tensor, "*env 2"]:
         """Return the mean."""
         return parameters.detach()
 
-    def log_prob(self, parameters: Float[Tensor, "*env 2"], action: Float[Tensor, "*env 2"]) -> Float[Tensor, "*env"]:
+    def log_prob(
+        self, parameters: Float[Tensor, "*env 2"], action: Float[Tensor, "*env 2"]
+    ) -> Float[Tensor, "*env"]:
         """Return log N(action; mean, sigma^2 I)."""
         if not self.sigma:
             return torch.zeros_like(parameters[..., 0])
@@ -142,7 +146,9 @@ class GridSoftmax(LocationPolicy):
             ValueError: It has fewer than 2 cells a side.
         """
         if self.grid < 2:
-            raise ValueError(f"--grid {self.grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side")
+            raise ValueError(
+                f"--grid {self.grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side"
+            )
 
     @property
     def num_parameters(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -153,7 +159,9 @@ class GridSoftmax(LocationPolicy):
         self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0
     ) -> Int64[Tensor, " env"]:
         """Draw a cell: the first whose cumulative probability exceeds a uniform random number."""
-        uniform = distributed.drawn(torch.rand, torch.Size((len(parameters), 1)), generator, parameters.device)
+        uniform = distributed.drawn(
+            torch.rand, torch.Size((len(parameters), 1)), generator, parameters.device
+        )
         below = parameters.detach().exp().cumsum(1) <= uniform
         return below.sum(1).clamp(max=self.grid**2 - 1)  # rounding may leave the whole sum below 1
 
@@ -161,7 +169,9 @@ class GridSoftmax(LocationPolicy):
         """Return the most probable cell."""
         return parameters.argmax(1)
 
-    def log_prob(self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, " env"]) -> Float[Tensor, " env"]:
+    def log_prob(
+        self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, " env"]
+    ) -> Float[Tensor, " env"]:
         """Return the log-probability of the cell."""
         return parameters.gather(1, action[:, None]).squeeze(1)
 
@@ -178,7 +188,11 @@ class Multinomial(LocationPolicy):
     """FCAN's policy (section 3.2): several cells drawn in every row, with replacement; the parameters are their log-probabilities."""
 
     def sample(
-        self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0, samples: int = 1
+        self,
+        parameters: Float[Tensor, "env cell"],
+        generator: torch.Generator | None = None,
+        index: int = 0,
+        samples: int = 1,
     ) -> Int64[Tensor, "env sample"]:
         """Draw `samples` cells."""
         return torch.multinomial(parameters.detach().exp(), samples, replacement=True, generator=generator)
@@ -187,7 +201,9 @@ class Multinomial(LocationPolicy):
         """Return the most probable cell."""
         return parameters.argmax(1)
 
-    def log_prob(self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, "env sample"]) -> Float[Tensor, "env sample"]:
+    def log_prob(
+        self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, "env sample"]
+    ) -> Float[Tensor, "env sample"]:
         """Return the log-probability of every cell drawn."""
         return parameters.gather(1, action)
 

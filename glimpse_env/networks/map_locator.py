@@ -32,16 +32,26 @@ class MapLocator(nn.Module):
         """
         super().__init__()
         self.shape, self.reach = (channels, side, side), reach
-        self.scores = nn.Sequential(nn.Conv2d(channels + 1, CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(CHANNELS, 1, 3, padding=1))
+        self.scores = nn.Sequential(
+            nn.Conv2d(channels + 1, CHANNELS, 3, padding=1), nn.ReLU(), nn.Conv2d(CHANNELS, 1, 3, padding=1)
+        )
         axis = (torch.arange(side) + 0.5) * (2 / side) - 1
-        self.register_buffer("centres", torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1), persistent=False)
+        self.register_buffer(
+            "centres",
+            torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1),
+            persistent=False,
+        )
 
-    def forward(self, view: Float[Tensor, "env value"], visited: Float[Tensor, "env cell"]) -> Float[Tensor, "env 2"]:
+    def forward(
+        self, view: Float[Tensor, "env value"], visited: Float[Tensor, "env cell"]
+    ) -> Float[Tensor, "env 2"]:
         """Return the next location; it may lie beyond +-1 where the view reaches farther than glimpses do."""
         channels, height, width = self.shape
         cells = torch.cat((view, visited), 1).view(-1, channels + 1, height, width)
         share = self.scores(cells).flatten(1).float().softmax(1)
-        return (share[:, :, None] * self.centres).sum(1) / self.reach  # a sum, which autocast leaves in single precision
+        return (share[:, :, None] * self.centres).sum(
+            1
+        ) / self.reach  # a sum, which autocast leaves in single precision
 
     def mark(self, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env cell"]:
         """Return the mark that a glimpse at `location` leaves on the cells: 1 at its centre, less around it."""

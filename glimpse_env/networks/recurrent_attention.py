@@ -40,15 +40,21 @@ class Architecture:
     location_encoding: LocationEncoding = "fourier"
     glimpse_encoder: GlimpseEncoder = "mlp"
     channels: int = 1  # of the glimpse, for glimpse_encoder="conv" and locator="map"
-    locator: LocatorName = "state"  # what proposes the next location: a linear head on the state, or a map over the first view
+    locator: LocatorName = (
+        "state"  # what proposes the next location: a linear head on the state, or a map over the first view
+    )
     reach: float = 1.0  # where location +-1 lies in the image, for locator="map"
     skip_connection: bool = False  # class scores also read the glimpse's own features, past the core
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
-    scores: Scores = "state"  # class scores after glimpse t: those of the state, or their mean over glimpses 1 to t
+    scores: Scores = (
+        "state"  # class scores after glimpse t: those of the state, or their mean over glimpses 1 to t
+    )
     stop_input: StopInput = "confidence"  # what the stop head reads
     location_policy: LearnedName = "gaussian"  # for locator="state"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
-    learned_start: bool = False  # the location of glimpse 1 is learned too, instead of the environment's initial_location
+    learned_start: bool = (
+        False  # the location of glimpse 1 is learned too, instead of the environment's initial_location
+    )
 
 
 # Glimpse network
@@ -80,18 +86,24 @@ class GlimpseNetwork(nn.Module):
         """Return the features of the glimpse alone."""
         return self.what(self.dropout(glimpse.flatten(1)))
 
-    def forward(self, features: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env hidden"]:
+    def forward(
+        self, features: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]
+    ) -> Float[Tensor, "env hidden"]:
         """Return what the core is fed: the features (by `encode`) fused with the location."""
         if self.linear:
             return self.dropout(self.fuse(torch.cat((features, self.place(location).relu()), 1)).relu())
         waves = (location[:, :, None] * self.octaves).flatten(1)
-        return self.dropout(self.fuse(features * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu())
+        return self.dropout(
+            self.fuse(features * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu()
+        )
 
 
 def fully_connected(a: Architecture) -> nn.Sequential:
     """Return the ReLU layers from the glimpse's values to features."""
     sizes = [a.glimpse] + [a.features] * a.encoder_layers
-    return nn.Sequential(*(layer for size in sizes[:-1] for layer in (nn.Linear(size, a.features), nn.ReLU())))
+    return nn.Sequential(
+        *(layer for size in sizes[:-1] for layer in (nn.Linear(size, a.features), nn.ReLU()))
+    )
 
 
 class Convolutions(nn.Module):
@@ -171,7 +183,9 @@ class LSTMCell(nn.Module):
 # Heads
 
 
-def confidence(logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]) -> Float[Tensor, "env feature"]:
+def confidence(
+    logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]
+) -> Float[Tensor, "env feature"]:
     """Return what a stopping rule may read: log-odds of the top class, margin over the second, log entropy, and the step as one-hot.
 
     Without gradient: the stop head reads the class scores and does not shape them.
@@ -202,21 +216,33 @@ class RecurrentAttention(Agent):
         side = math.isqrt(a.glimpse // a.channels)
         self.location_policy = build_learned(a.location_policy, a.grid)
         outputs = self.location_policy.num_parameters
-        self.locator = MapLocator(a.channels, side, a.reach) if a.locator == "map" else nn.Linear(a.hidden, outputs)
+        self.locator = (
+            MapLocator(a.channels, side, a.reach) if a.locator == "map" else nn.Linear(a.hidden, outputs)
+        )
         self.baseline = nn.Linear(a.hidden, 1)
         decision = nn.Linear(64, 1)
-        self.stopper = nn.Sequential(nn.Linear(a.hidden if a.stop_input == "state" else 3 + a.horizon, 64), nn.Tanh(), decision)
+        self.stopper = nn.Sequential(
+            nn.Linear(a.hidden if a.stop_input == "state" else 3 + a.horizon, 64), nn.Tanh(), decision
+        )
         nn.init.zeros_(decision.weight)
         nn.init.constant_(decision.bias, -1.0)  # stops rarely at first, so that late steps are explored
         with torch.no_grad():
             if isinstance(self.locator, nn.Linear):
-                self.locator.weight.mul_(0.1)  # at first near the centre, where tanh is steep, or all cells alike
+                self.locator.weight.mul_(
+                    0.1
+                )  # at first near the centre, where tanh is steep, or all cells alike
 
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse."""
         a, new = self.architecture, self.classifier.weight.new_zeros
         values = a.glimpse if a.locator == "map" else 0
-        return State(new(rows, a.hidden), new(rows, a.hidden), new(rows, a.classes), new(rows, values), new(rows, values // a.channels))
+        return State(
+            new(rows, a.hidden),
+            new(rows, a.hidden),
+            new(rows, a.classes),
+            new(rows, values),
+            new(rows, values // a.channels),
+        )
 
     def start(self, rows: int, context: Tensor | None) -> tuple[State, Float[Tensor, "env parameter"] | None]:
         """Return the zero state and the location head's parameters on it for glimpse 1 (DT-RAM's code), or None (see `Agent`)."""
@@ -224,7 +250,9 @@ class RecurrentAttention(Agent):
         if not self.architecture.learned_start:
             return state, None
         if self.architecture.locator == "map":
-            raise ValueError("learned_start needs locator='state': a map over the first view exists only after it was seen")
+            raise ValueError(
+                "learned_start needs locator='state': a map over the first view exists only after it was seen"
+            )
         return state, self.propose(state)
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
@@ -270,7 +298,10 @@ class RecurrentAttention(Agent):
         return observation["step"] * self.architecture.horizon < 1.5
 
     def stop_logit(
-        self, hidden: Float[Tensor, "env hidden"], logits: Float[Tensor, "env class"], fraction: Float[Tensor, "env 1"]
+        self,
+        hidden: Float[Tensor, "env hidden"],
+        logits: Float[Tensor, "env class"],
+        fraction: Float[Tensor, "env 1"],
     ) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code, so that every decision keeps a gradient."""
         if not self.decides:

@@ -34,7 +34,7 @@ def find_name(network: Agent) -> str:
     return next(name for name, (_, kind) in NETWORKS.items() if type(network) is kind)
 
 
-def read_architecture(saved: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the dataclass of any network
+def read_architecture(saved: Mapping[str, Any]) -> Any:
     """Return the architecture of the network in a checkpoint.
 
     Raises:
@@ -42,7 +42,9 @@ def read_architecture(saved: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the da
     """
     name = saved.get("network_name", "recurrent")
     if name not in NETWORKS:
-        raise ValueError(f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; a newer program wrote it")
+        raise ValueError(
+            f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; a newer program wrote it"
+        )
     fields, renamed = dict[str, Any](saved["architecture"]), RENAMED.get(name, {})
     return NETWORKS[name][0](**{renamed.get(field, field): value for field, value in fields.items()})
 

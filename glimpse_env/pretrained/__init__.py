@@ -37,7 +37,9 @@ def find_checkpoint(path: Path, runs: Path = Path("runs")) -> Path:
     content = (resources.files("glimpse_env.pretrained") / NAMES[name]).read_bytes()
     target = runs / name / "checkpoint.pt"
     if target.is_file() and target.read_bytes() != content:
-        raise ValueError(f"{target} differs from the {name} of this package: move it away, or give its path to use it")
+        raise ValueError(
+            f"{target} differs from the {name} of this package: move it away, or give its path to use it"
+        )
     if not target.is_file():
         files.write_bytes(target, content)
     return target
@@ -50,5 +52,8 @@ def pack(source: str | Path, target: str | Path) -> None:
     packed["classes"] = list(predictor.read_class_names(saved, Path(source), None))
     packed["command"] = re.sub(rf" --(?:{'|'.join(PATHS)})[ =]\S+", "", saved["command"])
     for part in ("options", "environment"):
-        packed[part] = {name: None if name in PATHS and value != "DEFAULT" else value for name, value in saved[part].items()}
+        packed[part] = {
+            name: None if name in PATHS and value != "DEFAULT" else value
+            for name, value in saved[part].items()
+        }
     files.write_torch(Path(target), packed)

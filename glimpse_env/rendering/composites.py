@@ -17,7 +17,12 @@ from torch.nn import functional
 from glimpse_env import retina
 from glimpse_env.rendering import frames
 
-TILE, FRAME, GAP, LINE = 180, 5, 12, 18  # pixels: side of a picture, width of its frame, space between pairs, height of a line of text
+TILE, FRAME, GAP, LINE = (
+    180,
+    5,
+    12,
+    18,
+)  # pixels: side of a picture, width of its frame, space between pairs, height of a line of text
 COLUMNS = 4  # images per row
 SPOT = 4  # radius in pixels of a glimpse's centre
 CORRECT, INCORRECT = (0, 158, 115), (213, 54, 0)
@@ -31,10 +36,14 @@ def draw_composite(episode: frames.Episode, size: int) -> UInt8[Tensor, "channel
         size: Side in pixels to which every window was resized.
     """
     if episode.whole_first:
-        raise ValueError("whole_first=True: a composite shows windows only, expected an episode whose glimpse 1 is a window")
+        raise ValueError(
+            "whole_first=True: a composite shows windows only, expected an episode whose glimpse 1 is a window"
+        )
     image = episode.image.cpu()
     height, width = image.shape[1:]
-    composite = torch.randint(0, 256, image.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    composite = torch.randint(
+        0, 256, image.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     centres = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).tolist()
     for window in sorted(episode.windows, reverse=True):
         reduced = reduce_detail(image, window, size)
@@ -44,7 +53,9 @@ def draw_composite(episode: frames.Episode, size: int) -> UInt8[Tensor, "channel
     return composite
 
 
-def reduce_detail(image: UInt8[Tensor, "channel height width"], window: int, size: int) -> UInt8[Tensor, "channel height width"]:
+def reduce_detail(
+    image: UInt8[Tensor, "channel height width"], window: int, size: int
+) -> UInt8[Tensor, "channel height width"]:
     """Return the image with the detail that remains when a window of `window` pixels is shrunk to `size`."""
     if window <= size:
         return image
@@ -60,7 +71,9 @@ def clip_window(centre: float, window: int, side: int) -> slice:
     return slice(min(side, max(0, start)), min(side, max(0, start + window)))
 
 
-def draw_sheet(episodes: Sequence[tuple[bool, frames.Episode]], size: int) -> UInt8[np.ndarray, "height width 3"]:
+def draw_sheet(
+    episodes: Sequence[tuple[bool, frames.Episode]], size: int
+) -> UInt8[np.ndarray, "height width 3"]:
     """Return pairs of pictures: image with the glimpses' centres, and composite; framed green if the prediction is correct, else red.
 
     Args:
@@ -78,7 +91,9 @@ def draw_sheet(episodes: Sequence[tuple[bool, frames.Episode]], size: int) -> UI
         pen.text((left, top), format_caption(episode, correct), colour, frames.font(12))
         composite = draw_tile(draw_composite(episode, size))
         for image, x in ((draw_centres(episode), left), (composite, left + TILE + 2 * FRAME)):
-            pen.rectangle((x, top + LINE, x + TILE + 2 * FRAME - 1, top + LINE + TILE + 2 * FRAME - 1), colour)
+            pen.rectangle(
+                (x, top + LINE, x + TILE + 2 * FRAME - 1, top + LINE + TILE + 2 * FRAME - 1), colour
+            )
             picture.paste(image, (x + FRAME, top + LINE + FRAME))
     return np.asarray(picture)
 

@@ -22,7 +22,9 @@ BARS = 10  # at most; of more classes the most probable ones and the true one ar
 DOT = 8  # radius in pixels of a fixation
 
 PAPER, SURROUND, INK, DIM = (255, 255, 255), (222, 222, 226), (32, 32, 36), (236, 236, 240)
-RAMP = np.array([(100, 143, 255), (220, 38, 127), (255, 176, 0)])  # first to last glimpse, distinct for colour-blind readers too
+RAMP = np.array(
+    [(100, 143, 255), (220, 38, 127), (255, 176, 0)]
+)  # first to last glimpse, distinct for colour-blind readers too
 BAR, TRUE_BAR = (120, 130, 150), (0, 158, 115)
 
 
@@ -41,13 +43,21 @@ class Episode:
     def __post_init__(self) -> None:
         """Check shapes, dtype and label."""
         if self.image.dtype != torch.uint8 or self.image.ndim != 3:
-            raise ValueError(f"image: expected uint8 (channel, height, width), got {self.image.dtype} {tuple(self.image.shape)}")
+            raise ValueError(
+                f"image: expected uint8 (channel, height, width), got {self.image.dtype} {tuple(self.image.shape)}"
+            )
         if np.ndim(self.path) != 2 or np.shape(self.path)[1] != 2 or len(self.path) == 0:
-            raise ValueError(f"path: expected (glimpses, 2) with at least one glimpse, got {np.shape(self.path)}")
+            raise ValueError(
+                f"path: expected (glimpses, 2) with at least one glimpse, got {np.shape(self.path)}"
+            )
         if self.label is not None and not 0 <= self.label < len(self.classes):
-            raise ValueError(f"label={self.label}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes")
+            raise ValueError(
+                f"label={self.label}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
+            )
         if self.prediction is not None and np.shape(self.prediction) != (len(self.classes),):
-            raise ValueError(f"prediction: expected shape ({len(self.classes)},), got {np.shape(self.prediction)}")
+            raise ValueError(
+                f"prediction: expected shape ({len(self.classes)},), got {np.shape(self.prediction)}"
+            )
 
     @property
     def probabilities(self) -> Float[np.ndarray, " class"] | None:
@@ -77,7 +87,10 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
     """Return the enlarged image alone with boxes of every scale at each fixation and the numbered path, without class bars."""
     height, width = episode.image.shape[1:]
     picture, zoom, margin = enlarge(episode.image, max(episode.windows))
-    centres = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).numpy() * zoom + margin
+    centres = (
+        retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).numpy() * zoom
+        + margin
+    )
     pen = ImageDraw.Draw(picture)
     colours = ramp(len(centres))
     for step, centre in enumerate(centres):
@@ -86,7 +99,10 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
             corners = [(margin, margin, margin + width * zoom, margin + height * zoom)]
             centres[0] = margin + 1.5 * DOT  # its number goes to the corner, since it has no centre
         else:
-            corners = [tuple(np.r_[centre - window * zoom / 2, centre + window * zoom / 2]) for window in episode.windows]
+            corners = [
+                tuple(np.r_[centre - window * zoom / 2, centre + window * zoom / 2])
+                for window in episode.windows
+            ]
         for corner in corners:
             draw_box(pen, corner, colours[step], 4 if newest else 2)
     walk = 1 if episode.whole_first else 0
@@ -103,9 +119,13 @@ def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[
     height, width = image.shape[1:]
     longest = max(height, width)
     pixels = Image.fromarray(to_rgb(image))
-    zoom = SIDE // longest if longest <= SIDE // 2 else SIDE / longest  # small images: whole factors, so that pixels stay squares
+    zoom = (
+        SIDE // longest if longest <= SIDE // 2 else SIDE / longest
+    )  # small images: whole factors, so that pixels stay squares
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    pixels = pixels.resize(size, Image.Resampling.NEAREST if longest <= SIDE // 2 else Image.Resampling.BILINEAR)
+    pixels = pixels.resize(
+        size, Image.Resampling.NEAREST if longest <= SIDE // 2 else Image.Resampling.BILINEAR
+    )
     margin = round(min(window / 2, longest / 8) * zoom) + 3
     sides = (size[0] + 2 * margin + size[0] % 2, size[1] + 2 * margin + size[1] % 2)
     picture = Image.new("RGB", sides, SURROUND)
@@ -146,9 +166,19 @@ def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -
     count = len(episode.path)
     pen.text((left, top + 10), f"{count} glimpse{'s' * (count > 1)}", INK, font(13))
     if episode.label is not None:
-        pen.text((left, top + 28), shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13), TRUE_BAR, font(13))
+        pen.text(
+            (left, top + 28),
+            shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13),
+            TRUE_BAR,
+            font(13),
+        )
     elif shares is not None:
-        pen.text((left, top + 28), shorten(f"prediction: {clean(episode.classes[int(shares.argmax())])}", PANEL - 24, 13), INK, font(13))
+        pen.text(
+            (left, top + 28),
+            shorten(f"prediction: {clean(episode.classes[int(shares.argmax())])}", PANEL - 24, 13),
+            INK,
+            font(13),
+        )
     longest = clean(max(episode.classes, key=len))
     start, end = left + 20 + round(min(104, font(12).getlength(longest))), left + PANEL - 68
     for row, index in enumerate(choose_bars(episode)):
@@ -172,7 +202,9 @@ def choose_bars(episode: Episode) -> list[int]:
     if len(episode.classes) <= BARS:
         return list(range(len(episode.classes)))
     shares = episode.probabilities
-    order = list(range(len(episode.classes))) if shares is None else np.argsort(-shares, kind="stable").tolist()
+    order = (
+        list(range(len(episode.classes))) if shares is None else np.argsort(-shares, kind="stable").tolist()
+    )
     first = order[:BARS]
     return first if episode.label is None or episode.label in first else [*first[:-1], episode.label]
 

@@ -20,8 +20,19 @@ from glimpse_env.rendering import frames
 from glimpse_env.reports import gallery
 
 FINE = 2  # frames are drawn so many times as large and shrunk, which smooths their edges
-STAGE, BARS, EDGE, GAP, HEAD = 140, 92, 12, 10, 26  # pixels: image, class bars, card's margin, space between cards, line of text
-MOVES, MOVING, GLIMPSE, RESTING = 5, 50, 650, 2800  # frames of a move; milliseconds of one of them, of a glimpse, of the end
+STAGE, BARS, EDGE, GAP, HEAD = (
+    140,
+    92,
+    12,
+    10,
+    26,
+)  # pixels: image, class bars, card's margin, space between cards, line of text
+MOVES, MOVING, GLIMPSE, RESTING = (
+    5,
+    50,
+    650,
+    2800,
+)  # frames of a move; milliseconds of one of them, of a glimpse, of the end
 COLUMNS, COLOURS = 3, 128
 PAPER, CARD, TRACK, INK, SOFT = (19, 20, 25), (31, 33, 41), (50, 53, 64), (236, 238, 243), (150, 154, 168)
 RIGHT, WRONG, BAR = (47, 199, 150), (255, 131, 80), (126, 139, 168)
@@ -34,7 +45,9 @@ class Clip:
     """One image's trajectory up to its prediction; boxes in pixels of the picture."""
 
     pixels: UInt8[np.ndarray, "height width 3"]
-    seen: list[UInt8[np.ndarray, "height width 3"]]  # the picture after each glimpse, dim where none was taken
+    seen: list[
+        UInt8[np.ndarray, "height width 3"]
+    ]  # the picture after each glimpse, dim where none was taken
     boxes: Float[np.ndarray, "time 4"]  # of the widest window: left, top, right, bottom
     probabilities: Float[np.ndarray, "time bar"]
     names: list[str]  # of the classes with a bar
@@ -65,7 +78,11 @@ def build_clip(env: GlimpseVectorEnv, trajectories: Trajectories, position: int,
     shown = gallery.describe_image(env, trajectories, position, last)
     side = STAGE * FINE
     image = Image.fromarray(frames.to_rgb(env.images.image(shown["number"])))
-    pixels = np.asarray(image.resize((side, side), Image.Resampling.NEAREST if image.width <= side // 3 else Image.Resampling.BILINEAR))
+    pixels = np.asarray(
+        image.resize(
+            (side, side), Image.Resampling.NEAREST if image.width <= side // 3 else Image.Resampling.BILINEAR
+        )
+    )
     width = max(env.sensor.windows) / image.width * side
     centres = (np.asarray(shown["path"]) + 1) / 2 * side
     boxes = np.concatenate((centres - width / 2, centres + width / 2), 1)
@@ -138,33 +155,51 @@ def draw_boxes(pen: ImageDraw.ImageDraw, clip: Clip, at: Moment) -> None:
     now, eased = at.now, at.share * at.share * (3 - 2 * at.share)
     for step in range(now):
         pen.rectangle(tuple(clip.boxes[step]), None, colours[step], FINE)
-    newest = clip.boxes[now] if now == 0 else clip.boxes[now - 1] + eased * (clip.boxes[now] - clip.boxes[now - 1])
+    newest = (
+        clip.boxes[now] if now == 0 else clip.boxes[now - 1] + eased * (clip.boxes[now] - clip.boxes[now - 1])
+    )
     pen.rectangle(tuple(newest), None, colours[now if clip.steps > 1 else -1], 3 * FINE)
 
 
 def draw_bars(pen: ImageDraw.ImageDraw, clip: Clip, at: Moment, corner: tuple[int, int]) -> None:
     """Draw one bar a class, the most probable one bright."""
-    earlier, later = (clip.probabilities[step] if step >= 0 else np.zeros(len(clip.names)) for step in (at.now - 1, at.now))
+    earlier, later = (
+        clip.probabilities[step] if step >= 0 else np.zeros(len(clip.names)) for step in (at.now - 1, at.now)
+    )
     shares = earlier + at.share * (later - earlier)
     (left, top), high = corner, STAGE * FINE / max(10, len(clip.names))
     label = 14 * FINE if max(map(len, clip.names)) <= 2 else 52 * FINE
     for row, (name, share) in enumerate(zip(clip.names, shares, strict=True)):
         y, best = top + (row + 0.5) * high, share == shares.max() > 0
         colour = (RIGHT if clip.correct else WRONG) if at.ended and best else INK if best else BAR
-        pen.text((left, y), frames.shorten(name, label, 11 * FINE), colour if best else SOFT, frames.font(11 * FINE), anchor="lm")
+        pen.text(
+            (left, y),
+            frames.shorten(name, label, 11 * FINE),
+            colour if best else SOFT,
+            frames.font(11 * FINE),
+            anchor="lm",
+        )
         start, end = left + label, left + BARS * FINE
         pen.rounded_rectangle((start, y - 3.5 * FINE, end, y + 3.5 * FINE), 3.5 * FINE, TRACK)
         if share * (end - start) > 2:
-            pen.rounded_rectangle((start, y - 3.5 * FINE, start + share * (end - start), y + 3.5 * FINE), 3.5 * FINE, colour)
+            pen.rounded_rectangle(
+                (start, y - 3.5 * FINE, start + share * (end - start), y + 3.5 * FINE), 3.5 * FINE, colour
+            )
 
 
 def encode_gif(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
     """Return a GIF of frames that share one palette, so that only what moves is stored."""
-    rare = np.array([PAPER, CARD, TRACK, INK, SOFT, RIGHT, WRONG, BAR, *frames.ramp(7)], np.uint8)  # thin lines would lose theirs
+    rare = np.array(
+        [PAPER, CARD, TRACK, INK, SOFT, RIGHT, WRONG, BAR, *frames.ramp(7)], np.uint8
+    )  # thin lines would lose theirs
     swatches = np.broadcast_to(rare.repeat(40, 0)[:, None], (40 * len(rare), pictures[0].width, 3))
-    sample = Image.fromarray(np.concatenate([swatches, *(np.asarray(picture) for picture in pictures[:: MOVES - 1])]))
+    sample = Image.fromarray(
+        np.concatenate([swatches, *(np.asarray(picture) for picture in pictures[:: MOVES - 1])])
+    )
     palette = sample.quantize(COLOURS, Image.Quantize.MEDIANCUT)
     flat = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     buffer = io.BytesIO()
-    flat[0].save(buffer, "gif", save_all=True, append_images=flat[1:], duration=list(durations), loop=0, optimize=True)
+    flat[0].save(
+        buffer, "gif", save_all=True, append_images=flat[1:], duration=list(durations), loop=0, optimize=True
+    )
     return buffer.getvalue()

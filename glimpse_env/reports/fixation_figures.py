@@ -27,7 +27,9 @@ PER_GROUP = 8  # images of each stopping step
 Stopped = tuple[int, bool, frames.Episode]  # glimpses, whether the prediction is correct, what to draw
 
 
-def select_episodes(env: GlimpseVectorEnv, trajectories: Trajectories, stops: Int64[Tensor, " image"]) -> list[Stopped]:
+def select_episodes(
+    env: GlimpseVectorEnv, trajectories: Trajectories, stops: Int64[Tensor, " image"]
+) -> list[Stopped]:
     """Return the first images that stopped at each step (from 0)."""
     correct, found = trajectories.correct_at(stops), []
     for step in range(len(trajectories.predictions)):
@@ -56,8 +58,14 @@ def write_fixation_paths(episodes: Sequence[Stopped], target: Path, per_group: i
         per_group: How many images, the first of each group, get a place in its row.
     """
     ordered = sorted(episodes, key=lambda episode: episode[0])
-    groups = {step: list(group)[:per_group] for step, group in groupby(ordered, key=lambda episode: episode[0])}
-    rows, width, height = max(1, len(groups)), max(5.4, 0.5 + 1.55 * per_group), 0.6 + 1.75 * max(1, len(groups))
+    groups = {
+        step: list(group)[:per_group] for step, group in groupby(ordered, key=lambda episode: episode[0])
+    }
+    rows, width, height = (
+        max(1, len(groups)),
+        max(5.4, 0.5 + 1.55 * per_group),
+        0.6 + 1.75 * max(1, len(groups)),
+    )
     # Margins in inches: to find them, matplotlib would lay out every panel's ticks and titles.
     figure = plots.create_figure(width, height, layout=None)
     margins = {
@@ -68,7 +76,9 @@ def write_fixation_paths(episodes: Sequence[Stopped], target: Path, per_group: i
         "wspace": 0.06,
         "hspace": 0.2,
     }
-    panels = figure.subplots(rows, per_group, squeeze=False, gridspec_kw=margins, subplot_kw={"xticks": [], "yticks": []})
+    panels = figure.subplots(
+        rows, per_group, squeeze=False, gridspec_kw=margins, subplot_kw={"xticks": [], "yticks": []}
+    )
     for axes in panels.flat:
         axes.set_axis_off()
     for row, (step, group) in zip(panels, groups.items(), strict=False):
@@ -90,8 +100,14 @@ def draw_thumbnail(axes: Axes, episode: frames.Episode, correct: bool) -> None:
         spine.set(color=colour, linewidth=2.5, linestyle="-" if correct else (0, (3, 1.5)), capstyle="butt")
     probabilities = episode.probabilities
     prediction = "no prediction" if probabilities is None else episode.classes[int(np.argmax(probabilities))]
-    title = prediction if correct or episode.label is None else f"{prediction} (is {episode.classes[episode.label]})"
-    axes.set_title(title if len(title) <= 22 else title[:21] + "…", fontsize=8, color=colour, pad=3, parse_math=False)
+    title = (
+        prediction
+        if correct or episode.label is None
+        else f"{prediction} (is {episode.classes[episode.label]})"
+    )
+    axes.set_title(
+        title if len(title) <= 22 else title[:21] + "…", fontsize=8, color=colour, pad=3, parse_math=False
+    )
 
 
 def write_composites(env: GlimpseVectorEnv, episodes: Sequence[Stopped], target: Path) -> None:
@@ -100,7 +116,9 @@ def write_composites(env: GlimpseVectorEnv, episodes: Sequence[Stopped], target:
     if env.sensor.whole_first or not env.sensor.pixels[1] or (resolutions == 1 and not env.preset.context):
         return
     side = math.isqrt(env.sensor.pixels[1] // resolutions)  # to which the windows are resized
-    sheet = Image.fromarray(composites.draw_sheet([(correct, episode) for _, correct, episode in episodes], side))
+    sheet = Image.fromarray(
+        composites.draw_sheet([(correct, episode) for _, correct, episode in episodes], side)
+    )
     buffer = io.BytesIO()
     sheet.save(buffer, "png")
     files.write_bytes(target, buffer.getvalue())

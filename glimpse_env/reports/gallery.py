@@ -28,7 +28,9 @@ BARS = 10  # up to so many classes all get a bar, else
 FEW = 6  # those that were most probable at any step, the predicted and the true one among them
 
 
-def build_gallery(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bool, most: int = MOST, space: int = SPACE) -> dict[str, Any]:
+def build_gallery(
+    env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bool, most: int = MOST, space: int = SPACE
+) -> dict[str, Any]:
     """Return the gallery as plain values, which viewer.js and gallery.js read.
 
     Args:
@@ -42,7 +44,9 @@ def build_gallery(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bo
         ValueError: The trajectories were read from a file, which does not hold the probabilities.
     """
     if trajectories.probabilities is None:
-        raise ValueError("probabilities=None: expected the class probabilities, which `evaluate` returns and files leave out")
+        raise ValueError(
+            "probabilities=None: expected the class probabilities, which `evaluate` returns and files leave out"
+        )
     stops = choose_rule(dynamic).find_stops(trajectories)
     images: list[dict[str, Any]] = []
     for position in choose_images(trajectories, stops, most):
@@ -52,7 +56,13 @@ def build_gallery(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bo
             break
         images.append({"src": source, **describe_image(env, trajectories, position, int(stops[position]))})
     images.sort(key=lambda image: (len(image["path"]), image["number"]))
-    used = sorted({index for image in images for index in (*image["bars"], image["label"], image["final"], *image["predictions"])})
+    used = sorted(
+        {
+            index
+            for image in images
+            for index in (*image["bars"], image["label"], image["final"], *image["predictions"])
+        }
+    )
     return {
         **describe_agent(env, trajectories, dynamic),
         "mean": (stops + 1).float().mean().item(),
@@ -71,11 +81,17 @@ def describe_agent(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: b
         "dynamic": dynamic,
         "size": [width, height],
         "windows": list(env.sensor.windows),
-        "detail": [env.preset.view_size or size, size],  # pixels a side that the agent gets of the whole image, of a window
+        "detail": [
+            env.preset.view_size or size,
+            size,
+        ],  # pixels a side that the agent gets of the whole image, of a window
         "whole": env.sensor.whole_first,
         "fill": env.preset.fill,
         "context": env.preset.context,
-        "ramps": [["#%02x%02x%02x" % colour for colour in frames.ramp(steps)] for steps in range(1, horizon + 1)],  # noqa: UP031 - hex
+        "ramps": [
+            ["#{:02x}{:02x}{:02x}".format(*colour) for colour in frames.ramp(steps)]
+            for steps in range(1, horizon + 1)
+        ],
     }
 
 
@@ -88,7 +104,11 @@ def count_by_step(trajectories: Trajectories, stops: Int64[Tensor, " image"]) ->
     """Return how many images of the whole evaluation stopped at each step, and how many of them with a correct prediction."""
     correct = trajectories.correct_at(stops)
     return [
-        {"step": step + 1, "images": int((stops == step).sum()), "correct": int((correct & (stops == step)).sum())}
+        {
+            "step": step + 1,
+            "images": int((stops == step).sum()),
+            "correct": int((correct & (stops == step)).sum()),
+        }
         for step in range(len(trajectories.predictions))
     ]
 
@@ -106,7 +126,9 @@ def choose_images(trajectories: Trajectories, stops: Int64[Tensor, " image"], mo
     return [image for _, image in zip(range(most), turns, strict=False)]
 
 
-def describe_image(env: GlimpseVectorEnv, trajectories: Trajectories, position: int, last: int) -> dict[str, Any]:
+def describe_image(
+    env: GlimpseVectorEnv, trajectories: Trajectories, position: int, last: int
+) -> dict[str, Any]:
     """Return one image's trajectory as plain values; `last` = the step (from 0) at which it stopped."""
     assert trajectories.probabilities is not None
     label, predictions = int(trajectories.labels[position]), trajectories.predictions[:, position].tolist()
@@ -140,7 +162,11 @@ def choose_classes(probabilities: Tensor, prediction: int, label: int) -> list[i
 def round_nested(values: Sequence[Any], digits: int) -> list[Any]:
     """Return nested lists of numbers, rounded; None for NaN and infinity, which a run that diverged leaves and JSON does not have."""
     return [
-        round_nested(value, digits) if isinstance(value, list) else round(value, digits) if math.isfinite(value) else None
+        round_nested(value, digits)
+        if isinstance(value, list)
+        else round(value, digits)
+        if math.isfinite(value)
+        else None
         for value in values
     ]
 

@@ -23,7 +23,9 @@ def read_static(name: str) -> str:
     return (resources.files("glimpse_env.reports") / "static" / name).read_text(encoding="utf-8")
 
 
-def write(target: Path, title: str, body: str, scripts: Sequence[str] = (), data: dict[str, Any] | None = None) -> None:
+def write(
+    target: Path, title: str, body: str, scripts: Sequence[str] = (), data: dict[str, Any] | None = None
+) -> None:
     """Write a page atomically.
 
     Args:
@@ -34,9 +36,17 @@ def write(target: Path, title: str, body: str, scripts: Sequence[str] = (), data
         data: What the scripts show.
     """
     code = "\n".join(read_static(name) for name in scripts)
-    embedded = "" if data is None else f'<script type="application/json" id="data">{escape_script(data)}</script>'
+    embedded = (
+        "" if data is None else f'<script type="application/json" id="data">{escape_script(data)}</script>'
+    )
     script = f"<script>\n{code}</script>" if code else ""
-    parts = {"title": escape(title), "style": read_static("page.css"), "body": body, "data": embedded, "script": script}
+    parts = {
+        "title": escape(title),
+        "style": read_static("page.css"),
+        "body": body,
+        "data": embedded,
+        "script": script,
+    }
     files.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode())
 
 
@@ -53,7 +63,9 @@ def escape(value: object) -> str:
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]], name: str = "") -> str:
     """Return an HTML table of cells that are HTML already; the first cell of a row is its header."""
     top = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    lines = ("".join((f'<th scope="row">{row[0]}</th>', *(f"<td>{cell}</td>" for cell in row[1:]))) for row in rows)
+    lines = (
+        "".join((f'<th scope="row">{row[0]}</th>', *(f"<td>{cell}</td>" for cell in row[1:]))) for row in rows
+    )
     inside = "".join(f"<tr>{line}</tr>" for line in lines)
     filled = f'<table class="{name}"><thead><tr>{top}</tr></thead><tbody>{inside}</tbody></table>'
     return f'<div class="scroll" tabindex="0" role="region" aria-label="Table">{filled}</div>'

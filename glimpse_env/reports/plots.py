@@ -22,8 +22,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, GREEN, RED, GREY, GRID = "#0072b2", "#009e73", "#d55e00", "#5a5a60", "#e4e4e8"
-COMPARED = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), ("#cc79a7", ":"), ("#e69f00", (0, (5, 1, 1, 1))), ("#56b4e9", (0, (1, 1))))
-LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps a number readable where a line crosses it
+COMPARED = (
+    (BLUE, "-"),
+    (RED, "--"),
+    (GREEN, "-."),
+    ("#cc79a7", ":"),
+    ("#e69f00", (0, (5, 1, 1, 1))),
+    ("#56b4e9", (0, (1, 1))),
+)
+LABEL = {
+    "facecolor": "white",
+    "edgecolor": "none",
+    "pad": 0.8,
+}  # keeps a number readable where a line crosses it
 # A row for every epoch: reward, train_accuracy, validation_accuracy, mean_glimpses, loss; each may be missing or None.
 History = Sequence[Mapping[str, Any]]
 
@@ -31,7 +42,10 @@ History = Sequence[Mapping[str, Any]]
 CURVES = {
     "Loss": (("loss", "loss", BLUE, "-"),),
     "Reward per episode": (("reward", "reward", BLUE, "-"),),
-    "Error (%)": (("train_accuracy", "training (sampled glimpses)", BLUE, "-"), ("validation_accuracy", "validation", RED, "--")),
+    "Error (%)": (
+        ("train_accuracy", "training (sampled glimpses)", BLUE, "-"),
+        ("validation_accuracy", "validation", RED, "--"),
+    ),
     "Mean glimpses per image": (("mean_glimpses", "mean glimpses", BLUE, "-"),),
 }
 
@@ -61,7 +75,16 @@ def draw_learning_curves(axes: Axes, history: History, title: str) -> None:
         epochs, values = np.asarray(points, float).reshape(-1, 2).T
         values = to_errors(values) if key.endswith("accuracy") else values
         marker = "o" if len(points) <= 30 else ""
-        axes.plot(epochs, values, color=colour, linestyle=style, marker=marker, markersize=3, linewidth=1.5, label=name)
+        axes.plot(
+            epochs,
+            values,
+            color=colour,
+            linestyle=style,
+            marker=marker,
+            markersize=3,
+            linewidth=1.5,
+            label=name,
+        )
     if len(CURVES[title]) > 1:
         axes.legend(fontsize=9, frameon=False)
         set_log_scale(axes)
@@ -70,7 +93,11 @@ def draw_learning_curves(axes: Axes, history: History, title: str) -> None:
         if before != after:
             axes.axvline(epoch + 0.5, color=GREY, linestyle=":", linewidth=1)
             for stage, aside, side in ((before, -4, "right"), (after, 4, "left")):
-                place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": side}
+                place: dict[str, Any] = {
+                    "xycoords": ("data", "axes fraction"),
+                    "textcoords": "offset points",
+                    "ha": side,
+                }
                 axes.annotate(stage, (epoch + 0.5, 1), (aside, 2), fontsize=9, color=GREY, **place)
     axes.set_xlabel("epoch")
     set_whole_ticks(axes)
@@ -89,7 +116,9 @@ def write_compared_curves(
         errors: Draw accuracies as errors, on a logarithmic scale.
     """
     figure = create_figure(4.6 * len(panels), 3.8)
-    for axes, (key, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    for axes, (key, title) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
         for (name, runs), (colour, style) in zip(histories.items(), cycle(COMPARED)):
             values = np.asarray([[row[key] for row in run] for run in runs], float)
             if key.endswith("accuracy"):
@@ -117,7 +146,10 @@ def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> 
     steps = np.asarray([group["step"] for group in groups])
     counts = np.asarray([group["images"] for group in groups], float)
     total = max(counts.sum(), 1.0)
-    heights, correct = 100 * counts / total, 100 * np.asarray([group["correct"] for group in groups], float) / total
+    heights, correct = (
+        100 * counts / total,
+        100 * np.asarray([group["correct"] for group in groups], float) / total,
+    )
     axes.bar(steps, correct, width=0.8, color=GREEN, label="correct")
     axes.bar(steps, heights - correct, width=0.8, bottom=correct, color=RED, label="incorrect")
     outlines = axes.bar(steps, heights, width=0.8, alpha=0)
@@ -125,12 +157,18 @@ def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> 
         share = f" ({100 * group['correct'] / group['images']:.1f} %)" if group["images"] else ""
         bar.set_gid(f"{group['step']}: {group['images']:,} images, {group['correct']:,} correct{share}")
     if len(steps) <= 12:
-        axes.bar_label(outlines, [f"{int(count):,}" for count in counts], fontsize=8, padding=3, color=GREY, bbox=LABEL)
+        axes.bar_label(
+            outlines, [f"{int(count):,}" for count in counts], fontsize=8, padding=3, color=GREY, bbox=LABEL
+        )
     if counts.any():
         mean = float((steps * counts).sum() / total)
         axes.axvline(mean, color=GREY, linestyle="--", linewidth=1.4, label=f"mean {mean:.2f} glimpses")
         axes.legend(fontsize=9, frameon=False)
-    axes.set(xlabel="glimpses before stopping", ylabel="share of images (%)", ylim=(0, max(1.0, 1.12 * heights.max(initial=0))))
+    axes.set(
+        xlabel="glimpses before stopping",
+        ylabel="share of images (%)",
+        ylim=(0, max(1.0, 1.12 * heights.max(initial=0))),
+    )
     set_whole_ticks(axes)
     tidy(axes)
 
@@ -144,14 +182,34 @@ def draw_error_against_glimpses(axes: Axes, result: Mapping[str, Any]) -> None:
             mappings with threshold, mean_glimpses, accuracy). Accuracies are fractions.
     """
     fixed = result["per_step_accuracy"]
-    axes.plot(range(1, len(fixed) + 1), to_errors(fixed), "s:", color=GREY, markersize=5, label="fixed number of glimpses")
+    axes.plot(
+        range(1, len(fixed) + 1),
+        to_errors(fixed),
+        "s:",
+        color=GREY,
+        markersize=5,
+        label="fixed number of glimpses",
+    )
     points = sorted(result["threshold_curve"], key=lambda point: point["mean_glimpses"])
     glimpses = [point["mean_glimpses"] for point in points]
-    axes.plot(glimpses, to_errors([point["accuracy"] for point in points]), ".-", color=BLUE, label="stop above a confidence threshold")
+    axes.plot(
+        glimpses,
+        to_errors([point["accuracy"] for point in points]),
+        ".-",
+        color=BLUE,
+        label="stop above a confidence threshold",
+    )
     mean, error = result["mean_glimpses"], float(to_errors([result["accuracy"]])[0])
     own = "learned stop" if mean < len(fixed) else "this agent"
     axes.plot([mean], [error], "*", color=RED, markersize=15, markeredgecolor="white", zorder=3, label=own)
-    axes.annotate(f"{error:.2f} % at {mean:.2f}", (mean, error), (8, 8), textcoords="offset points", fontsize=9, color=RED)
+    axes.annotate(
+        f"{error:.2f} % at {mean:.2f}",
+        (mean, error),
+        (8, 8),
+        textcoords="offset points",
+        fontsize=9,
+        color=RED,
+    )
     axes.set(xlabel="mean glimpses per image", ylabel="error (%)")
     axes.legend(fontsize=9, frameon=False)
     set_log_scale(axes)
@@ -177,7 +235,9 @@ def set_log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def create_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+def create_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
     """Return an empty figure of this size in inches, on its own Agg canvas."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

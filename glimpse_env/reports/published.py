@@ -11,9 +11,16 @@ from typing import Any, Literal, NamedTuple
 
 from glimpse_env import datasets
 
-AGENTS = {"ram_reinforce": "RAM", "dtram_reinforce": "DT-RAM", "sermanet_rnn": "Sermanet", "fcan_greedy": "FCAN"}
+AGENTS = {
+    "ram_reinforce": "RAM",
+    "dtram_reinforce": "DT-RAM",
+    "sermanet_rnn": "Sermanet",
+    "fcan_greedy": "FCAN",
+}
 Measure = Literal["error", "accuracy", "mean class accuracy"]
-Rows = dict[str, tuple[float, float | None]]  # by name: value in percent, mean glimpses (None = not stated, or no glimpses)
+Rows = dict[
+    str, tuple[float, float | None]
+]  # by name: value in percent, mean glimpses (None = not stated, or no glimpses)
 
 
 class Figure(NamedTuple):
@@ -33,20 +40,38 @@ class Figure(NamedTuple):
 
 def count_up(*values: float) -> Rows:
     """Return the rows of a table with 1, 2, ... glimpses."""
-    return {f"{count} glimpse{'s' * (count > 1)}": (value, count) for count, value in enumerate(values, start=1)}
+    return {
+        f"{count} glimpse{'s' * (count > 1)}": (value, count) for count, value in enumerate(values, start=1)
+    }
 
 
 def combine_resolutions(**values: tuple[float, float, float]) -> Rows:
     """Return the rows of Sermanet's table: every set of resolutions with 1 to 3 glimpses."""
     return {
-        f"{name.replace('_', ' + ')}, {row}": figure for name, accuracies in values.items() for row, figure in count_up(*accuracies).items()
+        f"{name.replace('_', ' + ')}, {row}": figure
+        for name, accuracies in values.items()
+        for row, figure in count_up(*accuracies).items()
     }
 
 
-def combine_regions(whole: float, part: float, with_part: float, with_all: float, with_random: float, with_central: float) -> Rows:
+def combine_regions(
+    whole: float, part: float, with_part: float, with_all: float, with_random: float, with_central: float
+) -> Rows:
     """Return the rows of FCAN's tables; the part is the one of 8 x 8 cells."""
-    names = ("whole image", "part alone", "whole image + part", "whole image + all parts", "multi-view", "rigid")
-    return {name: (value, None) for name, value in zip(names, (whole, part, with_part, with_all, with_random, with_central), strict=True)}
+    names = (
+        "whole image",
+        "part alone",
+        "whole image + part",
+        "whole image + all parts",
+        "multi-view",
+        "rigid",
+    )
+    return {
+        name: (value, None)
+        for name, value in zip(
+            names, (whole, part, with_part, with_all, with_random, with_central), strict=True
+        )
+    }
 
 
 # By paper, table and data set. DT-RAM: Li et al. 2017, arXiv 1703.10332; Sermanet et al. 2015, arXiv 1412.7054; FCAN: Liu et al. 2016,
@@ -65,8 +90,14 @@ TABLES: dict[tuple[str, str, str], tuple[Measure, Rows]] = {
             "DT-RAM, gamma 0.99": (1.12, 5.2),
         },
     ),
-    ("DT-RAM", "Table 3", "cub"): ("accuracy", {"ResNet-50": (84.5, 1), "RAM, 3 glimpses": (86.0, 3), "DT-RAM": (86.0, 1.9)}),
-    ("DT-RAM", "Table 4", "cars"): ("accuracy", {"ResNet-50": (92.3, 1), "RAM, 3 glimpses": (93.1, 3), "DT-RAM": (93.1, 1.9)}),
+    ("DT-RAM", "Table 3", "cub"): (
+        "accuracy",
+        {"ResNet-50": (84.5, 1), "RAM, 3 glimpses": (86.0, 3), "DT-RAM": (86.0, 1.9)},
+    ),
+    ("DT-RAM", "Table 4", "cars"): (
+        "accuracy",
+        {"ResNet-50": (92.3, 1), "RAM, 3 glimpses": (93.1, 3), "DT-RAM": (93.1, 1.9)},
+    ),
     ("DT-RAM", "Table 5", "cub"): (
         "accuracy",
         {
@@ -79,7 +110,10 @@ TABLES: dict[tuple[str, str, str], tuple[Measure, Rows]] = {
             "RAM-50, 448": (86.0, 3),  # and those of Table 3
         },
     ),
-    ("DT-RAM", "Table 6", "cub"): ("accuracy", count_up(79.9, 80.7, 81.1, 81.5, 81.8, 81.8) | {"DT-RAM": (81.8, 3.6)}),
+    ("DT-RAM", "Table 6", "cub"): (
+        "accuracy",
+        count_up(79.9, 80.7, 81.1, 81.5, 81.8, 81.8) | {"DT-RAM": (81.8, 3.6)},
+    ),
     ("DT-RAM", "Table 7", "cub"): (
         "accuracy",
         {
@@ -115,7 +149,11 @@ TABLES: dict[tuple[str, str, str], tuple[Measure, Rows]] = {
         combine_regions(77.6, 76.1, 81.6, 82.0, 78.9, 79.0) | {"ground-truth boxes": (84.3, None)},
     ),
 }
-DTRAM = {"mnist": "Table 2", "cub": "Table 3", "cars": "Table 4"}  # the table of DT-RAM with its main results, by data set
+DTRAM = {
+    "mnist": "Table 2",
+    "cub": "Table 3",
+    "cars": "Table 4",
+}  # the table of DT-RAM with its main results, by data set
 FCAN = {"dogs": "Table 2", "cars": "Table 4", "cub": "Table 6"}
 OF_FCAN = {  # the row of FCAN's tables that an agent stands for, and what a report calls it
     "fcan_greedy": ("whole image + all parts", "FCAN's final classifiers on crops (here: those on the map)"),
@@ -132,7 +170,10 @@ def read_table(paper: str, table: str, dataset: str) -> dict[str, Figure]:
         KeyError: There is no such table.
     """
     measure, rows = TABLES[paper, table, dataset]
-    return {name: Figure(name, f"{paper}, {table}", value, measure, glimpses) for name, (value, glimpses) in rows.items()}
+    return {
+        name: Figure(name, f"{paper}, {table}", value, measure, glimpses)
+        for name, (value, glimpses) in rows.items()
+    }
 
 
 def find(paper: str, table: str, dataset: str, row: str) -> Figure:
@@ -148,10 +189,22 @@ def find_figures(row: Mapping[str, Any]) -> list[Figure]:
     """Return what a paper reports of a result row's agent, data set and settings: the one figure that fits, else all there are."""
     agent, data, options = row["agent"], row["dataset"], row["options"]
     glimpses = len(row["per_step_accuracy"])
-    if agent in ("ram_reinforce", "dtram_reinforce") and data in DTRAM and options.get("policy", "learned") == "learned":
+    if (
+        agent in ("ram_reinforce", "dtram_reinforce")
+        and data in DTRAM
+        and options.get("policy", "learned") == "learned"
+    ):
         stops = agent == "dtram_reinforce"
-        known = [one for one in read_table("DT-RAM", DTRAM[data], data).values() if one.glimpses and one.row.startswith("DT-RAM") == stops]
-        fitting = [one for one in known if (one.row.endswith(f"gamma {options.get('gamma')}") if stops else one.glimpses == glimpses)]
+        known = [
+            one
+            for one in read_table("DT-RAM", DTRAM[data], data).values()
+            if one.glimpses and one.row.startswith("DT-RAM") == stops
+        ]
+        fitting = [
+            one
+            for one in known
+            if (one.row.endswith(f"gamma {options.get('gamma')}") if stops else one.glimpses == glimpses)
+        ]
         return fitting or known
     if agent == "sermanet_rnn" and data == "dogs":
         name = f"{' + '.join(options['resolutions'])}, {glimpses} glimpse{'s' * (glimpses > 1)}"

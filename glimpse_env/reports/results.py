@@ -101,7 +101,9 @@ def record(
     return row
 
 
-def read_or_write(path: Path, split: str | None = None, root: str | None = None, weights: str | None = None) -> dict[str, Any]:
+def read_or_write(
+    path: Path, split: str | None = None, root: str | None = None, weights: str | None = None
+) -> dict[str, Any]:
     """Return the row of a checkpoint on a split (None = the run's own): from an earlier evaluation, else from a new one (see `write`)."""
     return read_row(path, checkpoint.load(path), split) or write(path, split, root=root, weights=weights)
 
@@ -171,7 +173,11 @@ def choose_device(saved: Mapping[str, Any], device: str | None) -> str:
 
 
 def read_or_write_trajectories(
-    path: Path, splits: Sequence[str], root: str | None = None, device: str | None = None, weights: str | None = None
+    path: Path,
+    splits: Sequence[str],
+    root: str | None = None,
+    device: str | None = None,
+    weights: str | None = None,
 ) -> Trajectories:
     """Return every image's trajectory on one of these splits: from an earlier evaluation, else from a new one on the last split.
 

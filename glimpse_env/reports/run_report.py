@@ -13,11 +13,25 @@ from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import fixation_figures, gallery, page, plots, published, svg
 from glimpse_env.reports.page import escape, format_signed
 
-HIDDEN = ("root", "out", "weights", "ram", "dataset", "resume", "device", "threads")  # options that name paths, or that are shown elsewhere
+HIDDEN = (
+    "root",
+    "out",
+    "weights",
+    "ram",
+    "dataset",
+    "resume",
+    "device",
+    "threads",
+)  # options that name paths, or that are shown elsewhere
 
 
 def write_plots(
-    folder: Path, suffix: str, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, trajectories: Trajectories
+    folder: Path,
+    suffix: str,
+    row: Mapping[str, Any],
+    saved: Mapping[str, Any],
+    env: GlimpseVectorEnv,
+    trajectories: Trajectories,
 ) -> None:
     """Write the run's plots as PNG files; `suffix` ends their names, the other arguments are those of `write_report`."""
     stops = choose_rule(saved["dynamic"]).find_stops(trajectories)
@@ -25,13 +39,21 @@ def write_plots(
     name = f"{row['agent']} on {row['dataset']}, {row['split']} split"
     plots.write_learning_curves(saved["progress"]["history"], folder / f"learning_curves{suffix}.png")
     plots.write_chart(folder / f"stopping_histogram{suffix}.png", name, plots.draw_stopping_histogram, groups)
-    plots.write_chart(folder / f"accuracy_against_glimpses{suffix}.png", name, plots.draw_error_against_glimpses, row)
+    plots.write_chart(
+        folder / f"accuracy_against_glimpses{suffix}.png", name, plots.draw_error_against_glimpses, row
+    )
     episodes = fixation_figures.select_episodes(env, trajectories, stops)
     fixation_figures.write_fixation_paths(episodes, folder / f"fixation_paths{suffix}.png")
     fixation_figures.write_composites(env, episodes, folder / f"foveal_composites{suffix}.png")
 
 
-def write_report(target: Path, row: Mapping[str, Any], saved: Mapping[str, Any], env: GlimpseVectorEnv, trajectories: Trajectories) -> None:
+def write_report(
+    target: Path,
+    row: Mapping[str, Any],
+    saved: Mapping[str, Any],
+    env: GlimpseVectorEnv,
+    trajectories: Trajectories,
+) -> None:
     """Write the report of an evaluation.
 
     Args:
@@ -68,30 +90,50 @@ def build_head(title: str, row: Mapping[str, Any]) -> str:
         (f"{row['images']:,}", f"{escape(row['split'])} images, each evaluated once"),
     ]
     boxes = "".join(f'<div class="tile"><b>{number}</b><span>{what}</span></div>' for number, what in tiles)
-    kicker = "An agent that learned where to look" + (" and when to stop" if row["mean_glimpses"] < horizon else "")
+    kicker = "An agent that learned where to look" + (
+        " and when to stop" if row["mean_glimpses"] < horizon else ""
+    )
     return f'<header><p class="kicker">{kicker}</p><h1>{escape(title)}</h1><div class="tiles">{boxes}</div></header>'
 
 
 def build_comparison(row: Mapping[str, Any], name: str, classes: int) -> str:
     """Return the result row beside the paper's figures, and beside other ways to stop."""
-    error, glimpses, horizon = 100 * (1 - row["accuracy"]), row["mean_glimpses"], len(row["per_step_accuracy"])
-    lines = [[f"<strong>{escape(name)}, this run</strong>", f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]]
+    error, glimpses, horizon = (
+        100 * (1 - row["accuracy"]),
+        row["mean_glimpses"],
+        len(row["per_step_accuracy"]),
+    )
+    lines = [
+        [f"<strong>{escape(name)}, this run</strong>", f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]
+    ]
     reason, figures = published.explain_difference(row, classes), published.find_figures(row)
     for figure in figures:
         spent = "" if figure.glimpses is None else f"{figure.glimpses:g}"
         difference = "" if reason else format_signed(error - figure.error)
-        lines.append([f"{escape(figure.row)}, paper", f"{figure.error:.2f}", spent, difference, figure.source])
-    note = f"This run was measured {reason}, so it cannot be compared with the papers' figures directly." if reason and figures else ""
+        lines.append(
+            [f"{escape(figure.row)}, paper", f"{figure.error:.2f}", spent, difference, figure.source]
+        )
+    note = (
+        f"This run was measured {reason}, so it cannot be compared with the papers' figures directly."
+        if reason and figures
+        else ""
+    )
     note = note or ("" if figures else "No paper reports this agent on this data set.")
     if glimpses < horizon:
-        random, last = (100 * (1 - accuracy) for accuracy in (row["random_stop_accuracy"], row["per_step_accuracy"][-1]))
+        random, last = (
+            100 * (1 - accuracy) for accuracy in (row["random_stop_accuracy"], row["per_step_accuracy"][-1])
+        )
         for what, other, spent in (
             ("same number of glimpses, stopped at random", random, f"{glimpses:.2f}"),
             ("always the last glimpse", last, str(horizon)),
         ):
             lines.append([what, f"{other:.2f}", spent, format_signed(error - other), "this run"])
     table = page.format_table(["", "error, %", "mean glimpses", "difference", "source"], lines, "result")
-    return f"<section><h2>Result</h2>{table}" + (f'<p class="note">{escape(note)}</p>' if note else "") + "</section>"
+    return (
+        f"<section><h2>Result</h2>{table}"
+        + (f'<p class="note">{escape(note)}</p>' if note else "")
+        + "</section>"
+    )
 
 
 def build_charts(row: Mapping[str, Any], history: plots.History, groups: Sequence[Mapping[str, int]]) -> str:
@@ -100,13 +142,18 @@ def build_charts(row: Mapping[str, Any], history: plots.History, groups: Sequenc
         svg.render_chart("Images by number of glimpses", plots.draw_stopping_histogram, groups),
         svg.render_chart("Error by mean glimpses", plots.draw_error_against_glimpses, row),
     ]
-    charts += [svg.render_chart(f"{title} while training", plots.draw_learning_curves, history, title) for title in plots.CURVES]
+    charts += [
+        svg.render_chart(f"{title} while training", plots.draw_learning_curves, history, title)
+        for title in plots.CURVES
+    ]
     return f'<section><h2>Curves</h2><div class="charts">{"".join(charts)}</div></section>'
 
 
 def build_details(row: Mapping[str, Any]) -> str:
     """Return how the run was made."""
-    settings = {name: value for name, value in row["options"].items() if name not in HIDDEN and value is not None}
+    settings = {
+        name: value for name, value in row["options"].items() if name not in HIDDEN and value is not None
+    }
     facts = {
         "trained": page.format_duration(row["train_seconds"]),
         "seed": row["seed"],

@@ -22,7 +22,9 @@ COLOURS = {plots.BLUE: "a", plots.GREEN: "good", plots.RED: "bad", plots.GREY: "
 COLOURS |= {"#000000": "grey", "#ffffff": "card"}
 
 
-def render_chart(title: str, draw: Callable[..., None], *content: object, height: float = 2.6, name: str = "chart") -> str:
+def render_chart(
+    title: str, draw: Callable[..., None], *content: object, height: float = 2.6, name: str = "chart"
+) -> str:
     """Return a chart as HTML; empty if nothing is drawn.
 
     Every point of a named line shows its values on hover, and an artist with a gid shows that.
@@ -42,9 +44,21 @@ def render_chart(title: str, draw: Callable[..., None], *content: object, height
     if not axes.patches and not any(np.isfinite(line.get_ydata()).any() for line in find_curves(axes)):
         return ""
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}):  # text stays text
-        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    drawn = re.sub(r"<\?xml.*?<svg[^>]*>|<style.*?</style>|</svg>|<!--.*?-->|xlink:", "", buffer.getvalue(), flags=re.DOTALL)
+    with rc_context(
+        {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}
+    ):  # text stays text
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        )
+    drawn = re.sub(
+        r"<\?xml.*?<svg[^>]*>|<style.*?</style>|</svg>|<!--.*?-->|xlink:",
+        "",
+        buffer.getvalue(),
+        flags=re.DOTALL,
+    )
     drawn = re.sub(r'<g id="([\w.]+_\d+)?">', "<g>", drawn)
     drawn = re.sub(r'<g id="([^"]+)">', r"<g><title>\1</title>", drawn)
     drawn = re.sub("|".join(COLOURS), lambda colour: f"var(--{COLOURS[colour[0]]})", drawn)
@@ -73,6 +87,12 @@ def find_curves(axes: Axes) -> list[Line2D]:
 
 def describe(axes: Axes, title: str) -> str:
     """Return the chart in words, for readers who do not see it."""
-    lines = [(line.get_label(), np.asarray(line.get_ydata(), float)) for line in find_curves(axes) if not line.get_gid()]
+    lines = [
+        (line.get_label(), np.asarray(line.get_ydata(), float))
+        for line in find_curves(axes)
+        if not line.get_gid()
+    ]
     curves = [f"{name}: from {values[0]:.3g} to {values[-1]:.3g}" for name, values in lines if len(values)]
-    return ". ".join([title, *curves, *(str(artist.get_gid()) for artist in axes.get_children() if artist.get_gid())])
+    return ". ".join(
+        [title, *curves, *(str(artist.get_gid()) for artist in axes.get_children() if artist.get_gid())]
+    )

@@ -42,11 +42,21 @@ def write_table(
         ValueError: There is no run, or one lacks an entry.
     """
     lines = group_by_line(rows)
-    heads = ["", "runs", f"{escape(measure)}, %", "mean glimpses", f"paper: {escape(measure)}, %", "paper: glimpses", "difference"]
+    heads = [
+        "",
+        "runs",
+        f"{escape(measure)}, %",
+        "mean glimpses",
+        f"paper: {escape(measure)}, %",
+        "paper: glimpses",
+        "difference",
+    ]
     columns = len(heads) if any(runs[0]["paper"] for runs in lines.values()) else 4
     table = page.format_table(heads[:columns], [format_cells(*line)[:columns] for line in lines.items()])
     height = 0.5 + 0.42 * len(lines)
-    runs = svg.render_chart(f"{measure[:1].upper()}{measure[1:]}, %", draw_runs, lines, height=height, name="chart mid")
+    runs = svg.render_chart(
+        f"{measure[:1].upper()}{measure[1:]}, %", draw_runs, lines, height=height, name="chart mid"
+    )
     body = f'<header><p class="kicker">Glimpse beside the paper</p><h1>{escape(title)}</h1></header>'
     body += f'<p class="note">{escape(note)}</p>' if note else ""
     body += f"<section><h2>Table</h2>{table}"
@@ -64,8 +74,12 @@ def group_by_line(rows: Sequence[Mapping[str, Any]]) -> Lines:
         raise ValueError("rows: none, expected the row of at least one run")
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for run in rows:
-        if missing := [name for name in ("row", "seed", "accuracy", "mean_glimpses", "paper") if name not in run]:
-            raise ValueError(f"rows: {dict(run)} has no {missing[0]!r}; expected row, seed, accuracy, mean_glimpses and paper")
+        if missing := [
+            name for name in ("row", "seed", "accuracy", "mean_glimpses", "paper") if name not in run
+        ]:
+            raise ValueError(
+                f"rows: {dict(run)} has no {missing[0]!r}; expected row, seed, accuracy, mean_glimpses and paper"
+            )
         lines.setdefault(str(run["row"]), []).append(run)
     return lines
 
@@ -94,16 +108,35 @@ def draw_runs(axes: Axes, lines: Lines) -> None:
     """Draw the errors of all runs as dots, a line of the table below the other, with a tick at the paper's."""
     named: dict[str, Any] = {}
     for place, (name, runs) in enumerate(lines.items()):
-        above: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "parse_math": False}
+        above: dict[str, Any] = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "parse_math": False,
+        }
         axes.annotate(name, (0, -place), (0, 6), fontsize=9, **above)
         if (published := (runs[0]["paper"] or {}).get("accuracy")) is not None:
-            tick = {"color": plots.RED, "markersize": 12, "markeredgewidth": 2, "gid": f"{name}, the paper: {to_error(published):.2f} %"}
+            tick = {
+                "color": plots.RED,
+                "markersize": 12,
+                "markeredgewidth": 2,
+                "gid": f"{name}, the paper: {to_error(published):.2f} %",
+            }
             named["the paper"] = axes.plot([to_error(published)], [-place], "|", **tick)[0]
         for run in runs:
             error = to_error(run["accuracy"])
             gid = f"{name}, seed {run['seed']}: {error:.2f} %"
-            named["one run"] = axes.plot([error], [-place], "o", color=plots.BLUE, markersize=7, markeredgecolor="white", gid=gid)[0]
-    axes.legend(named.values(), named.keys(), fontsize=9, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+            named["one run"] = axes.plot(
+                [error], [-place], "o", color=plots.BLUE, markersize=7, markeredgecolor="white", gid=gid
+            )[0]
+    axes.legend(
+        named.values(),
+        named.keys(),
+        fontsize=9,
+        frameon=False,
+        ncols=2,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+    )
     axes.set(yticks=[], ylim=(-len(lines) + 0.6, 0.8))
     axes.spines["left"].set_visible(False)
     plots.tidy(axes)

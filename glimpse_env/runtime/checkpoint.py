@@ -42,7 +42,7 @@ def save(target: Path, content: Mapping[str, Any]) -> None:
     write_torch(target, {"format": FORMAT, "version": VERSION, **content})
 
 
-def plain(options: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+def plain(options: Any) -> dict[str, Any]:
     """Return a script's options as plain values for a checkpoint or a result."""
     values = {name: value for name, value in asdict(options).items() if name != "resume"}
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
@@ -67,10 +67,14 @@ def command() -> str:
 def different(saved: Mapping[str, Any], requested: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
     """Return the options that differ, except where a run writes and runs, and those in `but`."""
     ignored = {"out", "threads", "device", *but}
-    return [name for name, value in requested.items() if known_option(saved, name) != value and name not in ignored]
+    return [
+        name
+        for name, value in requested.items()
+        if known_option(saved, name) != value and name not in ignored
+    ]
 
 
-def known_option(saved: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - whatever an option may be
+def known_option(saved: Mapping[str, Any], name: str) -> Any:
     """Return a run's option; for an option newer than the run, the value that describes what the run did."""
     before = {now: old for old, now in OLD_NAMES.items()}.get(name, name)
     return saved.get(name, saved.get(before, ADDED.get(name)))
@@ -89,7 +93,9 @@ def check_same(path: Path, saved: Mapping[str, Any], requested: Mapping[str, Any
     """Refuse to resume a checkpoint whose options differ in more than where it writes and runs."""
     if names := different(saved, requested):
         described = ", ".join(f"--{name.replace('_', '-')} {saved.get(name)}" for name in names)
-        raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
+        raise ValueError(
+            f"--resume: {path} was made with {described}; give the same options, or another --out"
+        )
 
 
 def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") -> dict[str, Any]:
@@ -100,15 +106,31 @@ def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") 
         ValueError: The file is not readable as a checkpoint, or was written by another program or version.
     """
     if not source.is_file():
-        raise FileNotFoundError(f"no checkpoint at {source}: give the path of a checkpoint.pt that an agent script wrote")
+        raise FileNotFoundError(
+            f"no checkpoint at {source}: give the path of a checkpoint.pt that an agent script wrote"
+        )
     try:
         content = torch.load(source, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{source} is not readable as a checkpoint ({type(error).__name__}): it is damaged, or no torch file") from error
+    except (
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ValueError(
+            f"{source} is not readable as a checkpoint ({type(error).__name__}): it is damaged, or no torch file"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{source} is a torch file but no {FORMAT}: it was written by another program")
     if content["version"] != VERSION:
-        raise ValueError(f"{source} has checkpoint version {content['version']}, this program reads version {VERSION}: train again")
+        raise ValueError(
+            f"{source} has checkpoint version {content['version']}, this program reads version {VERSION}: train again"
+        )
     if content.get("kind", "agent") != kind:
-        raise ValueError(f"{source} is a checkpoint of a {content.get('kind', 'agent')}: expected one of a {kind}")
+        raise ValueError(
+            f"{source} is a checkpoint of a {content.get('kind', 'agent')}: expected one of a {kind}"
+        )
     return content

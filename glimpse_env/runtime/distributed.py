@@ -67,7 +67,9 @@ def refuse(program: str) -> None:
         ValueError: torchrun started more than one.
     """
     if wanted() > 1:
-        raise ValueError(f"{program} runs in one process, and torchrun started {wanted()}: start it with python")
+        raise ValueError(
+            f"{program} runs in one process, and torchrun started {wanted()}: start it with python"
+        )
 
 
 def device_of(device: str) -> str:
@@ -116,7 +118,9 @@ def ended(*_: object) -> None:
 def lost(error: RuntimeError) -> bool:
     """Tell whether an error means that another process is gone: gloo and nccl raise no type of their own for it."""
     known = isinstance(error, EndedError | distributed.DistError)
-    return wanted() > 1 and (known or any(word in str(error) for word in ("onnection", "gloo", "Socket", "NCCL")))
+    return wanted() > 1 and (
+        known or any(word in str(error) for word in ("onnection", "gloo", "Socket", "NCCL"))
+    )
 
 
 def wait() -> None:
@@ -132,7 +136,9 @@ def share(total: int, what: str) -> int:
         ValueError: It does not divide over the processes.
     """
     if total % count():
-        raise ValueError(f"{what} {total} does not divide over {count()} processes: choose a multiple of {count()}")
+        raise ValueError(
+            f"{what} {total} does not divide over {count()} processes: choose a multiple of {count()}"
+        )
     return total // count()
 
 
@@ -142,7 +148,10 @@ def part(values: Tensor) -> Tensor:
 
 
 def drawn(
-    sampler: Callable[..., Tensor], shape: torch.Size, generator: torch.Generator | None, device: torch.device | None = None
+    sampler: Callable[..., Tensor],
+    shape: torch.Size,
+    generator: torch.Generator | None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Return this process' rows of random numbers that are drawn for all rows of the batch.
 
@@ -152,7 +161,13 @@ def drawn(
         generator: In the same state in all processes; None = torch's global one, for a single process.
         device: Where the numbers lie; None = the generator's device.
     """
-    return part(sampler((shape[0] * count(), *shape[1:]), generator=generator, device=generator.device if generator else device))
+    return part(
+        sampler(
+            (shape[0] * count(), *shape[1:]),
+            generator=generator,
+            device=generator.device if generator else device,
+        )
+    )
 
 
 def average(value: Tensor) -> Tensor:

@@ -62,7 +62,13 @@ def fastest_of_cpu() -> Choice:
     """Return bfloat16 on a CPU with units for it that torch and oneDNN are allowed to use, else float32."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return Choice(torch.float32, f"CPU of type {platform.machine()}: bfloat16 is used on x86 only")
-    units = "AMX" if torch.cpu._is_amx_tile_supported() else "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+    units = (
+        "AMX"
+        if torch.cpu._is_amx_tile_supported()
+        else "AVX-512 BF16"
+        if torch.cpu._is_avx512_bf16_supported()
+        else ""
+    )
     if not units:
         return Choice(torch.float32, "this CPU has no bfloat16 units: neither AMX nor AVX-512 BF16")
     capability = torch.backends.cpu.get_cpu_capability()

@@ -21,7 +21,7 @@ def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) ->
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def move_to(values: Any, device: torch.device) -> Any:  # noqa: ANN401 - tensors, nested in dicts and tuples
+def move_to(values: Any, device: torch.device) -> Any:
     """Return tensors on a device."""
     if isinstance(values, torch.Tensor):
         return values.to(device)

@@ -14,7 +14,11 @@ import torch
 from glimpse_env.runtime import distributed
 
 Options = TypeVar("Options")
-LIVE = {"reward": "reward {:.3f}", "train_accuracy": "accuracy {:.2%}", "mean_glimpses": "glimpses {:.2f}"}  # on progress bars
+LIVE = {
+    "reward": "reward {:.3f}",
+    "train_accuracy": "accuracy {:.2%}",
+    "mean_glimpses": "glimpses {:.2f}",
+}  # on progress bars
 
 
 def prepare(options: Options) -> Options:

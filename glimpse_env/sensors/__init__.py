@@ -96,4 +96,6 @@ def choose_backbone(
 def refuse_network(sensor: str, backbone: object, weights: object, why: str) -> None:
     """Refuse a network for a sensor that takes none."""
     if backbone is not None or weights != "DEFAULT":
-        raise ValueError(f"backbone={backbone!r}, weights={weights!r}: sensor {sensor}: {why}; leave both at their defaults")
+        raise ValueError(
+            f"backbone={backbone!r}, weights={weights!r}: sensor {sensor}: {why}; leave both at their defaults"
+        )

@@ -54,10 +54,24 @@ class BankSensor:
             OSError: A table cannot be written, for example because the disk is full.
         """
         checks.count("grid", grid)
-        options = {"scales": scales, "location_range": location_range, "fill": fill, "chunk": chunk, "first_view": first_view}
-        crop = CropSensor(all_stored(images), backbone, glimpse_size=glimpse_size, view_size=view_size, **options)
+        options = {
+            "scales": scales,
+            "location_range": location_range,
+            "fill": fill,
+            "chunk": chunk,
+            "first_view": first_view,
+        }
+        crop = CropSensor(
+            all_stored(images), backbone, glimpse_size=glimpse_size, view_size=view_size, **options
+        )
         self.reach, self.windows, self.whole_first = crop.reach, crop.windows, crop.whole_first
-        self.pixels, self.flops, self.features, self.grid, self.shows_context = crop.pixels, crop.flops, crop.features, grid, context
+        self.pixels, self.flops, self.features, self.grid, self.shows_context = (
+            crop.pixels,
+            crop.flops,
+            crop.features,
+            grid,
+            context,
+        )
         if context:
             self.pixels = (crop.pixels[0] + crop.view_size**2, crop.pixels[1])
             self.flops = (crop.flops[0] + backbone.flops(crop.view_size, crop.view_size), crop.flops[1])
@@ -73,9 +87,13 @@ class BankSensor:
         fill = "noise of each image" if fill == "noise" else fill
         recipe = f"{crop.size} {crop.view_size} {(window,)} {crop.reach:.9g} {fill} {self.grid}"
         shape = (1 + self.grid**2, crop.backbone.features)
-        return FeatureTable(images, shape, functools.partial(self._compute, window), "bank", crop.backbone, recipe)
+        return FeatureTable(
+            images, shape, functools.partial(self._compute, window), "bank", crop.backbone, recipe
+        )
 
-    def _compute(self, window: int, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image cell feature"]:
+    def _compute(
+        self, window: int, index: Int64[Tensor, " image"], mirrored: bool
+    ) -> Float[Tensor, "image cell feature"]:
         """Compute the features of some images at one scale: of the whole image, then cell by cell."""
         cells, count = len(self.locations), len(index)
         part = self._crop.copy_for(self._crop.views.images.subset(index), (window,), mirrored)
@@ -88,7 +106,11 @@ class BankSensor:
     def space(self) -> dict[str, spaces.Space]:
         """Observation entries of one row, besides the `location`."""
         glimpse: dict[str, spaces.Space] = {"glimpse": vector_space(self.features)}
-        return glimpse | {"context": vector_space(self._crop.backbone.features)} if self.shows_context else glimpse
+        return (
+            glimpse | {"context": vector_space(self._crop.backbone.features)}
+            if self.shows_context
+            else glimpse
+        )
 
     def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
         """Mirror these images (left-right) from now on; None = no image. The first call with images builds a second table."""
@@ -99,7 +121,9 @@ class BankSensor:
         """Return the cell of the grid that is nearest to each location."""
         return nearest(location, self.grid)
 
-    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
+    def observe(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> dict[str, Tensor]:
         """Return {"glimpse": ..., "location": that of the nearest cell} and, with `shows_context`, "context".
 
         With `whole_first`, rows at step 1 show the whole image instead.
@@ -111,7 +135,10 @@ class BankSensor:
             later = step > 1
             cell, cell_location = cell * later, torch.where(later[:, None], cell_location, location)
         parts = [table.at(index, cell) for table in self._tables]
-        observation = {"glimpse": parts[0] if len(parts) == 1 else torch.cat(parts, 1), "location": cell_location}
+        observation = {
+            "glimpse": parts[0] if len(parts) == 1 else torch.cat(parts, 1),
+            "location": cell_location,
+        }
         return observation | {"context": self.context(index)} if self.shows_context else observation
 
     def context(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env feature"]:

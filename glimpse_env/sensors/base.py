@@ -32,7 +32,9 @@ class Sensor(Protocol):
         """Observation entries of one row; they replace the environment's own (`location`, `step`) of the same name."""
         ...
 
-    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
+    def observe(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> dict[str, Tensor]:
         """Return the observation entries of glimpse number `step` of image `index`, taken at `location` in [-1, 1].
 
         An entry named `location` says where the glimpse was really taken: a sensor may restrict locations, to a grid for example.
@@ -81,10 +83,14 @@ def shows_pixels(sensor: Sensor) -> bool:
 class SensorSpec:
     """A sensor that has a name: one line of `sensors.SENSORS`."""
 
-    build: Callable[..., Sensor]  # from the images, the backbone if it runs one, and by keyword the `settings`
+    build: Callable[
+        ..., Sensor
+    ]  # from the images, the backbone if it runs one, and by keyword the `settings`
     runs_network: bool = True  # False: takes `device` by keyword instead of a backbone
     on_grid: bool = False  # takes glimpses at the cells of the preset's grid only
-    without_table: str | None = None  # sensor of the same views, for images that are shown once; None = itself
+    without_table: str | None = (
+        None  # sensor of the same views, for images that are shown once; None = itself
+    )
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -102,7 +108,11 @@ class Geometry(NamedTuple):
 
 
 def build_geometry(
-    side: int, glimpse_size: int, scales: tuple[float, ...], first_view: FirstView, location_range: float | None
+    side: int,
+    glimpse_size: int,
+    scales: tuple[float, ...],
+    first_view: FirstView,
+    location_range: float | None,
 ) -> Geometry:
     """Return the windows of `scales` x `glimpse_size` pixels for an image of `side` pixels, after all checks.
 

@@ -64,7 +64,9 @@ class CropSensor:
         Raises:
             ValueError: A size, scale, range or option outside what is allowed; the message names it.
         """
-        geometry = build_geometry(min(images.images.shape[-2:]), glimpse_size, scales, first_view, location_range)
+        geometry = build_geometry(
+            min(images.images.shape[-2:]), glimpse_size, scales, first_view, location_range
+        )
         checks.count("chunk", chunk)
         self.view_size = glimpse_size if view_size is None else view_size
         checks.count("view_size", self.view_size)
@@ -73,15 +75,22 @@ class CropSensor:
         self.features = backbone.features * len(scales)
         self.views = ImageViews(images, geometry, fill, backbone.device)
         costs = [
-            (side**2 * times, backbone.flops(side, side) * times) for side, times in ((self.view_size, 1), (glimpse_size, len(scales)))
+            (side**2 * times, backbone.flops(side, side) * times)
+            for side, times in ((self.view_size, 1), (glimpse_size, len(scales)))
         ]
         first, later = costs if self.whole_first else (costs[1], costs[1])
         whole = (self.view_size**2, backbone.flops(self.view_size, self.view_size)) if context else (0, 0)
-        self.pixels, self.flops = ((one + more, other) for one, more, other in zip(first, whole, later, strict=True))
+        self.pixels, self.flops = (
+            (one + more, other) for one, more, other in zip(first, whole, later, strict=True)
+        )
         # Not on a CPU: there splitting a batch is cheap, and resizing images for both kinds of rows is not.
         self.together = self.view_size == glimpse_size and len(scales) == 1 and backbone.device.type != "cpu"
         size = str(self.view_size)
-        self._contexts = FeatureTable(images, (1, backbone.features), self._compute_context, "context", backbone, size) if context else None
+        self._contexts = (
+            FeatureTable(images, (1, backbone.features), self._compute_context, "context", backbone, size)
+            if context
+            else None
+        )
 
     @property
     def space(self) -> dict[str, spaces.Space]:
@@ -108,7 +117,9 @@ class CropSensor:
         assert self._contexts is not None
         return self._contexts.at(index)
 
-    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
+    def observe(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> dict[str, Tensor]:
         """Return {"glimpse": ...} and, with `shows_context`, "context"; with `whole_first`, rows at step 1 show the whole image."""
         glimpse = {"glimpse": self._glimpse(index, location, step)}
         return glimpse | {"context": self.context(index)} if self.shows_context else glimpse
@@ -120,7 +131,9 @@ class CropSensor:
         if not self.whole_first:
             return self.glimpses(index, location)
         if self.together:
-            parts = zip(index.split(self.chunk), location.split(self.chunk), step.split(self.chunk), strict=True)
+            parts = zip(
+                index.split(self.chunk), location.split(self.chunk), step.split(self.chunk), strict=True
+            )
             return torch.cat([self._mixed(*part) for part in parts])
         first = step == 1
         now, later = first.nonzero().squeeze(1), (~first).nonzero().squeeze(1)
@@ -128,20 +141,28 @@ class CropSensor:
         features.index_copy_(0, now, self.wholes(index[now]))
         return features.index_copy_(0, later, self.glimpses(index[later], location[later]))
 
-    def glimpses(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"]) -> Float[Tensor, "env feature"]:
+    def glimpses(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"]
+    ) -> Float[Tensor, "env feature"]:
         """Return the features of the windows around `location`."""
         parts = zip(index.split(self.chunk), location.split(self.chunk), strict=True)
         return torch.cat([self._encode(self.views.glimpses(*part, self.size)) for part in parts])
 
     def wholes(self, index: Int64[Tensor, " env"]) -> Float[Tensor, "env feature"]:
         """Return the features of the whole images."""
-        features = torch.cat([self._encode(self.views.wholes(part, self.view_size)) for part in index.split(self.chunk)])
+        features = torch.cat(
+            [self._encode(self.views.wholes(part, self.view_size)) for part in index.split(self.chunk)]
+        )
         return features.repeat(1, self.features // features.shape[1])
 
-    def _compute_context(self, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
+    def _compute_context(
+        self, index: Int64[Tensor, " image"], mirrored: bool
+    ) -> Float[Tensor, "image 1 feature"]:
         """Compute the context of some images."""
         part = self.copy_for(all_stored(self.views.images).subset(index), self.windows, mirrored)
-        return part.wholes(torch.arange(len(index), device=self.backbone.device))[:, None, : self.backbone.features]
+        return part.wholes(torch.arange(len(index), device=self.backbone.device))[
+            :, None, : self.backbone.features
+        ]
 
     def _mixed(
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
@@ -150,7 +171,9 @@ class CropSensor:
         whole, patch = self.views.wholes(index, self.size), self.views.glimpses(index, location, self.size)
         return self._encode(torch.where((step == 1)[:, None, None, None], whole, patch))
 
-    def _encode(self, patches: Float[Tensor, "env scale_channel height width"]) -> Float[Tensor, "env feature"]:
+    def _encode(
+        self, patches: Float[Tensor, "env scale_channel height width"]
+    ) -> Float[Tensor, "env feature"]:
         """Return the features of patches, those of several scales concatenated."""
         scales = patches.shape[1] // self.views.images.images.shape[1]
         if not len(patches):  # a network may refuse an empty batch

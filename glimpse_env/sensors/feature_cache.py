@@ -50,7 +50,9 @@ def compute_table(count: int, compute: Compute, step: int, what: str) -> Float16
     return torch.cat(parts)
 
 
-def open_or_build(file: Path, shape: tuple[int, ...], compute: Compute, step: int, what: str) -> Float16[Tensor, "image cell ..."]:
+def open_or_build(
+    file: Path, shape: tuple[int, ...], compute: Compute, step: int, what: str
+) -> Float16[Tensor, "image cell ..."]:
     """Return the table in `file`; build it if it is missing or damaged.
 
     Args:
@@ -79,7 +81,9 @@ def open_or_build(file: Path, shape: tuple[int, ...], compute: Compute, step: in
             "the environment variable GLIMPSE_CACHE to another folder",
         ) from error
     if table is None:
-        raise OSError(f"{what}: {file} cannot be read right after it was written: does another program change {file.parent}?")
+        raise OSError(
+            f"{what}: {file} cannot be read right after it was written: does another program change {file.parent}?"
+        )
     return table
 
 
@@ -109,7 +113,10 @@ def build_table(file: Path, shape: tuple[int, ...], compute: Compute, step: int,
     if shutil.disk_usage(file.parent).free < (shape[0] - written) * row + start:
         raise OSError(ENOSPC, os.strerror(ENOSPC))
     try:
-        with partial.open("r+b" if done else "wb") as stream, tqdm(total=shape[0], initial=done, desc=what, unit="image") as progress:
+        with (
+            partial.open("r+b" if done else "wb") as stream,
+            tqdm(total=shape[0], initial=done, desc=what, unit="image") as progress,
+        ):
             stream.write(format_header(shape))
             stream.truncate(start + done * row)
             stream.seek(0, os.SEEK_END)
@@ -195,7 +202,9 @@ class FeatureTable:
             log.info("%s: the images have no name, so the table is in memory only", what)
             return compute_table(len(source), compute, STEP, what).flatten(0, 1), None
         name = f"{source.key}-{self.backbone.name}-{self.kind}{'-mirrored' if mirrored else ''}"
-        digest = hashlib.sha256(f"{source.key} {self.kind} {self.recipe} {self.backbone.digest()} {mirrored}".encode()).hexdigest()[:16]
+        digest = hashlib.sha256(
+            f"{source.key} {self.kind} {self.recipe} {self.backbone.digest()} {mirrored}".encode()
+        ).hexdigest()[:16]
         file = cache_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[-180:]}-{digest}.npy"
         table = open_or_build(file, (len(source), *self.shape), compute, STEP, what)
         table, rows = move_to_device(table, self.images.rows, self.device, what)
@@ -207,7 +216,9 @@ class FeatureTable:
         if which is not None and self._mirrored is None:
             self._mirrored = self._open(True)
 
-    def at(self, index: Int64[Tensor, " env"], cell: Int64[Tensor, " env"] | None = None) -> Float[Tensor, "env ..."]:
+    def at(
+        self, index: Int64[Tensor, " env"], cell: Int64[Tensor, " env"] | None = None
+    ) -> Float[Tensor, "env ..."]:
         """Return the features of a cell of each image (None = its only one)."""
         features = self._look_up(self._plain, self._rows, index, cell)
         if self._which is not None and self._mirrored is not None:
@@ -217,7 +228,11 @@ class FeatureTable:
         return features.float()
 
     def _look_up(
-        self, values: Tensor, rows: Int64[Tensor, " image"] | None, index: Int64[Tensor, " env"], cell: Int64[Tensor, " env"] | None
+        self,
+        values: Tensor,
+        rows: Int64[Tensor, " image"] | None,
+        index: Int64[Tensor, " env"],
+        cell: Int64[Tensor, " env"] | None,
     ) -> Tensor:
         """Return the float16 features of one table, on the backbone's device; each table has a device and an order of its own."""
         index = index.to(values.device)

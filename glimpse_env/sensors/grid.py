@@ -42,7 +42,9 @@ class OnGrid:
         """Observation entries of one row, besides the `location`."""
         return self.sensor.space
 
-    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
+    def observe(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> dict[str, Tensor]:
         """Return what the sensor shows at the nearest cell, and where that is; a whole first view stays."""
         cell_location = lattice(self.grid, location.device).index_select(0, nearest(location, self.grid))
         if self.whole_first:

@@ -21,7 +21,10 @@ log = logging.getLogger("glimpse_env")
 
 
 def move_to_device(
-    stored: Shaped[Tensor, "stored ..."], rows: Int64[Tensor, " image"] | None, device: torch.device, what: str
+    stored: Shaped[Tensor, "stored ..."],
+    rows: Int64[Tensor, " image"] | None,
+    device: torch.device,
+    what: str,
 ) -> tuple[Shaped[Tensor, "row ..."], Int64[Tensor, " image"] | None]:
     """Return a stack on the device if it fits there, else as it is; and the row of it that holds each image (None = in order).
 
@@ -37,7 +40,12 @@ def move_to_device(
         fits = size <= free - RESERVE
         if what:
             log.info(
-                "%s: %.3g GB, %.3g GB free on %s: %s", what, size / 1e9, free / 1e9, device, "moved there" if fits else "left on the host"
+                "%s: %.3g GB, %.3g GB free on %s: %s",
+                what,
+                size / 1e9,
+                free / 1e9,
+                device,
+                "moved there" if fits else "left on the host",
             )
         if not fits:
             return stored, rows
@@ -54,16 +62,27 @@ class Stored(NamedTuple):
     canvas: retina.Canvas
     rows: Int64[Tensor, " image"] | None  # the canvas' row of each image; None = in order
     reach: Float[Tensor, ""]
-    flip: Float[Tensor, "2"]  # (-1, 1): by which a location in a mirrored image becomes one in the stored image
+    flip: Float[
+        Tensor, "2"
+    ]  # (-1, 1): by which a location in a mirrored image becomes one in the stored image
 
 
 class ImageViews:
     """Views of the images of a set, as a network gets them. `mirror` reverses chosen images; locations refer to the images as shown."""
 
-    def __init__(self, images: ImageSet, geometry: Geometry, fill: retina.Fill, device: torch.device, name: str = "images") -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        geometry: Geometry,
+        fill: retina.Fill,
+        device: torch.device,
+        name: str = "images",
+    ) -> None:
         """Check the images; they are moved to the device at the first view. `name`: their name in the log; empty = nothing is logged."""
         if images.images.shape[1] not in (1, 3):
-            raise ValueError(f"images of {images.images.shape[1]} channels: a backbone takes 1 (grey) or 3 (RGB)")
+            raise ValueError(
+                f"images of {images.images.shape[1]} channels: a backbone takes 1 (grey) or 3 (RGB)"
+            )
         self.images, self.geometry, self.device, self.name = images, geometry, device, name
         self.fill: retina.Fill = fill
         self._mirrored: Bool[Tensor, " image"] | None = None
@@ -71,16 +90,25 @@ class ImageViews:
     @functools.cached_property
     def stored(self) -> Stored:
         """The images, with a margin (a copy in memory) only if the windows reach beyond them."""
-        margin = retina.margin_for(min(self.images.images.shape[-2:]), max(self.geometry.windows), self.geometry.reach)
+        margin = retina.margin_for(
+            min(self.images.images.shape[-2:]), max(self.geometry.windows), self.geometry.reach
+        )
         stack, rows = move_to_device(self.images.images, self.images.rows, self.device, self.name)
         if margin:
             stack, rows = stack if rows is None else stack[rows], None
             if self.name:
                 log.info(
-                    "glimpses reach %d pixels beyond the images: %.3g GB of them are copied with a margin", margin, stack.numel() / 1e9
+                    "glimpses reach %d pixels beyond the images: %.3g GB of them are copied with a margin",
+                    margin,
+                    stack.numel() / 1e9,
                 )
         canvas = retina.paint(stack, margin, self.fill) if margin else retina.Canvas(stack.contiguous(), 0)
-        return Stored(canvas, rows, torch.tensor(self.geometry.reach, device=stack.device), torch.tensor([-1.0, 1.0], device=stack.device))
+        return Stored(
+            canvas,
+            rows,
+            torch.tensor(self.geometry.reach, device=stack.device),
+            torch.tensor([-1.0, 1.0], device=stack.device),
+        )
 
     def release(self) -> None:
         """Free the memory of the images until the next view."""
@@ -95,7 +123,9 @@ class ImageViews:
     ) -> Float[Tensor, "env scale_channel size size"]:
         """Return the windows around `location`, resized to `size` pixels, values in [0, 1]."""
         row, mirrored, location = self._look_up(index, location)
-        patch = retina.glimpse(self.stored.canvas, row, location * self.stored.reach, size, self.geometry.windows)
+        patch = retina.glimpse(
+            self.stored.canvas, row, location * self.stored.reach, size, self.geometry.windows
+        )
         return mirror_rows(patch, mirrored).to(self.device)
 
     def wholes(self, index: Int64[Tensor, " env"], size: int) -> Float[Tensor, "env channel size size"]:
@@ -127,5 +157,7 @@ def mirror_rows(
 def check_flags(which: Bool[Tensor, " image"], count: int) -> Bool[Tensor, " image"]:
     """Refuse anything but one bool per image."""
     if which.dtype != torch.bool or which.shape != (count,):
-        raise ValueError(f"mirror: expected one bool for each of the {count} images, got {which.dtype} of shape {tuple(which.shape)}")
+        raise ValueError(
+            f"mirror: expected one bool for each of the {count} images, got {which.dtype} of shape {tuple(which.shape)}"
+        )
     return which

@@ -69,16 +69,27 @@ class MapSensor:
         self.backbone, self.roi, self.show_map, self.chunk = backbone, roi, show_map, chunk
         self.shape = backbone.map_shape(self.view_size, self.view_size)
         self.features = self.shape[0] * roi**2 * len(scales)
-        self.pixels, self.flops = (self.view_size**2, 0), (backbone.flops(self.view_size, self.view_size, of_map=True), 0)
-        self._cells = torch.tensor([self.shape[2] / 2, self.shape[1] / 2], device=backbone.device)  # half the map's (columns, rows)
+        self.pixels, self.flops = (
+            (self.view_size**2, 0),
+            (backbone.flops(self.view_size, self.view_size, of_map=True), 0),
+        )
+        self._cells = torch.tensor(
+            [self.shape[2] / 2, self.shape[1] / 2], device=backbone.device
+        )  # half the map's (columns, rows)
         half = [[window / width, window / height] for window in self.windows]  # in half images
         self._half = torch.tensor(half, device=backbone.device)
-        inside = geometry._replace(windows=(1,), reach=0.0)  # only whole images are used, so no margin is needed
+        inside = geometry._replace(
+            windows=(1,), reach=0.0
+        )  # only whole images are used, so no margin is needed
         self._views = ImageViews(all_stored(images), inside, "zero", backbone.device)
-        self._table = FeatureTable(images, (1, *self.shape), self._compute, "maps", backbone, str(self.view_size))
+        self._table = FeatureTable(
+            images, (1, *self.shape), self._compute, "maps", backbone, str(self.view_size)
+        )
         self._views.release()
 
-    def _compute(self, index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature rows columns"]:
+    def _compute(
+        self, index: Int64[Tensor, " image"], mirrored: bool
+    ) -> Float[Tensor, "image 1 feature rows columns"]:
         """Compute the maps of some images."""
         self._views.mirror(torch.ones(len(self._views.images), dtype=torch.bool) if mirrored else None)
         return self.backbone.map(self._views.wholes(index, self.view_size))[:, None]
@@ -98,7 +109,9 @@ class MapSensor:
         """Return the whole maps of images, as `show_map` shows them."""
         return self._table.at(index)
 
-    def observe(self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]) -> dict[str, Tensor]:
+    def observe(
+        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
+    ) -> dict[str, Tensor]:
         """Return {"glimpse": ...} and, with `show_map`, "map"; with `whole_first`, rows at step 1 show all of the map."""
         parts = zip(index.split(self.chunk), location.split(self.chunk), step.split(self.chunk), strict=True)
         pooled, maps = zip(*(self._pool(*part) for part in parts), strict=True)

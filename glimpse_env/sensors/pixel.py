@@ -42,10 +42,15 @@ class PixelSensor:
         checks.count("glimpse_size", glimpse_size)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
-        self.windows, self.reach, self.whole_first = build_geometry(side, glimpse_size, scales, first_view, location_range)
+        self.windows, self.reach, self.whole_first = build_geometry(
+            side, glimpse_size, scales, first_view, location_range
+        )
         self.size, self.shows_context = glimpse_size, context
         self.channels = images.images.shape[1] * len(scales)
-        self.pixels = (glimpse_size**2 * ((1 if self.whole_first else len(scales)) + context), glimpse_size**2 * len(scales))
+        self.pixels = (
+            glimpse_size**2 * ((1 if self.whole_first else len(scales)) + context),
+            glimpse_size**2 * len(scales),
+        )
         self._reach = torch.tensor(self.reach, device=device)
         margin = retina.margin_for(side, max(self.windows), self.reach)
         self.fill: retina.Fill = fill
@@ -65,13 +70,20 @@ class PixelSensor:
         self.canvas = retina.paint(images, margin, self.fill)
         if self.whole_first or self.shows_context:
             parts = torch.arange(len(images), device=images.device).split(CHUNK)
-            self.views = torch.cat([retina.whole(self.canvas, part, self.size).mul_(255).round_().byte() for part in parts])
+            self.views = torch.cat(
+                [retina.whole(self.canvas, part, self.size).mul_(255).round_().byte() for part in parts]
+            )
 
     @property
     def space(self) -> dict[str, spaces.Space]:
         """Observation entries of one row."""
-        shown = {"glimpse": self.channels} | ({"context": self.channels // len(self.windows)} if self.shows_context else {})
-        return {name: spaces.Box(0.0, 1.0, (channels, self.size, self.size), np.float32) for name, channels in shown.items()}
+        shown = {"glimpse": self.channels} | (
+            {"context": self.channels // len(self.windows)} if self.shows_context else {}
+        )
+        return {
+            name: spaces.Box(0.0, 1.0, (channels, self.size, self.size), np.float32)
+            for name, channels in shown.items()
+        }
 
     def observe(
         self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]

@@ -12,7 +12,11 @@ from torch.nn import functional as F
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.sensors import Mirrorable, Repaintable
 
-DEGREES, SCALE, SHIFT = 10.0, 0.1, 1 / 14  # rotation, relative size, shift as a fraction of the side (2 of MNIST's 28 pixels)
+DEGREES, SCALE, SHIFT = (
+    10.0,
+    0.1,
+    1 / 14,
+)  # rotation, relative size, shift as a fraction of the side (2 of MNIST's 28 pixels)
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
@@ -27,7 +31,9 @@ def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT
     elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
-        raise ValueError(f"augment: {type(env.sensor).__name__} can show neither changed nor mirrored images; switch augmentation off")
+        raise ValueError(
+            f"augment: {type(env.sensor).__name__} can show neither changed nor mirrored images; switch augmentation off"
+        )
 
 
 def affine(

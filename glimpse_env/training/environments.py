@@ -18,7 +18,9 @@ from glimpse_env.training.options import Training, View
 ROWS = 500  # images evaluated at a time
 
 
-def build_environment(options: Training, start: Mapping[str, Any] | None = None, max_glimpses: int | None = None) -> GlimpseVectorEnv:
+def build_environment(
+    options: Training, start: Mapping[str, Any] | None = None, max_glimpses: int | None = None
+) -> GlimpseVectorEnv:
     """Return the training environment: the images of `options.split`, in AutoresetMode.DISABLED (ended rows stay ended).
 
     Args:
@@ -41,11 +43,15 @@ def build_environment(options: Training, start: Mapping[str, Any] | None = None,
         autoreset_mode=AutoresetMode.DISABLED,
     )
     if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
-        raise ValueError(f"--augment: {type(env.sensor).__name__} can show neither changed nor mirrored images: use --no-augment")
+        raise ValueError(
+            f"--augment: {type(env.sensor).__name__} can show neither changed nor mirrored images: use --no-augment"
+        )
     if unlearned := build_unlearned(options.policy, env.preset.grid):
         unlearned.check(env.preset.max_glimpses - env.sensor.whole_first)
     if len(env.images) < options.batch:
-        raise ValueError(f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch")
+        raise ValueError(
+            f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch"
+        )
     return env
 
 
@@ -53,7 +59,9 @@ def build_evaluation_environment(
     arguments: Mapping[str, Any], split: str, device: torch.device | str, rows: int = ROWS
 ) -> GlimpseVectorEnv:
     """Return the environment of an evaluation: every image of the split once, `rows` at a time."""
-    return GlimpseVectorEnv(rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED)
+    return GlimpseVectorEnv(
+        rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED
+    )
 
 
 def count_glimpse_values(env: GlimpseVectorEnv) -> int:
@@ -70,4 +78,6 @@ def check_split(split: str) -> None:
 def view(options: View) -> dict[str, Any]:
     """Return the options of images and glimpses as keyword arguments of the environment; the preset completes them."""
     names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
-    return {name: getattr(options, name) for name in names if hasattr(options, name)} | {"max_glimpses": options.glimpses}
+    return {name: getattr(options, name) for name in names if hasattr(options, name)} | {
+        "max_glimpses": options.glimpses
+    }

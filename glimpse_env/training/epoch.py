@@ -67,7 +67,9 @@ class Epoch:
                 `batch` images at most.
         """
         order = torch.randperm(images, generator=self.generator, device=self.generator.device)
-        parts = order[: images // batch * batch].split(batch) if drop_last else order.chunk(-(-images // batch))
+        parts = (
+            order[: images // batch * batch].split(batch) if drop_last else order.chunk(-(-images // batch))
+        )
         yield from self.each([part.repeat_interleave(repeat) for part in parts])
 
     def each(self, batches: list[Tensor]) -> Iterator[Tensor]:
@@ -86,10 +88,15 @@ class Epoch:
 
     def log(self, measures: Mapping[str, Tensor]) -> None:
         """Add the measures of an update, on the device; their means over images are shown, recorded and written to TensorBoard."""
-        self.totals = {name: self.totals.get(name, 0) + value * self.weight for name, value in measures.items()}
+        self.totals = {
+            name: self.totals.get(name, 0) + value * self.weight for name, value in measures.items()
+        }
         finished = self.done + 1
         if finished % SHOW_EVERY == 0 or finished == self.updates:
-            self.bar.set_postfix_str(terminal.live({name: value.item() / finished for name, value in self.totals.items()}), refresh=False)
+            self.bar.set_postfix_str(
+                terminal.live({name: value.item() / finished for name, value in self.totals.items()}),
+                refresh=False,
+            )
             self.bar.update(SHOW_EVERY if finished % SHOW_EVERY == 0 else finished % SHOW_EVERY)
 
     def add(self, measures: Mapping[str, float]) -> None:
@@ -101,7 +108,9 @@ class Epoch:
         run, progress = self.run, self.run.progress
         progress.epoch += 1
         progress.seconds += time.monotonic() - self.start if self.seconds is None else self.seconds
-        means = {name: distributed.average(value).item() / self.updates for name, value in self.totals.items()} | self.extra
+        means = {
+            name: distributed.average(value).item() / self.updates for name, value in self.totals.items()
+        } | self.extra
         number = len(progress.history) + 1
         run.record({"epoch": number, "stage": self.stage}, means, number)
 

@@ -27,7 +27,9 @@ def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Modu
     network = build_classifier(name, weights)
     final = final_layer(network)
     if final is None:
-        raise ValueError(f"backbone={name!r}: it does not end in a fully connected layer that could be replaced; choose another network")
+        raise ValueError(
+            f"backbone={name!r}: it does not end in a fully connected layer that could be replaced; choose another network"
+        )
     layer = network.get_submodule(final)
     assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
     network.set_submodule(final, nn.Linear(layer.in_features, classes))
@@ -43,13 +45,19 @@ def normalise(images: UInt8[Tensor, "image channel height width"]) -> Float[Tens
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Float[Tensor, "image class"]:
+def predict(
+    network: nn.Module, images: ImageSet, side: int, device: torch.device
+) -> Float[Tensor, "image class"]:
     """Return the class probabilities of whole images, resized to `side` x `side` pixels, on the CPU; computed in float32."""
     from torchvision.transforms import v2
 
     network.eval()
     probabilities = []
-    for index in tqdm(torch.arange(len(images)).split(CHUNK), desc="evaluate", unit="batch", dynamic_ncols=True):
-        pixels = v2.functional.resize(images.images[images.stored[index]].to(device), [side, side], antialias=True)
+    for index in tqdm(
+        torch.arange(len(images)).split(CHUNK), desc="evaluate", unit="batch", dynamic_ncols=True
+    ):
+        pixels = v2.functional.resize(
+            images.images[images.stored[index]].to(device), [side, side], antialias=True
+        )
         probabilities.append(network(normalise(pixels)).softmax(1).cpu())
     return torch.cat(probabilities)

@@ -19,7 +19,10 @@ Name = Literal["muon", "adamw", "sgd"]
 # [0.01, 1] (as in Amsel et al. 2025, The Polar Express): [0.73, 1.27] in the end, as near in three steps as Jordan et al. in five.
 NEWTON_SCHULZ = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 CLIP = 5.0  # largest norm of the gradient
-MUON_ROOMS = ("glimpse", "core")  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
+MUON_ROOMS = (
+    "glimpse",
+    "core",
+)  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Muon(torch.optim.Optimizer):
     that the device has units for. torch's takes bfloat16 always, which a CPU without such units emulates, 60 times slower than float32.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9
+    ) -> None:
         """Store the matrices to update; weight decay is decoupled, momentum is Nesterov's."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
@@ -56,7 +61,9 @@ class Muon(torch.optim.Optimizer):
                 if matrix.grad is not None:
                     shapes.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in shapes.items():
-                updates = orthogonalise(torch.stack([self._averaged(matrix, group["momentum"]) for matrix in matrices]))
+                updates = orthogonalise(
+                    torch.stack([self._averaged(matrix, group["momentum"]) for matrix in matrices])
+                )
                 rate = group["lr"] * math.sqrt(max(1, shape[0] / shape[1]))
                 for matrix, update in zip(matrices, updates.unbind(), strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
@@ -74,7 +81,9 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tensor, "matrix rows columns"]:
     """Return nearly orthogonal matrices with the same singular vectors, by `NEWTON_SCHULZ`, in a type that the device has units for."""
     dtype = fastest(matrices.device).dtype
-    wide = matrices.to(torch.float32 if dtype == torch.float16 else dtype)  # float16 loses the squares of small entries
+    wide = matrices.to(
+        torch.float32 if dtype == torch.float16 else dtype
+    )  # float16 loses the squares of small entries
     tall = wide.shape[1] > wide.shape[2]
     wide = wide.mT if tall else wide
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
@@ -87,7 +96,9 @@ def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tenso
 class Optimizer:
     """Several torch optimisers stepped as one, their rates annealed by a common factor."""
 
-    def __init__(self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter], clip: float | None = CLIP) -> None:
+    def __init__(
+        self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter], clip: float | None = CLIP
+    ) -> None:
         """Remember each part's peak rate, all parameters in the network's order, and the largest norm of their gradient (None: any)."""
         self.parts, self.parameters, self.clip = parts, parameters, clip
         self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
@@ -146,7 +157,11 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
     parameters = [value for _, value in named]
     if name == "sgd":
         return Optimizer([torch.optim.SGD(parameters, rate, momentum=0.9)], parameters)
-    hidden = [value for key, value in named if name == "muon" and value.ndim == 2 and key.split(".")[0] in MUON_ROOMS]
+    hidden = [
+        value
+        for key, value in named
+        if name == "muon" and value.ndim == 2 and key.split(".")[0] in MUON_ROOMS
+    ]
     rest = [value for _, value in named if not any(value is other for other in hidden)]
     groups = [
         {"params": [value for value in rest if value.ndim >= 2], "weight_decay": decay},

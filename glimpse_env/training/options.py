@@ -220,9 +220,13 @@ def check_training(options: Training) -> None:
     if not 0 < gamma <= 1:
         raise ValueError(f"--gamma {gamma}: expected a discount in (0, 1]")
     if not 0 < options.sure <= 1:
-        raise ValueError(f"--sure {options.sure}: expected a probability in (0, 1]; 1 = no prediction ends an episode")
+        raise ValueError(
+            f"--sure {options.sure}: expected a probability in (0, 1]; 1 = no prediction ends an episode"
+        )
     if not 0 <= options.augment_shift <= 0.5:
-        raise ValueError(f"--augment-shift {options.augment_shift}: expected a fraction of the image's side in [0, 0.5]")
+        raise ValueError(
+            f"--augment-shift {options.augment_shift}: expected a fraction of the image's side in [0, 0.5]"
+        )
     if not 0 <= options.location_discount <= 1:
         raise ValueError(f"--location-discount {options.location_discount}: expected a discount in [0, 1]")
 
@@ -249,7 +253,9 @@ def parse(
     for word in given:
         old = word.removeprefix("--").split("=")[0].replace("-", "_") if word.startswith("--") else ""
         if old in checkpoint.OLD_NAMES and not hasattr(kind, old):
-            raise SystemExit(f"--{old.replace('_', '-')} is called --{checkpoint.OLD_NAMES[old].replace('_', '-')} now")
+            raise SystemExit(
+                f"--{old.replace('_', '-')} is called --{checkpoint.OLD_NAMES[old].replace('_', '-')} now"
+            )
     flags = [name for name in named if f"--{name}" in given]
     if len(flags) > 1:
         raise SystemExit(f"{' and '.join(f'--{name}' for name in flags)}: use only one of them")
@@ -257,13 +263,19 @@ def parse(
     recipe = dict(datasets.get(dataset, {}))
     for flag in flags:
         if dataset not in named[flag]:
-            raise SystemExit(f"--{flag} is not available for --dataset {dataset} (available: {', '.join(named[flag])})")
+            raise SystemExit(
+                f"--{flag} is not available for --dataset {dataset} (available: {', '.join(named[flag])})"
+            )
         recipe |= {flag: True, **named[flag][dataset]}
-    known = {name: value for name, value in recipe.items() if hasattr(kind, name)}  # RAM has no stopping options
+    known = {
+        name: value for name, value in recipe.items() if hasattr(kind, name)
+    }  # RAM has no stopping options
     return parse_in_groups(kind, kind(**known), description, given)
 
 
-def parse_in_groups(kind: type[OptionsT], default: OptionsT, description: str, arguments: Sequence[str] | None = None) -> OptionsT:
+def parse_in_groups(
+    kind: type[OptionsT], default: OptionsT, description: str, arguments: Sequence[str] | None = None
+) -> OptionsT:
     """Read the command line; --help shows inherited options in the groups of `GROUPS`.
 
     Args:
@@ -275,16 +287,26 @@ def parse_in_groups(kind: type[OptionsT], default: OptionsT, description: str, a
     groups: dict[str, type] = {}
     for base in kind.__mro__[1:]:
         for group, root in GROUPS.items():
-            if issubclass(base, root) and not any(issubclass(base, other) for other in GROUPS.values() if other is not root):
+            if issubclass(base, root) and not any(
+                issubclass(base, other) for other in GROUPS.values() if other is not root
+            ):
                 groups.setdefault(group, base)
     ordered = [(group, groups[group]) for group in GROUPS if group in groups]
     own: set[str] = {one.name for one in fields(kind)}  # pyright: ignore[reportArgumentType] - a dataclass
     if own - {name for _, base in ordered for name in base.__dataclass_fields__}:
         return tyro.cli(kind, default=default, description=description, args=arguments)
-    values = {group: base(**{name: getattr(default, name) for name in base.__dataclass_fields__}) for group, base in ordered}
-    nested = make_dataclass("Grouped", [(group, Annotated[base, tyro.conf.OmitArgPrefixes], values[group]) for group, base in ordered])
+    values = {
+        group: base(**{name: getattr(default, name) for name in base.__dataclass_fields__})
+        for group, base in ordered
+    }
+    nested = make_dataclass(
+        "Grouped",
+        [(group, Annotated[base, tyro.conf.OmitArgPrefixes], values[group]) for group, base in ordered],
+    )
     given = tyro.cli(nested, description=description, args=arguments)
-    return kind(**{name: value for group, _ in ordered for name, value in vars(getattr(given, group)).items()})
+    return kind(
+        **{name: value for group, _ in ordered for name, value in vars(getattr(given, group)).items()}
+    )
 
 
 def find_dataset(given: Sequence[str]) -> str:

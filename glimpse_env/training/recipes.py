@@ -23,7 +23,13 @@ FORMER: dict[str, Any] = {
     "learning_rate": 2e-3,
     "muon_rate": 0.01,
 }
-FORMER_RAM: dict[str, Any] = FORMER | {"core": "lstm", "features": 256, "gamma": 0.99, "stop_epochs": 6, "stop_rate": None}
+FORMER_RAM: dict[str, Any] = FORMER | {
+    "core": "lstm",
+    "features": 256,
+    "gamma": 0.99,
+    "stop_epochs": 6,
+    "stop_rate": None,
+}
 
 # The paper's settings on MNIST (Li et al. 2017 section 4.1, and their public code where the paper is silent): ReLU core, one sample with a
 # learned baseline, 0/1 reward at the end, constant sigma, SGD with batches of 20, no augmentation.
@@ -45,7 +51,8 @@ PAPER_MNIST: dict[str, Any] = {
     "scores": "state",
     "locator": "state",
     "reward": "delayed",
-    "policy_weight": 1 / 7,  # Eq. 8 sums the cross-entropies of 7 steps, here their mean is taken: the two losses keep their proportion
+    "policy_weight": 1
+    / 7,  # Eq. 8 sums the cross-entropies of 7 steps, here their mean is taken: the two losses keep their proportion
     "sigma_start": 0.22,
     "sigma_end": 0.22,
     "core": "rnn",
@@ -126,7 +133,12 @@ CLUTTER: dict[str, Any] = FORMER_RAM | {
 DATASETS: dict[str, dict[str, Any]] = expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 
 # Sermanet et al. 2015. Pixels: a patch at high resolution is not resized; the network sees patches through layers of its own.
-SERMANET_PIXELS: dict[str, Any] = FORMER | {"encoder_layers": 2, "sigma_start": 0.3, "sigma_end": 0.1, "policy_weight": 1.0}
+SERMANET_PIXELS: dict[str, Any] = FORMER | {
+    "encoder_layers": 2,
+    "sigma_start": 0.3,
+    "sigma_end": 0.1,
+    "policy_weight": 1.0,
+}
 # Photographs: 96 x 96 patches of 512 x 512 images, centres within the middle three quarters (farther out most of a patch is noise).
 SERMANET_PHOTOGRAPHS: dict[str, Any] = FORMER | {
     "sensor": "bank",
@@ -160,5 +172,12 @@ PAPER_SERMANET: dict[str, dict[str, Any]] = expand_kinds({"photographs": PAPER_S
 
 # FCAN on generated images: a glyph fills one of 8 x 8 cells of the map.
 FCAN: dict[str, dict[str, Any]] = {
-    "clutter": {"backbone": "resnet18", "image_size": 96, "view_size": 256, "crop_size": 96, "parts": (2, 1), "epochs": 8},
+    "clutter": {
+        "backbone": "resnet18",
+        "image_size": 96,
+        "view_size": 256,
+        "crop_size": 96,
+        "parts": (2, 1),
+        "epochs": 8,
+    },
 }

@@ -45,7 +45,9 @@ def leave_one_out(returns: Float[Tensor, "time env"], samples: int) -> Float[Ten
         ValueError: Fewer than two samples an image.
     """
     if samples < 2:
-        raise ValueError(f"samples={samples}: leave-one-out needs at least 2 samples an image; use the learned baseline for 1")
+        raise ValueError(
+            f"samples={samples}: leave-one-out needs at least 2 samples an image; use the learned baseline for 1"
+        )
     grouped = returns.unflatten(1, (-1, samples))
     return ((grouped - grouped.mean(2, keepdim=True)) * (samples / (samples - 1))).flatten(1)
 
@@ -70,7 +72,9 @@ def regression_residual(
     spread = sums(weight * x * x)
     slope = torch.where(spread > 1e-6 * n, sums(weight * x * y) / spread.clamp(min=1e-12), 0.0)
     leverage = 1 / n + torch.where(spread > 1e-6 * n, x * x / spread.clamp(min=1e-12), 0.0)
-    others = (1 - leverage).clamp(min=1e-3)  # a row that determines its line alone cannot be compared with others
+    others = (1 - leverage).clamp(
+        min=1e-3
+    )  # a row that determines its line alone cannot be compared with others
     return ((y - slope * x) / others).masked_fill(~counted | (count < 3), 0.0)
 
 
@@ -80,7 +84,9 @@ def sums(values: Float[Tensor, "time env"]) -> Float[Tensor, "time 1"]:
 
 
 def policy_loss(
-    log_prob: Float[Tensor, "time env"], advantage: Float[Tensor, "time env"], active: Bool[Tensor, "time env"]
+    log_prob: Float[Tensor, "time env"],
+    advantage: Float[Tensor, "time env"],
+    active: Bool[Tensor, "time env"],
 ) -> Float[Tensor, ""]:
     """Return the REINFORCE surrogate: its gradient is -E[advantage * grad log pi] over active steps, per row (DT-RAM, Eq. 6)."""
     return -(log_prob * advantage.detach()).masked_fill(~active, 0.0).sum(0).mean()
@@ -100,7 +106,9 @@ def supervision_loss(
     """
     time, rows = active.shape
     counted = active if every_step else active & ~F.pad(active[1:], (0, 0, 0, 1))
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(time), reduction="none", label_smoothing=smoothing).view(time, rows)
+    losses = F.cross_entropy(
+        logits.flatten(0, 1), labels.repeat(time), reduction="none", label_smoothing=smoothing
+    ).view(time, rows)
     return losses.masked_fill(~counted, 0.0).sum() / distributed.average(counted.sum())
 
 
@@ -112,7 +120,9 @@ def stopping_probabilities(stop_logits: Float[Tensor, "time env"]) -> Float[Tens
     return (reached + stop).exp()
 
 
-def exact_stop_loss(stop_logits: Float[Tensor, "time env"], returns: Float[Tensor, "time env"]) -> Float[Tensor, ""]:
+def exact_stop_loss(
+    stop_logits: Float[Tensor, "time env"], returns: Float[Tensor, "time env"]
+) -> Float[Tensor, ""]:
     """Return minus the expected return over all stopping times, - sum_t P(stop at t) * returns_t, averaged over rows.
 
     `returns_t` is the return of stopping at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so
@@ -121,7 +131,9 @@ def exact_stop_loss(stop_logits: Float[Tensor, "time env"], returns: Float[Tenso
     return -(stopping_probabilities(stop_logits) * returns.detach()).sum(0).mean()
 
 
-def bernoulli_log_prob(logits: Float[Tensor, "*batch"], taken: Bool[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def bernoulli_log_prob(
+    logits: Float[Tensor, "*batch"], taken: Bool[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
     """Return the log-probability of a stop decision."""
     return -F.binary_cross_entropy_with_logits(logits, taken.to(logits.dtype), reduction="none")
 
@@ -130,14 +142,18 @@ def baseline_loss(
     baseline: Float[Tensor, "time env"], returns: Float[Tensor, "time env"], active: Bool[Tensor, "time env"]
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of the learned baseline over active steps."""
-    return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / distributed.average(active.sum())
+    return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / distributed.average(
+        active.sum()
+    )
 
 
 class Advantages(NamedTuple):
     """How much better than expected the sampled actions were; each expectation was formed before its action was drawn."""
 
     first: Float[Tensor, " env"]  # of the learned location of glimpse 1
-    stop: Float[Tensor, "decision env"]  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
+    stop: Float[
+        Tensor, "decision env"
+    ]  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
     location: Float[Tensor, "decision env"]  # of the location chosen after glimpse 1, 2, ...
 
 

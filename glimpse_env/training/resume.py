@@ -18,13 +18,17 @@ from glimpse_env.sensors import SENSORS
 from glimpse_env.training.options import Training, View
 
 
-def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Path:  # noqa: ANN401 - any RunOptions
+def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Path:
     """Return the path of a run's checkpoint, in `options.out` or else in runs/AGENT-DATASET-SEED."""
-    folder = options.out or Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed)
+    folder = options.out or Path("runs") / checkpoint.run_name(
+        agent, options.dataset, options.split, options.seed
+    )
     return folder / file
 
 
-def describe(agent: str, options: Any, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False) -> dict[str, Any]:  # noqa: ANN401
+def describe(
+    agent: str, options: Any, env: GlimpseVectorEnv, network: Agent, dynamic: bool = False
+) -> dict[str, Any]:
     """Return the contents of a checkpoint from which its network and environment can be rebuilt."""
     environment = env_options(env, options)
     return {
@@ -50,14 +54,16 @@ def belongs(path: Path, options: View) -> bool:
         return False
     if names := other_options(checkpoint.load(path), options):
         option = names[0].replace("_", "-")
-        raise ValueError(f"{path.parent} holds a run with another --{option}: give another --out, or remove it")
+        raise ValueError(
+            f"{path.parent} holds a run with another --{option}: give another --out, or remove it"
+        )
     return True
 
 
 def load_resumable(
     path: Path,
     agent: str,
-    options: Any,  # noqa: ANN401 - any RunOptions
+    options: Any,
     kind: str = "agent",
     compared: Collection[str] | None = None,
 ) -> dict[str, Any]:
@@ -77,7 +83,9 @@ def load_resumable(
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     if kind == "agent" and "optimizer" not in saved:
-        raise ValueError(f"--resume: {path} holds no optimizer state, so its run cannot be resumed; start a new run from it with --ram")
+        raise ValueError(
+            f"--resume: {path} holds no optimizer state, so its run cannot be resumed; start a new run from it with --ram"
+        )
     if compared is None:
         names = other_options(saved, options)
     else:
@@ -85,11 +93,13 @@ def load_resumable(
         names = checkpoint.different(saved["options"], {name: current[name] for name in compared})
     if names:
         described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)
-        raise ValueError(f"--resume: {path} was made with {described}; give the same options, or another --out")
+        raise ValueError(
+            f"--resume: {path} was made with {described}; give the same options, or another --out"
+        )
     return saved
 
 
-def other_options(saved: Mapping[str, Any], options: Any) -> list[str]:  # noqa: ANN401 - any RunOptions
+def other_options(saved: Mapping[str, Any], options: Any) -> list[str]:
     """Return the names of the options that differ from a checkpoint's; input files are compared by their contents, not by their paths."""
     names = checkpoint.different(saved["options"], checkpoint.plain(options), ("root", "weights", "ram"))
     if other_weights(saved, options.weights):
@@ -107,7 +117,7 @@ def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
     return known != checkpoint.digest(checkpoint.load(ram)["network"])
 
 
-def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:  # noqa: ANN401 - with dataset, root and weights
+def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:
     """Return the keyword arguments that rebuild the environment: data set, weights and preset."""
     root = None if options.root is None else str(options.root)
     return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
@@ -116,7 +126,11 @@ def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:  # noqa:
 def weights_hash(options: Mapping[str, Any]) -> str | None:
     """Return the SHA-256 of the backbone's weights file; None without such a file (torchvision's or random weights, no backbone)."""
     name, weights = options.get("backbone"), options.get("weights")
-    file = find_weights(name, weights) if runs_network(options) and name is not None and weights is not None else None
+    file = (
+        find_weights(name, weights)
+        if runs_network(options) and name is not None and weights is not None
+        else None
+    )
     return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -130,7 +144,9 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
     """Refuse weights whose hash differs from the checkpoint's, even under the same path."""
     known, found = saved.get("weights_sha256"), weights_hash(options)
     if known != found and known is not None:
-        raise ValueError(f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since")
+        raise ValueError(
+            f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since"
+        )
 
 
 def identify_weights(options: Mapping[str, Any]) -> str | None:
@@ -141,21 +157,29 @@ def identify_weights(options: Mapping[str, Any]) -> str | None:
 
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
     """Return whether these weights of the backbone differ from a checkpoint's, whatever the path of their file."""
-    before = saved["environment"] if "environment" in saved else saved["options"]  # a fine-tuned backbone has no environment
-    return (saved.get("weights_sha256") or identify_weights(before)) != identify_weights(before | {"weights": weights})
+    before = (
+        saved["environment"] if "environment" in saved else saved["options"]
+    )  # a fine-tuned backbone has no environment
+    return (saved.get("weights_sha256") or identify_weights(before)) != identify_weights(
+        before | {"weights": weights}
+    )
 
 
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
     """Refuse a RAM that was trained on other images, or on other glimpses of them, than these options describe."""
     found, wanted = start["environment"], env_options(env, options)
     different = [
-        name for name in wanted if name in found and name not in ("root", "weights", "max_glimpses") and found[name] != wanted[name]
+        name
+        for name in wanted
+        if name in found and name not in ("root", "weights", "max_glimpses") and found[name] != wanted[name]
     ]
     earlier = {"split": "fit", "policy": "learned"} | start["options"]
     different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
     different += ["weights"] if other_weights(start, wanted.get("weights")) else []
     if different:
-        described = ", ".join(f"--{name.replace('_', '-')} {found.get(name, earlier.get(name))}" for name in different)
+        described = ", ".join(
+            f"--{name.replace('_', '-')} {found.get(name, earlier.get(name))}" for name in different
+        )
         raise ValueError(f"--ram: it was trained with {described}; give the same options")
 
 

@@ -22,8 +22,12 @@ Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
 class Behaviour:
     """How actions are chosen during a rollout."""
 
-    steps: int  # maximum number of glimpses; the episode ends with the last one, whatever the stop head puts out
-    policy: LocationPolicy | None = None  # locations are sampled from it; None = the most probable ones of the network's own policy
+    steps: (
+        int  # maximum number of glimpses; the episode ends with the last one, whatever the stop head puts out
+    )
+    policy: LocationPolicy | None = (
+        None  # locations are sampled from it; None = the most probable ones of the network's own policy
+    )
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
     guide: Guide | None = None  # chooses locations instead of the policy (needs `indices`)
     sure: float = 1.0  # a prediction with a higher probability than this ends the episode, whatever `stop` is; 1 = none does
@@ -44,7 +48,9 @@ class Rollout:
     baseline: Float[Tensor, "time env"]
     locations: Float[Tensor, "time env 2"]  # where each glimpse was taken
     location_log_prob: Float[Tensor, "time env"]
-    first_log_prob: Float[Tensor, " env"]  # of the learned location of glimpse 1; 0 where the environment chose it
+    first_log_prob: Float[
+        Tensor, " env"
+    ]  # of the learned location of glimpse 1; 0 where the environment chose it
     stopped: Bool[Tensor, "time env"]  # the row ended with this step
     active: Bool[Tensor, "time env"]  # the row was still running when this step began
     rewards: Float[Tensor, "time env"]
@@ -79,7 +85,9 @@ def collect(
     state, parameters = network.start(env.num_envs, read_context(env, indices))
     first, first_log_prob = choose_first(env, policy, parameters, generator)
     options = {"indices": indices, "locations": first}
-    observation, info = env.reset(options={name: value for name, value in options.items() if value is not None})
+    observation, info = env.reset(
+        options={name: value for name, value in options.items() if value is not None}
+    )
     labels, active = info["label"], info["valid"]
     share = network.location_gradient if policy.reparametrised else 0.0
     steps: list[dict[str, Tensor]] = []
@@ -96,10 +104,20 @@ def collect(
         stop = decide_stops(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
         if behaviour.sure < 1:
             stop = stop | (prediction.amax(1) > behaviour.sure)
-        chosen = {"logits": heads.logits, "stop_logits": heads.stop, "baseline": heads.baseline, "location_log_prob": log_prob}
+        chosen = {
+            "logits": heads.logits,
+            "stop_logits": heads.stop,
+            "baseline": heads.baseline,
+            "location_log_prob": log_prob,
+        }
         chosen |= {"locations": observation["location"], "active": active}
-        observation, reward, ended, _, info = env.step({"location": location, "stop": stop, "prediction": prediction})
-        steps.append(chosen | {"stopped": ended & active, "rewards": reward, "correct": info["correct"], "loss": info["loss"]})
+        observation, reward, ended, _, info = env.step(
+            {"location": location, "stop": stop, "prediction": prediction}
+        )
+        steps.append(
+            chosen
+            | {"stopped": ended & active, "rewards": reward, "correct": info["correct"], "loss": info["loss"]}
+        )
         active = active & ~ended
         state = running.leave_out(ended, state)
     columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
@@ -123,8 +141,15 @@ class RunningRows:
         if self.rows is None or self.last is None:
             heads, state = self.network(observation, state)
         else:
-            part, state = self.network({name: value.index_select(0, self.rows) for name, value in observation.items()}, state)
-            heads = Heads(*(old.detach().index_copy(0, self.rows, new) for old, new in zip(self.last, part, strict=True)))
+            part, state = self.network(
+                {name: value.index_select(0, self.rows) for name, value in observation.items()}, state
+            )
+            heads = Heads(
+                *(
+                    old.detach().index_copy(0, self.rows, new)
+                    for old, new in zip(self.last, part, strict=True)
+                )
+            )
         self.last = heads
         return heads, state
 
@@ -144,7 +169,11 @@ class RunningRows:
 def read_context(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:
     """Return what the sensor shows of these images before the first glimpse; None = nothing."""
     sensor = env.sensor
-    return sensor.context(indices) if indices is not None and isinstance(sensor, Contextual) and sensor.shows_context else None
+    return (
+        sensor.context(indices)
+        if indices is not None and isinstance(sensor, Contextual) and sensor.shows_context
+        else None
+    )
 
 
 def attach_gradient(observation: dict[str, Tensor], mean: Tensor | None, share: float) -> dict[str, Tensor]:
@@ -155,7 +184,10 @@ def attach_gradient(observation: dict[str, Tensor], mean: Tensor | None, share: 
 
 
 def choose_first(
-    env: GlimpseVectorEnv, policy: LocationPolicy, parameters: Float[Tensor, "env parameter"] | None, generator: torch.Generator
+    env: GlimpseVectorEnv,
+    policy: LocationPolicy,
+    parameters: Float[Tensor, "env parameter"] | None,
+    generator: torch.Generator,
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
     """Return the location of glimpse 1 (None = the environment chooses it) and the log-probability of that choice."""
     action = None if env.sensor.whole_first else policy.first(parameters, env.num_envs, generator)
@@ -165,7 +197,9 @@ def choose_first(
     return policy.locate(action), log_prob if parameters is None else policy.log_prob(parameters, action)
 
 
-def decide_stops(stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator) -> Bool[Tensor, " env"]:
+def decide_stops(
+    stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator
+) -> Bool[Tensor, " env"]:
     """Return which rows stop: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
     if rule in ("never", "always"):
         return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)

@@ -39,7 +39,10 @@ class Steps(NamedTuple):
 
     def part(self, rows: Int64[Tensor, " row"]) -> Steps:
         """Return the steps of some rows."""
-        return Steps({name: value[:, rows] for name, value in self.observation.items()}, *(value[:, rows] for value in self[1:]))
+        return Steps(
+            {name: value[:, rows] for name, value in self.observation.items()},
+            *(value[:, rows] for value in self[1:]),
+        )
 
 
 def restore(saved: dict[str, Any], network: Agent) -> Now:
@@ -51,6 +54,8 @@ def restore(saved: dict[str, Any], network: Agent) -> Now:
 def take_glimpse(network: Agent, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
     """Run the network on one glimpse; the memory of rows that begin an episode is reset."""
     fresh, begins = network.begin(len(now.first)), now.first[:, None]
-    memory = type(now.memory)(*(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True)))
+    memory = type(now.memory)(
+        *(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True))
+    )
     with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):
         return network(now.observation, memory)

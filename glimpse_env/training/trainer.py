@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 class HasState(Protocol):
     """An optimiser, or several that are stepped as one."""
 
-    def state_dict(self) -> Any: ...  # noqa: ANN401, D102 - any optimiser's state
-    def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: ANN401, D102
+    def state_dict(self) -> Any: ...  # noqa: D102 - any optimiser's state
+    def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: D102
 
 
 class Run:
@@ -52,14 +52,18 @@ class Run:
 
     after_save: ClassVar[list[Callable[[Run], None]]] = []
     file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name and kind (see `checkpoint.load`)
-    compared: ClassVar[Collection[str] | None] = None  # options that must not differ on resuming (see `resume.load_resumable`)
+    compared: ClassVar[Collection[str] | None] = (
+        None  # options that must not differ on resuming (see `resume.load_resumable`)
+    )
 
-    def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:  # noqa: ANN401 - any RunOptions
+    def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:
         """Store the run's name, options and checkpoint; called by `open`."""
         self.agent, self.options, self.saved = agent, options, saved
         self.checkpoint: Path = resume.checkpoint_path(agent, options, self.file)
         self.progress = Progress(**saved["progress"]) if saved else Progress()
-        self.extra_state: Callable[[], Mapping[str, Any]] = dict  # further contents of a checkpoint, such as running episodes
+        self.extra_state: Callable[[], Mapping[str, Any]] = (
+            dict  # further contents of a checkpoint, such as running episodes
+        )
         self.writer: SummaryWriter | None = None
         self.network: nn.Module | None = None
         self._identity: dict[str, Any] = {}
@@ -69,7 +73,9 @@ class Run:
 
     @classmethod
     @contextmanager
-    def open(cls, agent: str, options: Any, check: Callable[[Any], None] | None = None, alone: bool = False) -> Iterator[Self]:  # noqa: ANN401
+    def open(
+        cls, agent: str, options: Any, check: Callable[[Any], None] | None = None, alone: bool = False
+    ) -> Iterator[Self]:
         """Open a run: join the other processes, seed torch, and with `options.resume` load the checkpoint.
 
         Args:
@@ -92,7 +98,11 @@ class Run:
                 torch.manual_seed(options.seed)
                 if check is not None:
                     check(options)
-                saved = resume.load_resumable(path, agent, options, cls.kind, cls.compared) if options.resume else None
+                saved = (
+                    resume.load_resumable(path, agent, options, cls.kind, cls.compared)
+                    if options.resume
+                    else None
+                )
                 run = cls(agent, options, saved)
                 with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
                     yield run
@@ -100,17 +110,23 @@ class Run:
             if run is not None and run._in_loop:  # an error of the program, not of its input
                 raise
             todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
-            raise SystemExit(f"{agent}: {todo if run and run._finished else ''}{error}" if distributed.first() else 1) from error
+            raise SystemExit(
+                f"{agent}: {todo if run and run._finished else ''}{error}" if distributed.first() else 1
+            ) from error
         except RuntimeError as error:
             if not distributed.lost(error):
                 raise
             reason = str(error).splitlines()[0]
-            raise SystemExit(f"{agent}: another process ended ({reason}); {path} holds the last finished epoch: use --resume") from error
+            raise SystemExit(
+                f"{agent}: another process ended ({reason}); {path} holds the last finished epoch: use --resume"
+            ) from error
         finally:
             if run is not None and run.writer is not None:
                 run.writer.close()
 
-    def start(self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0) -> None:
+    def start(
+        self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0
+    ) -> None:
         """Set the run's network; load its state when the run is resumed.
 
         Args:
@@ -122,7 +138,9 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
         self.network, self.device = network, device
-        precision: Precision = getattr(self.options, "precision", "float32")  # agents of other libraries use float32
+        precision: Precision = getattr(
+            self.options, "precision", "float32"
+        )  # agents of other libraries use float32
         self.precision = distributed.agreed(named(precision, device))  # processes may run on different CPUs
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
@@ -176,7 +194,12 @@ class Run:
             every: Rounds from one that is logged and saved to the next (see `is_due`).
             steps: Environment steps per round, summed over all rows.
         """
-        self._optimizer, self._round_count, self._log_every, self._round_steps = optimizer, count, every, steps
+        self._optimizer, self._round_count, self._log_every, self._round_steps = (
+            optimizer,
+            count,
+            every,
+            steps,
+        )
         progress = self.progress
         if self.saved is None:
             self.save()
@@ -219,8 +242,14 @@ class Run:
         """Write the checkpoint atomically."""
         assert self.network is not None
         assert self._optimizer is not None
-        learned = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
-        checkpoint.save(self.checkpoint, {"kind": self.kind, **self._identity, **learned, **self.extra_state()})
+        learned = {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "progress": asdict(self.progress),
+        }
+        checkpoint.save(
+            self.checkpoint, {"kind": self.kind, **self._identity, **learned, **self.extra_state()}
+        )
 
     def finish(self) -> None:
         """End the training: wait until the first process has written the last checkpoint. Evaluation follows."""

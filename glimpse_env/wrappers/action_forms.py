@@ -21,7 +21,9 @@ from glimpse_env.sensors import lattice
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 FormName = Literal["box", "multidiscrete", "steering"]
-AnsweringForm = Literal["box", "multidiscrete"]  # those that hold a prediction, so that the environment needs nothing else
+AnsweringForm = Literal[
+    "box", "multidiscrete"
+]  # those that hold a prediction, so that the environment needs nothing else
 LEAST = 1e-30  # smallest score of a class before its logarithm is taken
 
 
@@ -42,11 +44,11 @@ class ActionForm(Protocol):
         """Return the space of one row."""
         ...
 
-    def decode(self, actions: Tensor) -> Any:  # noqa: ANN401 - whatever the wrapped environment takes
+    def decode(self, actions: Tensor) -> Any:
         """Convert a batch of flat actions to the environment's actions."""
         ...
 
-    def most_likely(self, distribution: Any) -> Choice:  # noqa: ANN401 - torch distributions over the space
+    def most_likely(self, distribution: Any) -> Choice:
         """Return what a policy with this distribution over flat actions does without sampling."""
         ...
 
@@ -69,7 +71,9 @@ class BoxForm:
     def most_likely(self, distribution: Normal) -> Choice:
         """Return the Gaussian's mean."""
         mean = distribution.mean
-        return Choice(mean[:, :2].clamp(-1, 1), stop_log_odds(distribution), self.to_scores(mean).clamp_min(LEAST).log())
+        return Choice(
+            mean[:, :2].clamp(-1, 1), stop_log_odds(distribution), self.to_scores(mean).clamp_min(LEAST).log()
+        )
 
 
 class MultiDiscreteForm:
@@ -88,7 +92,9 @@ class MultiDiscreteForm:
     def most_likely(self, distribution: list[Categorical]) -> Choice:
         """Return the most probable cell, and the probabilities of stopping and of every class."""
         cell, stop, label = distribution
-        return Choice(self.locations[cell.logits.argmax(1)], stop.logits[:, 1] - stop.logits[:, 0], label.logits)
+        return Choice(
+            self.locations[cell.logits.argmax(1)], stop.logits[:, 1] - stop.logits[:, 0], label.logits
+        )
 
 
 class SteeringForm:
@@ -113,7 +119,9 @@ def stop_log_odds(distribution: Normal) -> Float[Tensor, " env"]:
     return torch.special.log_ndtr(ratio) - torch.special.log_ndtr(-ratio)
 
 
-def make_form(name: str, env: GlimpseVectorEnv, grid: int | None = None, device: torch.device | None = None) -> ActionForm:
+def make_form(
+    name: str, env: GlimpseVectorEnv, grid: int | None = None, device: torch.device | None = None
+) -> ActionForm:
     """Return the action form of this name for an environment.
 
     Args:
@@ -136,7 +144,9 @@ def make_form(name: str, env: GlimpseVectorEnv, grid: int | None = None, device:
     return MultiDiscreteForm(classes, grid, device or env.device)
 
 
-def make_answering_form(name: str, env: GlimpseVectorEnv, grid: int | None = None, device: torch.device | None = None) -> ActionForm:
+def make_answering_form(
+    name: str, env: GlimpseVectorEnv, grid: int | None = None, device: torch.device | None = None
+) -> ActionForm:
     """Return the action form of this name, which must hold the prediction (arguments as `make_form`).
 
     Raises:
@@ -149,5 +159,7 @@ def make_answering_form(name: str, env: GlimpseVectorEnv, grid: int | None = Non
         )
     checks.choice("form", name, get_args(AnsweringForm))
     if grid is not None and name == "box":
-        raise ValueError(f"grid={grid}: form='box' takes any location; give a grid with form='multidiscrete' only")
+        raise ValueError(
+            f"grid={grid}: form='box' takes any location; give a grid with form='multidiscrete' only"
+        )
     return make_form(name, env, grid, device)

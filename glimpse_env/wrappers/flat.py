@@ -46,7 +46,9 @@ class FlatAction(VectorActionWrapper):
         self._numpy = isinstance(env.unwrapped, NumpyVectorEnv)
         core = env.unwrapped.core if isinstance(env.unwrapped, NumpyVectorEnv) else env.unwrapped
         if not isinstance(core, GlimpseVectorEnv):
-            raise TypeError(f"FlatAction: expected a vector environment of GlimpseEnv-v0, got {type(core).__name__}")
+            raise TypeError(
+                f"FlatAction: expected a vector environment of GlimpseEnv-v0, got {type(core).__name__}"
+            )
         check_dict("FlatAction", env.single_action_space)
         super().__init__(env)
         self.form = make_answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
@@ -55,7 +57,7 @@ class FlatAction(VectorActionWrapper):
         self.single_action_space = self.form.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
-    def actions(self, actions: Any) -> dict[str, Array]:  # noqa: ANN401 - what a user sends; an array of the environment's own kind
+    def actions(self, actions: Any) -> dict[str, Array]:
         """Return the environment's own action.
 
         A wrong shape or dtype is refused, and so are values outside the space; of torch tensors the values are checked with `validate`
@@ -95,13 +97,13 @@ class FlatSingleAction(gymnasium.ActionWrapper):
         self.form = make_answering_form(form, env.unwrapped.core, grid, torch.device("cpu"))
         self.action_space = self.form.space
 
-    def action(self, action: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - what a user sends
+    def action(self, action: Any) -> dict[str, np.ndarray]:
         """Return the environment's action; values outside the space are refused."""
         flat = from_numpy(self.action_space, action, self.action_space.shape or ())
         return {name: value.numpy()[0] for name, value in self.form.decode(flat[None]).items()}
 
 
-def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401
+def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...]) -> Tensor:
     """Return flat actions as a tensor, after all checks."""
     floating = isinstance(space, spaces.Box)
     limits = (-1, 1) if floating else (-np.inf, np.inf)

@@ -56,10 +56,14 @@ class EpisodeStatistics(VectorWrapper):
         self.episode_lengths = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
         self.episode_count = torch.zeros((), dtype=torch.int64, device=device)
         self._finished = torch.zeros(self.num_envs, dtype=torch.bool, device=device)
-        self._last_returns = torch.zeros(window + 1, device=device)  # a ring buffer, and a slot for rows whose episode continues
+        self._last_returns = torch.zeros(
+            window + 1, device=device
+        )  # a ring buffer, and a slot for rows whose episode continues
         self._last_lengths = torch.zeros(window + 1, dtype=torch.int64, device=device)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Start episodes, and their counts, in every row or in those of `reset_mask`; the means continue."""
         observation, info = self.env.reset(seed=seed, options=options)
         started = (options or {}).get("reset_mask", torch.ones_like(self._finished))
@@ -70,19 +74,28 @@ class EpisodeStatistics(VectorWrapper):
 
     def step(
         self,
-        actions: Any,  # noqa: ANN401 - what the wrapped environment takes
-    ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]]:
+        actions: Any,
+    ) -> tuple[
+        dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]
+    ]:
         """Step, and update the counts."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         if "episode" in info:
-            raise ValueError("EpisodeStatistics: the info holds an `episode` already; wrap the environment once")
+            raise ValueError(
+                "EpisodeStatistics: the info holds an `episode` already; wrap the environment once"
+            )
         done, finished = terminated | truncated, self._finished
-        if self.autoreset_mode == AutoresetMode.NEXT_STEP:  # the step after the end starts a new episode and is counted in none
+        if (
+            self.autoreset_mode == AutoresetMode.NEXT_STEP
+        ):  # the step after the end starts a new episode and is counted in none
             self._restart(finished)
         self.episode_returns = self.episode_returns + reward.masked_fill(finished, 0)
         self.episode_lengths = self.episode_lengths + ~finished
         ended = done & ~finished
-        episode = {"r": self.episode_returns.masked_fill(~ended, 0), "l": self.episode_lengths.masked_fill(~ended, 0)}
+        episode = {
+            "r": self.episode_returns.masked_fill(~ended, 0),
+            "l": self.episode_lengths.masked_fill(~ended, 0),
+        }
         self._record(ended)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             self._restart(ended)

@@ -55,7 +55,9 @@ def test_rows_are_those_of_the_core(build_venv, make, action):
         assert np.array_equal(rewards, reward.numpy())
         assert np.array_equal(dones, ended.numpy())
         for row in np.flatnonzero(dones):
-            final = {name: value[row].item() for name, value in info["final_info"].items() if name in infos[row]}
+            final = {
+                name: value[row].item() for name, value in info["final_info"].items() if name in infos[row]
+            }
             assert {name: infos[row][name] for name in final} == final
             assert infos[row]["is_success"] == final["correct"]
 
@@ -65,7 +67,9 @@ def test_rows_are_those_of_the_core(build_venv, make, action):
 def test_terminal_observation_is_the_last_of_the_finished_episode(build_venv, action, flat):
     venv = build_venv(action, flat=flat)
     last = venv.reset()
-    assert venv.observation_space.contains(last[0] if flat else {name: value[0] for name, value in last.items()})
+    assert venv.observation_space.contains(
+        last[0] if flat else {name: value[0] for name, value in last.items()}
+    )
     finished = 0
     for actions in draw_actions(venv, 10):
         observed, _, dones, infos = venv.step(actions)
@@ -75,7 +79,10 @@ def test_terminal_observation_is_the_last_of_the_finished_episode(build_venv, ac
             if dones[row] and flat:
                 assert np.array_equal(info["terminal_observation"], last[row])
             elif dones[row]:
-                assert all(np.array_equal(info["terminal_observation"][name], value[row]) for name, value in last.items())
+                assert all(
+                    np.array_equal(info["terminal_observation"][name], value[row])
+                    for name, value in last.items()
+                )
                 assert observed["step"][row] == pytest.approx(1 / HORIZON)
             finished += dones[row]
         last = observed
@@ -90,7 +97,10 @@ def test_one_box_holds_the_entries_in_the_order_of_the_dict(build_venv):
         for venv in (wide, flat):
             venv.seed(0)
         observed = wide.reset()
-        assert np.array_equal(flat.reset(), np.concatenate([observed[name].reshape(ROWS, -1) for name in wide.observation_space.spaces], 1))
+        assert np.array_equal(
+            flat.reset(),
+            np.concatenate([observed[name].reshape(ROWS, -1) for name in wide.observation_space.spaces], 1),
+        )
 
 
 def test_seeds_and_reset_options_reach_the_core(build_venv, noise):
@@ -130,12 +140,16 @@ def test_normalisation_reaches_terminal_observations(build_venv):
         assert set(observed) == set(inner.observation_space.spaces)
         for row in np.flatnonzero(dones):
             alone = venv.normalize_obs({name: value[row] for name, value in last.items()})
-            assert all(np.allclose(infos[row]["terminal_observation"][name], value) for name, value in alone.items())
+            assert all(
+                np.allclose(infos[row]["terminal_observation"][name], value) for name, value in alone.items()
+            )
     assert not np.array_equal(observed["glimpse"], venv.get_original_obs()["glimpse"])
 
 
 def test_a_stack_holds_every_glimpse_or_is_refused(build_venv):
-    with pytest.raises(ValueError, match=r"frame_stack=2: expected 1, or max_glimpses=4; a shorter stack drops .* not Markov"):
+    with pytest.raises(
+        ValueError, match=r"frame_stack=2: expected 1, or max_glimpses=4; a shorter stack drops .* not Markov"
+    ):
         build_venv(frame_stack=2)
     venv = build_venv(flat=True, frame_stack=HORIZON)
     observed = [venv.reset()]
@@ -148,8 +162,12 @@ def test_a_stack_holds_every_glimpse_or_is_refused(build_venv):
 
 
 @pytest.mark.parametrize("action", ["box", "multidiscrete"])
-@pytest.mark.filterwarnings("ignore:It seems that your observation glimpse is an image but its `dtype`:UserWarning")
-@pytest.mark.filterwarnings("ignore:It seems that your observation space glimpse is an image but the upper and lower:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:It seems that your observation glimpse is an image but its `dtype`:UserWarning"
+)
+@pytest.mark.filterwarnings(
+    "ignore:It seems that your observation space glimpse is an image but the upper and lower:UserWarning"
+)
 @pytest.mark.filterwarnings("ignore:The minimal resolution for an image is 36x36:UserWarning")
 def test_the_library_accepts_the_single_environment(noise, action):
     single = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **LOOK), action)
@@ -160,7 +178,9 @@ def test_the_library_accepts_the_single_environment(noise, action):
 
 
 def test_flat_actions_are_decoded(build_venv):
-    box = build_venv("box").form.decode(torch.tensor([[0.5, -0.25, 0.1, 1.0, -1.0, 0.0, -0.5, 0.5], [0.0, 0.0, -0.1, *[-1.0] * CLASSES]]))
+    box = build_venv("box").form.decode(
+        torch.tensor([[0.5, -0.25, 0.1, 1.0, -1.0, 0.0, -0.5, 0.5], [0.0, 0.0, -0.1, *[-1.0] * CLASSES]])
+    )
     assert box["location"].tolist() == [[0.5, -0.25], [0.0, 0.0]]
     assert box["stop"].tolist() == [True, False]
     assert box["prediction"][0].tolist() == [1.0, 0.0, 0.5, 0.25, 0.75]
@@ -178,7 +198,9 @@ def test_flat_actions_are_decoded(build_venv):
 
 def test_single_and_batched_forms_agree(noise, build_venv):
     venv = build_venv("multidiscrete", rows=1, order="once")
-    single = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, order="once", **LOOK), "multidiscrete")
+    single = FlatSingleAction(
+        gymnasium.make("GlimpseEnv-v0", dataset=noise, order="once", **LOOK), "multidiscrete"
+    )
     venv.seed(0)
     shown, alone = venv.reset(), single.reset(seed=0)[0]
     for actions in draw_actions(venv, HORIZON - 1):
@@ -191,7 +213,9 @@ def test_log_odds_of_stopping_are_the_gaussians():
     normal = torch.distributions.Normal(torch.tensor([[0.0, 0.0, 0.4]]), torch.tensor([0.2, 0.2, 0.5]))
     form = SteeringForm()
     drawn = normal.sample((20_000,))[:, 0, 2] > 0
-    assert form.most_likely(normal).stop.sigmoid().item() == pytest.approx(drawn.float().mean().item(), abs=0.01)
+    assert form.most_likely(normal).stop.sigmoid().item() == pytest.approx(
+        drawn.float().mean().item(), abs=0.01
+    )
 
 
 def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):
@@ -219,8 +243,12 @@ def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):
 
 def test_an_absent_library_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "glimpse_env.adapters.sb3")
-    for name in [name for name in sys.modules if name == "stable_baselines3" or name.startswith("stable_baselines3.")]:
+    for name in [
+        name for name in sys.modules if name == "stable_baselines3" or name.startswith("stable_baselines3.")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    with pytest.raises(ImportError, match=r'stable_baselines3[a-z.]* is not installed: pip install -e ".\[sb3\]"'):
+    with pytest.raises(
+        ImportError, match=r'stable_baselines3[a-z.]* is not installed: pip install -e ".\[sb3\]"'
+    ):
         importlib.import_module("glimpse_env.adapters.sb3")

@@ -20,8 +20,13 @@ try:
         import torchrl.envs.utils
 except ImportError:
     torchrl = None
-needs_torchrl = pytest.mark.skipif(torchrl is None, reason="torchrl is not installed: pip install -e '.[torchrl]'")
-pytestmark = [pytest.mark.filterwarnings("ignore:::torchrl"), pytest.mark.filterwarnings("ignore:::tensordict")]
+needs_torchrl = pytest.mark.skipif(
+    torchrl is None, reason="torchrl is not installed: pip install -e '.[torchrl]'"
+)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:::torchrl"),
+    pytest.mark.filterwarnings("ignore:::tensordict"),
+]
 
 SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4}
 
@@ -47,7 +52,12 @@ def test_a_collector_collects_what_the_environment_returns(noise):
     assert collected["label"].dtype == torch.int64
     plain = FlatAction(
         gymnasium.make_vec(
-            "GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=AutoresetMode.DISABLED, reward="information_gain", **SMALL
+            "GlimpseEnv-v0",
+            num_envs=3,
+            dataset=noise,
+            autoreset_mode=AutoresetMode.DISABLED,
+            reward="information_gain",
+            **SMALL,
         )
     )
     replay(plain, collected)
@@ -71,7 +81,9 @@ def replay(plain, collected):
             ].squeeze(1),
         )
         assert done.tolist() == collected["next", "done"][:, t].squeeze(1).tolist()
-        torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), collected["next", "glimpse"][:, t])  # the last one too
+        torch.testing.assert_close(
+            torch.from_numpy(observation["glimpse"]), collected["next", "glimpse"][:, t]
+        )  # the last one too
         assert info["correct"].tolist() == collected["next", "correct"][:, t].tolist()
         if done.any() and t + 1 < collected.shape[1]:
             observation, info = plain.reset(options={"reset_mask": done, "indices": index[:, t + 1].numpy()})
@@ -98,7 +110,9 @@ def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
 
     def wrapped(mode):
         return torchrl.envs.GymWrapper(
-            FlatAction(gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL))
+            FlatAction(
+                gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL)
+            )
         )
 
     with pytest.raises(RuntimeError, match="must be one of SAME_STEP or DISABLED"):
@@ -112,7 +126,13 @@ def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
     same, disabled = rollouts.values()
     done = same["next", "done"].squeeze(2)
     assert done.all(0)[3]
-    for key in ("glimpse", "location", "action", ("next", "reward"), ("next", "done")):  # the same episodes until then
+    for key in (
+        "glimpse",
+        "location",
+        "action",
+        ("next", "reward"),
+        ("next", "done"),
+    ):  # the same episodes until then
         torch.testing.assert_close(same[key][:, :4], disabled[key][:, :4])
     assert not torch.equal(same["glimpse"][:, 4], disabled["glimpse"][:, 4])
     assert not same["next", "glimpse"][done].any()

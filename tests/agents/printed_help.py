@@ -42,8 +42,12 @@ def help_of(script):
             runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
             status = end.code
-    for name, module in list(sys.modules.items()):  # a script must not find what another folder's script has imported
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(ROOT) and not name.startswith(("glimpse_env", "__main__")):
+    for name, module in list(
+        sys.modules.items()
+    ):  # a script must not find what another folder's script has imported
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(ROOT) and not name.startswith(
+            ("glimpse_env", "__main__")
+        ):
             del sys.modules[name]
     return {"text": printed.getvalue(), "status": status, "slow": imported()}
 

@@ -35,8 +35,14 @@ def collected(make, **options):
 
 def test_advantages_are_the_hand_computed_ones():
     """Row 0 ends at step 1, row 1 never: with lambda = 1/2 and gamma = 1."""
-    steps = Steps(*[{}] + [torch.zeros(3, 2)] * 5, torch.tensor([[0.5, 0], [0.25, 0.5], [0, 1]]), *[torch.zeros(3, 2)] * 2)
-    steps = steps._replace(reward=torch.tensor([[0.0, 0], [1, 0], [0, 0]]), done=torch.tensor([[0, 0], [1, 0], [0, 0]]).bool())
+    steps = Steps(
+        *[{}] + [torch.zeros(3, 2)] * 5,
+        torch.tensor([[0.5, 0], [0.25, 0.5], [0, 1]]),
+        *[torch.zeros(3, 2)] * 2,
+    )
+    steps = steps._replace(
+        reward=torch.tensor([[0.0, 0], [1, 0], [0, 0]]), done=torch.tensor([[0, 0], [1, 0], [0, 0]]).bool()
+    )
     found = cleanrl_ppo.advantages(steps, torch.tensor([0.5, 2.0]), 0.5)
     errors = torch.tensor([[-0.25, 0.5], [0.75, 0.5], [0.5, 1.0]])
     later = errors[1] + 0.5 * errors[2] * torch.tensor([0, 1])
@@ -60,9 +66,14 @@ def test_the_label_belongs_to_the_glimpse_that_is_seen(make, noise):
     env = make(6, autoreset_mode=AutoresetMode.SAME_STEP)
     for t in range(9):
         for row in range(6):
-            location, step = steps.observation["location"][t, row], steps.observation["step"][t, row] * HORIZON
+            location, step = (
+                steps.observation["location"][t, row],
+                steps.observation["step"][t, row] * HORIZON,
+            )
             several = torch.arange(int(steps.label[t, row]), len(noise), CLASSES)
-            views = env.sensor.observe(several, location.expand(len(several), 2), step.long().expand(len(several)))["glimpse"]
+            views = env.sensor.observe(
+                several, location.expand(len(several), 2), step.long().expand(len(several))
+            )["glimpse"]
             assert (views == steps.observation["glimpse"][t, row]).flatten(1).all(1).any()
 
 
@@ -73,7 +84,9 @@ def test_replayed_from_where_it_began_the_policy_has_not_moved(make):
     assert not steps.done[-1].all()
     advantage = torch.randn(9, 6)
     found = cleanrl_ppo.losses(network, steps, before.memory, advantage, options)
-    torch.testing.assert_close(found["policy"], torch.tensor(0.0), atol=1e-6, rtol=0)  # minus the mean of normalised advantages
+    torch.testing.assert_close(
+        found["policy"], torch.tensor(0.0), atol=1e-6, rtol=0
+    )  # minus the mean of normalised advantages
     torch.testing.assert_close(found["value"], options.value_weight * 0.5 * advantage.square().mean())
 
 
@@ -95,20 +108,34 @@ def test_the_class_head_learns_from_labels_alone(make):
     options, network, (before, steps, _) = collected(make)
     found = cleanrl_ppo.losses(network, steps, before.memory, torch.randn(9, 6), options)
     rest = found["policy"] + found["value"] + found["entropy"]
-    assert torch.autograd.grad(rest, network.classifier.weight, retain_graph=True, allow_unused=True)[0] is None
+    assert (
+        torch.autograd.grad(rest, network.classifier.weight, retain_graph=True, allow_unused=True)[0] is None
+    )
     assert torch.autograd.grad(found["class"], network.classifier.weight)[0].abs().sum() > 0
 
 
 def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
     """Two classes of pictures, bright on the left or on the right: learned in seconds, evaluated by the common metric."""
     folder = halves((24, 12), shape=(16, 16))
-    options = Ppo(dataset=folder, image_size=16, glimpse_size=8, glimpses=3, split="train", total_steps=3_000, envs=24, steps=6, threads=1)
+    options = Ppo(
+        dataset=folder,
+        image_size=16,
+        glimpse_size=8,
+        glimpses=3,
+        split="train",
+        total_steps=3_000,
+        envs=24,
+        steps=6,
+        threads=1,
+    )
     row = cleanrl_ppo.main(Ppo(**vars(options) | {"out": tmp_path, "hidden": 32, "precision": "float32"}))
     assert row["accuracy"] > 0.9
     assert row["images"] == 24
     assert 1 <= row["mean_glimpses"] <= 3
     assert json.loads((tmp_path / "result.json").read_text())["options"]["discount"] == 0.99
-    assert results.read_or_write(tmp_path / "checkpoint.pt", "test") == json.loads((tmp_path / "result.json").read_text())
+    assert results.read_or_write(tmp_path / "checkpoint.pt", "test") == json.loads(
+        (tmp_path / "result.json").read_text()
+    )
     capsys.readouterr()
     summary.main(summary.Summary((tmp_path / "result.json",)))
     assert "cleanrl_ppo" in capsys.readouterr().out
@@ -117,7 +144,16 @@ def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, interrupt, capsys):
     """Weights, history and result are those of the run that nobody stopped: episodes, counts and random numbers go on too."""
     folder = halves((24, 12), shape=(16, 16))
-    given = {"dataset": folder, "image_size": 16, "glimpse_size": 8, "glimpses": 3, "split": "train", "envs": 8, "steps": 4, "threads": 1}
+    given = {
+        "dataset": folder,
+        "image_size": 16,
+        "glimpse_size": 8,
+        "glimpses": 3,
+        "split": "train",
+        "envs": 8,
+        "steps": 4,
+        "threads": 1,
+    }
     given |= {"total_steps": 32 * 25, "hidden": 16, "precision": "float32"}
     whole = cleanrl_ppo.main(Ppo(**given, out=tmp_path / "whole"))
 
@@ -128,7 +164,10 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, inte
     assert end.value.code == 130
     assert "checkpoint.pt holds the last finished epoch; resume with --resume" in capsys.readouterr().err
     interrupt(0)
-    with pytest.raises(SystemExit, match=r"cleanrl_ppo: --resume: .*checkpoint.pt was made with --steps 4; give the same options"):
+    with pytest.raises(
+        SystemExit,
+        match=r"cleanrl_ppo: --resume: .*checkpoint.pt was made with --steps 4; give the same options",
+    ):
         cleanrl_ppo.main(replace(options, steps=5, resume=True))
     again = cleanrl_ppo.main(replace(options, resume=True))
     one, two = (checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts"))
@@ -141,7 +180,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, inte
 
 def test_several_processes_are_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit, match="cleanrl_ppo runs in one process, and torchrun started 2: start it with python"):
+    with pytest.raises(
+        SystemExit, match="cleanrl_ppo runs in one process, and torchrun started 2: start it with python"
+    ):
         cleanrl_ppo.main(Ppo(out=tmp_path, threads=1))
 
 

@@ -53,7 +53,9 @@ def env(images, backbone) -> GlimpseVectorEnv:
 
 def network_of(parts=PARTS, side=SIDE, channels=512, **options) -> FullyConvolutionalAttention:
     torch.manual_seed(0)
-    network = FullyConvolutionalAttention(FcanArchitecture(channels * len(parts), 3, channels, side, parts, **options))
+    network = FullyConvolutionalAttention(
+        FcanArchitecture(channels * len(parts), 3, channels, side, parts, **options)
+    )
     for value in network.parameters():  # heads that begin at 0 would hide mistakes
         torch.nn.init.normal_(value, std=0.05)
     return network
@@ -70,11 +72,18 @@ def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
     for part, smallest in ((part, least) for part in sizes for least in sizes):
         sensor = MapSensor.__new__(MapSensor)  # its look-up alone, without images and network
         cell = 8
-        sensor.reach, sensor.whole_first, sensor.roi, sensor.features = fcan.reach(side, (part, smallest)), True, 1, 6
+        sensor.reach, sensor.whole_first, sensor.roi, sensor.features = (
+            fcan.reach(side, (part, smallest)),
+            True,
+            1,
+            6,
+        )
         sensor.windows, sensor._cells = (part * cell, smallest * cell), torch.full((2,), side / 2)
         sensor._half = torch.tensor([[window / (side * cell)] * 2 for window in sensor.windows])
         every = torch.arange(fcan.places(side, part))
-        sensor._table = type("Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))})
+        sensor._table = type(
+            "Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))}
+        )
         where = fcan.locations(every, side, part, sensor.reach)
         seen = sensor._pool(every, where, torch.full_like(every, 2))[0][:, :3]
         torch.testing.assert_close(seen, fcan.pool(maps, every[None], part)[0], rtol=1e-5, atol=1e-5)
@@ -91,7 +100,9 @@ def test_places_are_windows_of_whole_cells(side, part, data):
     window = maps[0, :, top : top + part, left : left + part]
     torch.testing.assert_close(fcan.pool(maps, place.view(1, 1), part)[0, 0], window.mean((1, 2)))
     x, y = fcan.centres(place, side, part).tolist()
-    assert ((x + 1) * side / 2, (y + 1) * side / 2) == pytest.approx((int(left) + part / 2, int(top) + part / 2))
+    assert ((x + 1) * side / 2, (y + 1) * side / 2) == pytest.approx(
+        (int(left) + part / 2, int(top) + part / 2)
+    )
 
 
 @settings(deadline=None)
@@ -165,7 +176,14 @@ def test_the_environment_gives_the_rewards_of_training(env):
 def build_samples(log_prob, rewards) -> Samples:
     steps, rows = rewards.shape
     logits = torch.zeros(steps, rows, 2, requires_grad=True)
-    return Samples(log_prob, logits, torch.zeros(rows, dtype=torch.int64), rewards, rewards > 0, torch.zeros(len(log_prob)))
+    return Samples(
+        log_prob,
+        logits,
+        torch.zeros(rows, dtype=torch.int64),
+        rewards,
+        rewards > 0,
+        torch.zeros(len(log_prob)),
+    )
 
 
 TWO = FcanOptions(samples=2, baseline=False)
@@ -182,7 +200,9 @@ def test_a_greedy_reward_is_for_the_place_of_its_step_and_a_delayed_one_for_all(
     shared = localise.losses(build_samples(log_prob, late), replace(TWO, reward="delayed"))["policy"]
     assert shared.item() == pytest.approx((1 + 3) / 2)
     less = localise.losses(build_samples(log_prob, rewards), replace(TWO, baseline=True))["policy"]
-    assert less.item() == pytest.approx(-(-1 * -1 + -2 * 1) / 2)  # both samples of part 2 have the same reward: no difference
+    assert less.item() == pytest.approx(
+        -(-1 * -1 + -2 * 1) / 2
+    )  # both samples of part 2 have the same reward: no difference
 
 
 def test_places_that_are_not_learned_have_no_policy_loss():
@@ -192,7 +212,9 @@ def test_places_that_are_not_learned_have_no_policy_loss():
 
 def test_lambda_weighs_the_cross_entropy():
     samples = build_samples(torch.zeros(2, 2), torch.zeros(3, 2))
-    one, three = (localise.losses(samples, replace(TWO, loss_weight=weight))["classification"] for weight in (1.0, 3.0))
+    one, three = (
+        localise.losses(samples, replace(TWO, loss_weight=weight))["classification"] for weight in (1.0, 3.0)
+    )
     assert one.item() == pytest.approx(torch.tensor(2.0).log().item())
     assert three.item() == pytest.approx(3 * one.item())
 
@@ -282,7 +304,11 @@ def test_rows_at_different_steps_are_those_seen_apart(env):
     glimpses = torch.randn(3, 2, 2 * 512, generator=torch.Generator().manual_seed(0))
 
     def observe(row, step):
-        return {"glimpse": glimpses[step, row], "map": maps[row], "step": torch.full((len(row), 1), (step + 1) / 3)}
+        return {
+            "glimpse": glimpses[step, row],
+            "map": maps[row],
+            "step": torch.full((len(row), 1), (step + 1) / 3),
+        }
 
     with torch.no_grad():
         state = network.begin(2)
@@ -316,7 +342,9 @@ def test_samples_do_not_touch_each_other(samples, count):
         whole = localise.sample(network, maps, labels, replace(TWO, samples=samples), torch.Generator())
         drawn = [place[:-1] for place in drawn]
         if count > 1:
-            fewer = localise.sample(network, maps[:-1], labels[:-1], replace(TWO, samples=samples), torch.Generator())
+            fewer = localise.sample(
+                network, maps[:-1], labels[:-1], replace(TWO, samples=samples), torch.Generator()
+            )
             torch.testing.assert_close(whole.logits[:, :-samples], fewer.logits)
             torch.testing.assert_close(whole.log_prob[:, :-samples], fewer.log_prob)
     assert torch.equal(whole.labels, labels.repeat_interleave(samples))
@@ -324,7 +352,11 @@ def test_samples_do_not_touch_each_other(samples, count):
 
 def test_a_checkpoint_rebuilds_the_network():
     network = network_of(channels=8, see_earlier_maps=True)
-    saved = {"network_name": registry.find_name(network), "architecture": asdict(network.architecture), "network": network.state_dict()}
+    saved = {
+        "network_name": registry.find_name(network),
+        "architecture": asdict(network.architecture),
+        "network": network.state_dict(),
+    }
     again = registry.rebuild(saved)
     assert again.architecture == network.architecture
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in network.state_dict().items())
@@ -336,7 +368,9 @@ def test_standardised_maps_have_mean_0_and_deviation_1(env):
     features = network.standardise(localise.read_maps(env, torch.arange(6)))
     torch.testing.assert_close(features.mean((0, 2, 3)), torch.zeros(512), rtol=0, atol=1e-3)
     spread = features.std((0, 2, 3), correction=0)
-    assert ((spread - 1).abs() < 0.01).float().mean() > 0.95  # a channel that is nearly constant is left small
+    assert (
+        (spread - 1).abs() < 0.01
+    ).float().mean() > 0.95  # a channel that is nearly constant is left small
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -347,7 +381,9 @@ def test_accuracy_is_that_of_episodes(env, seed):
     for classifier in network.classifiers:
         torch.nn.init.normal_(classifier.weight, std=0.05)
     episodes = trajectories.evaluate(env, network, 3)
-    assert localise.measure_accuracy(network, env) == pytest.approx(episodes.correct[-1].float().mean().item())
+    assert localise.measure_accuracy(network, env) == pytest.approx(
+        episodes.correct[-1].float().mean().item()
+    )
 
 
 def test_leave_one_out_needs_two_samples():

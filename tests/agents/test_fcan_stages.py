@@ -86,16 +86,25 @@ def copied(done: FcanOptions, target: Path) -> FcanOptions:
 
 def test_one_command_makes_every_stage(done):
     row = json.loads((done.out / "result.json").read_text())
-    assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("fcan_greedy", "validation:1/4", 4, 3)
+    assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == (
+        "fcan_greedy",
+        "validation:1/4",
+        4,
+        3,
+    )
     final = json.loads((done.out / "classify" / "result.json").read_text())
     assert final["images"] == 4
     assert [one["row"] for one in final["rows"]] == list(regions_table.list_combinations((1, 2)))
-    assert final["accuracy"] == next(one["accuracy"] for one in final["rows"] if one["row"] == "whole + all parts")
+    assert final["accuracy"] == next(
+        one["accuracy"] for one in final["rows"] if one["row"] == "whole + all parts"
+    )
     assert final["cost"]["stages"]["classify"]["flops"] == 3 * final["cost"]["stages"]["whole"]["flops"] > 0
     assert all((done.out / name).is_file() for name in FILES)
     history = checkpoint.load(done.out / "checkpoint.pt")["progress"]["history"]
     assert [one["epoch"] for one in history] == [1, 2, 3]
-    assert all({"reward", "train_accuracy", "validation_accuracy", "entropy"} <= one.keys() for one in history)
+    assert all(
+        {"reward", "train_accuracy", "validation_accuracy", "entropy"} <= one.keys() for one in history
+    )
 
 
 def test_the_checkpoint_alone_gives_the_row_again(done, tmp_path):
@@ -119,22 +128,34 @@ def test_one_stage_runs_again_and_later_ones_are_not_reused(done, tmp_path):
     before = times(other.out)
     fcan_greedy.main(replace(other, stage="classify", final_penalty=0.1))
     after = times(other.out)
-    assert {name for name in after if after[name] != before[name]} == {"classify/result.json", "classify/report.html", "classify.json"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "classify/result.json",
+        "classify/report.html",
+        "classify.json",
+    }
     fcan_greedy.main(replace(other, stage="localise", epochs=1))
     assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
-    with pytest.raises(SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"):
+    with pytest.raises(
+        SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"
+    ):
         fcan_greedy.main(replace(other, epochs=1))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tune_epochs": 2}, r"stage tune in .* another configuration: it was made with --tune-epochs 1; give the same options"),
+        (
+            {"tune_epochs": 2},
+            r"stage tune in .* another configuration: it was made with --tune-epochs 1; give the same options",
+        ),
         ({"parts": (2, 1)}, r"stage localise in .* made with --parts 1 2;"),
         ({"reward": "delayed", "epochs": 4}, r"stage localise in .* made with --epochs 3, --reward greedy;"),
         ({"stage": "classify", "samples": 5}, r"stage localise in .* made with --samples 4;"),
         ({"final": "finetune"}, r"stage classify in .* made with --final linear;"),
-        ({"resume": True, "stage": "localise", "dropout": 0.5}, r"checkpoint.pt was made with .*--dropout 0.0"),
+        (
+            {"resume": True, "stage": "localise", "dropout": 0.5},
+            r"checkpoint.pt was made with .*--dropout 0.0",
+        ),
     ],
 )
 def test_files_of_another_configuration_are_refused_by_name(done, change, message):
@@ -164,7 +185,10 @@ def test_locations_of_another_checkpoint_are_not_reused(done, tmp_path):
 
 def test_a_later_stage_needs_the_earlier_ones(pictures, tmp_path):
     options = FcanOptions(dataset=pictures, out=tmp_path, **SMALL)
-    with pytest.raises(SystemExit, match=r"--stage localise needs the files of the stage tune in .*: run --stage all, or --stage tune"):
+    with pytest.raises(
+        SystemExit,
+        match=r"--stage localise needs the files of the stage tune in .*: run --stage all, or --stage tune",
+    ):
         fcan_greedy.main(replace(options, stage="localise"))
 
 
@@ -189,7 +213,9 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
     fcan_greedy.main(replace(other, stage="classify", final="finetune", final_epochs=1))
     final = json.loads((tmp_path / "classify" / "result.json").read_text())
     assert final["options"]["final"] == "finetune"
-    assert len(list((tmp_path / "classify").glob("*/weights.pth"))) == 7  # the whole, and three kinds of two parts
+    assert (
+        len(list((tmp_path / "classify").glob("*/weights.pth"))) == 7
+    )  # the whole, and three kinds of two parts
 
 
 @pytest.mark.parametrize(
@@ -237,9 +263,13 @@ def test_a_damaged_note_is_named(done, tmp_path):
 
 
 def test_a_region_is_the_slice_of_the_image():
-    pixels = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     images = ImageSet(pixels, torch.arange(3) % 2, ("a", "b"))
-    crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
+    crops = regions_table.Crops(
+        images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32
+    )
     place = torch.tensor([0, 4, 8])  # of 3 x 3 places of a 2 x 2 part; a cell is 16 pixels
     cut = regions_table.cut(crops, images, 2, place)
     expected = torch.stack([pixels[0, :, :32, :32], pixels[1, :, 16:48, 16:48], pixels[2, :, 32:, 32:]])
@@ -247,25 +277,37 @@ def test_a_region_is_the_slice_of_the_image():
     found = regions_table.load_features(crops, images, 2, place)
     torch.testing.assert_close(found, crops.backbone(expected), rtol=1e-3, atol=1e-3)
     whole = regions_table.load_features(crops, images, 4, torch.zeros(3, dtype=torch.int64))
-    torch.testing.assert_close(whole, crops.backbone(torch.nn.functional.avg_pool2d(pixels / 255, 2)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        whole, crops.backbone(torch.nn.functional.avg_pool2d(pixels / 255, 2)), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_regions_of_one_place_are_kept_for_later_runs_and_other_splits(tmp_path, monkeypatch):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
-    pixels = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     images = ImageSet(pixels, torch.arange(6) % 2, ("a", "b"), key="squares")
-    crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32)
+    crops = regions_table.Crops(
+        images, images, Backbone("resnet18", None, precision="float32"), side=4, size=32
+    )
     middle, mixed = torch.full((6,), 4), torch.arange(6) % 2
     expected = regions_table.compute_features(crops, images, 2, middle)
-    torch.testing.assert_close(regions_table.load_features(crops, images, 2, middle), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        regions_table.load_features(crops, images, 2, middle), expected, rtol=1e-3, atol=1e-3
+    )
     assert len(list(tmp_path.glob("squares-*.npy"))) == 1
     regions_table.load_features(crops, images, 2, mixed)
     assert len(list(tmp_path.glob("squares-*.npy"))) == 1
     monkeypatch.setattr(regions_table, "compute_features", None)
     part = images.subset(torch.tensor([5, 2]))
-    torch.testing.assert_close(regions_table.load_features(crops, part, 2, middle[:2]), expected[[5, 2]], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        regions_table.load_features(crops, part, 2, middle[:2]), expected[[5, 2]], rtol=1e-3, atol=1e-3
+    )
     with pytest.raises(TypeError):
-        regions_table.load_features(crops, images, 2, torch.zeros(6, dtype=torch.int64))  # another place has no table yet
+        regions_table.load_features(
+            crops, images, 2, torch.zeros(6, dtype=torch.int64)
+        )  # another place has no table yet
 
 
 def test_the_linear_classifier_is_at_its_minimum():
@@ -273,7 +315,9 @@ def test_the_linear_classifier_is_at_its_minimum():
     features = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     labels = (features[:, 0] > 0).long()
     model = regions_table.fit_linear(features, labels, 2, 0.1).requires_grad_(True)
-    loss = torch.nn.functional.cross_entropy(model(features), labels) + 0.05 * model.layer.weight.square().sum()
+    loss = (
+        torch.nn.functional.cross_entropy(model(features), labels) + 0.05 * model.layer.weight.square().sum()
+    )
     loss.backward()
     assert model.layer.weight.grad.abs().max() < 1e-3
     assert (model(features).argmax(1) == labels).float().mean() > 0.9
@@ -297,7 +341,10 @@ def test_rows_average_probabilities():
 def test_random_and_central_regions_have_the_parts_sizes():
     crops = regions_table.Crops(None, None, None, side=4, size=32)  # only its side is asked for
     some = torch.zeros(50, 2, dtype=torch.int64)
-    found = {region.name: region for region in regions_table.build_regions(crops, FcanOptions(parts=(1, 2)), some, some[:7])}
+    found = {
+        region.name: region
+        for region in regions_table.build_regions(crops, FcanOptions(parts=(1, 2)), some, some[:7])
+    }
     assert next(iter(found)) == "whole"
     assert [found[name].part for name in ("part1-1x1", "random2-2x2", "center1-1x1")] == [1, 2, 1]
     assert found["random1-1x1"].learn.unique().numel() > 10

@@ -28,17 +28,27 @@ def script(*arguments):
 
 
 FOLDERS = ("agents", "benchmarks", "benchmarks/probes")
-SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).glob("*.py")
+)
 SCRIPTS.remove("benchmarks/options.py")  # no script
-NO_DEVICE = ("figures", "pages", "sb3_collect", "startup", "throughput", "probes/fcan_rewards", "probes/summary")  # that is chosen
+NO_DEVICE = (
+    "figures",
+    "pages",
+    "sb3_collect",
+    "startup",
+    "throughput",
+    "probes/fcan_rewards",
+    "probes/summary",
+)  # that is chosen
 
 
 @pytest.fixture(scope="module")
 def printed():
     """What `printed_help.py` says of all scripts."""
-    environment = os.environ | {
-        "COLUMNS": "125"
-    }  # wide enough for an option and the beginning of its explanation in one line, too narrow for groups side by side
+    environment = (
+        os.environ | {"COLUMNS": "125"}
+    )  # wide enough for an option and the beginning of its explanation in one line, too narrow for groups side by side
     command = [sys.executable, "tests/agents/printed_help.py", *SCRIPTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -47,12 +57,16 @@ def printed():
 
 def explanations(text):
     """Return what a help says of each option, without its default."""
-    entries = re.split(r"^(?=--[a-z])", re.sub(r"^[│ ]+|[│ ]+$", "", text, flags=re.MULTILINE), flags=re.MULTILINE)[1:]
+    entries = re.split(
+        r"^(?=--[a-z])", re.sub(r"^[│ ]+|[│ ]+$", "", text, flags=re.MULTILINE), flags=re.MULTILINE
+    )[1:]
     found = {}
     for entry in entries:
         name, _, rest = re.split(r"^[╭╰]", entry, maxsplit=1, flags=re.MULTILINE)[0].partition(" ")
         told = re.split(r"\s{2,}|\n", rest, maxsplit=1)  # the kind of value, then the explanation
-        found[name] = re.sub(r"\((?:default|required|repeatable).*", "", told[1] if len(told) > 1 else "", flags=re.DOTALL).strip()
+        found[name] = re.sub(
+            r"\((?:default|required|repeatable).*", "", told[1] if len(told) > 1 else "", flags=re.DOTALL
+        ).strip()
     return found
 
 
@@ -67,7 +81,11 @@ def test_help_explains_every_option(printed, name):
     assert chooses == ("--device" in options)
     if chooses:
         assert "--threads" in options
-        expected = "cuda, cuda:1" if name == "benchmarks/gpu.py" else "auto (a CUDA GPU where there is one, else MPS, else the CPU"
+        expected = (
+            "cuda, cuda:1"
+            if name == "benchmarks/gpu.py"
+            else "auto (a CUDA GPU where there is one, else MPS, else the CPU"
+        )
         assert options["--device"].startswith(expected)
 
 
@@ -96,7 +114,10 @@ def test_unknown_option_and_missing_checkpoint_are_refused():
         ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
         ({"location_discount": 1.5}, r"--location-discount 1.5: expected a discount in \[0, 1\]"),
         ({"sure": 0.0}, r"--sure 0.0: expected a probability in \(0, 1\]"),
-        ({"augment_shift": 0.7}, r"--augment-shift 0.7: expected a fraction of the image's side in \[0, 0.5\]"),
+        (
+            {"augment_shift": 0.7},
+            r"--augment-shift 0.7: expected a fraction of the image's side in \[0, 0.5\]",
+        ),
         ({"stop_split": "foo"}, "split='foo': expected one of"),
     ],
 )

@@ -15,7 +15,16 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.training.options import parse
 from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
 
-SMALL = {"image_size": 32, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "encoder_layers": 1, "threads": 1, "precision": "float32"}
+SMALL = {
+    "image_size": 32,
+    "epochs": 2,
+    "batch": 16,
+    "hidden": 16,
+    "features": 8,
+    "encoder_layers": 1,
+    "threads": 1,
+    "precision": "float32",
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +42,14 @@ def command(monkeypatch):
     [
         ({"dataset": "mnist"}, (7, 14, 28)),
         ({"dataset": "cub", "glimpse_size": 96}, (128, 256, 512)),
-        ({"dataset": "cub", "glimpse_size": 96, "image_size": 384, "resolutions": ("high", "low")}, (96, 384)),
-        ({"dataset": "clutter", "resolutions": ("low", "high")}, (24, 96)),  # in the papers' order whatever was given
+        (
+            {"dataset": "cub", "glimpse_size": 96, "image_size": 384, "resolutions": ("high", "low")},
+            (96, 384),
+        ),
+        (
+            {"dataset": "clutter", "resolutions": ("low", "high")},
+            (24, 96),
+        ),  # in the papers' order whatever was given
     ],
 )
 def test_resolutions_are_shares_of_the_side(given, windows):
@@ -46,8 +61,14 @@ def test_resolutions_are_shares_of_the_side(given, windows):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"resolutions": ()}, r"--resolutions \(none\): expected at least one of high, medium, low, each once"),
-        ({"resolutions": ("high", "huge")}, "--resolutions high huge: expected at least one of high, medium, low"),
+        (
+            {"resolutions": ()},
+            r"--resolutions \(none\): expected at least one of high, medium, low, each once",
+        ),
+        (
+            {"resolutions": ("high", "huge")},
+            "--resolutions high huge: expected at least one of high, medium, low",
+        ),
         ({"resolutions": ("low", "low")}, "--resolutions low low: .* each once"),
         ({"scales": (1.0, 2.0)}, "--scales 1.0 2.0: the widths follow from --resolutions"),
         ({"first_view": "image"}, "--first-view image: this agent chooses the location of glimpse 1"),
@@ -59,15 +80,30 @@ def test_a_bad_fovea_is_refused_in_one_sentence(given, message):
 
 
 def test_more_glimpses_than_the_grid_has_cells_are_refused():
-    options = SermanetOptions(dataset="mnist", sensor="bank", backbone="resnet18", weights=None, grid=1, glimpses=3)
-    with pytest.raises(SystemExit, match="max_glimpses=3: sensor='bank' with grid=1 has 1 views of an image; expected at most as many"):
+    options = SermanetOptions(
+        dataset="mnist", sensor="bank", backbone="resnet18", weights=None, grid=1, glimpses=3
+    )
+    with pytest.raises(
+        SystemExit,
+        match="max_glimpses=3: sensor='bank' with grid=1 has 1 views of an image; expected at most as many",
+    ):
         sermanet_rnn.main(options)
 
 
 def test_layers_of_its_own_are_for_pixels(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
-    options = SermanetOptions(dataset=pictures, sensor="bank", backbone="resnet18", weights=None, grid=2, resolutions=("low",), **SMALL)
-    with pytest.raises(SystemExit, match="--encoder-layers 1: BankSensor shows the features of a frozen network; expected 0"):
+    options = SermanetOptions(
+        dataset=pictures,
+        sensor="bank",
+        backbone="resnet18",
+        weights=None,
+        grid=2,
+        resolutions=("low",),
+        **SMALL,
+    )
+    with pytest.raises(
+        SystemExit, match="--encoder-layers 1: BankSensor shows the features of a frozen network; expected 0"
+    ):
         sermanet_rnn.main(options)
 
 
@@ -80,12 +116,19 @@ def test_the_command_line_chooses_resolutions_and_recipes(capsys):
     named = {"paper": PAPER_SERMANET}
     words = ["--dataset", "dogs", "--paper", "--resolutions", "high", "low"]
     options = parse(SermanetOptions, named, SERMANET, "", words)
-    assert (options.resolutions, options.hidden, options.backbone, options.glimpse_size) == (("high", "low"), 4096, "googlenet", 96)
+    assert (options.resolutions, options.hidden, options.backbone, options.glimpse_size) == (
+        ("high", "low"),
+        4096,
+        "googlenet",
+        96,
+    )
     assert parse(SermanetOptions, named, SERMANET, "", ["--resolutions"]).resolutions == ()
     with pytest.raises(SystemExit):
         parse(SermanetOptions, named, SERMANET, "", ["--resolutions", "huge"])
     assert "high" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="--paper is not available for --dataset mnist \\(available: cub, cars, dogs\\)"):
+    with pytest.raises(
+        SystemExit, match="--paper is not available for --dataset mnist \\(available: cub, cars, dogs\\)"
+    ):
         parse(SermanetOptions, named, SERMANET, "", ["--paper"])
 
 
@@ -96,13 +139,20 @@ def test_a_run_leaves_its_results_and_composites_and_is_evaluated_from_its_check
     with Image.open(tmp_path / "foveal_composites.png") as drawn:
         assert drawn.size[0] > 400
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
-    assert (saved["network_name"], saved["environment"]["context"], saved["environment"]["fill"]) == ("double_decker", True, "noise")
+    assert (saved["network_name"], saved["environment"]["context"], saved["environment"]["fill"]) == (
+        "double_decker",
+        True,
+        "noise",
+    )
     before = json.loads((tmp_path / "result.json").read_text())
     assert results.write(tmp_path / "checkpoint.pt")["accuracy"] == before["accuracy"] == row["accuracy"]
 
 
 def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
-    whole, broken = (SermanetOptions(dataset=pictures, out=tmp_path / name, resolutions=("high",), **SMALL) for name in ("whole", "broken"))
+    whole, broken = (
+        SermanetOptions(dataset=pictures, out=tmp_path / name, resolutions=("high",), **SMALL)
+        for name in ("whole", "broken")
+    )
     sermanet_rnn.main(whole)
     interrupt(2)
     with pytest.raises(SystemExit) as stop:
@@ -115,7 +165,9 @@ def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
 
 
 def test_it_learns_from_telling_patches(pictures, tmp_path):
-    options = SermanetOptions(dataset=pictures, out=tmp_path, **(SMALL | {"epochs": 12}), split="train", augment=False)
+    options = SermanetOptions(
+        dataset=pictures, out=tmp_path, **(SMALL | {"epochs": 12}), split="train", augment=False
+    )
     assert sermanet_rnn.main(options)["accuracy"] >= 0.9
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
     assert isinstance(results.registry.rebuild(saved), DoubleDecker)

@@ -19,7 +19,9 @@ from glimpse_env.training.rollout import Behaviour, collect
 
 def views(**changes):
     torch.manual_seed(0)
-    return AveragedViews(ViewsArchitecture(**{"glimpse": 6, "classes": 3, "horizon": 4, "windows": 2} | changes)).eval()
+    return AveragedViews(
+        ViewsArchitecture(**{"glimpse": 6, "classes": 3, "horizon": 4, "windows": 2} | changes)
+    ).eval()
 
 
 def seen(network, glimpses):
@@ -34,7 +36,10 @@ def seen(network, glimpses):
 
 def by_hand(network, glimpses, order):
     """The mean of the probabilities of (classifier, part) pairs."""
-    parts = [network.classifiers[kind](glimpse[:, 3 * part : 3 * part + 3]) for glimpse, (kind, part) in zip(glimpses, order, strict=True)]
+    parts = [
+        network.classifiers[kind](glimpse[:, 3 * part : 3 * part + 3])
+        for glimpse, (kind, part) in zip(glimpses, order, strict=True)
+    ]
     shares = torch.stack(parts).softmax(2)
     return shares.cumsum(0) / torch.arange(1, len(order) + 1)[:, None, None]
 
@@ -42,9 +47,13 @@ def by_hand(network, glimpses, order):
 def test_after_the_whole_image_glimpses_look_through_the_windows_in_turn_and_probabilities_are_averaged():
     glimpses = torch.randn(4, 5, 6)
     network = views()
-    assert torch.allclose(seen(network, glimpses), by_hand(network, glimpses, [(0, 0), (1, 0), (2, 1), (1, 0)]), atol=1e-6)
+    assert torch.allclose(
+        seen(network, glimpses), by_hand(network, glimpses, [(0, 0), (1, 0), (2, 1), (1, 0)]), atol=1e-6
+    )
     network = views(whole_first=False)
-    assert torch.allclose(seen(network, glimpses), by_hand(network, glimpses, [(0, 0), (1, 1), (0, 0), (1, 1)]), atol=1e-6)
+    assert torch.allclose(
+        seen(network, glimpses), by_hand(network, glimpses, [(0, 0), (1, 1), (0, 0), (1, 1)]), atol=1e-6
+    )
 
 
 def test_while_training_every_view_answers_for_itself_so_each_classifier_learns_from_its_own_views_alone():
@@ -57,7 +66,9 @@ def test_while_training_every_view_answers_for_itself_so_each_classifier_learns_
     grads = [classifier.weight.grad for classifier in network.classifiers]
     assert grads[1].abs().sum() > 0
     assert all(grad is None or (grad == 0).all() for grad in (grads[0], grads[2]))
-    assert torch.allclose(heads.logits.exp(), network.classifiers[1](glimpses[1, :, :3]).softmax(1), atol=1e-6)
+    assert torch.allclose(
+        heads.logits.exp(), network.classifiers[1](glimpses[1, :, :3]).softmax(1), atol=1e-6
+    )
 
 
 def test_an_episode_begun_anew_forgets_the_one_before():
@@ -70,7 +81,11 @@ def test_an_episode_begun_anew_forgets_the_one_before():
 
 def test_a_checkpoint_rebuilds_them(make):
     network = baselines.build_network(make(first_view="image", scales=(1.0, 2.0)), dropout=0.0)
-    saved = {"network_name": registry.find_name(network), "architecture": vars(network.architecture), "network": network.state_dict()}
+    saved = {
+        "network_name": registry.find_name(network),
+        "architecture": vars(network.architecture),
+        "network": network.state_dict(),
+    }
     again = registry.rebuild(saved)
     assert (type(again), again.architecture) == (AveragedViews, network.architecture)
     assert (network.architecture.windows, network.architecture.whole_first) == (2, True)
@@ -99,8 +114,18 @@ def pictures(painted):
 def options(pictures, tmp_path, monkeypatch):
     """Small runs of every row."""
     monkeypatch.setattr(sys, "argv", ["baselines.py"])
-    small = {"epochs": 10, "batch": 8, "glimpses": 3, "grid": 2, "image_size": 32, "glimpse_size": 8, "split": "train"}
-    return lambda **given: baselines.Baselines(dataset=pictures, seeds=1, threads=1, dropout=0.0, out=tmp_path, **small | given)
+    small = {
+        "epochs": 10,
+        "batch": 8,
+        "glimpses": 3,
+        "grid": 2,
+        "image_size": 32,
+        "glimpse_size": 8,
+        "split": "train",
+    }
+    return lambda **given: baselines.Baselines(
+        dataset=pictures, seeds=1, threads=1, dropout=0.0, out=tmp_path, **small | given
+    )
 
 
 def test_the_table_may_be_of_other_images(options, tmp_path):
@@ -140,7 +165,9 @@ def test_rows_that_cannot_be_made_are_refused_first(options, pattern, given):
 
 
 def test_more_glimpses_than_the_grid_has_places_end_the_run(options):
-    with pytest.raises(SystemExit, match="--policy raster: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"):
+    with pytest.raises(
+        SystemExit, match="--policy raster: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"
+    ):
         baselines.main(options(rows=("raster",), glimpses=6))
 
 

@@ -19,7 +19,9 @@ from glimpse_env.backbone import Backbone, weights
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     """Three random colour images of 40 x 40 pixels."""
-    return torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,9 @@ def plain(file: str | Path | None = None, name: str = "resnet18", **options: Any
     return Backbone(name, file, precision="float32", **options)
 
 
-def test_features_are_the_networks_before_its_final_layer(network: nn.Module, state: dict, images: Tensor, tmp_path: Path) -> None:
+def test_features_are_the_networks_before_its_final_layer(
+    network: nn.Module, state: dict, images: Tensor, tmp_path: Path
+) -> None:
     trunk = nn.Sequential(*list(network.children())[:-1], nn.Flatten())
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normal = (images / 255 - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
@@ -74,12 +78,16 @@ def test_it_is_frozen_whatever_is_done_around_it(state: dict, images: Tensor, tm
         optimizer.step()
     assert head.training
     assert not any(module.training for module in backbone.modules())
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in backbone.parameters())
+    assert not any(
+        parameter.requires_grad or parameter.grad is not None for parameter in backbone.parameters()
+    )
     assert not backbone(images).requires_grad
     assert any("running_mean" in name for name in before)
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, before[name]), name
-    torch.testing.assert_close(backbone(images)[:1], alone, rtol=1e-4, atol=1e-4)  # no statistics of the batch
+    torch.testing.assert_close(
+        backbone(images)[:1], alone, rtol=1e-4, atol=1e-4
+    )  # no statistics of the batch
 
 
 def test_grey_is_repeated_and_bytes_are_floats_over_255(images: Tensor) -> None:
@@ -107,7 +115,9 @@ def test_other_families(name: str, node: str, features: int, map_node: str, shap
 
 
 def test_a_map_as_features_is_averaged(images: Tensor) -> None:
-    torch.testing.assert_close(plain(node="layer3")(images), plain(map_node="layer3").map(images).mean((2, 3)))
+    torch.testing.assert_close(
+        plain(node="layer3")(images), plain(map_node="layer3").map(images).mean((2, 3))
+    )
 
 
 def test_flops_are_two_for_each_multiply_add_of_a_convolution() -> None:
@@ -129,7 +139,9 @@ def test_flops_are_two_for_each_multiply_add_of_a_convolution() -> None:
 
 
 @pytest.mark.parametrize("change", ["half", "no final layer", "other classes", "no counters"])
-def test_weights_files_may_be_half_precision_or_differ_in_the_final_layer(change: str, state: dict, images: Tensor, tmp_path: Path) -> None:
+def test_weights_files_may_be_half_precision_or_differ_in_the_final_layer(
+    change: str, state: dict, images: Tensor, tmp_path: Path
+) -> None:
     expected = plain(saved(state, tmp_path))(images)
     other = {
         "half": {name: value.half() if value.is_floating_point() else value for name, value in state.items()},
@@ -138,10 +150,14 @@ def test_weights_files_may_be_half_precision_or_differ_in_the_final_layer(change
         "no counters": {name: value for name, value in state.items() if "num_batches" not in name},
     }[change]
     found = plain(saved(other, tmp_path, "other.pth"))(images)
-    torch.testing.assert_close(found, expected, rtol=0.02 if change == "half" else 0, atol=0.01 if change == "half" else 0)
+    torch.testing.assert_close(
+        found, expected, rtol=0.02 if change == "half" else 0, atol=0.01 if change == "half" else 0
+    )
 
 
-def test_a_name_is_looked_for_in_the_weights_folder(state: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_looked_for_in_the_weights_folder(
+    state: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved(state, tmp_path, "mine.pth")
     saved(state, tmp_path, "resnet18-f37072fd.pth")  # torchvision's own name of its default
     monkeypatch.setenv("GLIMPSE_WEIGHTS", str(tmp_path))
@@ -149,7 +165,9 @@ def test_a_name_is_looked_for_in_the_weights_folder(state: dict, tmp_path: Path,
     assert plain("mine.pth").digest() == plain("DEFAULT").digest() == plain(tmp_path / "mine.pth").digest()
 
 
-def test_a_failed_download_names_the_file_and_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_file_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_network(*_: Any, **__: Any) -> None:
         raise URLError("no route to host")
 
@@ -157,7 +175,10 @@ def test_a_failed_download_names_the_file_and_where_to_put_it(tmp_path: Path, mo
     monkeypatch.delenv("GLIMPSE_WEIGHTS", raising=False)
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
-    with pytest.raises(FileNotFoundError, match=r"https://\S+/resnet18-f37072fd.pth.*no route.*checkpoints.*GLIMPSE_WEIGHTS.*weights="):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"https://\S+/resnet18-f37072fd.pth.*no route.*checkpoints.*GLIMPSE_WEIGHTS.*weights=",
+    ):
         Backbone("resnet18")
 
 
@@ -172,12 +193,26 @@ def test_random_weights_are_said_aloud_and_always_the_same(caplog: pytest.LogCap
     torch.testing.assert_close(torch.rand(2), expected, rtol=0, atol=0)
 
 
-def test_weights_of_another_architecture_are_refused_by_the_first_mismatch(state: dict, tmp_path: Path) -> None:
-    networks = {name: weights.build_random(name) for name in ("resnet18", "resnet34", "resnet50", "mobilenet_v3_small")}
+def test_weights_of_another_architecture_are_refused_by_the_first_mismatch(
+    state: dict, tmp_path: Path
+) -> None:
+    networks = {
+        name: weights.build_random(name)
+        for name in ("resnet18", "resnet34", "resnet50", "mobilenet_v3_small")
+    }
     cases = {
-        ("resnet18", "resnet34"): r"resnet34 has layer1.2.conv1.weight of shape \(64, 64, 3, 3\), the file has nothing in its place",
-        ("resnet34", "resnet18"): r"it has layer1.2.conv1.weight of shape \(64, 64, 3, 3\), which resnet18 lacks",
-        ("resnet50", "resnet18"): r"has layer1.0.conv1.weight of shape \(64, 64, 3, 3\), in the file its shape is \(64, 64, 1, 1\)",
+        (
+            "resnet18",
+            "resnet34",
+        ): r"resnet34 has layer1.2.conv1.weight of shape \(64, 64, 3, 3\), the file has nothing in its place",
+        (
+            "resnet34",
+            "resnet18",
+        ): r"it has layer1.2.conv1.weight of shape \(64, 64, 3, 3\), which resnet18 lacks",
+        (
+            "resnet50",
+            "resnet18",
+        ): r"has layer1.0.conv1.weight of shape \(64, 64, 3, 3\), in the file its shape is \(64, 64, 1, 1\)",
         (
             "resnet18",
             "mobilenet_v3_small",
@@ -187,13 +222,16 @@ def test_weights_of_another_architecture_are_refused_by_the_first_mismatch(state
         with pytest.raises(ValueError, match=f"weights of another architecture: .*{message}"):
             weights.load_state(networks[name], networks[file].state_dict(), "a file", name)
     with pytest.raises(
-        ValueError, match=r"weights file .*weights.pth: weights of another architecture: resnet34 has layer1.2.conv1.weight"
+        ValueError,
+        match=r"weights file .*weights.pth: weights of another architecture: resnet34 has layer1.2.conv1.weight",
     ):
         plain(saved(state, tmp_path), "resnet34")
 
 
 def test_files_that_are_no_weights_are_refused(state: dict, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"weights='none.pth'.*file not found.*DEFAULT.*GLIMPSE_WEIGHTS"):
+    with pytest.raises(
+        FileNotFoundError, match=r"weights='none.pth'.*file not found.*DEFAULT.*GLIMPSE_WEIGHTS"
+    ):
         plain("none.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match=r"text.pth: not a state dict"):

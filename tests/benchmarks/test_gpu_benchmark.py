@@ -22,7 +22,15 @@ SMALL = Options(batch=8, samples=2, hidden=16, features=16, augment=False, preci
 class HostReads(TorchDispatchMode):
     """Count what makes the host wait for a GPU or takes a number from it, by the function that asks."""
 
-    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2", "lift_fresh")
+    WAITING = (
+        "_local_scalar_dense",
+        "nonzero",
+        "is_nonzero",
+        "equal",
+        "masked_select",
+        "_unique2",
+        "lift_fresh",
+    )
 
     def __init__(self):
         """Begin with nothing counted."""
@@ -32,7 +40,11 @@ class HostReads(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run an operation and count it if it is one of those."""
         if func.overloadpacket.__name__ in self.WAITING:
-            callers = [frame.name for frame in traceback.extract_stack() if "glimpse_env" in frame.filename or "optim" in frame.filename]
+            callers = [
+                frame.name
+                for frame in traceback.extract_stack()
+                if "glimpse_env" in frame.filename or "optim" in frame.filename
+            ]
             self.found[callers[-1]] += 1
         return func(*args, **(kwargs or {}))
 
@@ -58,7 +70,9 @@ def test_twins_make_the_same_updates_and_learn():
 
 
 def test_losses_are_compared_relatively_and_a_difference_is_an_error(monkeypatch):
-    assert captured.largest_difference(torch.tensor([2.0, 4.0]), torch.tensor([2.02, 4.0])) == pytest.approx(0.01)
+    assert captured.largest_difference(torch.tensor([2.0, 4.0]), torch.tensor([2.02, 4.0])) == pytest.approx(
+        0.01
+    )
     assert captured.largest_difference(torch.tensor([-2.0]), torch.tensor([2.0])) == 2
     results = iter((torch.tensor([1.0]), torch.tensor([float("nan")])))
     monkeypatch.setattr(captured, "timed_updates", lambda *_: captured.Timed(1.0, next(results)))
@@ -70,7 +84,14 @@ def test_losses_are_compared_relatively_and_a_difference_is_an_error(monkeypatch
 def test_every_test_that_asks_for_a_gpu_is_found():
     found = timed.gpu_tests(ROOT)
     marks = re.compile(r"^@pytest\.mark\.skipif\(not torch\.cuda", re.MULTILINE)
-    assert len(found) == sum(len(marks.findall(file.read_text(encoding="utf-8"))) for file in (ROOT / "tests").rglob("test_*.py")) >= 4
+    assert (
+        len(found)
+        == sum(
+            len(marks.findall(file.read_text(encoding="utf-8")))
+            for file in (ROOT / "tests").rglob("test_*.py")
+        )
+        >= 4
+    )
     for name in found:
         file, test = name.split("::")
         assert re.search(rf"^def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
@@ -78,7 +99,15 @@ def test_every_test_that_asks_for_a_gpu_is_found():
 
 def test_images_per_second_count_whole_batches_of_all_epochs(tmp_path):
     folder = timed.write_pictures(tmp_path / "pictures", 8, 5, 2)
-    options = {"dataset": str(folder), "image_size": 8, "split": "train", "root": None, "epochs": 3, "stop_epochs": 2, "batch": 4}
+    options = {
+        "dataset": str(folder),
+        "image_size": 8,
+        "split": "train",
+        "root": None,
+        "epochs": 3,
+        "stop_epochs": 2,
+        "batch": 4,
+    }
     (tmp_path / "result.json").write_text(json.dumps({"options": options, "train_seconds": 2.0}))
     assert timed.images_per_second(tmp_path / "result.json") == 5 * 8 / 2  # 10 images are two batches of 4
 
@@ -90,8 +119,15 @@ def test_parts_that_fail_are_told_and_the_others_still_run(tmp_path, monkeypatch
     monkeypatch.setitem(gpu.PARTS, "sensors", failing)
     monkeypatch.setitem(gpu.PARTS, "tests", lambda options, folder: {"passed": 1234.0, "skipped": 0.5})
     assert gpu.main(Gpu(device="cpu", threads=1, parts=("sensors", "tests"), results=tmp_path)) == 1
-    first, second = timed.read(tmp_path / "gpu.jsonl", ("part", "figures", "error", "seconds", "hardware", "versions", "commit", "speed"))
-    assert (first["part"], first["error"], first["figures"]) == ("sensors", "RuntimeError: a first line\nno kernel image", {})
+    first, second = timed.read(
+        tmp_path / "gpu.jsonl",
+        ("part", "figures", "error", "seconds", "hardware", "versions", "commit", "speed"),
+    )
+    assert (first["part"], first["error"], first["figures"]) == (
+        "sensors",
+        "RuntimeError: a first line\nno kernel image",
+        {},
+    )
     assert (second["error"], second["figures"]) == (None, {"passed": 1234.0, "skipped": 0.5})
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["sensors", "FAILED:", "no", "kernel", "image"] in [line[:5] for line in lines]
@@ -119,7 +155,9 @@ def test_tests_that_are_skipped_on_a_gpu_are_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a CUDA device")
 def test_without_cuda_the_command_says_so():
-    with pytest.raises(ValueError, match=r"device='cuda' is not available here \(0 CUDA devices\): use device='cpu'"):
+    with pytest.raises(
+        ValueError, match=r"device='cuda' is not available here \(0 CUDA devices\): use device='cpu'"
+    ):
         gpu.main(Gpu())
 
 

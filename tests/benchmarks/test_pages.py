@@ -43,7 +43,9 @@ def root(tmp_path):
     """Return a folder with a README and a page in docs; both want Table 3, one of them with differences between rows."""
     (tmp_path / "docs" / "agents").mkdir(parents=True)
     (tmp_path / "README.md").write_text("before\n\n<!-- results: dtram-3 cub -->\n<!-- end -->\n\nafter\n")
-    (tmp_path / "docs" / "agents" / "dtram.md").write_text("<!-- results: dtram-3 cub paired -->\nold\n<!-- end -->\n")
+    (tmp_path / "docs" / "agents" / "dtram.md").write_text(
+        "<!-- results: dtram-3 cub paired -->\nold\n<!-- end -->\n"
+    )
     return tmp_path
 
 
@@ -77,7 +79,9 @@ def test_a_table_has_the_papers_number_ours_and_the_difference(root):
     assert cells(readme, "RAM 3") == ["RAM 3", "86 at 3", "80.00 +- 25.41", "-6.00", "3.00", "2"]
     assert readme.startswith("before\n\n<!-- results: dtram-3 cub -->\n")
     assert readme.endswith("\n<!-- end -->\n\nafter\n")
-    assert "Here: CUB-50 (50 of 200 classes), trained on fit:1/8, 100 images of test." in readme.replace("\n", " ")
+    assert "Here: CUB-50 (50 of 200 classes), trained on fit:1/8, 100 images of test." in readme.replace(
+        "\n", " "
+    )
 
 
 def test_rows_that_are_not_there_are_left_out_and_so_are_comparisons_with_them(root):
@@ -92,7 +96,10 @@ def test_rows_that_are_not_there_are_left_out_and_so_are_comparisons_with_them(r
 def test_a_pair_is_compared_with_its_other_half(root):
     page = root / "docs" / "agents" / "dtram.md"
     page.write_text("<!-- results: dtram-8 cub paired -->\n<!-- end -->\n")
-    made = [row("2 glimpses, with curriculum", 0, 90, 2.0, "dtram-8"), row("2 glimpses, without", 0, 85, 2.0, "dtram-8")]
+    made = [
+        row("2 glimpses, with curriculum", 0, 90, 2.0, "dtram-8"),
+        row("2 glimpses, without", 0, 85, 2.0, "dtram-8"),
+    ]
     _, text = write(root, *made, table="dtram-8")
     assert cells(text, "2 glimpses, with curriculum")[-1].startswith("+5.00 [")
     assert cells(text, "2 glimpses, without")[-1] == ""
@@ -101,7 +108,10 @@ def test_a_pair_is_compared_with_its_other_half(root):
 def test_the_source_names_no_place_of_the_machine_and_links_from_where_the_page_lies(root):
     readme, page = write(root, row("RAM 3", 0, 78, 3.0))
     for text in (readme, page):
-        assert "`python benchmarks/reproduce.py dtram-3 --weights WEIGHTS`; seeds 0; AMD EPYC (1 thread); torch 2.15.0" in text
+        assert (
+            "`python benchmarks/reproduce.py dtram-3 --weights WEIGHTS`; seeds 0; AMD EPYC (1 thread); torch 2.15.0"
+            in text
+        )
         assert "somewhere" not in text
     assert "](benchmarks/results/dtram-3-cub.jsonl)" in readme
     assert "](../../benchmarks/results/dtram-3-cub.jsonl)" in page
@@ -110,7 +120,10 @@ def test_the_source_names_no_place_of_the_machine_and_links_from_where_the_page_
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("reproduce.py dtram-6 --weights=tuned/w.pth --split fit:1/8", "reproduce.py dtram-6 --weights WEIGHTS --split fit:1/8"),
+        (
+            "reproduce.py dtram-6 --weights=tuned/w.pth --split fit:1/8",
+            "reproduce.py dtram-6 --weights WEIGHTS --split fit:1/8",
+        ),
         ("reproduce.py --threads 1 dtram-8 --seeds=5 --measure test", "reproduce.py dtram-8 --measure test"),
         (
             "reproduce.py dtram-7 --rows '> 0' '> 0.4' --root data --stop-split validation:1/8",
@@ -124,7 +137,10 @@ def test_a_command_is_told_as_a_reader_would_type_it(given, told):
 
 def test_without_rows_the_block_says_which_command_makes_them(root):
     pages.main(pages.Pages(root))
-    assert "no rows yet; `python benchmarks/reproduce.py dtram-3 --weights WEIGHTS` makes them" in (root / "README.md").read_text()
+    assert (
+        "no rows yet; `python benchmarks/reproduce.py dtram-3 --weights WEIGHTS` makes them"
+        in (root / "README.md").read_text()
+    )
 
 
 def test_writing_again_changes_nothing_and_a_new_row_is_noticed(root):
@@ -132,7 +148,9 @@ def test_writing_again_changes_nothing_and_a_new_row_is_noticed(root):
     assert write(root) == first
     pages.main(pages.Pages(root, check=True))
     rows.add(root / "benchmarks" / "results" / "dtram-3-cub.jsonl", [row("RAM 3", 1, 79, 3.0)])
-    with pytest.raises(ValueError, match=r"README.md, .*dtram.md: tables differ from .*results; write them with"):
+    with pytest.raises(
+        ValueError, match=r"README.md, .*dtram.md: tables differ from .*results; write them with"
+    ):
         pages.main(pages.Pages(root, check=True))
     assert (root / "README.md").read_text() == first[0]
 
@@ -144,7 +162,10 @@ def test_writing_again_changes_nothing_and_a_new_row_is_noticed(root):
         ("<!-- results: dtram-3 -->\n<!-- end -->\n", "expected one of cub, cars, dogs after dtram-3"),
         ("<!-- results: dtram-3 cub pared -->\n<!-- end -->\n", "expected nothing but paired"),
         ("<!-- results: dtram-3 cub -->\n", "followed by its own <!-- end -->"),
-        ("<!-- results: dtram-3 cub -->\n<!-- results: dtram-6 cub -->\n<!-- end -->\n", "followed by its own <!-- end -->"),
+        (
+            "<!-- results: dtram-3 cub -->\n<!-- results: dtram-6 cub -->\n<!-- end -->\n",
+            "followed by its own <!-- end -->",
+        ),
     ],
 )
 def test_a_block_that_cannot_be_filled_is_named(root, text, said):

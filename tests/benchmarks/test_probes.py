@@ -25,17 +25,26 @@ def test_thresholds_are_compared_with_blind_rivals_at_equal_glimpses():
     assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (81.3, 3.6))
     # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.
     assert sure["random_stop"]["accuracy"] == sure["fixed_number"]["accuracy"] == 50
-    assert last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
+    assert (
+        last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
+    )
     assert "learned" in thresholds.format_row(thresholds.make_rows(found, True, (), False)[0])
 
 
 @pytest.fixture(scope="module")
 def env():
-    pixels = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     boxes = torch.tensor([[-0.5, -0.5, 0.5, 0.0], [0.8, 0.8, 1.0, 1.0]]).repeat(3, 1)
     images = ImageSet(pixels, torch.arange(6) % 3, ("a", "b", "c"), boxes=boxes)
     sensor = BankSensor(images, Backbone("resnet18", None, precision="float32"), glimpse_size=32, grid=3)
-    made = GlimpseVectorEnv(6, [(image, int(label)) for image, label in zip(pixels, images.labels, strict=True)], sensor=sensor, grid=3)
+    made = GlimpseVectorEnv(
+        6,
+        [(image, int(label)) for image, label in zip(pixels, images.labels, strict=True)],
+        sensor=sensor,
+        grid=3,
+    )
     made.images = images
     return made
 
@@ -47,13 +56,17 @@ def test_the_box_oracle_looks_at_the_middle_of_the_box_as_far_as_it_can(env):
 
 def test_the_loss_oracle_finds_no_better_place(env):
     torch.manual_seed(0)
-    network = RecurrentAttention(Architecture(glimpse=512, classes=3, horizon=env.preset.max_glimpses, hidden=8, features=8)).eval()
+    network = RecurrentAttention(
+        Architecture(glimpse=512, classes=3, horizon=env.preset.max_glimpses, hidden=8, features=8)
+    ).eval()
     index = torch.arange(6)
 
     def loss(places):
         unit = {"location": places, "step": torch.full((6, 1), 2 / env.preset.max_glimpses)}
         seen = env.sensor.observe(index, places, torch.full((6,), 2))
-        return F.cross_entropy(network(unit | seen, network.begin(6))[0].logits, env.images.labels, reduction="none")
+        return F.cross_entropy(
+            network(unit | seen, network.begin(6))[0].logits, env.images.labels, reduction="none"
+        )
 
     with torch.no_grad():
         best = loss(oracles.least_loss(env, network, network.begin(6), index, 2))
@@ -65,7 +78,11 @@ def test_elsewhere_is_another_images_glimpse_with_the_own_context():
     look = {"glimpse_size": 7, "scales": (1.0, 2.0), "location_range": 1.0, "fill": "noise", "context": True}
     env = GlimpseVectorEnv(4, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED, **look)
     sensor = places_alone.Elsewhere(env.sensor, len(env.images))
-    index, location, step = torch.tensor([0, 7, 4999, 2500]), torch.rand(4, 2) * 2 - 1, torch.tensor([1, 2, 3, 1])
+    index, location, step = (
+        torch.tensor([0, 7, 4999, 2500]),
+        torch.rand(4, 2) * 2 - 1,
+        torch.tensor([1, 2, 3, 1]),
+    )
     other = torch.tensor([2500, 2507, 2499, 0])
     seen, expected = sensor.observe(index, location, step), env.sensor.observe(other, location, step)
     assert torch.equal(seen["glimpse"], expected["glimpse"])
@@ -88,17 +105,27 @@ def test_how_soon_a_run_is_there_counts_from_where_it_stays():
 def test_the_table_of_rewards_by_hand(tmp_path, monkeypatch, capsys):
     """Means of 80, 60 and 50 %: the target is halfway from 50 to 80 %."""
     runs = [
-        *(("greedy", "learned", seed, values) for seed, values in enumerate(([0.5, 0.8, 0.8], [0.5, 0.7, 0.8]))),
-        *(("delayed", "learned", seed, values) for seed, values in enumerate(([0.4, 0.4, 0.5], [0.4, 0.6, 0.7]))),
+        *(
+            ("greedy", "learned", seed, values)
+            for seed, values in enumerate(([0.5, 0.8, 0.8], [0.5, 0.7, 0.8]))
+        ),
+        *(
+            ("delayed", "learned", seed, values)
+            for seed, values in enumerate(([0.4, 0.4, 0.5], [0.4, 0.6, 0.7]))
+        ),
         ("greedy", "random", 0, [0.4, 0.5, 0.5]),
     ]
     paths = []
     for reward, where, seed, values in runs:
         options = {"reward": reward, "where": where, "seed": seed}
         paths.append(tmp_path / f"{reward}-{where}-{seed}" / "checkpoint.pt")
-        checkpoint.save(paths[-1], {"agent": "fcan_greedy", "options": options, "progress": {"history": epochs(values)}})
+        checkpoint.save(
+            paths[-1], {"agent": "fcan_greedy", "options": options, "progress": {"history": epochs(values)}}
+        )
     monkeypatch.setattr(plots, "save", lambda figure, target: None)
-    fcan_rewards.main(fcan_rewards.Rewards(tuple(reversed(paths)), tmp_path / "curves.png", tmp_path / "rows.json"))
+    fcan_rewards.main(
+        fcan_rewards.Rewards(tuple(reversed(paths)), tmp_path / "curves.png", tmp_path / "rows.json")
+    )
     rows = {row["row"]: row for row in files.read_json(tmp_path / "rows.json")["rows"]}
     assert rows["greedy"]["accuracy"] == pytest.approx([80, 80])
     assert rows["greedy"]["epochs"] == [2, 2]
@@ -123,7 +150,11 @@ def test_compared_curves_draw_every_setting_in_every_panel(tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "at least one result.json"), ("no json", "is not a JSON file"), ('{"a": 1}', "does not hold rows of runs")],
+    [
+        (None, "at least one result.json"),
+        ("no json", "is not a JSON file"),
+        ('{"a": 1}', "does not hold rows of runs"),
+    ],
 )
 def test_summary_refuses_what_is_no_result(tmp_path, content, message):
     file = tmp_path / "result.json"
@@ -135,8 +166,19 @@ def test_summary_refuses_what_is_no_result(tmp_path, content, message):
 
 def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
     for seed, accuracy in ((0, 0.98), (1, 0.99)):
-        row = {"agent": "a", "dataset": "mnist", "split": "test", "seed": seed, "accuracy": accuracy, "mean_glimpses": 2.0}
-        row |= {"per_step_accuracy": [0.5, accuracy], "train_seconds": 10, "options": {"seed": seed, "epochs": 3}}
+        row = {
+            "agent": "a",
+            "dataset": "mnist",
+            "split": "test",
+            "seed": seed,
+            "accuracy": accuracy,
+            "mean_glimpses": 2.0,
+        }
+        row |= {
+            "per_step_accuracy": [0.5, accuracy],
+            "train_seconds": 10,
+            "options": {"seed": seed, "epochs": 3},
+        }
         (tmp_path / f"{seed}.json").write_text(json.dumps(row))
     summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
     lines = capsys.readouterr().out.splitlines()

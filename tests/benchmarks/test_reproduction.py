@@ -29,12 +29,24 @@ DTRAM = Run("dtram", {"gamma": 0.9, "stop_epochs": 1}, RAM3)
 TABLE = Table(
     "Tiny",
     ("mnist",),
-    {"RAM 2": Row(Run("ram", {"glimpses": 2, **TINY}), 3.0, 2), "DT": Row(DTRAM, 1.5), "> 0.6": Row(RAM3, threshold=0.6)},
+    {
+        "RAM 2": Row(Run("ram", {"glimpses": 2, **TINY}), 3.0, 2),
+        "DT": Row(DTRAM, 1.5),
+        "> 0.6": Row(RAM3, threshold=0.6),
+    },
 )
 
 
 def made_up(row: str = "RAM 2", seed: int = 0, **more: object) -> dict:
-    about = {"format": rows.FORMAT, "table": "tiny", "row": row, "part": "MNIST", "split": "fit", "measured": "test", "seed": seed}
+    about = {
+        "format": rows.FORMAT,
+        "table": "tiny",
+        "row": row,
+        "part": "MNIST",
+        "split": "fit",
+        "measured": "test",
+        "seed": seed,
+    }
     return about | {"options": {"epochs": 2, "parts": [8, 4]}, "weights_sha256": None} | more
 
 
@@ -92,7 +104,10 @@ def test_a_row_made_otherwise_is_neither_replaced_nor_taken_for_this_one(tmp_pat
     rows.add(file, [made_up()])
     rows.add(file, [made_up(options=same)])
     assert len(rows.read(file)) == 1
-    with pytest.raises(ValueError, match="'RAM 2' of seed 0 made with --epochs 2: give the same options, or another --results"):
+    with pytest.raises(
+        ValueError,
+        match="'RAM 2' of seed 0 made with --epochs 2: give the same options, or another --results",
+    ):
         rows.add(file, [made_up(options={"epochs": 3})])
     with pytest.raises(ValueError, match="made with --newer None"):
         rows.add(file, [made_up(options=same | {"newer": True})])
@@ -148,7 +163,10 @@ def test_a_run_waits_for_what_it_starts_from_in_other_hands(tmp_path):
         if number == 2:
             released.set()
 
-    works = [Work(tmp_path / str(number), lambda number=number: do(number), lambda number=number: number != 1) for number in range(3)]
+    works = [
+        Work(tmp_path / str(number), lambda number=number: do(number), lambda number=number: number != 1)
+        for number in range(3)
+    ]
     runs.share_work(works)
     assert order == [2, 0, 1]
 
@@ -158,7 +176,13 @@ def asked(halves, tmp_path_factory):
     """Options of a tiny table on pictures; its runs are made by command line, once for all tests."""
     folder = tmp_path_factory.mktemp("table")
     options = reproduce.Reproduce(
-        table="tiny", dataset=halves((12, 5)), image_size=32, seeds=1, threads=1, out=folder / "runs", results=folder / "rows"
+        table="tiny",
+        dataset=halves((12, 5)),
+        image_size=32,
+        seeds=1,
+        threads=1,
+        out=folder / "runs",
+        results=folder / "rows",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(reproduce.TABLES, "tiny", TABLE)
@@ -208,7 +232,10 @@ def test_a_table_is_made_by_command_line(asked, capsys):
     kept = {row["row"]: row for row in rows.read(file_of(asked))}
     assert list(kept) == ["RAM 2", "> 0.6", "DT"]
     result = files.read_json(asked.out / kept["DT"]["run"] / "result.json")
-    assert (kept["DT"]["accuracy"], kept["DT"]["mean_glimpses"]) == (result["accuracy"], result["mean_glimpses"])
+    assert (kept["DT"]["accuracy"], kept["DT"]["mean_glimpses"]) == (
+        result["accuracy"],
+        result["mean_glimpses"],
+    )
     assert (kept["DT"]["options"]["gamma"], kept["DT"]["options"]["hidden"]) == (0.9, 8)
     correct = rows.unpack_bits(kept["DT"]["right"], 10).float().mean().item()
     assert correct == kept["DT"]["accuracy"] == kept["DT"]["mean_class_accuracy"]
@@ -277,7 +304,9 @@ def test_a_folder_with_another_run_or_a_damaged_one_is_refused(again):
     options, started = again
     out = folder_of(options, TABLE.rows["RAM 2"].run)
     shutil.copytree(folder_of(replace(options, out=started.source), TABLE.rows["RAM 2"].run), out)
-    with pytest.raises(ValueError, match="holds a run with another --image-size: give another --out, or remove it"):
+    with pytest.raises(
+        ValueError, match="holds a run with another --image-size: give another --out, or remove it"
+    ):
         reproduce.main(replace(options, image_size=36), started)
     (out / "checkpoint.pt").write_bytes(b"half")
     with pytest.raises(ValueError, match="is not readable as a checkpoint"):
@@ -295,7 +324,14 @@ def test_a_failing_agent_ends_the_table_with_its_own_sentence(tmp_path, capfd):
 
 
 def test_options_are_said_as_on_the_command_line():
-    options = {"scales": (1.0, 2.0), "supervision": False, "long": True, "backbone": None, "weights": None, "stop_epochs": 2}
+    options = {
+        "scales": (1.0, 2.0),
+        "supervision": False,
+        "long": True,
+        "backbone": None,
+        "weights": None,
+        "stop_epochs": 2,
+    }
     assert runs.format_options(options) == [
         "--scales",
         "1.0",

@@ -41,7 +41,10 @@ def test_every_row_is_a_run_of_its_agent_and_every_name_is_a_row(name, tmp_path)
             assert (options["seed"], options["dataset"], options["split"]) == (3, dataset, "fit")
             assert all(options[name] == value for name, value in row.run.options.items())
             if row.run.start is not None:
-                assert options["ram"] == runs.folder(settings(dataset, out=tmp_path), row.run.start, 3) / "checkpoint.pt"
+                assert (
+                    options["ram"]
+                    == runs.folder(settings(dataset, out=tmp_path), row.run.start, 3) / "checkpoint.pt"
+                )
                 assert options["glimpses"] == row.run.start.options["glimpses"]
 
 
@@ -51,8 +54,14 @@ def test_tables_share_runs_that_are_the_same_and_no_others():
     def place(table: str, row: str) -> str:
         return runs.folder(given, TABLES[table].rows[row].run, 0).name
 
-    assert place("dtram-6", "6 glimpses") == place("dtram-7", "> 0.5") == place("dtram-9", "6 glimpses, with supervision")
-    assert place("dtram-3", "RAM 3") == place("dtram-8", "3 glimpses, without") != place("dtram-6", "3 glimpses")
+    assert (
+        place("dtram-6", "6 glimpses")
+        == place("dtram-7", "> 0.5")
+        == place("dtram-9", "6 glimpses, with supervision")
+    )
+    assert (
+        place("dtram-3", "RAM 3") == place("dtram-8", "3 glimpses, without") != place("dtram-6", "3 glimpses")
+    )
     assert place("dtram-3", "one view") == place("dtram-6", "1 glimpse")
     assert place("dtram-2", "RAM 7") == place("dtram-2", "RAM 7, answering after 4")
     for table in ("dtram-2", "dtram-5", "dtram-6", "dtram-8", "dtram-9", "dtram-9-state", "sermanet-1"):
@@ -75,7 +84,12 @@ def test_the_rows_options_count_before_the_tables_and_these_before_the_recipe():
     run = TABLES["sermanet-1"].rows["high, 2"].run
     assert "augment" not in runs.list_options(settings("cub"), run, 0)  # left to the recipe
     assert not runs.list_options(settings("cub", augment=False), run, 0)["augment"]
-    assert runs.list_options(settings("cub", image_size=300), TABLES["dtram-5"].rows["RAM-50, 224"].run, 0)["image_size"] == 256
+    assert (
+        runs.list_options(settings("cub", image_size=300), TABLES["dtram-5"].rows["RAM-50, 224"].run, 0)[
+            "image_size"
+        ]
+        == 256
+    )
 
 
 def test_the_agents_know_every_option_of_every_table():
@@ -108,9 +122,27 @@ TABLE = Table(
 
 def made_up(row: str, seed: int, right: list[int], glimpses: float, **more: object) -> dict:
     kept = torch.tensor(right, dtype=torch.bool)
-    about = {"format": 1, "table": "dtram-2", "row": row, "part": "CUB-50", "split": "fit", "measured": "test", "seed": seed}
-    found = {"accuracy": kept.float().mean().item(), "right": rows.pack_bits(kept), "images": len(right), "mean_glimpses": glimpses}
-    return about | found | {"classes": 50, "of_classes": 200, "options": {"gamma": 0.98}, "weights_sha256": None} | more
+    about = {
+        "format": 1,
+        "table": "dtram-2",
+        "row": row,
+        "part": "CUB-50",
+        "split": "fit",
+        "measured": "test",
+        "seed": seed,
+    }
+    found = {
+        "accuracy": kept.float().mean().item(),
+        "right": rows.pack_bits(kept),
+        "images": len(right),
+        "mean_glimpses": glimpses,
+    }
+    return (
+        about
+        | found
+        | {"classes": 50, "of_classes": 200, "options": {"gamma": 0.98}, "weights_sha256": None}
+        | more
+    )
 
 
 def some_rows() -> list[dict]:
@@ -161,7 +193,9 @@ def test_rivals_at_equal_glimpses_by_hand():
     (point,) = compare.find_points(TABLE, group)
     assert (point.row, point.glimpses) == ("DT", 1.5)
     # DT is right in 62.5 % of the cases, the mixtures in 50 and 25 %; the RAMs with one and two glimpses, half of each, in 50 %.
-    assert [point.ahead[rival][0] for rival in ("threshold", "fixed", "trained")] == pytest.approx([12.5, 37.5, 12.5])
+    assert [point.ahead[rival][0] for rival in ("threshold", "fixed", "trained")] == pytest.approx(
+        [12.5, 37.5, 12.5]
+    )
     assert "DT" in compare.format_points([point])
 
 
@@ -198,10 +232,15 @@ def test_a_rows_rivals_are_those_of_its_trajectories():
         ("threshold", stopping_rules.mix_thresholds(looks, stopping_rules.compute_mean_glimpses(when))),
         ("fixed", stopping_rules.mix_fixed_numbers(looks, stopping_rules.compute_mean_glimpses(when))),
     ):
-        assert torch.allclose(compare.mix(row["rivals"][name], count), stopping_rules.score_mixture(looks, mixture))
+        assert torch.allclose(
+            compare.mix(row["rivals"][name], count), stopping_rules.score_mixture(looks, mixture)
+        )
     assert "rivals" not in measure.measure_steps(looks, True, replace(OWN, threshold=0.5))
     second = measure.measure_steps(looks, True, replace(OWN, after=2))
-    assert (second["accuracy"], second["mean_glimpses"]) == (pytest.approx(looks.correct[1].float().mean().item()), 2)
+    assert (second["accuracy"], second["mean_glimpses"]) == (
+        pytest.approx(looks.correct[1].float().mean().item()),
+        2,
+    )
     assert "rivals" not in second
 
 
@@ -220,9 +259,16 @@ def drawn(monkeypatch):
 
 def test_figures_show_the_rows(tmp_path, drawn):
     curve = [{"threshold": 0.5, "mean_glimpses": 1.2, "accuracy": 0.4}]
-    shared = {"per_step_accuracy": [0.2, 0.7], "threshold_curve": curve, "random_stop_accuracy": 0.3, "glimpse_histogram": [3, 1]}
+    shared = {
+        "per_step_accuracy": [0.2, 0.7],
+        "threshold_curve": curve,
+        "random_stop_accuracy": 0.3,
+        "glimpse_histogram": [3, 1],
+    }
     names = {"RAM 1": "RAM 2", "RAM 2": "RAM 7", "DT": "DT-RAM-1 (gamma .98)"}
-    rows.add(tmp_path / "dtram-2-cub.jsonl", [row | shared | {"row": names[row["row"]]} for row in some_rows()])
+    rows.add(
+        tmp_path / "dtram-2-cub.jsonl", [row | shared | {"row": names[row["row"]]} for row in some_rows()]
+    )
     figures.main(figures.Figures(("stopping", "histogram"), results=tmp_path))
     axes = drawn["stopping-CUB-50.png"].axes[0]
     points = {bars.get_label(): bars.lines[0].get_xydata().round(6).tolist() for bars in axes.containers}
@@ -236,8 +282,14 @@ def test_figures_show_the_rows(tmp_path, drawn):
 
 def test_what_was_measured_on_the_same_images_is_compared_by_cost_whatever_it_was_trained_on():
     some = {"a row": [{}]}
-    eighth, quarter, held_out = (("CUB-50", split, measured) for split, measured in (("a", "test"), ("b", "test"), ("a", "validation")))
-    found = {eighth: {"dtram-6": some, "dtram-3": some}, quarter: {"fcan-6": some}, held_out: {"dtram-6": some}}
+    eighth, quarter, held_out = (
+        ("CUB-50", split, measured) for split, measured in (("a", "test"), ("b", "test"), ("a", "validation"))
+    )
+    found = {
+        eighth: {"dtram-6": some, "dtram-3": some},
+        quarter: {"fcan-6": some},
+        held_out: {"dtram-6": some},
+    }
     assert figures.select_rows(figures.FIGURES["cost"], found) == {
         eighth: {"dtram-6": some, "fcan-6": some},
         held_out: {"dtram-6": some},
@@ -249,6 +301,8 @@ def test_what_was_measured_on_the_same_images_is_compared_by_cost_whatever_it_wa
 
 def test_figures_without_rows_are_named(tmp_path, capsys):
     figures.main(figures.Figures(results=tmp_path))
-    assert capsys.readouterr().out.splitlines() == [f"{name}: {tmp_path} has no rows for it" for name in figures.FIGURES]
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}: {tmp_path} has no rows for it" for name in figures.FIGURES
+    ]
     with pytest.raises(ValueError, match="'pie': expected some of stopping"):
         figures.main(figures.Figures(("pie",), results=tmp_path))

@@ -26,14 +26,23 @@ def test_the_fastest_schedule_that_meets_the_target_in_the_mean_counts():
     groups = report.grouped([*long, *short, *middle])
     (machine,) = {where for where, _ in groups}
     assert report.fastest(groups, machine, (1.46, 3.6)) == "61 s (--epochs 8; 3 seeds)"
-    assert report.fastest(groups, machine, (0.9, 2.2)) == "90 s (--epochs 12; 3 seeds)"  # one seed alone does not
-    assert report.fastest(groups, machine, (0.75, 2.0)) == "300 s (--epochs 40; 3 seeds)"  # a limit is met by equality
+    assert (
+        report.fastest(groups, machine, (0.9, 2.2)) == "90 s (--epochs 12; 3 seeds)"
+    )  # one seed alone does not
+    assert (
+        report.fastest(groups, machine, (0.75, 2.0)) == "300 s (--epochs 40; 3 seeds)"
+    )  # a limit is met by equality
     assert report.fastest(groups, machine, (0.75, 1.9)) == "not reached"
     assert report.fastest(groups, "another", (1.46, 3.6)) == "not reached"
 
 
 def test_the_last_row_of_a_seed_counts_and_machines_are_columns():
-    rows = [row("default", 0, 100, 1.0), row("default", 1, 102, 1.2), row("default", 0, 50, 0.9), row("default", 0, 20, 1.4, gpu="a GPU")]
+    rows = [
+        row("default", 0, 100, 1.0),
+        row("default", 1, 102, 1.2),
+        row("default", 0, 50, 0.9),
+        row("default", 0, 20, 1.4, gpu="a GPU"),
+    ]
     assert len(report.grouped([*rows, row("default", 0, 80, 1.0, threads=1)])) == 3
     text = report.report(rows)
     assert text.count("matrix product 2.50 ms") == 2
@@ -53,7 +62,11 @@ def test_intervals_are_students():
 
 def test_schedules_and_their_names():
     assert time_to_accuracy.schedules(TimeToAccuracy()) == [()]
-    assert time_to_accuracy.schedules(TimeToAccuracy(epochs=(8, 12), long=True)) == [("--epochs", "8"), ("--epochs", "12"), ("--long",)]
+    assert time_to_accuracy.schedules(TimeToAccuracy(epochs=(8, 12), long=True)) == [
+        ("--epochs", "8"),
+        ("--epochs", "12"),
+        ("--long",),
+    ]
     assert time_to_accuracy.schedules(TimeToAccuracy(long=True)) == [("--long",)]
     assert time_to_accuracy.name_of((), "", False) == "default"
     assert time_to_accuracy.name_of(("--epochs", "8"), "--batch 512", False) == "--epochs 8 --batch 512"
@@ -61,7 +74,11 @@ def test_schedules_and_their_names():
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"epochs": (8, 8)}, "--epochs 8 8: expected different"), ({"epochs": (0,)}, "--epochs=0"), ({"seeds": 0}, "--seeds=0")],
+    [
+        ({"epochs": (8, 8)}, "--epochs 8 8: expected different"),
+        ({"epochs": (0,)}, "--epochs=0"),
+        ({"seeds": 0}, "--seeds=0"),
+    ],
 )
 def test_schedules_that_measure_nothing_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
@@ -74,7 +91,11 @@ def test_rows_are_appended_and_read_back_and_damage_is_named(tmp_path):
     for seed in range(2):
         timed.append(file, {"seed": seed})
     assert timed.read(file, ("seed",)) == [{"format": 1, "seed": 0}, {"format": 1, "seed": 1}]
-    for text, message in (("no json", "line 3 is not a row"), ('{"format": 1}', "line 3 has no 'seed'"), ("4", "line 3 is not a row")):
+    for text, message in (
+        ("no json", "line 3 is not a row"),
+        ('{"format": 1}', "line 3 has no 'seed'"),
+        ("4", "line 3 is not a row"),
+    ):
         file.write_text('{"format": 1, "seed": 0}\n\n' + text + "\n")
         with pytest.raises(ValueError, match=message):
             timed.read(file, ("seed",))

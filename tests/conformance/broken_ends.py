@@ -20,7 +20,9 @@ class NoFinalInfo(Broken):
 
 class FinalOfAll(Broken):
     def spoil(self, observation, info):
-        return observation, info | ({"_final_obs": np.ones(self.num_envs, np.bool_)} if "final_obs" in info else {})
+        return observation, info | (
+            {"_final_obs": np.ones(self.num_envs, np.bool_)} if "final_obs" in info else {}
+        )
 
 
 class BatchedFinal(Broken):
@@ -65,7 +67,9 @@ class HeardReset(Broken):
 
 class WholeReset(Broken):
     def reset(self, *, seed=None, options=None):
-        return super().reset(seed=seed, options={key: value for key, value in (options or {}).items() if key != "reset_mask"})
+        return super().reset(
+            seed=seed, options={key: value for key, value in (options or {}).items() if key != "reset_mask"}
+        )
 
 
 class NoReset(Broken):

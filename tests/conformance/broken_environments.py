@@ -95,7 +95,13 @@ class LeakingRows(Broken):
 
 class SharedReward(Broken):
     def spoil_step(self, observation, reward, terminated, truncated, info, actions):
-        return observation, np.where(self.over, 0, reward + actions["prediction"].mean()), terminated, truncated, info
+        return (
+            observation,
+            np.where(self.over, 0, reward + actions["prediction"].mean()),
+            terminated,
+            truncated,
+            info,
+        )
 
 
 class EqualRows(Broken):

@@ -23,7 +23,9 @@ STEPS = 12
 @pytest.fixture
 def numpy_env(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
     """The numpy environment over the small data set."""
-    return lambda **options: gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, **SMALL, **options)
+    return lambda **options: gymnasium.make_vec(
+        "GlimpseEnv-v0", num_envs=3, dataset=noise, **SMALL, **options
+    )
 
 
 # What conforms is accepted
@@ -39,10 +41,17 @@ def test_gymnasiums_own_vector_environments_are_accepted(name: str) -> None:
     check_modes(make, steps=30, random_starts=name != "FrozenLake-v1")
 
 
-@pytest.mark.parametrize("options", [{}, {"first_view": "image"}, {"initial_location": "random", "reward": "information_gain"}])
-def test_the_numpy_environment_is_accepted_in_all_modes(noise: torch.utils.data.Dataset, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"first_view": "image"}, {"initial_location": "random", "reward": "information_gain"}]
+)
+def test_the_numpy_environment_is_accepted_in_all_modes(
+    noise: torch.utils.data.Dataset, options: dict[str, Any]
+) -> None:
     check_modes(
-        lambda mode: gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **(SMALL | options)), STEPS
+        lambda mode: gymnasium.make_vec(
+            "GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **(SMALL | options)
+        ),
+        STEPS,
     )
 
 
@@ -52,7 +61,12 @@ def test_the_numpy_environment_is_accepted_with_flat_actions(numpy_env: Callable
 
 
 def test_one_row_is_enough(noise: torch.utils.data.Dataset) -> None:
-    check_modes(lambda mode: gymnasium.make_vec("GlimpseEnv-v0", num_envs=1, dataset=noise, autoreset_mode=mode, **SMALL), STEPS)
+    check_modes(
+        lambda mode: gymnasium.make_vec(
+            "GlimpseEnv-v0", num_envs=1, dataset=noise, autoreset_mode=mode, **SMALL
+        ),
+        STEPS,
+    )
 
 
 # What does not is rejected
@@ -90,7 +104,9 @@ REJECTED = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "mode", "said"), REJECTED, ids=[f"{kind.__name__}-{mode.name}" for kind, mode, _ in REJECTED])
+@pytest.mark.parametrize(
+    ("kind", "mode", "said"), REJECTED, ids=[f"{kind.__name__}-{mode.name}" for kind, mode, _ in REJECTED]
+)
 def test_a_broken_environment_is_rejected(
     noise: torch.utils.data.Dataset, kind: type[broken_environments.Broken], mode: AutoresetMode, said: str
 ) -> None:
@@ -102,7 +118,9 @@ def test_what_breaks_nothing_passes_where_the_broken_ones_fail(noise: torch.util
     check_modes(lambda mode: broken_environments.Broken(3, noise, autoreset_mode=mode, **SMALL), STEPS)
 
 
-def test_a_final_observation_that_nobody_saw_is_rejected_across_modes(noise: torch.utils.data.Dataset) -> None:
+def test_a_final_observation_that_nobody_saw_is_rejected_across_modes(
+    noise: torch.utils.data.Dataset,
+) -> None:
     """One mode alone cannot tell; the same first episode under another mode can."""
     check_vector_env(lambda: broken_ends.ForeignFinal(3, noise, autoreset_mode=SAME, **SMALL), STEPS)
     with pytest.raises(ContractError, match="its first episode is another under"):

@@ -56,15 +56,22 @@ def check_vector_env(make: Make, steps: int = 60, random_starts: bool = True) ->
     check_close(make())
 
 
-def check_modes(make: Callable[[AutoresetMode], VectorEnv], steps: int = 60, random_starts: bool = True) -> None:
+def check_modes(
+    make: Callable[[AutoresetMode], VectorEnv], steps: int = 60, random_starts: bool = True
+) -> None:
     """Check all three modes, and that they tell of the same first episode of every row, down to its last observation."""
     for mode in AutoresetMode:
-        demand(mode_of(make(mode)) is mode, f"asked for {mode}, metadata['autoreset_mode'] says {mode_of(make(mode))}")
+        demand(
+            mode_of(make(mode)) is mode,
+            f"asked for {mode}, metadata['autoreset_mode'] says {mode_of(make(mode))}",
+        )
         check_vector_env(lambda mode=mode: make(mode), steps, random_starts)
     told = {mode: first_episodes(make(mode), steps) for mode in AutoresetMode}
     for mode in (SAME, DISABLED):
         for row, (one, other) in enumerate(zip(told[NEXT], told[mode], strict=True)):
-            demand(same(one, other), f"row {row}: its first episode is another under {mode} than under {NEXT}")
+            demand(
+                same(one, other), f"row {row}: its first episode is another under {mode} than under {NEXT}"
+            )
 
 
 def first_episodes(env: VectorEnv, steps: int) -> list[list[tuple]]:
@@ -94,7 +101,9 @@ def check_next_step(make: Make, steps: int) -> None:
         for row in np.flatnonzero(done):
             another = mixed(one, another, changed, row)
         step, disturbed = one.step(action), other.step(another)
-        demand(not ended(step)[done].any(), f"{NEXT}: the step after an end must begin an episode, not end one")
+        demand(
+            not ended(step)[done].any(), f"{NEXT}: the step after an end must begin an episode, not end one"
+        )
         demand(not step[1][done].any(), f"{NEXT}: the reward of the step after an end must be 0")
         demand(same(step, disturbed), f"{NEXT}: the action of the step after an end must be ignored")
         done = ended(step)
@@ -109,16 +118,27 @@ def check_same_step(make: Make, steps: int) -> None:
         done = ended(step)
         for name in ("final_obs", "final_info"):
             demand(name in info or not done.any(), f"{SAME}: an episode ended and info has no {name}")
-            demand(name not in info or same(info[f"_{name}"], done), f"{SAME}: _{name} must tell which rows ended")
+            demand(
+                name not in info or same(info[f"_{name}"], done),
+                f"{SAME}: _{name} must tell which rows ended",
+            )
         if not done.any():
             continue
         final, seen = info["final_obs"], rows_of(env, observation)
-        demand(isinstance(final, np.ndarray) and final.dtype == object, f"{SAME}: final_obs must be an object array, one entry a row")
+        demand(
+            isinstance(final, np.ndarray) and final.dtype == object,
+            f"{SAME}: final_obs must be an object array, one entry a row",
+        )
         for row in range(env.num_envs):
-            demand(done[row] or final[row] is None, f"{SAME}: final_obs of a row that did not end must be None")
+            demand(
+                done[row] or final[row] is None, f"{SAME}: final_obs of a row that did not end must be None"
+            )
             if done[row]:
                 check_observation(env.single_observation_space, final[row], "final_obs")
-                demand(not same(row_copy(final[row]), seen[row]), f"{SAME}: the observation of an end must be the next episode's")
+                demand(
+                    not same(row_copy(final[row]), seen[row]),
+                    f"{SAME}: the observation of an end must be the next episode's",
+                )
 
 
 def check_disabled(make: Make, steps: int) -> None:
@@ -137,4 +157,6 @@ def check_disabled(make: Make, steps: int) -> None:
             if done[row]:
                 demand(not same(seen, before[row]), f"{DISABLED}: a row of the reset_mask must begin anew")
             else:
-                demand(same(seen, before[row]), f"{DISABLED}: a row outside of the reset_mask must be left alone")
+                demand(
+                    same(seen, before[row]), f"{DISABLED}: a row outside of the reset_mask must be left alone"
+                )

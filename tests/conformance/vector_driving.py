@@ -27,7 +27,9 @@ def demand(holds: object, said: str) -> None:
 def mode_of(env: VectorEnv) -> AutoresetMode:
     """Return the declared autoreset mode."""
     mode = env.metadata.get("autoreset_mode")
-    demand(isinstance(mode, AutoresetMode), f"metadata['autoreset_mode'] must be an AutoresetMode, got {mode!r}")
+    demand(
+        isinstance(mode, AutoresetMode), f"metadata['autoreset_mode'] must be an AutoresetMode, got {mode!r}"
+    )
     return mode
 
 
@@ -77,17 +79,29 @@ def row_copy(value: Any) -> Any:
 def same(one: Any, other: Any) -> bool:
     """Whether two nested results are equal in type, shape and every value."""
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(one[key], other[key]) for key in one)
+        )
     if isinstance(one, (list, tuple)) or (isinstance(one, np.ndarray) and one.dtype == object):
         return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
     one, other = np.asarray(one), np.asarray(other)
-    return one.dtype == other.dtype and one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+    return (
+        one.dtype == other.dtype
+        and one.shape == other.shape
+        and bool(((one == other) | ((one != one) & (other != other))).all())
+    )
 
 
 def mixed(env: VectorEnv, one: Any, other: Any, row: int) -> Any:
     """Return the actions `one` with one row of `other`."""
     rows = [
         b if index == row else a
-        for index, (a, b) in enumerate(zip(iterate(env.action_space, one), iterate(env.action_space, other), strict=True))
+        for index, (a, b) in enumerate(
+            zip(iterate(env.action_space, one), iterate(env.action_space, other), strict=True)
+        )
     ]
-    return concatenate(env.single_action_space, rows, create_empty_array(env.single_action_space, env.num_envs))
+    return concatenate(
+        env.single_action_space, rows, create_empty_array(env.single_action_space, env.num_envs)
+    )

@@ -22,7 +22,12 @@ IDX = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 def some(count: int = 12, side: int = 4, classes: int = 3) -> ImageSet:
     """A set whose images tell their index: all pixels are it."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, side, side)
-    return ImageSet(images, torch.arange(count) % classes, tuple("abcdefg"[:classes]), torch.arange(2.0 * count).view(count, 2))
+    return ImageSet(
+        images,
+        torch.arange(count) % classes,
+        tuple("abcdefg"[:classes]),
+        torch.arange(2.0 * count).view(count, 2),
+    )
 
 
 @pytest.fixture
@@ -52,9 +57,17 @@ def test_resized_keeps_all_but_the_size():
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.long), "2 images and 3 labels"),
+        (
+            torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
+            torch.zeros(3, dtype=torch.long),
+            "2 images and 3 labels",
+        ),
         (torch.zeros(0, 1, 4, 4, dtype=torch.uint8), torch.zeros(0, dtype=torch.long), "at least one"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([0, 3]), "from 0 to 3: expected 0 to 2 for 3 classes"),
+        (
+            torch.zeros(2, 1, 4, 4, dtype=torch.uint8),
+            torch.tensor([0, 3]),
+            "from 0 to 3: expected 0 to 2 for 3 classes",
+        ),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.tensor([-1, 1]), "from -1 to 1"),
     ],
 )
@@ -131,7 +144,12 @@ def at_places(found: ImageSet) -> Tensor:
     assert found.target_centers is not None
     x, y = ((found.target_centers + 1) * 96 / 2 - 6).round().long().unbind(1)
     step = torch.arange(12)
-    return found.images[torch.arange(len(found))[:, None, None], 0, (y[:, None] + step)[:, :, None], (x[:, None] + step)[:, None, :]].int()
+    return found.images[
+        torch.arange(len(found))[:, None, None],
+        0,
+        (y[:, None] + step)[:, :, None],
+        (x[:, None] + step)[:, None, :],
+    ].int()
 
 
 def linear_accuracy(fit: Tensor, labels: Tensor, seen: Tensor, answers: Tensor) -> float:
@@ -180,15 +198,24 @@ def test_clutter_is_told_by_the_place_and_not_by_the_blurred_view(cluttered):
     train = load("clutter")
     assert len(train) == 20_000
     assert not torch.equal(train.images[:4_000], cluttered.images)
-    assert linear_accuracy(at_places(train)[:4_000], train.labels[:4_000], at_places(cluttered), cluttered.labels) > 0.99
+    assert (
+        linear_accuracy(
+            at_places(train)[:4_000], train.labels[:4_000], at_places(cluttered), cluttered.labels
+        )
+        > 0.99
+    )
     blurred = [functional.avg_pool2d(part.images.float(), 6) for part in (train, cluttered)]
-    assert linear_accuracy(blurred[0], train.labels, blurred[1], cluttered.labels) < 0.13  # chance 0.10, standard error 0.005
+    assert (
+        linear_accuracy(blurred[0], train.labels, blurred[1], cluttered.labels) < 0.13
+    )  # chance 0.10, standard error 0.005
 
 
 # A folder
 
 
-def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 6), **options: object) -> None:
+def picture(
+    path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 6), **options: object
+) -> None:
     """Write a picture of one colour, (width, height) pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path, **options)
@@ -305,7 +332,8 @@ def test_empty_folders_are_named_with_the_layout(birds, tmp_path):
 def test_a_folder_is_found_here_in_root_in_glimpse_data_and_at_home(birds, monkeypatch, tmp_path):
     monkeypatch.delenv("GLIMPSE_DATA", raising=False)
     with pytest.raises(
-        ValueError, match=r"'birds': neither a known data set \(cars, clutter, cub, dogs, mnist\) nor a folder.*GLIMPSE_DATA"
+        ValueError,
+        match=r"'birds': neither a known data set \(cars, clutter, cub, dogs, mnist\) nor a folder.*GLIMPSE_DATA",
     ):
         load("birds")
     assert len(load("birds", root=birds.parent)) == 12
@@ -328,7 +356,8 @@ def test_a_path_that_leads_nowhere_is_named(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"split": "val"}, "split='val': expected one of train"), ({"image_size": 0}, "image_size=0")]
+    ("options", "message"),
+    [({"split": "val"}, "split='val': expected one of train"), ({"image_size": 0}, "image_size=0")],
 )
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
@@ -488,15 +517,30 @@ def test_what_is_not_map_style_is_refused(unchecked, dataset):
 def test_every_named_data_set_has_a_recipe_kind_and_a_preset():
     assert list(datasets.NAMED) == ["mnist", "clutter", "cub", "cars", "dogs"]
     assert datasets.list_names("photographs") == ("cub", "cars", "dogs")
-    assert datasets.expand_kinds({"digits": 1, "photographs": 2}) == {"mnist": 1, "cub": 2, "cars": 2, "dogs": 2}
+    assert datasets.expand_kinds({"digits": 1, "photographs": 2}) == {
+        "mnist": 1,
+        "cub": 2,
+        "cars": 2,
+        "dogs": 2,
+    }
     assert {name: spec.preset for name, spec in datasets.NAMED.items()} == PRESETS
-    assert all(spec.name == name and len(spec.short) <= len(spec.title) for name, spec in datasets.NAMED.items())
+    assert all(
+        spec.name == name and len(spec.short) <= len(spec.title) for name, spec in datasets.NAMED.items()
+    )
     for name in ("mnist", "clutter"):
         assert len(load(name, "test").classes) == datasets.NAMED[name].classes
 
 
 def test_a_data_set_needs_one_line_of_the_table(monkeypatch):
-    spec = DataSetSpec("stripes", "Stripes", "Stripes", 5, "digits", Preset(glimpse_size=2, max_glimpses=3), lambda split, *_: some())
+    spec = DataSetSpec(
+        "stripes",
+        "Stripes",
+        "Stripes",
+        5,
+        "digits",
+        Preset(glimpse_size=2, max_glimpses=3),
+        lambda split, *_: some(),
+    )
     monkeypatch.setitem(datasets.NAMED, "stripes", spec)
     env = GlimpseVectorEnv(4, "stripes")
     assert env.preset == spec.preset

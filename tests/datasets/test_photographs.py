@@ -52,7 +52,12 @@ def scenes(place: Callable[[int, str, int], Path], numbers: tuple[int, ...] = NU
             for index in range(count):
                 width, height = (int(side) for side in dice.integers(60, 140, 2))
                 left, top = (int(dice.integers(0, side // 2)) for side in (width, height))
-                box = (left, top, left + int(dice.integers(20, width // 2)), top + int(dice.integers(20, height // 2)))
+                box = (
+                    left,
+                    top,
+                    left + int(dice.integers(20, width // 2)),
+                    top + int(dice.integers(20, height // 2)),
+                )
                 path = place(number, split, index)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 image = Image.new("RGB", (width, height))
@@ -65,13 +70,21 @@ def scenes(place: Callable[[int, str, int], Path], numbers: tuple[int, ...] = NU
 def make_cub(root: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
     """Write CUB's layout."""
     folder = root / "CUB_200_2011"
-    made = scenes(lambda number, split, index: folder / "images" / f"{number:03}.Bird" / f"{split} {index}.jpg", numbers)
+    made = scenes(
+        lambda number, split, index: folder / "images" / f"{number:03}.Bird" / f"{split} {index}.jpg", numbers
+    )
     rows = list(enumerate(made, start=7))
     lines = {
-        "images.txt": [f"{row} {path.relative_to(folder / 'images').as_posix()}" for row, (_, _, path, _, _) in rows],
-        "image_class_labels.txt": [f"{row} {number}" for row, (number, *_) in rows][::-1],  # joined by number, not by line
+        "images.txt": [
+            f"{row} {path.relative_to(folder / 'images').as_posix()}" for row, (_, _, path, _, _) in rows
+        ],
+        "image_class_labels.txt": [f"{row} {number}" for row, (number, *_) in rows][
+            ::-1
+        ],  # joined by number, not by line
         "train_test_split.txt": [f"{row} {int(split == 'train')}" for row, (_, split, *_) in rows],
-        "bounding_boxes.txt": [f"{row} {b[0]}.0 {b[1]}.0 {b[2] - b[0]}.0 {b[3] - b[1]}.0" for row, (*_, b) in rows],
+        "bounding_boxes.txt": [
+            f"{row} {b[0]}.0 {b[1]}.0 {b[2] - b[0]}.0 {b[3] - b[1]}.0" for row, (*_, b) in rows
+        ],
         "classes.txt": [f"{number} {number:03}.Bird" for number in numbers],
     }
     for name, content in lines.items():
@@ -88,9 +101,16 @@ def make_cars(root: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
     (folder / "devkit").mkdir()
     fields = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
     for split, name in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
-        rows = [(b[0] + 1, b[1] + 1, b[2], b[3], number, path.name) for number, part, path, _, b in made if part == split]
+        rows = [
+            (b[0] + 1, b[1] + 1, b[2], b[3], number, path.name)
+            for number, part, path, _, b in made
+            if part == split
+        ]
         savemat(folder / name, {"annotations": np.array(rows, dtype=fields)})
-    savemat(folder / "devkit/cars_meta.mat", {"class_names": np.array([f"Car {number}" for number in range(1, 6)], dtype=object)})
+    savemat(
+        folder / "devkit/cars_meta.mat",
+        {"class_names": np.array([f"Car {number}" for number in range(1, 6)], dtype=object)},
+    )
     return folder
 
 
@@ -99,18 +119,29 @@ def make_dogs(root: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
     from scipy.io import savemat
 
     folder = root / "stanford_dogs"
-    made = scenes(lambda number, split, index: folder / "Images" / f"n{number}-Dog" / f"{split}_{index}.jpg", numbers)
+    made = scenes(
+        lambda number, split, index: folder / "Images" / f"n{number}-Dog" / f"{split}_{index}.jpg", numbers
+    )
     for _, _, path, _, (left, top, right, bottom) in made:
         note = folder / "Annotation" / path.parent.name / path.stem
         note.parent.mkdir(parents=True, exist_ok=True)
         pair = ((left, top, left + 3, top + 3), (right - 3, bottom - 3, right, bottom))
         edges = [dict(zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)) for box in pair]
         boxes = ("".join(f"<{edge}>{value}</{edge}>" for edge, value in box.items()) for box in edges)
-        note.write_text("<annotation>" + "".join(f"<object><bndbox>{box}</bndbox></object>" for box in boxes) + "</annotation>")
+        note.write_text(
+            "<annotation>"
+            + "".join(f"<object><bndbox>{box}</bndbox></object>" for box in boxes)
+            + "</annotation>"
+        )
     for split in COUNTS:
-        chosen = [(f"{path.parent.name}/{path.name}", number) for number, part, path, _, _ in made if part == split]
+        chosen = [
+            (f"{path.parent.name}/{path.name}", number) for number, part, path, _, _ in made if part == split
+        ]
         paths, labels = zip(*chosen, strict=True)
-        cells = {"file_list": np.array(paths, dtype=object)[:, None], "labels": np.array(labels, dtype=np.uint8)[:, None]}
+        cells = {
+            "file_list": np.array(paths, dtype=object)[:, None],
+            "labels": np.array(labels, dtype=np.uint8)[:, None],
+        }
         savemat(folder / f"{split}_list.mat", cells)
     return folder
 
@@ -165,7 +196,9 @@ def test_parts_of_the_training_images_share_the_stored_pixels_and_keep_their_box
 def test_the_folder_itself_glimpse_data_and_the_home_are_places_for_an_archive(name, tmp_path, monkeypatch):
     folder = MAKERS[name](tmp_path / "data")
     assert len(load(name, root=folder, image_size=SIZE)) == 6
-    assert len(load(name, root=folder.rename(tmp_path / "other"), image_size=SIZE)) == 6  # whatever it is called
+    assert (
+        len(load(name, root=folder.rename(tmp_path / "other"), image_size=SIZE)) == 6
+    )  # whatever it is called
     again = MAKERS[name](tmp_path / "data")
     monkeypatch.setenv("GLIMPSE_DATA", str(tmp_path / "data"))
     assert len(load(name, image_size=SIZE)) == 6
@@ -207,7 +240,10 @@ def test_the_fifty_classes_at_hand():
         assert set(part.labels) == set(range(1, 51))
         boxes = part.boxes()
         assert (boxes[:, 2:] > boxes[:, :2]).all()
-        assert all(part.names[label] == path.split("/")[1] for label, path in zip(part.labels, part.images, strict=True))
+        assert all(
+            part.names[label] == path.split("/")[1]
+            for label, path in zip(part.labels, part.images, strict=True)
+        )
 
 
 # What can be wrong with an archive
@@ -222,18 +258,38 @@ def test_photographs_need_an_image_size():
     ("file", "old", "new", "message"),
     [
         ("train_test_split.txt", "15 0\n", "", r"train_test_split\.txt has 8 lines but .*images\.txt has 9"),
-        ("image_class_labels.txt", "15 3\n", "", r"image_class_labels\.txt has 8 lines but .*images\.txt has 9"),
+        (
+            "image_class_labels.txt",
+            "15 3\n",
+            "",
+            r"image_class_labels\.txt has 8 lines but .*images\.txt has 9",
+        ),
         (
             "bounding_boxes.txt",
             "\n15 ",
             "\n",
             r"bounding_boxes\.txt, line 9: .*expected a number",
         ),
-        ("image_class_labels.txt", "15 3", "99 3", r"image_class_labels\.txt has no line for image 15, which .*images\.txt lists"),
-        ("image_class_labels.txt", "15 3", "15 x", r"image_class_labels\.txt: row 15 has 'x', expected the number of a class"),
+        (
+            "image_class_labels.txt",
+            "15 3",
+            "99 3",
+            r"image_class_labels\.txt has no line for image 15, which .*images\.txt lists",
+        ),
+        (
+            "image_class_labels.txt",
+            "15 3",
+            "15 x",
+            r"image_class_labels\.txt: row 15 has 'x', expected the number of a class",
+        ),
         ("image_class_labels.txt", "7 1\n", "7 4\n", r"class 4 has no name; expected one of 1 to 3"),
         ("train_test_split.txt", "15 0", "15 2", r"train_test_split\.txt: image 15 has '2', expected 1"),
-        ("train_test_split.txt", "8 1", "7 1", r"train_test_split\.txt, line 2: '7 1'; expected a number that no line before has"),
+        (
+            "train_test_split.txt",
+            "8 1",
+            "7 1",
+            r"train_test_split\.txt, line 2: '7 1'; expected a number that no line before has",
+        ),
         ("images.txt", "7 001", "seven 001", r"images\.txt, line 1: 'seven 001"),
         ("bounding_boxes.txt", ".0\n", "\n", ""),  # whole pixels are fine
         ("bounding_boxes.txt", ".0 ", "px ", r"bounding_boxes\.txt: expected left, top, width and height"),
@@ -254,7 +310,9 @@ def test_a_class_without_training_images_and_an_empty_split_are_refused(tmp_path
     splits = make_cub(tmp_path) / "train_test_split.txt"
     content = splits.read_text()
     splits.write_text(content.replace("13 1", "13 0").replace("14 1", "14 0"))
-    with pytest.raises(ValueError, match=r"has images of class '003\.Bird' for split='test', but none to train on"):
+    with pytest.raises(
+        ValueError, match=r"has images of class '003\.Bird' for split='test', but none to train on"
+    ):
         load("cub", "test", root=tmp_path, image_size=SIZE)
     splits.write_text(content.replace(" 0\n", " 1\n"))
     with pytest.raises(ValueError, match=r"images\.txt lists no image for split='test'"):
@@ -269,11 +327,15 @@ def test_a_missing_and_a_damaged_photograph_are_named(name, tmp_path):
         load(name, root=tmp_path, image_size=SIZE)
     assert not list((tmp_path / "cache").glob("*.images*[!k]")), "a half-built store was left behind"
     victim.unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{victim.name} does not exist, though .* lists it \(1 of 6"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"{victim.name} does not exist, though .* lists it \(1 of 6"
+    ):
         load(name, root=tmp_path, image_size=SIZE)
 
 
-@pytest.mark.parametrize("content", ["<annotation>", "<annotation></annotation>", "<a><bndbox><xmin>1</xmin></bndbox></a>", None])
+@pytest.mark.parametrize(
+    "content", ["<annotation>", "<annotation></annotation>", "<a><bndbox><xmin>1</xmin></bndbox></a>", None]
+)
 def test_dogs_without_their_boxes_are_named(tmp_path, content):
     pytest.importorskip("scipy", reason="reads MATLAB files")
     note = make_dogs(tmp_path) / "Annotation/n1-Dog/train_0"
@@ -287,8 +349,13 @@ def test_dogs_without_their_boxes_are_named(tmp_path, content):
 def test_unlabelled_cars_and_damaged_matlab_files_are_named(tmp_path):
     scipy = pytest.importorskip("scipy.io", reason="reads MATLAB files")
     file = make_cars(tmp_path) / "cars_test_annos_withlabels.mat"
-    scipy.savemat(file, {"annotations": np.array([(1, "a.jpg")], dtype=[("bbox_x1", object), ("fname", object)])})
-    with pytest.raises(ValueError, match=r"withlabels\.mat: its annotations have no 'bbox_y1'.*cars_test_annos\.mat has no labels"):
+    scipy.savemat(
+        file, {"annotations": np.array([(1, "a.jpg")], dtype=[("bbox_x1", object), ("fname", object)])}
+    )
+    with pytest.raises(
+        ValueError,
+        match=r"withlabels\.mat: its annotations have no 'bbox_y1'.*cars_test_annos\.mat has no labels",
+    ):
         load("cars", "test", root=tmp_path, image_size=SIZE)
     file.write_bytes(b"no MATLAB file")
     with pytest.raises(ValueError, match=r"withlabels\.mat cannot be read as a MATLAB file"):
@@ -314,7 +381,15 @@ def test_without_scipy_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     [
         ("cub", (r"CUB_200_2011\.tgz \(MD5 97ec", r"CUB_200_2011/images\.txt", r"GLIMPSE_DATA")),
         ("dogs", (r"annotation\.tar \(MD5 ", r"stanford_dogs/Images", r"StanfordDogs")),
-        ("cars", (r"kaggle", r"stanford_cars/devkit/cars_train_annos\.mat", r"cars_test_annos_withlabels\.mat", r"GLIMPSE_DATA")),
+        (
+            "cars",
+            (
+                r"kaggle",
+                r"stanford_cars/devkit/cars_train_annos\.mat",
+                r"cars_test_annos_withlabels\.mat",
+                r"GLIMPSE_DATA",
+            ),
+        ),
     ],
 )
 def test_a_missing_archive_is_named_with_its_files_places_and_source(tmp_path, name, parts):
@@ -353,7 +428,9 @@ def served(tmp_path, monkeypatch) -> Iterator[Path]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        offer(monkeypatch, f"http://127.0.0.1:{server.server_port}/CUB_200_2011.tgz", site / "CUB_200_2011.tgz")
+        offer(
+            monkeypatch, f"http://127.0.0.1:{server.server_port}/CUB_200_2011.tgz", site / "CUB_200_2011.tgz"
+        )
         yield site
         server.shutdown()
         thread.join()
@@ -440,7 +517,10 @@ def test_older_pythons_unpack_files_and_refuse_links(tmp_path, monkeypatch):
         member = tarfile.TarInfo("inside/link")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
         file.addfile(member)
-    with tarfile.open(tmp_path / "link.tar") as file, pytest.raises(tarfile.ExtractError, match="'inside/link' is no file or folder"):
+    with (
+        tarfile.open(tmp_path / "link.tar") as file,
+        pytest.raises(tarfile.ExtractError, match="'inside/link' is no file or folder"),
+    ):
         archive.unpack(file, tmp_path / "links")
     assert not (tmp_path / "links").exists()
 
@@ -461,7 +541,16 @@ def gradient() -> Image.Image:
 
 @pytest.mark.parametrize(
     ("suffix", "mode"),
-    [("jpg", "L"), ("jpg", "CMYK"), ("png", "L"), ("png", "LA"), ("png", "P"), ("png", "RGBA"), ("tif", "CMYK"), ("gif", "P")],
+    [
+        ("jpg", "L"),
+        ("jpg", "CMYK"),
+        ("png", "L"),
+        ("png", "LA"),
+        ("png", "P"),
+        ("png", "RGBA"),
+        ("tif", "CMYK"),
+        ("gif", "P"),
+    ],
 )
 def test_every_mode_is_decoded_to_the_colours_it_shows(tmp_path, mode, suffix):
     shown = gradient().convert(mode)
@@ -474,7 +563,9 @@ def test_every_mode_is_decoded_to_the_colours_it_shows(tmp_path, mode, suffix):
 
 def test_colours_of_16_bits_keep_their_high_byte(tmp_path):
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     row = b"\0" + struct.pack(">6H", 0x1234, 0xFF00, 0x0080, 0xABCD, 0, 0xFFFF)
     header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
@@ -487,7 +578,15 @@ def test_colours_of_16_bits_keep_their_high_byte(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_cameras_rotation_is_applied_and_the_extent_is_that_of_the_upright_picture(tmp_path, orientation):
     upright = gradient()
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # PIL's transpositions that lay the upright picture as the camera stored it
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # PIL's transpositions that lay the upright picture as the camera stored it
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -133,7 +133,9 @@ def change_content(_: Path, photograph: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [damage_cut, damage_header, damage_empty, change_time, change_content])
-def test_a_truncated_or_stale_store_is_noticed_and_rebuilt(open_birds, photographs, cache, decoded, caplog, change):
+def test_a_truncated_or_stale_store_is_noticed_and_rebuilt(
+    open_birds, photographs, cache, decoded, caplog, change
+):
     key = open_birds().key
     (file,) = cache.glob("*.images")
     change(file, photographs / FILES[3])
@@ -141,8 +143,12 @@ def test_a_truncated_or_stale_store_is_noticed_and_rebuilt(open_birds, photograp
     assert "building it again" in caplog.text
     assert ("damaged: " if change is damage_cut else "is stale or damaged") in caplog.text
     assert sum(decoded.values()) == 14
-    assert torch.equal(found.images, torch.stack([read_image(photographs / name, 12, "stretch")[0] for name in FILES]))
-    assert (found.key != key) == (change is change_content)  # equal pixels keep their key, and with it the features made from them
+    assert torch.equal(
+        found.images, torch.stack([read_image(photographs / name, 12, "stretch")[0] for name in FILES])
+    )
+    assert (found.key != key) == (
+        change is change_content
+    )  # equal pixels keep their key, and with it the features made from them
     assert kept(cache) == [file.name]
 
 
@@ -162,7 +168,9 @@ def test_a_full_disk_is_named_and_nothing_is_left(open_birds, cache, monkeypatch
 
     with monkeypatch.context() as full:
         full.setattr(store, "write_store", half)
-        with pytest.raises(OSError, match=r"image store of birds-train needs .* GB in .*cache .*No space left.*GLIMPSE_CACHE") as caught:
+        with pytest.raises(
+            OSError, match=r"image store of birds-train needs .* GB in .*cache .*No space left.*GLIMPSE_CACHE"
+        ) as caught:
             open_birds()
     assert caught.value.errno == ENOSPC
     assert kept(cache) == []
@@ -225,7 +233,10 @@ def test_another_process_waits_for_the_one_that_builds(photographs, open_birds, 
     file.unlink()
     with FileLock(f"{file}.lock"):
         child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(photographs), *FILES], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", CHILD, str(photographs), *FILES],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         assert child.stdout is not None
         assert child.stderr is not None

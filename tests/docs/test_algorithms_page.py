@@ -29,6 +29,8 @@ def test_the_steering_example_runs(capsys):
 def test_the_torchrl_example_runs(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchrl warns of itself when it is imported
-        pytest.importorskip("torchrl", reason="torchrl is not installed: pip install -e '.[torchrl]'", exc_type=ImportError)
+        pytest.importorskip(
+            "torchrl", reason="torchrl is not installed: pip install -e '.[torchrl]'", exc_type=ImportError
+        )
         exec(compile(example("torchrl"), "algorithms.md", "exec"), {})
     assert capsys.readouterr().out.count("torch.Size([64, 16, 1, 8, 8]) torch.Size([64, 16])") == 4

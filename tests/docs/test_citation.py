@@ -28,4 +28,6 @@ def test_every_paper_that_the_readme_names_is_a_whole_reference():
         number = identifier["value"].removeprefix("arXiv:")
         assert reference["url"] == f"https://arxiv.org/abs/{number}"
         known[number] = reference
-    assert set(known) == set(re.findall(r"\b\d{4}\.\d{5}\b|\b\d{4}\.\d{4}\b", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert set(known) == set(
+        re.findall(r"\b\d{4}\.\d{5}\b|\b\d{4}\.\d{4}\b", (ROOT / "README.md").read_text(encoding="utf-8"))
+    )

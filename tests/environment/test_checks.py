@@ -35,7 +35,9 @@ def test_device_says_what_is_there(name: str) -> None:
 
 
 def test_autoreset_takes_the_enum_and_its_values() -> None:
-    assert checks.autoreset(AutoresetMode.SAME_STEP) is checks.autoreset("SameStep") is AutoresetMode.SAME_STEP
+    assert (
+        checks.autoreset(AutoresetMode.SAME_STEP) is checks.autoreset("SameStep") is AutoresetMode.SAME_STEP
+    )
     with pytest.raises(ValueError, match=r"autoreset_mode='always'.*NEXT_STEP.*SAME_STEP.*DISABLED"):
         checks.autoreset("always")
 

@@ -13,7 +13,12 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TransformObservation
-from gymnasium.wrappers.vector import ClipReward, DictInfoToList, RecordEpisodeStatistics, VectorizeTransformObservation
+from gymnasium.wrappers.vector import (
+    ClipReward,
+    DictInfoToList,
+    RecordEpisodeStatistics,
+    VectorizeTransformObservation,
+)
 from torch import Tensor
 
 import glimpse_env
@@ -34,7 +39,9 @@ def single(noise: torch.utils.data.Dataset) -> gymnasium.Env:
 @pytest.fixture
 def vector(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
     """The vector environment over the small data set."""
-    return lambda num_envs=3, **options: gymnasium.make_vec("GlimpseEnv-v0", num_envs=num_envs, dataset=noise, **(SMALL | options))
+    return lambda num_envs=3, **options: gymnasium.make_vec(
+        "GlimpseEnv-v0", num_envs=num_envs, dataset=noise, **(SMALL | options)
+    )
 
 
 def numpy_of(action: dict[str, Tensor]) -> Action:
@@ -61,7 +68,9 @@ def test_one_id_two_entry_points() -> None:
     assert glimpse_env.__version__
 
 
-def test_the_single_environment_is_a_row_of_the_core(single: gymnasium.Env, noise: torch.utils.data.Dataset, act: Act) -> None:
+def test_the_single_environment_is_a_row_of_the_core(
+    single: gymnasium.Env, noise: torch.utils.data.Dataset, act: Act
+) -> None:
     core = GlimpseVectorEnv(4, noise, autoreset_mode=DISABLED, reward=InformationGain(), **SMALL)
     indices = torch.tensor([3, 9, 1, 0])
     whole = core.reset(seed=0, options={"indices": indices})
@@ -78,7 +87,9 @@ def test_the_single_environment_is_a_row_of_the_core(single: gymnasium.Env, nois
         whole, alone = core.step(action), single.step(row(action, 1))
 
 
-def test_the_vector_environment_is_the_core_as_numpy(vector: Callable, noise: torch.utils.data.Dataset, act: Act) -> None:
+def test_the_vector_environment_is_the_core_as_numpy(
+    vector: Callable, noise: torch.utils.data.Dataset, act: Act
+) -> None:
     core, envs = GlimpseVectorEnv(3, noise, **SMALL), vector()
     whole, arrays = core.reset(seed=0), envs.reset(seed=0)
     for time in range(8):
@@ -106,7 +117,9 @@ def test_what_was_returned_is_a_copy(single: gymnasium.Env, vector: Callable, ac
         assert all((value > -5).all() for value in env.step(action)[0].values())
 
 
-def test_same_step_gives_gymnasiums_final_rows_and_only_when_an_episode_ended(vector: Callable, act: Act) -> None:
+def test_same_step_gives_gymnasiums_final_rows_and_only_when_an_episode_ended(
+    vector: Callable, act: Act
+) -> None:
     """As Gymnasium's SyncVectorEnv: `final_obs` is one dict or None per row, `final_info` a dict with masks."""
     envs, sync = vector(autoreset_mode=SAME), vector()
     envs.reset(seed=0)
@@ -118,15 +131,24 @@ def test_same_step_gives_gymnasiums_final_rows_and_only_when_an_episode_ended(ve
     for key, value in info["final_obs"][1].items():
         np.testing.assert_array_equal(value, expected[0][key][1])
     assert info["final_info"]["label"][1] == expected[4]["label"][1]
-    assert info["final_info"]["_label"].tolist() == info["_final_info"].tolist() == info["_final_obs"].tolist() == [False, True, False]
+    assert (
+        info["final_info"]["_label"].tolist()
+        == info["_final_info"].tolist()
+        == info["_final_obs"].tolist()
+        == [False, True, False]
+    )
     assert "final_obs" not in envs.step(numpy_of(act(3, seed=1, stop=0)))[4]
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, SAME])
-def test_record_episode_statistics_counts_answers_and_returns(vector: Callable, act: Act, mode: AutoresetMode) -> None:
+def test_record_episode_statistics_counts_answers_and_returns(
+    vector: Callable, act: Act, mode: AutoresetMode
+) -> None:
     """With InformationGain the return telescopes to ln C - final loss, and the length is the number of glimpses."""
     if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
-        pytest.skip(f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not")
+        pytest.skip(
+            f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not"
+        )
     envs = RecordEpisodeStatistics(vector(autoreset_mode=mode, reward="information_gain"))
     envs.reset(seed=0)
     ended = 0
@@ -162,7 +184,10 @@ def test_gymnasiums_observation_wrappers_work(vector: Callable, act: Act) -> Non
     plain, wrapped = vector(), vector()
     space = wrapped.single_observation_space
     halved = VectorizeTransformObservation(
-        wrapped, TransformObservation, func=lambda seen: seen | {"glimpse": seen["glimpse"] / 2}, observation_space=space
+        wrapped,
+        TransformObservation,
+        func=lambda seen: seen | {"glimpse": seen["glimpse"] / 2},
+        observation_space=space,
     )
     plain.reset(seed=0)
     halved.reset(seed=0)
@@ -277,7 +302,9 @@ def test_bad_reset_options_are_refused_and_change_nothing(
     np.testing.assert_array_equal(envs.step(action)[0]["glimpse"], twin.step(action)[0]["glimpse"])
 
 
-def test_stepping_before_reset_or_after_close_is_refused(noise: torch.utils.data.Dataset, vector: Callable, act: Act) -> None:
+def test_stepping_before_reset_or_after_close_is_refused(
+    noise: torch.utils.data.Dataset, vector: Callable, act: Act
+) -> None:
     for env, action in ((GlimpseEnv(noise, **SMALL), row(act(1, 0))), (vector(), numpy_of(act(3, 0)))):
         with pytest.raises(RuntimeError, match="before reset"):
             env.step(action)

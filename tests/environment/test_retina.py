@@ -19,7 +19,13 @@ fast = settings(max_examples=40, deadline=None)
 
 def pictures(count: int = 3, channels: int = 2, height: int = 7, width: int = 9, seed: int = 0) -> Tensor:
     """Random images, uint8."""
-    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0,
+        256,
+        (count, channels, height, width),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def centre_of(start: tuple[float, float], size: int, image: Tensor) -> Tensor:
@@ -41,7 +47,9 @@ def sampled(images: Tensor, centre: Tensor, size: int) -> Tensor:
     offset = torch.arange(size) * 2 + 1 - size
     x = (centre[:, 0, None] + offset / width)[:, None, :].expand(-1, size, -1)
     y = (centre[:, 1, None] + offset / height)[:, :, None].expand(-1, -1, size)
-    return functional.grid_sample(images.float(), torch.stack([x, y], -1), mode="bilinear", padding_mode="zeros", align_corners=False)
+    return functional.grid_sample(
+        images.float(), torch.stack([x, y], -1), mode="bilinear", padding_mode="zeros", align_corners=False
+    )
 
 
 sides = st.integers(5, 12)
@@ -61,7 +69,9 @@ sides = st.integers(5, 12)
 def test_crop_at_whole_pixels_is_slicing(fill, channels, height, width, size, margin, data, seed):
     images = pictures(2, channels, height, width, seed)
     start = tuple(data.draw(st.integers(-margin, side + margin - size - 1)) for side in (width, height))
-    patch = retina.crop(retina.paint(images, margin, fill), torch.tensor([1]), centre_of(start, size, images), size)
+    patch = retina.crop(
+        retina.paint(images, margin, fill), torch.tensor([1]), centre_of(start, size, images), size
+    )
     np.testing.assert_allclose(patch[0].numpy(), sliced(images[1], start, size, margin, fill), atol=0.01)
 
 
@@ -72,7 +82,9 @@ def test_crop_is_grid_sample_at_any_place_within_reach(seed, height, width, size
     centre = (torch.rand(8, 2, generator=torch.Generator().manual_seed(seed)) * 2 - 1) * reach
     centre[0], centre[1] = reach, -reach  # the ends: the margin must reach that far
     canvas = retina.paint(images, retina.margin_for(min(height, width), size, reach))
-    torch.testing.assert_close(retina.crop(canvas, torch.arange(8), centre, size), sampled(images, centre, size), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        retina.crop(canvas, torch.arange(8), centre, size), sampled(images, centre, size), atol=0.01, rtol=0
+    )
 
 
 @fast
@@ -96,7 +108,9 @@ def test_a_row_does_not_depend_on_the_others(height, width):
     index, centre = torch.tensor([4, 0, 4, 2]), torch.rand(4, 2) * 2 - 1
     together = retina.glimpse(canvas, index, centre, 3, (3, 6))
     for row in range(4):
-        assert torch.equal(retina.glimpse(canvas, index[row : row + 1], centre[row : row + 1], 3, (3, 6))[0], together[row])
+        assert torch.equal(
+            retina.glimpse(canvas, index[row : row + 1], centre[row : row + 1], 3, (3, 6))[0], together[row]
+        )
 
 
 def test_places_beyond_the_canvas_are_moved_to_its_edge():
@@ -115,7 +129,9 @@ def test_without_a_margin_every_corner_of_the_image_can_be_seen_whole(height, wi
     for y in (0, height - size):
         for x in (0, width - size):
             patch = retina.crop(canvas, torch.tensor([1]), centre_of((x, y), size, images), size)
-            torch.testing.assert_close(patch[0], images[1, :, y : y + size, x : x + size].float(), atol=1e-3, rtol=0)
+            torch.testing.assert_close(
+                patch[0], images[1, :, y : y + size, x : x + size].float(), atol=1e-3, rtol=0
+            )
 
 
 def test_glimpses_that_stay_inside_need_no_margin():
@@ -137,7 +153,9 @@ def test_scales_are_block_means_of_wider_windows_about_one_centre(channels, fill
         wide = sliced(images[1], (-1 - shift, 11 - shift), window, margin, fill)
         block = window // size
         mean = wide.reshape(channels, size, block, size, block).mean((2, 4)) / 255
-        np.testing.assert_allclose(view[0, scale * channels : (scale + 1) * channels].numpy(), mean, atol=1e-4)
+        np.testing.assert_allclose(
+            view[0, scale * channels : (scale + 1) * channels].numpy(), mean, atol=1e-4
+        )
 
 
 def test_a_scale_that_is_no_multiple_keeps_the_mean_of_an_even_window():
@@ -174,12 +192,16 @@ def test_canvas_knows_its_images_size(fill):
 def test_whole_is_the_block_mean_of_the_image(height, width, size):
     images = pictures(3, 2, height, width)
     view = retina.whole(retina.paint(images, 5, "noise"), torch.tensor([2, 0]), size)
-    expected = images[[2, 0]].numpy().reshape(2, 2, size, height // size, size, width // size).mean((3, 5)) / 255
+    expected = (
+        images[[2, 0]].numpy().reshape(2, 2, size, height // size, size, width // size).mean((3, 5)) / 255
+    )
     np.testing.assert_allclose(view.numpy(), expected, atol=1e-5)
 
 
 def test_unknown_fill_is_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users, who run without the tests' type checks
+    monkeypatch.setattr(
+        jaxtyping.config, "jaxtyping_disable", True
+    )  # as for users, who run without the tests' type checks
     with pytest.raises(ValueError, match=r"fill='mirror': expected one of zero, reflect, noise"):
         retina.paint(pictures(), 1, "mirror")  # pyright: ignore[reportArgumentType]
 

@@ -12,15 +12,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glimpse_env import Confidence, ConfidenceGain, Delayed, GlimpseVectorEnv, Greedy, InformationGain, Transition, rewards
+from glimpse_env import (
+    Confidence,
+    ConfidenceGain,
+    Delayed,
+    GlimpseVectorEnv,
+    Greedy,
+    InformationGain,
+    Transition,
+    rewards,
+)
 
 LN5 = math.log(5)
 
 
-def transition(glimpses: list[int], stop: list[int], correct: list[int], loss: list[float], previous: list[float]) -> Transition:
+def transition(
+    glimpses: list[int], stop: list[int], correct: list[int], loss: list[float], previous: list[float]
+) -> Transition:
     """Write a transition as plain numbers."""
     return Transition(
-        torch.tensor(glimpses), torch.tensor(stop).bool(), torch.tensor(correct).bool(), torch.tensor(loss), torch.tensor(previous)
+        torch.tensor(glimpses),
+        torch.tensor(stop).bool(),
+        torch.tensor(correct).bool(),
+        torch.tensor(loss),
+        torch.tensor(previous),
     )
 
 
@@ -37,7 +52,12 @@ FOUR = transition([1, 3, 2, 2], [0, 1, 1, 0], [1, 1, 0, 1], [0.5, 0.1, 2.0, 0.7]
         (InformationGain(), [LN5 - 0.5, 0.3, -1.0, -0.4]),
         (
             ConfidenceGain(),
-            [math.exp(-0.5) - 0.2, math.exp(-0.1) - math.exp(-0.4), math.exp(-2) - math.exp(-1), math.exp(-0.7) - math.exp(-0.3)],
+            [
+                math.exp(-0.5) - 0.2,
+                math.exp(-0.1) - math.exp(-0.4),
+                math.exp(-2) - math.exp(-1),
+                math.exp(-0.7) - math.exp(-0.3),
+            ],
         ),
         (rewards.Priced(Delayed(discount=0.9), 0.1), [-0.1, 0.729, 0, -0.1]),
         (Confidence(), [math.exp(-0.5), math.exp(-0.1), math.exp(-2), math.exp(-0.7)]),
@@ -53,7 +73,9 @@ def test_greedy_pays_a_right_first_answer_even_if_its_loss_is_above_chance() -> 
     assert Greedy()(transition([1, 2], [0, 0], [1, 1], [1.7, 1.7], [LN5, LN5])).tolist() == [1, 0]
 
 
-def returns(make: Callable[..., GlimpseVectorEnv], act: Callable, reward: object, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+def returns(
+    make: Callable[..., GlimpseVectorEnv], act: Callable, reward: object, seed: int
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return each row's sum of rewards over one whole episode, and its last info."""
     env = make(8, reward=reward, autoreset_mode=AutoresetMode.DISABLED)
     _, info = env.reset(seed=seed)

@@ -43,20 +43,28 @@ def assert_same(one: tuple, other: tuple, rows: object = slice(None)) -> None:
 def shown(env: GlimpseVectorEnv) -> list[int]:
     """Return the index of the image in each row, found by its pixels."""
     everything = env.images.images.flatten(1)
-    return [int((everything == env.image(row).flatten()).all(1).nonzero().item()) for row in range(env.num_envs)]
+    return [
+        int((everything == env.image(row).flatten()).all(1).nonzero().item()) for row in range(env.num_envs)
+    ]
 
 
 # Rows and batches
 
 
 @quick
-@given(stops=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=6, max_size=6), data=st.data())
-def test_single_row_equals_its_row_in_a_batch_whatever_the_others_do(make: Make, act: Act, stops: list, data: st.DataObject) -> None:
+@given(
+    stops=st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=6, max_size=6), data=st.data()
+)
+def test_single_row_equals_its_row_in_a_batch_whatever_the_others_do(
+    make: Make, act: Act, stops: list, data: st.DataObject
+) -> None:
     indices = torch.tensor(data.draw(st.lists(st.integers(0, IMAGES - 1), min_size=5, max_size=5)))
     batch = make(5, autoreset_mode=DISABLED, initial_location="random")
     singles = [make(1, autoreset_mode=DISABLED, initial_location="random") for _ in range(5)]
     together = batch.reset(seed=3, options={"indices": indices})
-    alone = [env.reset(seed=3, options={"indices": indices[row : row + 1]}) for row, env in enumerate(singles)]
+    alone = [
+        env.reset(seed=3, options={"indices": indices[row : row + 1]}) for row, env in enumerate(singles)
+    ]
     for time in range(7):
         for row in range(5):
             for a, b in zip(flat(together), flat(alone[row]), strict=True):
@@ -64,7 +72,10 @@ def test_single_row_equals_its_row_in_a_batch_whatever_the_others_do(make: Make,
         if time < 6:
             action = act(5, seed=time, stop=stops[time])
             together = batch.step(action)
-            alone = [env.step({key: value[row : row + 1] for key, value in action.items()}) for row, env in enumerate(singles)]
+            alone = [
+                env.step({key: value[row : row + 1] for key, value in action.items()})
+                for row, env in enumerate(singles)
+            ]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -88,7 +99,9 @@ def test_another_seed_shows_other_images(make: Make) -> None:
 
 @quick
 @given(row=st.integers(0, 3), moment=st.integers(0, 9), mode=st.sampled_from(MODES))
-def test_what_one_row_does_leaves_the_others_alone(make: Make, act: Act, row: int, moment: int, mode: AutoresetMode) -> None:
+def test_what_one_row_does_leaves_the_others_alone(
+    make: Make, act: Act, row: int, moment: int, mode: AutoresetMode
+) -> None:
     one, other = (make(4, autoreset_mode=mode, initial_location="random") for _ in range(2))
     rest = [other_row for other_row in range(4) if other_row != row]
     assert_same(one.reset(seed=0), other.reset(seed=0))
@@ -149,12 +162,19 @@ def test_same_step_returns_the_end_beside_the_new_start(make: Make, act: Act) ->
     action = act(3, seed=0, stop=[0, 1, 0])
     observation, reward, terminated, _, info = env.step(action)
     expected_observation, expected_reward, expected_terminated, _, expected_info = reference.step(action)
-    assert terminated.tolist() == info["_final_obs"].tolist() == info["_final_info"].tolist() == [False, True, False]
+    assert (
+        terminated.tolist()
+        == info["_final_obs"].tolist()
+        == info["_final_info"].tolist()
+        == [False, True, False]
+    )
     assert_same((reward, terminated), (expected_reward, expected_terminated))
     assert_same(({key: info["final_obs"][key] for key in seen},), (expected_observation,), 1)
     final = {key: value for key, value in info["final_info"].items() if key[0] != "_"}
     assert_same((final,), ({key: expected_info[key] for key in final},), 1)
-    assert all(value.tolist() == [False, True, False] for key, value in info["final_info"].items() if key[0] == "_")
+    assert all(
+        value.tolist() == [False, True, False] for key, value in info["final_info"].items() if key[0] == "_"
+    )
     assert info["glimpses"].tolist() == [2, 1, 2]
     assert shown(env)[1] != images[1]
     assert_same((observation,), (expected_observation,), [0, 2])
@@ -193,7 +213,9 @@ def permutation(make: Make, act: Act, seed: int) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", [NEXT, SAME])
-def test_episode_e_of_row_r_shows_entry_e_times_rows_plus_r(make: Make, act: Act, mode: AutoresetMode) -> None:
+def test_episode_e_of_row_r_shows_entry_e_times_rows_plus_r(
+    make: Make, act: Act, mode: AutoresetMode
+) -> None:
     order = permutation(make, act, seed=5)
     assert sorted(order) == list(range(IMAGES))
     env, episodes = make(3, autoreset_mode=mode), [0, 0, 0]
@@ -333,7 +355,9 @@ def test_random_first_locations_depend_on_seed_image_and_episode_alone(make: Mak
     torch.testing.assert_close(first(2, 0, [5, 6]), first(4, 0, [9, 6, 5, 1])[[2, 1]], rtol=0, atol=0)
     assert not torch.equal(first(2, 0, [5, 6]), first(2, 1, [5, 6]))
     env = make(1, initial_location="random")
-    again = [env.reset(seed=seed, options={"indices": torch.tensor([5])})[0]["location"] for seed in (0, None)]
+    again = [
+        env.reset(seed=seed, options={"indices": torch.tensor([5])})[0]["location"] for seed in (0, None)
+    ]
     assert not torch.equal(*again)
 
 
@@ -359,7 +383,9 @@ def test_reset_locations_set_the_first_glimpse(make: Make) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("compact", [False, True])
-def test_a_saved_state_continues_the_same_run(make: Make, act: Act, mode: AutoresetMode, compact: bool, tmp_path) -> None:
+def test_a_saved_state_continues_the_same_run(
+    make: Make, act: Act, mode: AutoresetMode, compact: bool, tmp_path
+) -> None:
     options = {"autoreset_mode": mode, "compact": compact, "initial_location": "random"}
     one, other = make(3, **options), make(3, **options)
     one.reset(seed=4)
@@ -394,8 +420,13 @@ def test_states_of_earlier_checkpoints_are_read(make: Make) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("order", ["shuffle", "once"])
 @pytest.mark.parametrize("first_view", ["image", "glimpse"])
-def test_compact_equals_the_full_batch(make: Make, act: Act, mode: AutoresetMode, order: str, first_view: str) -> None:
-    full, compact = (make(6, autoreset_mode=mode, order=order, first_view=first_view, compact=value) for value in (False, True))
+def test_compact_equals_the_full_batch(
+    make: Make, act: Act, mode: AutoresetMode, order: str, first_view: str
+) -> None:
+    full, compact = (
+        make(6, autoreset_mode=mode, order=order, first_view=first_view, compact=value)
+        for value in (False, True)
+    )
     assert_same(full.reset(seed=2), compact.reset(seed=2))
     for time in range(25):
         assert_same(full.step(act(6, seed=time)), compact.step(act(6, seed=time)))
@@ -406,7 +437,9 @@ def test_compact_shows_only_unfinished_rows_to_the_sensor(make: Make, act: Act) 
     env, asked = make(4, autoreset_mode=DISABLED, compact=True), []
     env.reset(seed=0)
     observe = env.sensor.observe
-    env.sensor.observe = lambda index, location, step: asked.append(len(index)) or observe(index, location, step)
+    env.sensor.observe = lambda index, location, step: (
+        asked.append(len(index)) or observe(index, location, step)
+    )
     for stop in ([1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]):
         env.step(act(4, seed=0, stop=stop))
     assert asked == [3, 1, 0]
@@ -415,11 +448,23 @@ def test_compact_shows_only_unfinished_rows_to_the_sensor(make: Make, act: Act) 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("order", ["shuffle", "once"])
 @pytest.mark.parametrize("first_view", ["image", "glimpse"])
-def test_step_and_reset_never_ask_the_device_for_a_value(make: Make, mode: AutoresetMode, order: str, first_view: str) -> None:
+def test_step_and_reset_never_ask_the_device_for_a_value(
+    make: Make, mode: AutoresetMode, order: str, first_view: str
+) -> None:
     """Tensors on `meta` have no values: `.item()`, `bool()`, `nonzero` and boolean indexing raise on them."""
-    options = {"autoreset_mode": mode, "order": order, "first_view": first_view, "initial_location": "random", "scales": (1.0, 2.0)}
+    options = {
+        "autoreset_mode": mode,
+        "order": order,
+        "first_view": first_view,
+        "initial_location": "random",
+        "scales": (1.0, 2.0),
+    }
     env = make(3, device="meta", **options)
-    action = {"location": torch.zeros(3, 2), "stop": torch.zeros(3, dtype=torch.int64), "prediction": torch.zeros(3, CLASSES)}
+    action = {
+        "location": torch.zeros(3, 2),
+        "stop": torch.zeros(3, dtype=torch.int64),
+        "prediction": torch.zeros(3, CLASSES),
+    }
     action = {key: value.to("meta") for key, value in action.items()}
     env.reset(seed=0, options={"indices": action["stop"], "locations": action["location"]})
     observation, reward, *_ = env.step(action)
@@ -463,15 +508,30 @@ BAD_ACTIONS = {
     "missing key": (lambda action: {"stop": action["stop"]}, ValueError, "location, stop, prediction"),
     "not a dict": (lambda action: action["stop"], ValueError, "Tensor"),
     "location shape": (bad("location", torch.zeros(3, 3)), ValueError, r"location.*\(3, 2\).*\(3, 3\)"),
-    "location dtype": (bad("location", torch.zeros(3, 2, dtype=torch.int64)), TypeError, "location.*floating.*int64"),
+    "location dtype": (
+        bad("location", torch.zeros(3, 2, dtype=torch.int64)),
+        TypeError,
+        "location.*floating.*int64",
+    ),
     "location array": (bad("location", torch.zeros(3, 2).numpy()), TypeError, "location.*tensor.*ndarray"),
     "stop shape": (bad("stop", torch.zeros(3, 1, dtype=torch.int64)), ValueError, r"stop.*\(3,\).*\(3, 1\)"),
     "stop dtype": (bad("stop", torch.zeros(3)), TypeError, "stop.*integer or bool.*float32"),
-    "prediction classes": (bad("prediction", torch.zeros(3, 4)), ValueError, r"prediction.*\(3, 5\).*\(3, 4\)"),
-    "prediction complex": (bad("prediction", torch.zeros(3, 5, dtype=torch.complex64)), TypeError, "prediction.*complex"),
+    "prediction classes": (
+        bad("prediction", torch.zeros(3, 4)),
+        ValueError,
+        r"prediction.*\(3, 5\).*\(3, 4\)",
+    ),
+    "prediction complex": (
+        bad("prediction", torch.zeros(3, 5, dtype=torch.complex64)),
+        TypeError,
+        "prediction.*complex",
+    ),
 }
 BAD_VALUES = {
-    "location outside": (bad("location", torch.tensor([[0, 0], [0, 1.5], [0, 0]])), r"location.*\[-1, 1\].*1.5"),
+    "location outside": (
+        bad("location", torch.tensor([[0, 0], [0, 1.5], [0, 0]])),
+        r"location.*\[-1, 1\].*1.5",
+    ),
     "location NaN": (bad("location", torch.tensor([[0, 0], [0, math.nan], [0, 0]])), "location.*nan"),
     "stop 2": (bad("stop", torch.tensor([0, 2, 0])), r"stop.*\[0, 1\].*2"),
     "prediction negative": (bad("prediction", torch.full((3, 5), -0.5)), "prediction.*-0.5"),
@@ -481,7 +541,9 @@ BAD_VALUES = {
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("spoil", "kind", "message"), BAD_ACTIONS.values(), ids=BAD_ACTIONS)
-def test_a_misshapen_action_is_refused_and_changes_nothing(make: Make, act: Act, spoil: Callable, kind: type, message: str) -> None:
+def test_a_misshapen_action_is_refused_and_changes_nothing(
+    make: Make, act: Act, spoil: Callable, kind: type, message: str
+) -> None:
     env, twin = make(3), make(3)
     env.reset(seed=0)
     twin.reset(seed=0)
@@ -491,7 +553,9 @@ def test_a_misshapen_action_is_refused_and_changes_nothing(make: Make, act: Act,
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_VALUES.values(), ids=BAD_VALUES)
-def test_validate_refuses_values_too_and_changes_nothing(make: Make, act: Act, spoil: Callable, message: str) -> None:
+def test_validate_refuses_values_too_and_changes_nothing(
+    make: Make, act: Act, spoil: Callable, message: str
+) -> None:
     env, twin = make(3, validate=True), make(3)
     env.reset(seed=0)
     twin.reset(seed=0)
@@ -597,12 +661,23 @@ def test_an_unknown_data_set_is_refused_by_name() -> None:
     ("spoil", "message"),
     [
         (lambda saved: {"weights": 1}, "seed, state, np_random"),
-        (lambda saved: saved | {"state": {"step": torch.ones(3)}}, "order_index, index, label, step.*got step"),
-        (lambda saved: saved | {"state": {name: value[:2] for name, value in saved["state"].items()}}, "2 rows.*num_envs=3"),
-        (lambda saved: saved | {"state": saved["state"] | {"index": torch.tensor([0, 99, 0])}}, r"\[0, 22\].*99"),
+        (
+            lambda saved: saved | {"state": {"step": torch.ones(3)}},
+            "order_index, index, label, step.*got step",
+        ),
+        (
+            lambda saved: saved | {"state": {name: value[:2] for name, value in saved["state"].items()}},
+            "2 rows.*num_envs=3",
+        ),
+        (
+            lambda saved: saved | {"state": saved["state"] | {"index": torch.tensor([0, 99, 0])}},
+            r"\[0, 22\].*99",
+        ),
     ],
 )
-def test_a_foreign_state_is_refused_and_changes_nothing(make: Make, act: Act, spoil: Callable, message: str) -> None:
+def test_a_foreign_state_is_refused_and_changes_nothing(
+    make: Make, act: Act, spoil: Callable, message: str
+) -> None:
     env, twin = make(3), make(3)
     env.reset(seed=0)
     twin.reset(seed=0)

@@ -17,7 +17,9 @@ def test_landing_on_the_patch_by_hand():
 
 def test_chance_is_the_share_of_places_from_which_the_patch_is_seen():
     places = torch.zeros(4000, 2)
-    found = measure_on_patch(torch.zeros(3, 4000, 2), torch.ones(3, 4000, dtype=torch.bool), places, reach=0.8, half=0.2)
+    found = measure_on_patch(
+        torch.zeros(3, 4000, 2), torch.ones(3, 4000, dtype=torch.bool), places, reach=0.8, half=0.2
+    )
     assert found["fixation"] == found["any"] == 1
     assert found["fixation_chance"] == pytest.approx((0.2 / 0.8) ** 2, rel=0.1)
     assert found["any_chance"] == pytest.approx(1 - (1 - 1 / 16) ** 3, rel=0.1)
@@ -40,8 +42,13 @@ def test_uniform_fixations_stay_within_reach_and_do_not_change():
 def test_fixations_after_the_answer_do_not_count():
     places = torch.tensor([[0.5, 0.5], [-0.5, 0.0]])
     chosen = torch.tensor([[[0.5, 0.5], [0.9, 0.9]], [[0.9, 0.9], [-0.5, 0.0]]])
-    found = measure_on_patch(chosen, torch.tensor([[True, True], [False, True]]), places, reach=1.0, half=0.25)
+    found = measure_on_patch(
+        chosen, torch.tensor([[True, True], [False, True]]), places, reach=1.0, half=0.25
+    )
     assert found["fixation"] == pytest.approx(2 / 3)
     assert found["last"] == 1  # the first image's first fixation was its last
     boxes = torch.tensor([[0.4, 0.4, 0.6, 0.6], [0.8, 0.8, 1.0, 1.0]])
-    assert measure_in_box(chosen, torch.tensor([[True, True], [False, False]]), boxes, reach=1.0)["fixation"] == 1
+    assert (
+        measure_in_box(chosen, torch.tensor([[True, True], [False, False]]), boxes, reach=1.0)["fixation"]
+        == 1
+    )

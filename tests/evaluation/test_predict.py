@@ -26,7 +26,16 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import BankSensor, OnGrid
 from glimpse_env.training import environments
 
-SMALL = {"epochs": 3, "batch": 8, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3, "precision": "float32", "augment": False}
+SMALL = {
+    "epochs": 3,
+    "batch": 8,
+    "hidden": 16,
+    "features": 8,
+    "threads": 1,
+    "glimpses": 3,
+    "precision": "float32",
+    "augment": False,
+}
 CORNERS = ("left", "right")
 
 
@@ -39,7 +48,9 @@ def pictures(halves):
 def trained(pictures, tmp_path_factory):
     """The folder of a small DT-RAM."""
     out = tmp_path_factory.mktemp("run")
-    options = StopOptions(dataset=str(pictures), image_size=32, glimpse_size=8, out=out, stop_epochs=1, **SMALL)
+    options = StopOptions(
+        dataset=str(pictures), image_size=32, glimpse_size=8, out=out, stop_epochs=1, **SMALL
+    )
     argv, sys.argv = sys.argv, ["agent.py"]
     dtram_reinforce.main(options)
     saved = checkpoint.load(out / "checkpoint.pt")
@@ -47,7 +58,10 @@ def trained(pictures, tmp_path_factory):
     network["classifier.weight"] *= 10  # opinions
     for name in ("stopper.0.weight", "stopper.0.bias", "stopper.2.weight", "stopper.2.bias"):
         network[name].zero_()
-    network["stopper.0.weight"][0, 0], network["stopper.2.weight"][0, 0] = 0.3, 5.0  # stops where the log-odds of the answer are high
+    network["stopper.0.weight"][0, 0], network["stopper.2.weight"][0, 0] = (
+        0.3,
+        5.0,
+    )  # stops where the log-odds of the answer are high
     checkpoint.save(out / "checkpoint.pt", saved)
     usual = predict.results.evaluate_checkpoint(out / "checkpoint.pt", "test")[2].stop[0].median().logit()
     network["stopper.2.bias"] -= usual  # half of the images at once
@@ -63,7 +77,12 @@ def told(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["predict.py"])
 
     def call(*images, **options):
-        given = {"checkpoint": trained / "checkpoint.pt", "json": tmp_path / "told.json", "out": tmp_path / "drawn", "threads": 1}
+        given = {
+            "checkpoint": trained / "checkpoint.pt",
+            "json": tmp_path / "told.json",
+            "out": tmp_path / "drawn",
+            "threads": 1,
+        }
         predict.main(predict.Predict(images=images, **given | options))
         return json.loads((tmp_path / "told.json").read_text())
 
@@ -108,7 +127,9 @@ def test_images_that_stopped_take_no_more_glimpses(pictures, trained, told, monk
 
 def test_a_budget_is_spent_on_the_held_out_images(pictures, trained, told):
     found = told(pictures / "test", pictures=False, budget=2.0)
-    assert found["expected_glimpses"] == pytest.approx(2.0, abs=1 / 6)  # the evaluation beside the checkpoint is of these 18 images
+    assert found["expected_glimpses"] == pytest.approx(
+        2.0, abs=1 / 6
+    )  # the evaluation beside the checkpoint is of these 18 images
     assert np.mean([row["glimpses"] for row in found["images"]]) == pytest.approx(found["expected_glimpses"])
     with pytest.raises(ValueError, match=r"--budget 3.5: this agent takes 1.00 to 3.00 glimpses"):
         told(pictures / "test", budget=3.5)
@@ -127,7 +148,9 @@ def test_digits_are_read_as_mnist_has_them_light_or_dark(tmp_path):
             image.save(tmp_path / f"{name}.png")
             assert torch.equal(read_like("mnist", tmp_path / f"{name}.png", 28), digits.images[number]), name
         Image.fromarray(digit).convert("CMYK").save(tmp_path / "print.tiff")
-        assert (read_like("mnist", tmp_path / "print.tiff", 28).int() - digits.images[number].int()).abs().max() <= 1
+        assert (
+            read_like("mnist", tmp_path / "print.tiff", 28).int() - digits.images[number].int()
+        ).abs().max() <= 1
 
 
 def test_photographs_are_resized_as_their_data_set_resizes_its_own(pictures, tmp_path):
@@ -137,7 +160,9 @@ def test_photographs_are_resized_as_their_data_set_resizes_its_own(pictures, tmp
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     Image.open(path).convert("L").save(tmp_path / "turned.jpg", exif=exif)
-    assert torch.equal(read_like("cub", tmp_path / "turned.jpg", 24), read_image(tmp_path / "turned.jpg", 24, "stretch")[0])
+    assert torch.equal(
+        read_like("cub", tmp_path / "turned.jpg", 24), read_image(tmp_path / "turned.jpg", 24, "stretch")[0]
+    )
     assert read_like("clutter", tmp_path / "turned.jpg", None).shape == (1, 96, 96)
 
 
@@ -164,55 +189,109 @@ def test_each_file_counts_once_and_missing_ones_are_refused(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"")
     files, listed = find_files([tmp_path / "in", tmp_path / "in" / "a.png"])
-    assert (files, listed) == ([tmp_path / "in" / "a.png"], set())  # it was given by name, so it must be an image
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist: expected an image file, or a folder"):
+    assert (files, listed) == (
+        [tmp_path / "in" / "a.png"],
+        set(),
+    )  # it was given by name, so it must be an image
+    with pytest.raises(
+        FileNotFoundError, match="nowhere does not exist: expected an image file, or a folder"
+    ):
         find_files([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty holds no files"):
         find_files([tmp_path / "empty"])
 
 
-def test_the_data_set_need_not_be_there_but_for_the_class_names_of_older_checkpoints(pictures, trained, tmp_path):
+def test_the_data_set_need_not_be_there_but_for_the_class_names_of_older_checkpoints(
+    pictures, trained, tmp_path
+):
     saved = checkpoint.load(trained / "checkpoint.pt")
     gone = saved | {"environment": saved["environment"] | {"dataset": str(tmp_path / "gone")}}
     assert predictor.read_class_names(gone, trained, None) == CORNERS
     older = {name: value for name, value in saved.items() if name != "classes"}
     assert predictor.read_class_names(older, trained, None) == CORNERS
-    with pytest.raises(ValueError, match="was written by an earlier version, without the class names, and its data set cannot be read"):
-        predictor.read_class_names({name: value for name, value in gone.items() if name != "classes"}, trained, None)
+    with pytest.raises(
+        ValueError,
+        match="was written by an earlier version, without the class names, and its data set cannot be read",
+    ):
+        predictor.read_class_names(
+            {name: value for name, value in gone.items() if name != "classes"}, trained, None
+        )
 
 
 @pytest.mark.parametrize("sensor", ["crop", "map", "bank"])
 def test_sensors_with_networks_see_unnamed_images_as_in_evaluation(pictures, tmp_path, sensor):
-    look = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 32, "sensor": sensor, "grid": 3, "max_glimpses": 3}
+    look = {
+        "dataset": str(pictures),
+        "root": None,
+        "image_size": 32,
+        "glimpse_size": 32,
+        "sensor": sensor,
+        "grid": 3,
+        "max_glimpses": 3,
+    }
     look |= {"backbone": "resnet18", "weights": None, "location_range": 0.5}
     env = environments.build_evaluation_environment(look, "test", "cpu", rows=18)
     torch.manual_seed(0)
     network = RecurrentAttention(Architecture(glimpse=512, classes=2, horizon=3, hidden=8, features=8))
     torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
     expected = trajectories.evaluate(env, network, 3)
-    saved = {"environment": look, "architecture": asdict(network.architecture), "network": network.state_dict(), "options": {}}
-    agent = predictor.load_predictor(saved | {"classes": CORNERS}, tmp_path, stopping_rules.HORIZON, None, None, "cpu")
+    saved = {
+        "environment": look,
+        "architecture": asdict(network.architecture),
+        "network": network.state_dict(),
+        "options": {},
+    }
+    agent = predictor.load_predictor(
+        saved | {"classes": CORNERS}, tmp_path, stopping_rules.HORIZON, None, None, "cpu"
+    )
     found = agent([env.images.image(number) for number in range(18)])
     assert [prediction.index for prediction in found] == expected.predictions[-1].tolist()
     path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in found], 1)
     assert torch.allclose(path, expected.locations * env.sensor.reach, atol=1e-2)
     assert torch.allclose(torch.tensor([p.probability for p in found]), expected.confidence[-1], atol=1e-2)
-    stopped = predictor.load_predictor(saved | {"classes": CORNERS}, tmp_path, stopping_rules.Rule("confidence", 0.0), None, None, "cpu")
+    stopped = predictor.load_predictor(
+        saved | {"classes": CORNERS}, tmp_path, stopping_rules.Rule("confidence", 0.0), None, None, "cpu"
+    )
     assert [prediction.glimpses for prediction in stopped([env.images.image(0)])] == [1]
 
 
 @pytest.mark.parametrize("sensor", ["pixel", "bank"])
 def test_an_agent_that_begins_with_a_context_sees_unnamed_images_as_in_evaluation(pictures, tmp_path, sensor):
-    look = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 16, "sensor": sensor, "grid": 3, "max_glimpses": 2}
-    look |= {"first_view": "glimpse", "context": True, "scales": (1.0, 2.0), "fill": "noise", "location_range": 0.5}
-    look |= {"backbone": None, "weights": "DEFAULT"} if sensor == "pixel" else {"backbone": "resnet18", "weights": None}
+    look = {
+        "dataset": str(pictures),
+        "root": None,
+        "image_size": 32,
+        "glimpse_size": 16,
+        "sensor": sensor,
+        "grid": 3,
+        "max_glimpses": 2,
+    }
+    look |= {
+        "first_view": "glimpse",
+        "context": True,
+        "scales": (1.0, 2.0),
+        "fill": "noise",
+        "location_range": 0.5,
+    }
+    look |= (
+        {"backbone": None, "weights": "DEFAULT"}
+        if sensor == "pixel"
+        else {"backbone": "resnet18", "weights": None}
+    )
     env = environments.build_evaluation_environment(look, "test", "cpu", rows=18)
     torch.manual_seed(0)
-    network = DoubleDecker(DeckSizes(glimpse=environments.count_glimpse_values(env), classes=2, scales=2, hidden=8))
+    network = DoubleDecker(
+        DeckSizes(glimpse=environments.count_glimpse_values(env), classes=2, scales=2, hidden=8)
+    )
     torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
     expected = trajectories.evaluate(env, network, 2)
-    saved = {"environment": look, "architecture": asdict(network.architecture), "network": network.state_dict(), "options": {}}
+    saved = {
+        "environment": look,
+        "architecture": asdict(network.architecture),
+        "network": network.state_dict(),
+        "options": {},
+    }
     saved |= {"network_name": "double_decker", "classes": CORNERS}
     agent = predictor.load_predictor(saved, tmp_path, stopping_rules.HORIZON, None, None, "cpu")
     found = agent([env.images.image(number) for number in range(18)])
@@ -223,9 +302,14 @@ def test_an_agent_that_begins_with_a_context_sees_unnamed_images_as_in_evaluatio
 
 
 def test_on_the_grid_the_crop_sensor_shows_what_the_bank_holds():
-    images = datasets.ImageSet(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.zeros(4).long(), ("a",))
+    images = datasets.ImageSet(
+        torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.zeros(4).long(), ("a",)
+    )
     network = Backbone("resnet18", None, precision="float32")
-    crop, bank = CropSensor(images, network, glimpse_size=16), BankSensor(images, network, glimpse_size=16, grid=3)
+    crop, bank = (
+        CropSensor(images, network, glimpse_size=16),
+        BankSensor(images, network, glimpse_size=16, grid=3),
+    )
     index, places, step = torch.arange(4), torch.rand(4, 2) * 2 - 1, torch.tensor([1, 2, 2, 3])
     ours, theirs = OnGrid(crop, 3).observe(index, places, step), bank.observe(index, places, step)
     assert torch.equal(ours["location"], theirs["location"])

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from glimpse_env.evaluation import metrics, stopping_rules
-from glimpse_env.evaluation.stopping_rules import HORIZON, LEARNED, Rule, choose_rule_for_budget, compute_mean_glimpses, mix_thresholds
+from glimpse_env.evaluation.stopping_rules import (
+    HORIZON,
+    LEARNED,
+    Rule,
+    choose_rule_for_budget,
+    compute_mean_glimpses,
+    mix_thresholds,
+)
 from glimpse_env.evaluation.trajectories import Trajectories
 from tests.conftest import four_trajectories
 
@@ -18,7 +25,12 @@ def test_the_rule_mixes_neighbouring_thresholds():
     def rule(glimpses: float) -> list[float]:
         return stopping_rules.score_mixture(found, mix_thresholds(found, glimpses)).tolist()
 
-    assert rule(1.5) == [1, 0, 1, 0]  # the two sure ones stop at once, one of them with an incorrect prediction
+    assert rule(1.5) == [
+        1,
+        0,
+        1,
+        0,
+    ]  # the two sure ones stop at once, one of them with an incorrect prediction
     assert rule(2.0) == [1, 1, 1, 0]
     assert rule(1.75) == [1, 0.5, 1, 0]
     assert rule(1.25) == [1, 0, 0.5, 0]
@@ -30,14 +42,24 @@ def test_the_rule_spends_its_budget_and_no_threshold_is_better():
     torch.manual_seed(0)
     predictions = torch.randint(0, 2, (5, 200))
     noise = {"stop": torch.zeros(5, 200), "locations": torch.zeros(5, 200, 2)}
-    found = Trajectories(torch.arange(200), torch.zeros(200, dtype=torch.int64), predictions, torch.rand(5, 200), **noise)
+    found = Trajectories(
+        torch.arange(200), torch.zeros(200, dtype=torch.int64), predictions, torch.rand(5, 200), **noise
+    )
     for glimpses in (1.0, 1.37, 3.0, 4.999, 5.0):
         mixture = mix_thresholds(found, glimpses)
-        assert sum(share * compute_mean_glimpses(stops) for share, stops in mixture) == pytest.approx(glimpses)
-        assert compute_mean_glimpses(mixture[1][1]) - compute_mean_glimpses(mixture[0][1]) <= 4 / 200 + 1e-9  # one image stops later
+        assert sum(share * compute_mean_glimpses(stops) for share, stops in mixture) == pytest.approx(
+            glimpses
+        )
+        assert (
+            compute_mean_glimpses(mixture[1][1]) - compute_mean_glimpses(mixture[0][1]) <= 4 / 200 + 1e-9
+        )  # one image stops later
     for threshold in (0.2, 0.5, 0.9):
         stops = Rule("confidence", threshold).find_stops(found)
-        at_once = stopping_rules.score_mixture(found, mix_thresholds(found, compute_mean_glimpses(stops))).mean().item()
+        at_once = (
+            stopping_rules.score_mixture(found, mix_thresholds(found, compute_mean_glimpses(stops)))
+            .mean()
+            .item()
+        )
         assert at_once == pytest.approx(found.score_at(stops)[0], abs=1 / 200)
 
 
@@ -48,7 +70,8 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
     assert metrics.score_random_stop(found, stops).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
     assert metrics.summarize(found, dynamic=False)["random_stop_accuracy"] == 0.75
     assert [
-        stopping_rules.score_mixture(found, stopping_rules.mix_fixed_numbers(found, glimpses)).tolist() for glimpses in (1, 1.5, 2)
+        stopping_rules.score_mixture(found, stopping_rules.mix_fixed_numbers(found, glimpses)).tolist()
+        for glimpses in (1, 1.5, 2)
     ] == [
         [1, 0, 0, 0],
         [1, 0.5, 0.5, 0],
@@ -59,11 +82,19 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
 def sure(confidence):
     scores = torch.tensor(confidence)
     zeros = torch.zeros(scores.shape[1], dtype=torch.int64)
-    return Trajectories(zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, torch.zeros(*scores.shape, 2))
+    return Trajectories(
+        zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, torch.zeros(*scores.shape, 2)
+    )
 
 
 def test_the_threshold_of_a_budget_by_hand():
-    rising = sure([[0.1 + 0.001 * image for image in range(100)], [0.5 + 0.001 * image for image in range(100)], [1.0] * 100])
+    rising = sure(
+        [
+            [0.1 + 0.001 * image for image in range(100)],
+            [0.5 + 0.001 * image for image in range(100)],
+            [1.0] * 100,
+        ]
+    )
     for wanted in (1.0, 1.37, 2.0, 2.5, 3.0):
         rule = choose_rule_for_budget(rising, False, wanted)
         assert rule.expected == pytest.approx(wanted, abs=0.011)
@@ -72,7 +103,8 @@ def test_the_threshold_of_a_budget_by_hand():
     assert choose_rule_for_budget(rising, True, 1.0).by == "stop head"
     tied = sure([[0.5] * 100, [1.0] * 100, [1.0] * 100])
     with pytest.raises(
-        ValueError, match=r"--budget 2.6: no threshold gives this mean; there are thresholds for 1.00 to 2.00 and for 3.00 to 3.00"
+        ValueError,
+        match=r"--budget 2.6: no threshold gives this mean; there are thresholds for 1.00 to 2.00 and for 3.00 to 3.00",
     ):
         choose_rule_for_budget(tied, False, 2.6)
 
@@ -107,7 +139,11 @@ def test_files_keep_all_but_the_probabilities_and_those_of_the_first_version_are
     kept.save(tmp_path / "looks.npz")
     read = Trajectories.load(tmp_path / "looks.npz")
     assert read.probabilities is None
-    assert all(torch.equal(getattr(read, name), getattr(kept, name)) for name in vars(kept) if name != "probabilities")
+    assert all(
+        torch.equal(getattr(read, name), getattr(kept, name))
+        for name in vars(kept)
+        if name != "probabilities"
+    )
     arrays = dict(np.load(tmp_path / "looks.npz"))
     np.savez(tmp_path / "first.npz", answers=arrays.pop("predictions"), **arrays)
     assert torch.equal(Trajectories.load(tmp_path / "first.npz").predictions, kept.predictions)

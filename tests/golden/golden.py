@@ -66,7 +66,13 @@ RUNS: dict[str, str] = {
     ),
 }
 FILES = ("checkpoint.pt", "run.pt", "model.zip", "classifier.pt", "weights.pth", "result.json", "looks.npz")
-MEASURED = ("accuracy", "mean_glimpses", "history", "accuracy_at", "error")  # what a row says of the agent, and not of the machine
+MEASURED = (
+    "accuracy",
+    "mean_glimpses",
+    "history",
+    "accuracy_at",
+    "error",
+)  # what a row says of the agent, and not of the machine
 
 
 def paint(folder: Path) -> Path:
@@ -93,13 +99,21 @@ def tensors(value: object) -> list[torch.Tensor]:
 
 def digest(pieces: list[bytes]) -> str:
     """Return a hash of pieces in any order: modules may be renamed."""
-    return hashlib.sha256(b"".join(sorted(hashlib.sha256(piece).digest() for piece in pieces))).hexdigest()[:16]
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(piece).digest() for piece in pieces))).hexdigest()[
+        :16
+    ]
 
 
 def of_torch(file: object) -> str:
     """Return the hash of the floating-point tensors of a torch file: weights and the optimiser's averages."""
     found = tensors(torch.load(file, weights_only=True))  # pyright: ignore[reportArgumentType]
-    return digest([tensor.contiguous().numpy().tobytes() for tensor in found if tensor.is_floating_point() and tensor.numel() > 1])
+    return digest(
+        [
+            tensor.contiguous().numpy().tobytes()
+            for tensor in found
+            if tensor.is_floating_point() and tensor.numel() > 1
+        ]
+    )
 
 
 def of_file(path: Path) -> str:
@@ -108,7 +122,13 @@ def of_file(path: Path) -> str:
         return of_torch(path)
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            return digest([of_torch(archive.open(name)).encode() for name in archive.namelist() if name.endswith(".pth")])
+            return digest(
+                [
+                    of_torch(archive.open(name)).encode()
+                    for name in archive.namelist()
+                    if name.endswith(".pth")
+                ]
+            )
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return digest([arrays[name].tobytes() for name in arrays.files])
@@ -121,23 +141,35 @@ def run(name: str, command: str, pictures: Path, folder: Path) -> dict[str, str]
     script, *options = command.split()
     out = folder / name
     fixed = ["--dataset", str(pictures), "--out", str(out), "--device", "cpu", "--threads", "1"]
-    environment = os.environ | {"GLIMPSE_CACHE": str(folder / f"{name}-cache"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "GLIMPSE_CACHE": str(folder / f"{name}-cache"),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
     # --dataset first: SB3's classifier.* options end a command line
     line = [sys.executable, f"agents/{script}.py", *fixed, *options]
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         return {"failed": done.stderr.strip().splitlines()[-1]}
-    return {str(path.relative_to(out)): of_file(path) for path in sorted(out.rglob("*")) if path.name in FILES}
+    return {
+        str(path.relative_to(out)): of_file(path) for path in sorted(out.rglob("*")) if path.name in FILES
+    }
 
 
 def machine() -> dict[str, str]:
     """Return what hashes depend on besides the code."""
-    return {"torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability(), "limit": os.environ.get("ONEDNN_MAX_CPU_ISA", "")}
+    return {
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "limit": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    }
 
 
 def main() -> int:
     """Record or compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=("record", "compare"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--only", nargs="+", choices=RUNS, metavar="RUN", help="these runs alone")
@@ -147,7 +179,9 @@ def main() -> int:
         folder = Path(temporary)
         pictures = paint(folder / "pictures")
         with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
-            futures = {name: pool.submit(run, name, RUNS[name], pictures, folder) for name in given.only or RUNS}
+            futures = {
+                name: pool.submit(run, name, RUNS[name], pictures, folder) for name in given.only or RUNS
+            }
             found = {name: future.result() for name, future in futures.items()}
     failed = [f"{name}: {hashes['failed']}" for name, hashes in found.items() if "failed" in hashes]
     print("\n".join(failed) or f"{len(found)} runs finished")

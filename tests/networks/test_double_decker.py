@@ -16,7 +16,11 @@ ROWS, STEPS, PATCH = 6, 3, 16
 
 def network(**options):
     torch.manual_seed(0)
-    net = DoubleDecker(DeckSizes(glimpse=3 * PATCH, classes=4, scales=3, hidden=24, location_features=8, features=12, **options))
+    net = DoubleDecker(
+        DeckSizes(
+            glimpse=3 * PATCH, classes=4, scales=3, hidden=24, location_features=8, features=12, **options
+        )
+    )
     torch.nn.init.normal_(net.locator.weight, std=0.3)
     return net
 
@@ -46,12 +50,18 @@ def test_with_the_locations_held_fixed_the_class_scores_do_not_see_the_context(d
     context = torch.rand(ROWS, PATCH, requires_grad=True)
     logits, means = looked(net, context, through=False)
     assert torch.autograd.grad(logits.sum(), context, allow_unused=True, retain_graph=True)[0] is None
-    assert all(torch.autograd.grad(mean.sum(), context, retain_graph=True)[0].abs().sum() > 0 for mean in means)
+    assert all(
+        torch.autograd.grad(mean.sum(), context, retain_graph=True)[0].abs().sum() > 0 for mean in means
+    )
 
 
 def test_with_the_locations_held_fixed_another_context_gives_the_same_scores():
     net = network()
-    observation = {"glimpse": torch.rand(ROWS, 3 * PATCH), "location": torch.rand(ROWS, 2), "step": torch.full((ROWS, 1), 1 / STEPS)}
+    observation = {
+        "glimpse": torch.rand(ROWS, 3 * PATCH),
+        "location": torch.rand(ROWS, 2),
+        "step": torch.full((ROWS, 1), 1 / STEPS),
+    }
     (one, _), (other, _) = (net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0]) for _ in range(2))
     assert torch.equal(one.logits, other.logits)
     assert not torch.allclose(one.location_parameters, other.location_parameters)
@@ -68,7 +78,9 @@ def test_through_the_location_the_class_scores_reach_context_and_location_deck(d
         logits[t].sum().backward(retain_graph=True)
         for module in (net.locator, net.core.begin):
             assert module.weight.grad.abs().sum() > 0
-        assert (net.core.across.weight.grad.abs().sum() > 0) == (t > 0)  # r1 leads to the second place, and so to its scores
+        assert (net.core.across.weight.grad.abs().sum() > 0) == (
+            t > 0
+        )  # r1 leads to the second place, and so to its scores
 
 
 def test_the_attached_location_keeps_its_value_and_carries_a_share_of_the_gradient():
@@ -84,7 +96,11 @@ def test_the_attached_location_keeps_its_value_and_carries_a_share_of_the_gradie
 
 def test_the_baseline_shapes_no_deck_and_nothing_stops_early():
     net = network()
-    observation = {"glimpse": torch.rand(ROWS, 3 * PATCH), "location": torch.rand(ROWS, 2), "step": torch.full((ROWS, 1), 1 / STEPS)}
+    observation = {
+        "glimpse": torch.rand(ROWS, 3 * PATCH),
+        "location": torch.rand(ROWS, 2),
+        "step": torch.full((ROWS, 1), 1 / STEPS),
+    }
     heads, _ = net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0])
     heads.baseline.sum().backward()
     assert net.glimpse.fuse.weight.grad is None
@@ -102,7 +118,9 @@ def test_all_patches_and_the_context_are_seen_through_the_same_layers():
 
 
 def test_without_a_context_it_says_so():
-    with pytest.raises(ValueError, match="proposes glimpse 1 from a context: make the environment with context=True"):
+    with pytest.raises(
+        ValueError, match="proposes glimpse 1 from a context: make the environment with context=True"
+    ):
         network().start(ROWS, None)
 
 
@@ -111,13 +129,22 @@ def test_without_a_context_it_says_so():
 
 @pytest.fixture(scope="module")
 def env():
-    look = {"glimpse_size": 7, "scales": (1.0, 2.0, 4.0), "location_range": 1.0, "fill": "noise", "context": True, "max_glimpses": STEPS}
+    look = {
+        "glimpse_size": 7,
+        "scales": (1.0, 2.0, 4.0),
+        "location_range": 1.0,
+        "fill": "noise",
+        "context": True,
+        "max_glimpses": STEPS,
+    }
     return GlimpseVectorEnv(32, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED, **look)
 
 
 def digits(**options):
     torch.manual_seed(0)
-    return DoubleDecker(DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, encoder_layers=1, **options))
+    return DoubleDecker(
+        DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, encoder_layers=1, **options)
+    )
 
 
 def rolled(env, net, policy=None):
@@ -139,7 +166,10 @@ def test_glimpse_one_is_taken_where_the_context_proposes(env):
     assert rollout.locations[0].std(0).min() > 0.01  # not one place for all
 
 
-@pytest.mark.parametrize(("share", "policy", "reached"), [(1.0, Gaussian(0.1), True), (0.0, Gaussian(0.1), False), (1.0, Uniform(), False)])
+@pytest.mark.parametrize(
+    ("share", "policy", "reached"),
+    [(1.0, Gaussian(0.1), True), (0.0, Gaussian(0.1), False), (1.0, Uniform(), False)],
+)
 def test_class_scores_teach_the_location_deck_only_through_places_it_chose(env, share, policy, reached):
     net = digits(location_gradient=share)
     supervise(rolled(env, net, policy))

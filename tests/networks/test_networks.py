@@ -4,22 +4,36 @@ import pytest
 import torch
 from torch import nn
 
-from glimpse_env.networks.recurrent_attention import Architecture, LSTMCell, RecurrentAttention, State, confidence
+from glimpse_env.networks.recurrent_attention import (
+    Architecture,
+    LSTMCell,
+    RecurrentAttention,
+    State,
+    confidence,
+)
 
 
 def network(**options):
     torch.manual_seed(0)
-    return RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, **options))
+    return RecurrentAttention(
+        Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, **options)
+    )
 
 
 def looked(net, rows=5, step=1):
-    observation = {"glimpse": torch.rand(rows, 1, 8, 8), "location": torch.rand(rows, 2) * 2 - 1, "step": torch.full((rows, 1), step / 7)}
+    observation = {
+        "glimpse": torch.rand(rows, 1, 8, 8),
+        "location": torch.rand(rows, 2) * 2 - 1,
+        "step": torch.full((rows, 1), step / 7),
+    }
     return net(observation, net.begin(rows))
 
 
 def test_lstm_cell_equals_torch():
     ours, theirs = LSTMCell(6, 4), nn.LSTMCell(6, 4)
-    order = torch.cat([torch.arange(4) + 4 * gate for gate in (0, 1, 3, 2)])  # torch keeps (enter, keep, fresh, leave)
+    order = torch.cat(
+        [torch.arange(4) + 4 * gate for gate in (0, 1, 3, 2)]
+    )  # torch keeps (enter, keep, fresh, leave)
     with torch.no_grad():
         theirs.weight_ih.copy_(ours.input.weight[order])
         theirs.bias_ih.copy_(ours.input.bias[order])
@@ -81,7 +95,9 @@ def test_confidence_features_are_finite_when_sure():
 
 def test_convolutions_see_a_pattern_wherever_it_lies():
     torch.manual_seed(0)
-    net = RecurrentAttention(Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, glimpse_encoder="conv"))
+    net = RecurrentAttention(
+        Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, glimpse_encoder="conv")
+    )
     pattern = torch.zeros(2, 32, 32)
     pattern[0, 11:14, 11:14] = pattern[1, 11:14, 17:20] = torch.rand(3, 3)
     what = net.glimpse.what
@@ -104,7 +120,11 @@ def test_the_shortcut_reads_the_present_glimpse_past_the_core():
 
 def test_rows_do_not_see_each_other():
     net = network()
-    observation = {"glimpse": torch.rand(4, 1, 8, 8), "location": torch.rand(4, 2), "step": torch.full((4, 1), 1 / 7)}
+    observation = {
+        "glimpse": torch.rand(4, 1, 8, 8),
+        "location": torch.rand(4, 2),
+        "step": torch.full((4, 1), 1 / 7),
+    }
     together = net(observation, net.begin(4))[0].logits
     alone = net({name: value[1:2] for name, value in observation.items()}, net.begin(1))[0].logits
     assert torch.allclose(together[1:2], alone, atol=1e-6)
@@ -126,7 +146,11 @@ def test_mean_scores_are_the_mean_of_each_glimpse_own_scores():
 
 def test_dropout_acts_in_training_only():
     net = network(dropout=0.5)
-    observation = {"glimpse": torch.ones(4, 1, 8, 8), "location": torch.zeros(4, 2), "step": torch.full((4, 1), 1 / 7)}
+    observation = {
+        "glimpse": torch.ones(4, 1, 8, 8),
+        "location": torch.zeros(4, 2),
+        "step": torch.full((4, 1), 1 / 7),
+    }
     logits = net(observation, net.begin(4))[0].logits
     assert not torch.allclose(logits[0], logits[1])
     net.eval()

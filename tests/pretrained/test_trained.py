@@ -61,7 +61,8 @@ def test_it_holds_nothing_of_the_machine_and_cannot_be_resumed():
     assert set(saved) >= {"classes", "command", "progress", "network", "options", "environment"}
     assert not {"optimizer"} & set(saved)
     assert not re.search(
-        r"/(?:home|root|work|tmp|Users)\b", json.dumps({name: value for name, value in saved.items() if name != "network"})
+        r"/(?:home|root|work|tmp|Users)\b",
+        json.dumps({name: value for name, value in saved.items() if name != "network"}),
     )
     with pytest.raises(ValueError, match="holds no optimizer state"):
         load_resumable(path, "dtram_reinforce", View())
@@ -108,7 +109,9 @@ def test_the_animation_shows_every_number_of_glimpses_as_it_happened(looked):
         assert look.correct == bool(looks.correct[when[image], image])
         lit = (look.seen[-1] == look.pixels).all(2) & (look.pixels > 0).any(2)
         left, top, right, bottom = look.boxes[-1].round().astype(int).clip(0)
-        assert lit[top:bottom, left:right].sum() == (look.pixels[top:bottom, left:right] > 0).any(2).sum()  # the newest glimpse is lit
+        assert (
+            lit[top:bottom, left:right].sum() == (look.pixels[top:bottom, left:right] > 0).any(2).sum()
+        )  # the newest glimpse is lit
         assert lit.sum() < (look.pixels > 0).any(2).sum() or look.steps > 4
     drawn, stays = zip(*animation.draw_frames(shown[:2]), strict=True)
     Path("a.gif").write_bytes(animation.encode_gif(drawn, stays))
@@ -140,9 +143,12 @@ def test_the_committed_animation_is_small():
 
 
 def test_the_wheel_takes_along_what_is_no_python():
-    wheel = pytest.importorskip("hatchling.builders.wheel", reason='hatchling is not installed: pip install "glimpse-env[test]"')
+    wheel = pytest.importorskip(
+        "hatchling.builders.wheel", reason='hatchling is not installed: pip install "glimpse-env[test]"'
+    )
     taken = {file.distribution_path for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
     assert taken >= {
-        f"glimpse_env/reports/static/{name}" for name in ("page.html", "page.css", "gallery.html", "viewer.js", "gallery.js", "controls.js")
+        f"glimpse_env/reports/static/{name}"
+        for name in ("page.html", "page.css", "gallery.html", "viewer.js", "gallery.js", "controls.js")
     }
     assert "glimpse_env/pretrained/mnist_dtram.pt" in taken

@@ -11,8 +11,12 @@ SIDE = 32
 
 def episode(path, windows, image=None, whole_first=False, label=0):
     if image is None:
-        image = torch.randint(0, 256, (3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-    return frames.Episode(image, np.array(path, float), windows, whole_first, np.array([1.0, 0.0]), ("a", "b"), label)
+        image = torch.randint(
+            0, 256, (3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(5)
+        )
+    return frames.Episode(
+        image, np.array(path, float), windows, whole_first, np.array([1.0, 0.0]), ("a", "b"), label
+    )
 
 
 def test_a_pixel_is_as_sharp_as_the_sharpest_glimpse_that_saw_it():
@@ -62,11 +66,16 @@ def test_a_whole_first_view_has_no_composite():
 def test_a_sheet_frames_right_answers_green_and_wrong_ones_red(channels):
     image = torch.full((channels, SIDE, SIDE), 255, dtype=torch.uint8)
     right, wrong = (episode([[0.0, 0.0], [0.5, 0.5]], (8, 16), image, label=label) for label in (0, 1))
-    sheet = composites.draw_sheet([(True, right), (False, wrong), (True, right), (True, right), (False, wrong)], 8)
+    sheet = composites.draw_sheet(
+        [(True, right), (False, wrong), (True, right), (True, right), (False, wrong)], 8
+    )
     pair = 2 * composites.TILE + 4 * composites.FRAME + composites.GAP
     top = composites.GAP + composites.LINE
     corners = [sheet[top, composites.GAP + column * pair].tolist() for column in range(4)]
-    assert corners == [list(colour) for colour in (composites.CORRECT, composites.INCORRECT, composites.CORRECT, composites.CORRECT)]
+    assert corners == [
+        list(colour)
+        for colour in (composites.CORRECT, composites.INCORRECT, composites.CORRECT, composites.CORRECT)
+    ]
     below = top + composites.TILE + 2 * composites.FRAME + composites.LINE + composites.GAP
     assert sheet[below, composites.GAP].tolist() == list(composites.INCORRECT)
     colours = {tuple(colour) for colour in np.array(composites.draw_centres(right)).reshape(-1, 3).tolist()}

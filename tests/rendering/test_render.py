@@ -34,12 +34,16 @@ def painted(seen: frames.Episode) -> np.ndarray:
     return (np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) - margin) / zoom
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 96, 96), (3, 224, 224), (1, 37, 101), (3, 500, 333), (2, 1, 1), (1, 7, 900)])
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 28), (3, 96, 96), (3, 224, 224), (1, 37, 101), (3, 500, 333), (2, 1, 1), (1, 7, 900)]
+)
 def test_size_is_fixed_even_and_modest_over_an_episode(shape: tuple[int, int, int]) -> None:
     image = torch.zeros(shape, dtype=torch.uint8)
     places = np.random.default_rng(0).uniform(-1, 1, (12, 2))
     answers = [None, np.zeros(10), np.eye(10)[3], np.full(10, 0.1)]
-    pictures = [frames.draw(episode(image=image, path=places[:t], prediction=answers[t % 4])) for t in range(1, 13)]
+    pictures = [
+        frames.draw(episode(image=image, path=places[:t], prediction=answers[t % 4])) for t in range(1, 13)
+    ]
     assert {picture.shape for picture in pictures} == {pictures[0].shape}
     height, width, channels = pictures[0].shape
     assert (height % 2, width % 2, channels, pictures[0].dtype) == (0, 0, 3, np.uint8)
@@ -100,23 +104,31 @@ def test_the_last_glimpse_stands_out() -> None:
 
 def test_grey_and_rgb_images_keep_their_colours() -> None:
     value = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_array_equal(frames.draw(episode(image=value)), frames.draw(episode(image=value.expand(3, -1, -1))))
+    np.testing.assert_array_equal(
+        frames.draw(episode(image=value)), frames.draw(episode(image=value.expand(3, -1, -1)))
+    )
     red = torch.zeros(3, 28, 28, dtype=torch.uint8)
     red[0] = 200
     assert (frames.draw_image(episode(image=red))[80, 80] == (200, 0, 0)).all()
 
 
 def test_an_all_zero_answer_is_drawn_as_uniform_and_scores_are_divided_by_their_sum() -> None:
-    zero, uniform, none = (frames.draw(episode(prediction=value)) for value in (np.zeros(10), np.full(10, 0.1), None))
+    zero, uniform, none = (
+        frames.draw(episode(prediction=value)) for value in (np.zeros(10), np.full(10, 0.1), None)
+    )
     np.testing.assert_array_equal(zero, uniform)
     assert (zero != none).any()
     scores = np.arange(10, dtype=np.float32) / 10
-    np.testing.assert_array_equal(frames.draw(episode(prediction=scores)), frames.draw(episode(prediction=scores / scores.sum())))
+    np.testing.assert_array_equal(
+        frames.draw(episode(prediction=scores)), frames.draw(episode(prediction=scores / scores.sum()))
+    )
 
 
 def test_a_larger_probability_is_a_longer_bar() -> None:
     lengths = []
-    before = (frames.draw(episode()) == frames.TRUE_BAR).all(2)  # the class's name and mark have the bar's colour
+    before = (frames.draw(episode()) == frames.TRUE_BAR).all(
+        2
+    )  # the class's name and mark have the bar's colour
     for share in (0.1, 0.4, 0.9):
         answer = np.full(10, (1 - share) / 9)
         answer[3] = share
@@ -156,7 +168,10 @@ def test_what_cannot_be_drawn_is_refused_by_name(changes: dict[str, object], mes
 def test_drawing_a_digit_again_gives_the_same_and_leaves_the_episode_alone() -> None:
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     path, prediction = np.random.default_rng(0).uniform(-1, 1, (7, 2)), np.full(10, 0.5)
-    seen, before = episode(image=image, path=path, prediction=prediction), (image.clone(), path.copy(), prediction.copy())
+    seen, before = (
+        episode(image=image, path=path, prediction=prediction),
+        (image.clone(), path.copy(), prediction.copy()),
+    )
     np.testing.assert_array_equal(frames.draw(seen), frames.draw(seen))
     for now, then in zip((image, path, prediction), before, strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(then))
@@ -168,4 +183,9 @@ def test_without_a_true_class_the_answer_is_named_and_no_bar_is_marked() -> None
     known, unknown = (frames.draw(episode(prediction=shares, label=label)) for label in (7, None))
     green = [(picture == frames.TRUE_BAR).all(2).any() for picture in (known, unknown)]
     assert green == [True, False]
-    assert frames.choose_bars(episode(classes=tuple(map(str, range(12))), prediction=np.eye(12)[11], label=None))[0] == 11
+    assert (
+        frames.choose_bars(
+            episode(classes=tuple(map(str, range(12))), prediction=np.eye(12)[11], label=None)
+        )[0]
+        == 11
+    )

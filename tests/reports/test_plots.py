@@ -26,9 +26,23 @@ RESULT = {
     ],
 }
 HISTORY = [
-    {"epoch": 1, "reward": 0.3, "train_accuracy": 0.5, "mean_glimpses": 5.0, "validation_accuracy": None, "loss": 2.0},
+    {
+        "epoch": 1,
+        "reward": 0.3,
+        "train_accuracy": 0.5,
+        "mean_glimpses": 5.0,
+        "validation_accuracy": None,
+        "loss": 2.0,
+    },
     {"epoch": 2, "reward": 0.6, "train_accuracy": 0.8, "mean_glimpses": 4.0, "loss": 1.0},
-    {"epoch": 3, "reward": 0.8, "train_accuracy": 0.9, "mean_glimpses": 3.0, "validation_accuracy": 0.95, "loss": 0.5},
+    {
+        "epoch": 3,
+        "reward": 0.8,
+        "train_accuracy": 0.9,
+        "mean_glimpses": 3.0,
+        "validation_accuracy": 0.95,
+        "loss": 0.5,
+    },
 ]
 
 
@@ -46,13 +60,18 @@ def stopped(step: int, correct: bool = True) -> tuple[int, bool, frames.Episode]
     rng = np.random.default_rng(step)
     image = torch.from_numpy(rng.integers(0, 256, (1, 28, 28), np.uint8))
     path, prediction = rng.uniform(-1, 1, (step, 2)), np.array([0.0, 1.0, 0.0])
-    return step, correct, frames.Episode(image, path, (8,), False, prediction, ("$a", "b_", "c"), 1 if correct else 0)
+    return (
+        step,
+        correct,
+        frames.Episode(image, path, (8,), False, prediction, ("$a", "b_", "c"), 1 if correct else 0),
+    )
 
 
 def groups(images: list[int], correct: list[int]) -> list[dict[str, int]]:
     """Return how many images stopped at each step."""
     return [
-        {"step": step, "images": many, "correct": right} for step, (many, right) in enumerate(zip(images, correct, strict=True), start=1)
+        {"step": step, "images": many, "correct": right}
+        for step, (many, right) in enumerate(zip(images, correct, strict=True), start=1)
     ]
 
 
@@ -92,14 +111,19 @@ def test_learning_curves_show_the_rows_that_have_a_value(tmp_path: Path, drawn: 
     np.testing.assert_allclose(points(validation), [[3, 5]])
 
 
-@pytest.mark.parametrize("history", [[], HISTORY[:1], [{"epoch": 1, "train_accuracy": 1.0}, {"epoch": 2, "train_accuracy": float("nan")}]])
+@pytest.mark.parametrize(
+    "history",
+    [[], HISTORY[:1], [{"epoch": 1, "train_accuracy": 1.0}, {"epoch": 2, "train_accuracy": float("nan")}]],
+)
 def test_learning_curves_of_a_run_cut_short(history: list[dict[str, float]], tmp_path: Path) -> None:
     plots.write_learning_curves(history, tmp_path / "curves.png")
     assert_picture(tmp_path / "curves.png")
 
 
 def test_histogram_bars_are_shares_from_one_glimpse_on(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.write_chart(tmp_path / "stops.png", "a $title_", plots.draw_stopping_histogram, groups([30, 50, 20], [30, 40, 0]))
+    plots.write_chart(
+        tmp_path / "stops.png", "a $title_", plots.draw_stopping_histogram, groups([30, 50, 20], [30, 40, 0])
+    )
     assert_picture(tmp_path / "stops.png")
     axes = drawn[0].axes[0]
     bars = [(round(bar.get_x() + bar.get_width() / 2), bar.get_y(), bar.get_height()) for bar in axes.patches]  # type: ignore[attr-defined]
@@ -112,11 +136,15 @@ def test_histogram_bars_are_shares_from_one_glimpse_on(tmp_path: Path, drawn: li
 
 @pytest.mark.parametrize("histogram", [[0, 0, 0], [7], [1] * 40])
 def test_histogram_of_none_one_and_many_steps(histogram: list[int], tmp_path: Path) -> None:
-    plots.write_chart(tmp_path / "stops.png", "stops", plots.draw_stopping_histogram, groups(histogram, histogram))
+    plots.write_chart(
+        tmp_path / "stops.png", "stops", plots.draw_stopping_histogram, groups(histogram, histogram)
+    )
     assert_picture(tmp_path / "stops.png")
 
 
-def test_epochs_count_through_the_stages_and_a_line_marks_the_change(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_epochs_count_through_the_stages_and_a_line_marks_the_change(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
     rows = [{"stage": "look", "loss": 2.0}, {"stage": "look", "loss": 1.0}, {"stage": "stop", "loss": 0.5}]
     plots.write_chart(tmp_path / "loss.png", "loss", plots.draw_learning_curves, rows, "Loss")
     [axes] = drawn[0].axes
@@ -146,7 +174,9 @@ def test_error_against_glimpses_without_an_error_or_a_curve(tmp_path: Path, draw
 def test_fixation_paths_are_grouped_by_stopping_step(tmp_path: Path, drawn: list[Figure]) -> None:
     """Given 3, 1, 3, 3 and 1 glimpses and two images a row: two rows of two, by step, each in the order given."""
     fixation_figures.write_fixation_paths(
-        [stopped(3), stopped(1), stopped(3, False), stopped(3), stopped(1)], tmp_path / "paths.png", per_group=2
+        [stopped(3), stopped(1), stopped(3, False), stopped(3), stopped(1)],
+        tmp_path / "paths.png",
+        per_group=2,
     )
     assert_picture(tmp_path / "paths.png")
     shown = panels(drawn[0])

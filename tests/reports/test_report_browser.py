@@ -8,16 +8,22 @@ import pytest
 from glimpse_env.reports import run_report, table_report
 from tests.reports.test_report import HISTORY, data_in, looks_of, row_of
 
-playwright = pytest.importorskip("playwright.sync_api", reason='playwright is not installed: pip install "glimpse-env[test]"')
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason='playwright is not installed: pip install "glimpse-env[test]"'
+)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=f"no browser is installed ({', '.join(NAMES)}): bash .ci/browser installs one")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason=f"no browser is installed ({', '.join(NAMES)}): bash .ci/browser installs one"
+)
 
 
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
-        made = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"] if os.getuid() == 0 else [])
+        made = started.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox"] if os.getuid() == 0 else []
+        )
         yield made
         made.close()
 
@@ -31,7 +37,10 @@ def files(make, tmp_path_factory):
         saved = {"dynamic": dynamic, "progress": {"history": HISTORY}}
         run_report.write_report(folder / f"{name}.html", row_of(looks, dynamic), saved, env, looks)
     published = {"accuracy": 0.98, "mean_glimpses": 3.0}
-    rows = [{"row": f"line {n}", "seed": n, "accuracy": 0.9 + 0.01 * n, "mean_glimpses": 2.0, "paper": published} for n in range(5)]
+    rows = [
+        {"row": f"line {n}", "seed": n, "accuracy": 0.9 + 0.01 * n, "mean_glimpses": 2.0, "paper": published}
+        for n in range(5)
+    ]
     table_report.write_table(folder / "table.html", "A table", rows)
     return folder
 
@@ -40,14 +49,19 @@ def files(make, tmp_path_factory):
 def opened(request, browser, files):
     """Open a report; at the end, nothing may have been complained about or asked of the network."""
     heard: list[str] = []
-    context = browser.new_context(viewport={"width": request.param, "height": 860}, has_touch=True, offline=True)
+    context = browser.new_context(
+        viewport={"width": request.param, "height": 860}, has_touch=True, offline=True
+    )
 
     def call(name="stops", **options):
         shown = context.new_page()
         shown.emulate_media(**options)
         shown.on("console", lambda message: heard.append(message.text))
         shown.on("pageerror", lambda error: heard.append(str(error)))
-        shown.on("request", lambda asked: None if asked.url.startswith(("data:", "file:")) else heard.append(asked.url))
+        shown.on(
+            "request",
+            lambda asked: None if asked.url.startswith(("data:", "file:")) else heard.append(asked.url),
+        )
         shown.goto((files / f"{name}.html").as_uri())
         return shown
 
@@ -62,7 +76,8 @@ def step_of(shown):
 
 def boxes(shown):
     return shown.eval_on_selector_all(
-        "#stage .box", "boxes => boxes.map(box => [box.dataset.step, box.getAttribute('x'), box.getAttribute('y')])"
+        "#stage .box",
+        "boxes => boxes.map(box => [box.dataset.step, box.getAttribute('x'), box.getAttribute('y')])",
     )
 
 
@@ -117,7 +132,9 @@ def test_keys_step_through_the_glimpses_and_images(opened, files):
     assert step_of(shown).startswith("glimpse 1 of")
     shown.keyboard.press("ArrowUp")
     assert shown.evaluate(current) == place
-    assert shown.evaluate("document.activeElement.getAttribute('aria-current')") == "true"  # the focus goes with it
+    assert (
+        shown.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
+    )  # the focus goes with it
 
 
 def test_boxes_bars_and_crop_are_those_of_the_data(opened, files):
@@ -126,9 +143,14 @@ def test_boxes_bars_and_crop_are_those_of_the_data(opened, files):
     of_steps(shown, files, 2)
     shown.keyboard.press("ArrowRight")
     image = next(image for image in data["images"] if len(image["path"]) == 2)
-    x, y = ((place + 1) / 2 * side - data["windows"][0] / 2 for place, side in zip(image["path"][1], data["size"], strict=True))
+    x, y = (
+        (place + 1) / 2 * side - data["windows"][0] / 2
+        for place, side in zip(image["path"][1], data["size"], strict=True)
+    )
     assert [float(value) for value in boxes(shown)[1][1:]] == pytest.approx([x, y])
-    assert [float(width[:-1]) for width in bars(shown)] == pytest.approx([100 * share for share in image["probabilities"][1]], abs=0.01)
+    assert [float(width[:-1]) for width in bars(shown)] == pytest.approx(
+        [100 * share for share in image["probabilities"][1]], abs=0.01
+    )
     assert shown.text_content("#what") == data["names"][str(image["label"])]
     assert shown.locator("#bars .true .name").text_content() == f"✓ {data['names'][str(image['label'])]}"
     assert shown.eval_on_selector("#crops canvas", "canvas => [canvas.width, canvas.height]") == [4, 4]

@@ -12,8 +12,12 @@ BETWEEN = "--- next script ---"
 
 if __name__ == "__main__":
     join, leave = distributed.init_process_group, distributed.destroy_process_group
-    distributed.init_process_group = lambda *given, **more: None if distributed.is_initialized() else join(*given, **more)
-    distributed.destroy_process_group = lambda: None  # the processes meet once: torchrun's meeting place serves one meeting
+    distributed.init_process_group = lambda *given, **more: (
+        None if distributed.is_initialized() else join(*given, **more)
+    )
+    distributed.destroy_process_group = lambda: (
+        None
+    )  # the processes meet once: torchrun's meeting place serves one meeting
     try:
         for script, *options in json.loads(sys.argv[1]):
             if os.environ["RANK"] == "0":

@@ -32,7 +32,10 @@ def test_interrupted_write_leaves_the_previous_file_whole(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off", pickle.dumps({"format": "glimpse-checkpoint"}, 2)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a checkpoint", b"PK\x03\x04 cut off", pickle.dumps({"format": "glimpse-checkpoint"}, 2)],
+)
 def test_unreadable_file_is_named(tmp_path, content):
     (tmp_path / "bad.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"bad\.pt is (not readable as a checkpoint|a torch file but no)"):
@@ -71,4 +74,6 @@ def test_weights_are_told_by_their_file_and_else_by_their_name(tmp_path):
     assert resume.other_weights(saved, str(there))
     named = {"environment": look | {"weights": "DEFAULT"}, "weights_sha256": None}
     assert [resume.other_weights(named, weights) for weights in ("DEFAULT", None)] == [False, True]
-    assert not resume.other_weights({"environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None)  # they are not used
+    assert not resume.other_weights(
+        {"environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None
+    )  # they are not used

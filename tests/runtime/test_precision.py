@@ -76,7 +76,9 @@ class Computed(TorchDispatchMode):
         """Compute, and note."""
         result = function(*args, **(kwargs or {}))
         self.types += [
-            value.dtype for value in (result if isinstance(result, list | tuple) else [result]) if isinstance(value, torch.Tensor)
+            value.dtype
+            for value in (result if isinstance(result, list | tuple) else [result])
+            if isinstance(value, torch.Tensor)
         ]
         return result
 
@@ -88,7 +90,9 @@ def test_auto_measures_nothing():
 
 
 def test_an_unknown_precision_is_refused(unchecked):
-    with pytest.raises(ValueError, match="precision='double': expected one of auto, float32, bfloat16, float16"):
+    with pytest.raises(
+        ValueError, match="precision='double': expected one of auto, float32, bfloat16, float16"
+    ):
         precision.named("double", CPU)
 
 
@@ -113,7 +117,10 @@ def test_muon_moves_as_torch_does(monkeypatch):
     monkeypatch.setattr(optimizers, "orthogonalise", exact)
     monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", exact)
     ours, theirs = ([torch.nn.Parameter(matrix.clone()) for matrix in matrices(0, SHAPES)] for _ in range(2))
-    optimizer, reference = optimizers.Muon(ours, 0.1, 0.05, momentum=0.8), torch.optim.Muon(theirs, 0.1, weight_decay=0.05, momentum=0.8)
+    optimizer, reference = (
+        optimizers.Muon(ours, 0.1, 0.05, momentum=0.8),
+        torch.optim.Muon(theirs, 0.1, weight_decay=0.05, momentum=0.8),
+    )
     for step in range(3):
         for parameters in (ours, theirs):
             for parameter, gradient in zip(parameters, matrices(step + 1, SHAPES), strict=True):
@@ -131,7 +138,9 @@ def test_orthogonalised_matrices_keep_their_singular_vectors(cpu, units, shape):
     [matrix] = matrices(0, [shape])
     found = optimizers.orthogonalise(matrix[None])[0]
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    stretched = (left.mT @ found @ right.mT).diagonal()  # what became of each singular value; the exact answer is 1
+    stretched = (
+        left.mT @ found @ right.mT
+    ).diagonal()  # what became of each singular value; the exact answer is 1
     counted = values > 0.01 * values.norm()  # three steps do not lift the smallest all the way
     assert 0.65 < stretched[counted].min() <= stretched.max() < 1.35
     assert (found - left @ stretched.diag() @ right).norm() < 0.05 * found.norm()

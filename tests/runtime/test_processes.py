@@ -16,9 +16,24 @@ from glimpse_env.runtime import checkpoint, distributed, files
 from tests.runtime import several
 
 ROOT = Path(__file__).parents[2]
-COMMON = ["--threads", "1", "--precision", "float32", "--optimizer", "sgd", "--learning-rate", "0.05", "--dropout", "0", "--glimpses", "3"]
+COMMON = [
+    "--threads",
+    "1",
+    "--precision",
+    "float32",
+    "--optimizer",
+    "sgd",
+    "--learning-rate",
+    "0.05",
+    "--dropout",
+    "0",
+    "--glimpses",
+    "3",
+]
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this torch has no torch.distributed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +54,15 @@ def words(pictures: str, out: Path, *options: str) -> list[str]:
 
 def in_two_processes(cache: Path, program: str, *given: str) -> subprocess.Popen:
     """Start a program in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", program, *given]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        program,
+        *given,
+    ]
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "GLIMPSE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=surroundings, start_new_session=True, **pipes)
@@ -107,7 +130,9 @@ def test_two_processes_train_as_one(both, alone, pictures, tmp_path):
     outputs = (alone("ram_reinforce", *words(pictures, folders[0], *RAM)), both[2][0])
     one, two = (checkpoint.load(folder / "checkpoint.pt") for folder in folders)
     for name, value in one["network"].items():
-        torch.testing.assert_close(two["network"][name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            two["network"][name], value, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
     for first, second in zip(one["progress"]["history"], two["progress"]["history"], strict=True):
         for key in ("loss", "reward", "train_accuracy", "validation_accuracy"):
             assert second[key] == pytest.approx(first[key], abs=1e-4)
@@ -121,7 +146,9 @@ def test_two_processes_train_as_one(both, alone, pictures, tmp_path):
 def test_learned_stopping_on_sampled_decisions_is_shared_too(both, alone, pictures, tmp_path):
     """Rows end at steps of their own, so that the processes have unlike numbers of active steps: means are those of the whole batch."""
     alone("dtram_reinforce", *words(pictures, tmp_path, *SAMPLED))
-    one, two = (checkpoint.load(folder / "checkpoint.pt")["network"] for folder in (tmp_path, both[0] / "dtram"))
+    one, two = (
+        checkpoint.load(folder / "checkpoint.pt")["network"] for folder in (tmp_path, both[0] / "dtram")
+    )
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
 
@@ -172,15 +199,24 @@ def test_alone_nothing_is_cut_averaged_or_waited_for():
     values = torch.arange(6.0)
     generator, same = (torch.Generator().manual_seed(0) for _ in range(2))
     assert torch.equal(distributed.part(values), values)
-    assert torch.equal(distributed.drawn(torch.rand, torch.Size((4, 2)), generator), torch.rand(4, 2, generator=same))
+    assert torch.equal(
+        distributed.drawn(torch.rand, torch.Size((4, 2)), generator), torch.rand(4, 2, generator=same)
+    )
     assert distributed.average(values) is values
     assert distributed.gathered([1, 2]) == [1, 2]
-    assert (distributed.count(), distributed.rank(), distributed.first(), distributed.agreed("x")) == (1, 0, True, "x")
+    assert (distributed.count(), distributed.rank(), distributed.first(), distributed.agreed("x")) == (
+        1,
+        0,
+        True,
+        "x",
+    )
     assert distributed.share(7, "--batch") == 7
     distributed.wait()
 
 
 def test_programs_for_one_process_say_so(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="fcan_greedy runs in one process, and torchrun started 2: start it with python"):
+    with pytest.raises(
+        ValueError, match="fcan_greedy runs in one process, and torchrun started 2: start it with python"
+    ):
         distributed.refuse("fcan_greedy")

@@ -97,11 +97,15 @@ def test_windows_of_several_scales_stand_side_by_side(images: ImageSet, backbone
 
 
 @pytest.mark.parametrize("view_size", [None, 64])
-def test_rows_at_step_one_see_the_whole_image_whatever_the_others_do(images: ImageSet, backbone: Backbone, view_size: int | None) -> None:
+def test_rows_at_step_one_see_the_whole_image_whatever_the_others_do(
+    images: ImageSet, backbone: Backbone, view_size: int | None
+) -> None:
     sensor = crop_sensor(images, backbone, view_size=view_size, chunk=2)
     places, steps = [[0.5, -0.5]] * 5, [2, 1, 3, 1, 2]
     found = ask(sensor, [0, 1, 2, 3, 4], places, steps)
-    whole = backbone(images.images[[1, 3]] if view_size else functional.avg_pool2d(images.images[[1, 3]] / 255, 2))
+    whole = backbone(
+        images.images[[1, 3]] if view_size else functional.avg_pool2d(images.images[[1, 3]] / 255, 2)
+    )
     torch.testing.assert_close(found[[1, 3]], whole, **CLOSE)
     plain = crop_sensor(images, backbone, first_view="glimpse")
     torch.testing.assert_close(found[[0, 2, 4]], ask(plain, [0, 2, 4], places[:3], [2, 2, 2]), **CLOSE)
@@ -123,7 +127,9 @@ def test_a_part_of_a_set_shares_the_stored_pixels(images: ImageSet, backbone: Ba
         torch.testing.assert_close(ask(some, [0, 1], *asked), ask(whole, [5, 2], *asked), **CLOSE)
     sensor = crop_sensor(part, backbone)
     ask(sensor, [0], [[0.0, 0.0]], [1])
-    assert sensor.views.stored.canvas.pixels.data_ptr() == images.images.data_ptr()  # not copied: it may be larger than memory
+    assert (
+        sensor.views.stored.canvas.pixels.data_ptr() == images.images.data_ptr()
+    )  # not copied: it may be larger than memory
 
 
 @pytest.mark.parametrize(
@@ -135,10 +141,18 @@ def test_a_part_of_a_set_shares_the_stored_pixels(images: ImageSet, backbone: Ba
         {"first_view": "glimpse"},
         {"grid": 1},
         {"fill": "noise", "location_range": 1.0},
-        {"fill": "noise", "location_range": 1.0, "scales": (0.5, 1.0, 2.0), "first_view": "glimpse", "context": True},
+        {
+            "fill": "noise",
+            "location_range": 1.0,
+            "scales": (0.5, 1.0, 2.0),
+            "first_view": "glimpse",
+            "context": True,
+        },
     ],
 )
-def test_a_bank_shows_what_crops_at_the_nearest_place_show(images: ImageSet, backbone: Backbone, options: dict) -> None:
+def test_a_bank_shows_what_crops_at_the_nearest_place_show(
+    images: ImageSet, backbone: Backbone, options: dict
+) -> None:
     bank = bank_sensor(images, backbone, **({"grid": 3} | options))
     crop = crop_sensor(images, backbone, **{name: value for name, value in options.items() if name != "grid"})
     index, step = torch.arange(7), torch.tensor([1, 2, 3, 1, 2, 2, 2])
@@ -149,7 +163,12 @@ def test_a_bank_shows_what_crops_at_the_nearest_place_show(images: ImageSet, bac
     first = (step == 1)[:, None] & bank.whole_first
     torch.testing.assert_close(seen["location"], torch.where(first, location, snapped))
     torch.testing.assert_close(seen["glimpse"], crop.observe(index, snapped, step)["glimpse"], **CLOSE)
-    assert (bank.pixels, bank.flops, bank.windows, bank.reach) == (crop.pixels, crop.flops, crop.windows, crop.reach)
+    assert (bank.pixels, bank.flops, bank.windows, bank.reach) == (
+        crop.pixels,
+        crop.flops,
+        crop.windows,
+        crop.reach,
+    )
 
 
 def test_every_place_of_the_grid_is_its_own_nearest(images: ImageSet, backbone: Backbone) -> None:
@@ -159,10 +178,16 @@ def test_every_place_of_the_grid_is_its_own_nearest(images: ImageSet, backbone: 
 
 def test_a_map_glimpse_is_the_mean_of_the_windows_cells(images: ImageSet, backbone: Backbone) -> None:
     sensor = map_sensor(images, backbone, view_size=128, first_view="image", show_map=True)
-    maps = backbone.map(functional.interpolate(images.images / 255, (128, 128), mode="bilinear", antialias=True))
+    maps = backbone.map(
+        functional.interpolate(images.images / 255, (128, 128), mode="bilinear", antialias=True)
+    )
     assert maps.shape[2:] == (4, 4)
-    seen = sensor.observe(torch.tensor([3, 6, 0]), torch.tensor([[-1.0, 1.0], [0.0, 0.0], [0.3, 0.3]]), torch.tensor([2, 3, 1]))
-    expected = torch.stack([maps[3, :, 2:, :2].mean((1, 2)), maps[6, :, 1:3, 1:3].mean((1, 2)), maps[0].mean((1, 2))])
+    seen = sensor.observe(
+        torch.tensor([3, 6, 0]), torch.tensor([[-1.0, 1.0], [0.0, 0.0], [0.3, 0.3]]), torch.tensor([2, 3, 1])
+    )
+    expected = torch.stack(
+        [maps[3, :, 2:, :2].mean((1, 2)), maps[6, :, 1:3, 1:3].mean((1, 2)), maps[0].mean((1, 2))]
+    )
     torch.testing.assert_close(seen["glimpse"], expected, **CLOSE)
     torch.testing.assert_close(seen["map"], maps[[3, 6, 0]], **CLOSE)
     assert sensor.space["map"].shape == (512, 4, 4)
@@ -170,7 +195,9 @@ def test_a_map_glimpse_is_the_mean_of_the_windows_cells(images: ImageSet, backbo
 
 def test_a_map_window_may_be_pooled_to_more_values(images: ImageSet, backbone: Backbone) -> None:
     sensor = map_sensor(images, backbone, view_size=128, roi=2, scales=(1.0, 2.0), location_range=0.5)
-    maps = backbone.map(functional.interpolate(images.images / 255, (128, 128), mode="bilinear", antialias=True))
+    maps = backbone.map(
+        functional.interpolate(images.images / 255, (128, 128), mode="bilinear", antialias=True)
+    )
     found = ask(sensor, [2, 2], [[1.0, 1.0], [0.0, 0.0]], [2, 1])
     torch.testing.assert_close(found[0, :2048].view(512, 2, 2), maps[2, :, 2:, 2:], **CLOSE)
     torch.testing.assert_close(found[1, :2048].view(512, 2, 2), functional.avg_pool2d(maps[2], 2), **CLOSE)
@@ -179,8 +206,13 @@ def test_a_map_window_may_be_pooled_to_more_values(images: ImageSet, backbone: B
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_mirrored_images_are_seen_as_if_they_were_stored_so(images: ImageSet, backbone: Backbone, kind: str) -> None:
-    sensor, reversed_ = KINDS[kind](images, backbone), KINDS[kind](replace(images, images=images.images.flip(3)), backbone)
+def test_mirrored_images_are_seen_as_if_they_were_stored_so(
+    images: ImageSet, backbone: Backbone, kind: str
+) -> None:
+    sensor, reversed_ = (
+        KINDS[kind](images, backbone),
+        KINDS[kind](replace(images, images=images.images.flip(3)), backbone),
+    )
     asked = ([1, 1, 4, 5], [[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0], [1.0, 1.0]], [2, 1, 3, 2])
     before, mirrored = ask(sensor, *asked), ask(reversed_, *asked)
     sensor.mirror(torch.arange(7) < 5)
@@ -188,7 +220,10 @@ def test_mirrored_images_are_seen_as_if_they_were_stored_so(images: ImageSet, ba
     assert not torch.allclose(before, mirrored, **CLOSE)
     sensor.mirror(None)
     torch.testing.assert_close(ask(sensor, *asked), before)
-    with pytest.raises(ValueError, match=r"mirror: expected one bool for each of the 7 images, got torch.bool of shape \(6,\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"mirror: expected one bool for each of the 7 images, got torch.bool of shape \(6,\)",
+    ):
         sensor.mirror(torch.ones(6, dtype=torch.bool))
 
 
@@ -205,7 +240,9 @@ def test_costs_count_what_the_network_is_fed(images: ImageSet, backbone: Backbon
 # How a bank is kept
 
 
-def test_a_bank_is_built_once_for_every_split(named: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bank_is_built_once_for_every_split(
+    named: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = bank_sensor(named, backbone)
     assert [file.suffix for file in banks()] == [".npy"]
     monkeypatch.setattr(feature_cache, "build_table", None)
@@ -215,7 +252,14 @@ def test_a_bank_is_built_once_for_every_split(named: ImageSet, backbone: Backbon
 
 
 def test_banks_of_other_looks_networks_or_images_are_others(named: ImageSet, backbone: Backbone) -> None:
-    for options in ({}, {"grid": 3}, {"glimpse_size": 16}, {"view_size": 16}, {"location_range": 0.1}, {"scales": (0.5,)}):
+    for options in (
+        {},
+        {"grid": 3},
+        {"glimpse_size": 16},
+        {"view_size": 16},
+        {"location_range": 0.1},
+        {"scales": (0.5,)},
+    ):
         bank_sensor(named, backbone, **options)
     bank_sensor(named, Backbone("resnet18", None, precision="float32", node="layer3"))
     bank_sensor(replace(named, key="others"), backbone)
@@ -225,7 +269,9 @@ def test_banks_of_other_looks_networks_or_images_are_others(named: ImageSet, bac
     assert len(banks()) == 9
 
 
-def test_mirrored_images_have_a_bank_of_their_own_built_when_first_asked_for(named: ImageSet, backbone: Backbone) -> None:
+def test_mirrored_images_have_a_bank_of_their_own_built_when_first_asked_for(
+    named: ImageSet, backbone: Backbone
+) -> None:
     sensor = bank_sensor(named, backbone)
     assert len(banks()) == 1
     for _ in range(2):
@@ -268,10 +314,14 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir() if entry.suffix != ".lock"] == ["bank.npy"]
 
 
-def test_a_full_disk_is_said_before_and_while_a_bank_is_built(named: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_before_and_while_a_bank_is_built(
+    named: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1000))
-        with pytest.raises(OSError, match=r"bank of resnet18 needs 3.58e-05 GB in .*cache \(No space left.*GLIMPSE_CACHE"):
+        with pytest.raises(
+            OSError, match=r"bank of resnet18 needs 3.58e-05 GB in .*cache \(No space left.*GLIMPSE_CACHE"
+        ):
             bank_sensor(named, backbone)
     assert banks() == []
 
@@ -386,7 +436,9 @@ def test_a_first_view_of_another_size_does_ask_the_device(env: Callable) -> None
 @pytest.mark.parametrize("sensor", KINDS)
 def test_gymnasiums_checker_is_silent(images: ImageSet, backbone: Backbone, sensor: str) -> None:
     pairs = [(image, int(label)) for image, label in zip(images.images, images.labels, strict=True)]
-    single = glimpse_env.GlimpseEnv(pairs, sensor=sensor, backbone=backbone, glimpse_size=SIZE, grid=2, max_glimpses=3)
+    single = glimpse_env.GlimpseEnv(
+        pairs, sensor=sensor, backbone=backbone, glimpse_size=SIZE, grid=2, max_glimpses=3
+    )
     check_env(single, skip_render_check=True)
 
 
@@ -407,15 +459,22 @@ def test_a_gpu_shows_the_same_without_a_sync(env: Callable, sensor: str) -> None
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for time, seen in enumerate(found):
-        torch.testing.assert_close(seen["glimpse"].cpu(), reference.step(action(4, time))[0]["glimpse"], rtol=0.02, atol=0.02)
+        torch.testing.assert_close(
+            seen["glimpse"].cpu(), reference.step(action(4, time))[0]["glimpse"], rtol=0.02, atol=0.02
+        )
 
 
 # By name
 
 
 def test_names_make_sensors_from_the_preset(images: ImageSet, backbone: Backbone) -> None:
-    cpu, preset = torch.device("cpu"), Preset(glimpse_size=16, scales=(0.5, 1.0), view_size=24, grid=2, max_glimpses=3, backbone="resnet18")
-    made = {name: make_sensor(name, images, preset, backbone, "DEFAULT", cpu) for name in ("crop", "bank", "map")}
+    cpu, preset = (
+        torch.device("cpu"),
+        Preset(glimpse_size=16, scales=(0.5, 1.0), view_size=24, grid=2, max_glimpses=3, backbone="resnet18"),
+    )
+    made = {
+        name: make_sensor(name, images, preset, backbone, "DEFAULT", cpu) for name in ("crop", "bank", "map")
+    }
     assert [type(sensor) for sensor in made.values()] == [CropSensor, BankSensor, MapSensor]
     assert all(sensor.windows == (8, 16) and sensor.reach == 1 - 8 / 64 for sensor in made.values())
     assert made["crop"].view_size == made["map"].view_size == 24
@@ -430,7 +489,12 @@ def test_names_make_sensors_from_the_preset(images: ImageSet, backbone: Backbone
 def test_photographs_have_presets_that_need_no_data() -> None:
     for name in ("cub", "cars", "dogs"):
         preset = presets.resolve(name)
-        assert (preset.sensor, preset.backbone, preset.image_size, preset.glimpse_size) == ("crop", "resnet50", 512, 224)
+        assert (preset.sensor, preset.backbone, preset.image_size, preset.glimpse_size) == (
+            "crop",
+            "resnet50",
+            512,
+            224,
+        )
         other = presets.resolve(name, sensor="bank", backbone="resnet18", grid=7, view_size=448)
         assert (other.sensor, other.backbone, other.grid, other.view_size) == ("bank", "resnet18", 7, 448)
         assert presets.resolve(name, sensor="pixel").backbone is None
@@ -447,7 +511,10 @@ def test_photographs_have_presets_that_need_no_data() -> None:
         ({"sensor": "crop", "view_size": 0}, "view_size=0"),
         ({"sensor": "bank", "grid": 0}, "grid=0"),
         ({"sensor": "bank", "max_glimpses": 6}, "max_glimpses=6: sensor='bank' with grid=2 has 5 views"),
-        ({"sensor": "bank", "first_view": "glimpse", "max_glimpses": 5}, "max_glimpses=5: sensor='bank' with grid=2 has 4 views"),
+        (
+            {"sensor": "bank", "first_view": "glimpse", "max_glimpses": 5},
+            "max_glimpses=5: sensor='bank' with grid=2 has 4 views",
+        ),
         ({"sensor": "bank", "grid": 2.5}, "grid=2.5"),
         ({"sensor": "map", "scales": ()}, "scales"),
     ],
@@ -459,7 +526,12 @@ def test_a_bad_argument_is_refused_by_name(env: Callable, options: dict, message
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_bad_option_of_a_sensor_is_refused_by_name(images: ImageSet, backbone: Backbone) -> None:
-    for kind, name, value in (("crop", "chunk", 0), ("map", "chunk", 0), ("map", "roi", 0), ("bank", "first_view", "map")):
+    for kind, name, value in (
+        ("crop", "chunk", 0),
+        ("map", "chunk", 0),
+        ("map", "roi", 0),
+        ("bank", "first_view", "map"),
+    ):
         with pytest.raises(ValueError, match=f"{name}={value!r}"):
             KINDS[kind](images, backbone, **{name: value})
     four = replace(images, images=images.images[:, :1].repeat(1, 4, 1, 1))

@@ -20,7 +20,9 @@ from glimpse_env.sensors import SENSORS, SensorName, SensorSpec
 @pytest.fixture
 def images() -> ImageSet:
     """Six random colour images of 10 x 14 pixels."""
-    pixels = torch.randint(0, 256, (6, 3, 10, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (6, 3, 10, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return ImageSet(pixels, torch.arange(6) % 2, ("cat", "dog"))
 
 
@@ -49,7 +51,9 @@ def test_a_whole_first_view_is_shown_at_step_one_only(images: ImageSet) -> None:
     sensor = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0), first_view="image")
     found = ask(sensor, [0, 0, 3], [[0.1, 0.2]] * 3, [1, 2, 1])
     whole = retina.whole(sensor.canvas, torch.tensor([0, 3]), 5)
-    torch.testing.assert_close(found[[0, 2]], torch.cat([whole, whole], 1), rtol=0, atol=0.501 / 255)  # kept as bytes
+    torch.testing.assert_close(
+        found[[0, 2]], torch.cat([whole, whole], 1), rtol=0, atol=0.501 / 255
+    )  # kept as bytes
     plain = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0))
     torch.testing.assert_close(found[1:2], ask(plain, [0], [[0.1, 0.2]], [2]))
     assert sensor.whole_first
@@ -139,7 +143,9 @@ def test_options_offer_every_sensor_of_the_table() -> None:
     assert get_args(SensorName) == tuple(SENSORS)
 
 
-def test_a_sensor_needs_one_line_of_the_table(make: Callable[..., GlimpseVectorEnv], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sensor_needs_one_line_of_the_table(
+    make: Callable[..., GlimpseVectorEnv], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(SENSORS, "inverted", SensorSpec(Inverted, runs_network=False))
     plain, _ = make(3, glimpse_size=5).reset(seed=0)
     inverted, _ = make(3, sensor="inverted", glimpse_size=5).reset(seed=0)
@@ -148,13 +154,21 @@ def test_a_sensor_needs_one_line_of_the_table(make: Callable[..., GlimpseVectorE
 
 def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
     shared = {"glimpse_size", "scales", "first_view", "location_range"}
-    own = {"pixel": {"fill", "context"}, "map": {"view_size", "show_map"}, "crop": {"fill", "context", "view_size"}}
+    own = {
+        "pixel": {"fill", "context"},
+        "map": {"view_size", "show_map"},
+        "crop": {"fill", "context", "view_size"},
+    }
     own["bank"] = own["crop"] | {"grid"}
-    assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {name: shared | extra for name, extra in own.items()}
+    assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {
+        name: shared | extra for name, extra in own.items()
+    }
 
 
 @pytest.mark.parametrize(("name", "able"), [("context", "'pixel', 'crop', 'bank'"), ("show_map", "'map'")])
 def test_what_a_sensor_cannot_show_is_refused_before_data_is_loaded(name: str, able: str) -> None:
     sensor = {"context": "map", "show_map": "crop"}[name]
-    with pytest.raises(ValueError, match=f"{name}=True: sensor='{sensor}' cannot show it; expected one of {able}"):
+    with pytest.raises(
+        ValueError, match=f"{name}=True: sensor='{sensor}' cannot show it; expected one of {able}"
+    ):
         presets.resolve("cub", **{"sensor": sensor, name: True})

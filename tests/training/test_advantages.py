@@ -75,7 +75,9 @@ class Pointer(Agent):
         """Answer by the location. The baseline predicts as well as its state can what is still to be earned."""
         odds = observation["location"] @ torch.tensor(TOWARDS)
         sure = odds.sigmoid()
-        baseline = torch.where(state == 0, torch.tensor(self.expect()), sure)  # of a state that has seen where it looks
+        baseline = torch.where(
+            state == 0, torch.tensor(self.expect()), sure
+        )  # of a state that has seen where it looks
         logits = torch.stack((odds, torch.zeros_like(odds)), 1)
         return Heads(logits, self.propose(self.later, len(odds)), torch.zeros_like(odds), baseline), state + 1
 
@@ -106,7 +108,10 @@ def true_gradient(mean):
     """Return d E[p(label)] / d mean by central differences."""
     step, found = 1e-3, []
     for axis in range(2):
-        up, down = (tuple(value + sign * step * (axis == place) for place, value in enumerate(mean)) for sign in (1, -1))
+        up, down = (
+            tuple(value + sign * step * (axis == place) for place, value in enumerate(mean))
+            for sign in (1, -1)
+        )
         found.append((expectation(up) - expectation(down)) / (2 * step))
     return torch.tensor(found)
 
@@ -116,14 +121,20 @@ def gradients(samples, baseline, learned_start, discount=1.0, kind=Pointer, poli
     sizes = {"image_size": 8, "glimpse_size": 2, "first_view": "glimpse", "max_glimpses": 2}
     env = GlimpseVectorEnv(ROWS, Dots(), **sizes, reward=Confidence(), autoreset_mode=AutoresetMode.DISABLED)
     agent, generator = kind(learned_start), torch.Generator().manual_seed(0)
-    rollout = collect(env, agent, Behaviour(2, policy), generator, torch.arange(4).repeat_interleave(ROWS // 4))
-    found = losses(rollout, Options(samples=samples, policy_weight=1.0, baseline=baseline, location_discount=discount))
+    rollout = collect(
+        env, agent, Behaviour(2, policy), generator, torch.arange(4).repeat_interleave(ROWS // 4)
+    )
+    found = losses(
+        rollout, Options(samples=samples, policy_weight=1.0, baseline=baseline, location_discount=discount)
+    )
     found["policy"].backward()
     return -agent.first.grad if learned_start else None, -agent.later.grad
 
 
 @pytest.mark.parametrize("learned_start", [True, False])
-@pytest.mark.parametrize(("samples", "baseline"), [(1, "learned"), (1, "regression"), (2, "learned"), (4, "learned")])
+@pytest.mark.parametrize(
+    ("samples", "baseline"), [(1, "learned"), (1, "regression"), (2, "learned"), (4, "learned")]
+)
 def test_the_gradient_of_both_places_is_the_true_one(samples, baseline, learned_start):
     """The place chosen after glimpse 1 is paid by glimpse 2; a baseline of the state after glimpse 2 would leave nothing of it."""
     first, later = gradients(samples, baseline, learned_start)
@@ -141,7 +152,9 @@ def expect_of_cells(scores):
 
 
 @pytest.mark.parametrize("learned_start", [True, False])
-@pytest.mark.parametrize(("samples", "baseline"), [(1, "learned"), (1, "regression"), (2, "learned"), (4, "learned")])
+@pytest.mark.parametrize(
+    ("samples", "baseline"), [(1, "learned"), (1, "regression"), (2, "learned"), (4, "learned")]
+)
 def test_the_gradient_of_both_grid_softmaxes_is_the_true_one(samples, baseline, learned_start):
     first, later = gradients(samples, baseline, learned_start, kind=CellPointer, policy=GridSoftmax(2))
     torch.testing.assert_close(later, expect_of_cells(CELL_SCORES[1])[1], atol=0.01, rtol=0)
@@ -162,7 +175,13 @@ def test_a_discount_takes_from_what_comes_late():
 def small_rollout():
     """Two rows, three glimpses; row 1 stops after the second."""
     env = GlimpseVectorEnv(
-        2, Dots(), image_size=8, glimpse_size=2, first_view="glimpse", max_glimpses=3, autoreset_mode=AutoresetMode.DISABLED
+        2,
+        Dots(),
+        image_size=8,
+        glimpse_size=2,
+        first_view="glimpse",
+        max_glimpses=3,
+        autoreset_mode=AutoresetMode.DISABLED,
     )
     rollout = collect(env, Pointer(False), Behaviour(3, GAUSSIAN), torch.Generator().manual_seed(0))
     stopped = torch.tensor([[False, False], [False, True], [True, False]])
@@ -177,7 +196,10 @@ def small_rollout():
 
 def test_learned_advantages_by_hand():
     found = reinforce.advantages(small_rollout(), 1, "learned", 1.0)
-    assert found.location.tolist() == [[20 - 10, 8 - 20], [16 - 30, 0 - 40]]  # from the next glimpse on, less the chooser's baseline
+    assert found.location.tolist() == [
+        [20 - 10, 8 - 20],
+        [16 - 30, 0 - 40],
+    ]  # from the next glimpse on, less the chooser's baseline
     assert found.stop.tolist() == [[21 - 10, 10 - 20], [20 - 30, 8 - 40]]
     assert found.first.tolist() == [21 - 10, 10 - 21]  # against the other row's return
     target = reinforce.return_after_decision(small_rollout(), 1.0)
@@ -199,7 +221,9 @@ def test_the_regression_fits_each_row_without_it():
             others[row] = False
             line = torch.stack((torch.ones(int(others.sum())), known[step, others]), 1)
             offset, slope = torch.linalg.lstsq(line, returns[step, others, None]).solution.flatten()
-            assert found[step, row].item() == pytest.approx((returns[step, row] - offset - slope * known[step, row]).item(), abs=1e-3)
+            assert found[step, row].item() == pytest.approx(
+                (returns[step, row] - offset - slope * known[step, row]).item(), abs=1e-3
+            )
 
 
 def test_the_regression_without_spread_is_the_mean_of_the_others():
@@ -208,4 +232,6 @@ def test_the_regression_without_spread_is_the_mean_of_the_others():
     found = reinforce.regression_residual(returns, torch.full((1, 3), 0.5), counted)
     assert found.flatten().tolist() == pytest.approx([1 - 4, 2 - 3.5, 6 - 1.5])
     assert reinforce.mean_of_others(returns[0]).tolist() == pytest.approx([1 - 4, 2 - 3.5, 6 - 1.5])
-    assert reinforce.regression_residual(returns, returns, torch.tensor([[True, True, False]])).abs().max() == 0  # two rows are too few
+    assert (
+        reinforce.regression_residual(returns, returns, torch.tensor([[True, True, False]])).abs().max() == 0
+    )  # two rows are too few

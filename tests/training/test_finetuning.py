@@ -52,7 +52,12 @@ def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_a
     options = FinetuneOptions(dataset=pictures, out=tmp_path, epochs=8, **SMALL | {"learning_rate": 0.0003})
     finetune_backbone.main(options)
     row = json.loads((tmp_path / "result.json").read_text())
-    assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == ("finetune_backbone", "test", 6, 1)
+    assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == (
+        "finetune_backbone",
+        "test",
+        6,
+        1,
+    )
     assert row["accuracy"] == 1  # red against blue
     frozen = Backbone("resnet18", tmp_path / "weights.pth", precision="float32")
     assert torch.equal(frozen.network.conv1.weight.half(), weights(tmp_path)["conv1.weight"])
@@ -61,7 +66,10 @@ def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_a
 
 def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
     """Two epochs at once = one epoch, Ctrl-C, the other."""
-    whole, halves = (FinetuneOptions(dataset=pictures, out=tmp_path / name, epochs=2, **SMALL) for name in ("whole", "halves"))
+    whole, halves = (
+        FinetuneOptions(dataset=pictures, out=tmp_path / name, epochs=2, **SMALL)
+        for name in ("whole", "halves")
+    )
     finetune_backbone.main(whole)
     interrupt(2)  # the checkpoint before the first epoch, and that after it
     with pytest.raises(SystemExit) as stop:
@@ -76,7 +84,9 @@ def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
 
 
 def test_a_fold_is_left_out_and_is_the_result(pictures, tmp_path):
-    finetune_backbone.main(FinetuneOptions(dataset=pictures, out=tmp_path, epochs=1, split="fit:1/3", **SMALL))
+    finetune_backbone.main(
+        FinetuneOptions(dataset=pictures, out=tmp_path, epochs=1, split="fit:1/3", **SMALL)
+    )
     row = json.loads((tmp_path / "result.json").read_text())
     assert (row["split"], row["images"]) == ("validation:1/3", 4)
 
@@ -97,7 +107,9 @@ def test_the_final_layer_alone_learns_at_the_head_rate():
 
 
 def test_probabilities_are_those_of_the_resized_images_whatever_their_order():
-    pixels = torch.randint(0, 256, (5, 1, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (5, 1, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     images = ImageSet(pixels, torch.arange(5) % 3, ("a", "b", "c"), rows=torch.tensor([4, 0, 1, 2, 3]))
     network = build_with_new_head("resnet18", None, 3)
     found = predict(network, images, 40, torch.device("cpu"))
@@ -127,7 +139,15 @@ def test_bad_input_is_refused(pictures, tmp_path):
 
 @pytest.mark.parametrize("sensor", ["crop", "bank", "map"])
 def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
-    look = {"sensor": sensor, "backbone": "resnet18", "weights": None, "image_size": 64, "glimpse_size": 32, "glimpses": 2, "grid": 2}
+    look = {
+        "sensor": sensor,
+        "backbone": "resnet18",
+        "weights": None,
+        "image_size": 64,
+        "glimpse_size": 32,
+        "glimpses": 2,
+        "grid": 2,
+    }
     learn = {
         "epochs": 15,
         "optimizer": "adamw",
@@ -140,7 +160,9 @@ def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
         "precision": "float32",
         "split": "train",
     }
-    row = ram_reinforce.main(ram_reinforce.Options(dataset=pictures, out=tmp_path, policy="random", **look, **learn))
+    row = ram_reinforce.main(
+        ram_reinforce.Options(dataset=pictures, out=tmp_path, policy="random", **look, **learn)
+    )
     assert row["accuracy"] == 1
     assert checkpoint.load(tmp_path / "checkpoint.pt")["environment"]["sensor"] == sensor
     assert (tmp_path / "looks.npz").is_file()

@@ -86,7 +86,9 @@ def test_leave_one_out_leaves_the_expected_gradient_unchanged():
     sample = torch.randn(1, 400_000, 2) * 0.5
     reward = 5 + sample[..., 0]  # d E[reward] / d mean = (1, 0)
     advantage = reinforce.leave_one_out(reward, 4)
-    reinforce.policy_loss(Gaussian(0.5).log_prob(mean, sample), advantage, torch.ones(1, 400_000, dtype=torch.bool)).backward()
+    reinforce.policy_loss(
+        Gaussian(0.5).log_prob(mean, sample), advantage, torch.ones(1, 400_000, dtype=torch.bool)
+    ).backward()
     assert torch.allclose(-mean.grad.sum((0, 1)), torch.tensor([1.0, 0.0]), atol=0.02)
 
 

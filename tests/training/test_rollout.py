@@ -21,7 +21,9 @@ from glimpse_env.training.rollout import Behaviour, collect
 
 @pytest.fixture(scope="module")
 def env():
-    return GlimpseVectorEnv(32, "mnist", split="validation", reward=Delayed(0.9), autoreset_mode=AutoresetMode.DISABLED)
+    return GlimpseVectorEnv(
+        32, "mnist", split="validation", reward=Delayed(0.9), autoreset_mode=AutoresetMode.DISABLED
+    )
 
 
 @pytest.fixture
@@ -131,7 +133,9 @@ def test_no_gradient_flows_through_the_crop_or_the_place(env, agent):
 
 
 def test_learned_start_is_used_and_learns(env):
-    network = RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, learned_start=True))
+    network = RecurrentAttention(
+        Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, learned_start=True)
+    )
     torch.nn.init.constant_(network.locator.bias, 0.5)
     still = rolled(env, network)
     assert torch.allclose(still.locations[0], torch.tensor(0.5).tanh().expand(32, 2))
@@ -152,12 +156,16 @@ def test_evaluation_sees_every_image_once_and_matches_stopping_rollouts(agent):
         rollout = collect(stopped, agent, Behaviour(7, stop="likely"), torch.Generator(), torch.arange(5000))
     row = metrics.summarize(looks, dynamic=True)
     assert row["mean_glimpses"] == pytest.approx(rollout.active.sum(0).float().mean().item(), abs=1e-3)
-    assert row["accuracy"] == pytest.approx((rollout.correct & rollout.stopped).any(0).float().mean().item(), abs=1e-3)
+    assert row["accuracy"] == pytest.approx(
+        (rollout.correct & rollout.stopped).any(0).float().mean().item(), abs=1e-3
+    )
     assert sum(row["glimpse_histogram"]) == row["images"] == 5000
 
 
 @pytest.mark.parametrize("policy", [Uniform(), Fixed("center", 5)])
-def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator_no_gradient(env, agent, policy):
+def test_a_policy_that_is_not_learned_chooses_places_alone_and_gives_the_locator_no_gradient(
+    env, agent, policy
+):
     rollout = rolled(env, agent, policy=policy)
     assert torch.equal(rollout.locations, rolled(env, agent, policy=policy).locations)
     later = rollout.locations[1:]
@@ -181,7 +189,10 @@ def test_a_guide_chooses_every_place_but_the_first(env, agent):
 @pytest.mark.parametrize("policy", ["grid", "raster"])
 def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy):
     looks = trajectories.evaluate(
-        environments.build_evaluation_environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"), agent, 7, policy=policy
+        environments.build_evaluation_environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"),
+        agent,
+        7,
+        policy=policy,
     )
     expected = order_cells(policy, 3, torch.device("cpu"))[:7]
     assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
@@ -195,7 +206,9 @@ def test_where_the_first_view_is_the_whole_image_the_path_begins_after_it(make):
     network = RecurrentAttention(Architecture(glimpse=16, classes=5, horizon=5, hidden=8, features=8))
     looks = trajectories.evaluate(env, network, 5, policy="raster")
     assert looks.locations[1:, 0].tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
-    with pytest.raises(ValueError, match="--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"):
+    with pytest.raises(
+        ValueError, match="--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"
+    ):
         trajectories.evaluate(env, network, 6, policy="grid")
 
 
@@ -211,7 +224,12 @@ def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agen
     rollout = collect(env, agent, behaviour, torch.Generator().manual_seed(1))
     env.reward = kept
     last = rollout.active.sum(0) - 1
-    log_p = rollout.logits.log_softmax(2).gather(2, rollout.labels.expand(7, -1)[..., None]).squeeze(2).gather(0, last[None])[0]
+    log_p = (
+        rollout.logits.log_softmax(2)
+        .gather(2, rollout.labels.expand(7, -1)[..., None])
+        .squeeze(2)
+        .gather(0, last[None])[0]
+    )
     gained = log_p + math.log(10) if reward == "information_gain" else log_p.exp() - 0.1
     assert torch.allclose(rollout.rewards.sum(0), gained.detach(), atol=1e-4)
     losses = dtram_reinforce.losses(rollout, options) if dynamic else ram_reinforce.losses(rollout, options)

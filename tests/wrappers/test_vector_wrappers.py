@@ -17,7 +17,13 @@ from tests.conformance.vector_clauses import check_arrays, check_spaces
 from tests.conformance.vector_driving import run, same
 
 NEXT, SAME, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
-SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4, "reward": "information_gain"}
+SMALL = {
+    "image_size": 12,
+    "glimpse_size": 4,
+    "first_view": "glimpse",
+    "max_glimpses": 4,
+    "reward": "information_gain",
+}
 STEPS = 12
 Wrap = Callable[[VectorEnv], VectorEnv]
 
@@ -36,7 +42,9 @@ def never_stop(action: dict) -> dict:
 ACCEPTED: dict[str, Wrap] = {
     "TransformReward": lambda env: vector.TransformReward(env, lambda reward: reward * 2),
     "ClipReward": lambda env: vector.ClipReward(env, -0.5, 0.5),
-    "VectorizeTransformReward": lambda env: vector.VectorizeTransformReward(env, TransformReward, func=lambda reward: reward * 2),
+    "VectorizeTransformReward": lambda env: vector.VectorizeTransformReward(
+        env, TransformReward, func=lambda reward: reward * 2
+    ),
     "TransformObservation": lambda env: vector.TransformObservation(env, darker),
     "VectorizeTransformObservation": lambda env: vector.VectorizeTransformObservation(
         env, TransformObservation, func=darker, observation_space=env.single_observation_space
@@ -49,7 +57,12 @@ ACCEPTED: dict[str, Wrap] = {
     ),
 }
 # Gymnasium lets no observation wrapper onto a SAME_STEP environment.
-OBSERVING = ("TransformObservation", "VectorizeTransformObservation", "FilterObservation", "FlattenObservation")
+OBSERVING = (
+    "TransformObservation",
+    "VectorizeTransformObservation",
+    "FilterObservation",
+    "FlattenObservation",
+)
 # These keep running statistics over all rows (or the wall time), so rows and repetitions are not independent any more.
 COUNTING: dict[str, Wrap] = {
     "RecordEpisodeStatistics": vector.RecordEpisodeStatistics,
@@ -59,7 +72,10 @@ COUNTING: dict[str, Wrap] = {
 # These want one array where ours is a Dict: they work on top of a flattening wrapper.
 AFTER_FLATTENING: dict[str, tuple[Wrap, Wrap]] = {
     "ReshapeObservation": (vector.FlattenObservation, lambda env: vector.ReshapeObservation(env, (1, 19))),
-    "RescaleObservation": (vector.FlattenObservation, lambda env: vector.RescaleObservation(env, np.float32(-1), np.float32(1))),
+    "RescaleObservation": (
+        vector.FlattenObservation,
+        lambda env: vector.RescaleObservation(env, np.float32(-1), np.float32(1)),
+    ),
     "DtypeObservation": (vector.FlattenObservation, lambda env: vector.DtypeObservation(env, np.float16)),
     "ClipAction": (FlatAction, vector.ClipAction),
     "RescaleAction": (FlatAction, lambda env: vector.RescaleAction(env, np.float32(0), np.float32(1))),
@@ -68,9 +84,18 @@ AFTER_FLATTENING: dict[str, tuple[Wrap, Wrap]] = {
 CONVERTING = ("DictInfoToList", "ArrayConversion", "NumpyToTorch")
 # These do not work, and why.
 REFUSED: dict[str, tuple[Wrap, str]] = {
-    "GrayscaleObservation": (vector.GrayscaleObservation, "pictures of (height, width, 3) bytes; a glimpse is an entry of a Dict"),
-    "ResizeObservation": (lambda env: vector.ResizeObservation(env, (8, 8)), "pictures, as above; `glimpse_size` sets the size"),
-    "RecordVideo": (lambda env: vector.RecordVideo(env, "videos"), "a render mode; only the single environment draws"),
+    "GrayscaleObservation": (
+        vector.GrayscaleObservation,
+        "pictures of (height, width, 3) bytes; a glimpse is an entry of a Dict",
+    ),
+    "ResizeObservation": (
+        lambda env: vector.ResizeObservation(env, (8, 8)),
+        "pictures, as above; `glimpse_size` sets the size",
+    ),
+    "RecordVideo": (
+        lambda env: vector.RecordVideo(env, "videos"),
+        "a render mode; only the single environment draws",
+    ),
     "HumanRendering": (vector.HumanRendering, "a render mode, as above"),
 }
 JAX = ("JaxToNumpy", "JaxToTorch")  # these are for environments written in jax
@@ -79,7 +104,9 @@ JAX = ("JaxToNumpy", "JaxToTorch")  # these are for environments written in jax
 @pytest.fixture
 def numpy_env(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
     """The numpy environment over the small data set."""
-    return lambda mode=NEXT: gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL)
+    return lambda mode=NEXT: gymnasium.make_vec(
+        "GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL
+    )
 
 
 def test_every_wrapper_of_gymnasium_is_here() -> None:
@@ -89,7 +116,9 @@ def test_every_wrapper_of_gymnasium_is_here() -> None:
 
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_the_numpy_environment_with_a_wrapper_keeps_the_contract(numpy_env: Callable, name: str, mode: AutoresetMode) -> None:
+def test_the_numpy_environment_with_a_wrapper_keeps_the_contract(
+    numpy_env: Callable, name: str, mode: AutoresetMode
+) -> None:
     if name in OBSERVING and mode == SAME:
         with pytest.raises(ValueError, match="Expected autoreset_mode to be NEXT_STEP or DISABLED"):
             ACCEPTED[name](numpy_env(mode))
@@ -99,15 +128,25 @@ def test_the_numpy_environment_with_a_wrapper_keeps_the_contract(numpy_env: Call
 
 @pytest.mark.parametrize("name", COUNTING)
 def test_what_counting_wrappers_return_keeps_the_contract(numpy_env: Callable, name: str) -> None:
-    for mode in (NEXT,) if name == "NormalizeObservation" else AutoresetMode:  # Gymnasium refuses it the others
+    for mode in (
+        (NEXT,) if name == "NormalizeObservation" else AutoresetMode
+    ):  # Gymnasium refuses it the others
         check_spaces(COUNTING[name](numpy_env(mode)))
         check_arrays(COUNTING[name](numpy_env(mode)), STEPS)
     plain, counted = run(numpy_env(), STEPS), run(COUNTING[name](numpy_env()), STEPS)
-    untouched = {"RecordEpisodeStatistics": slice(0, 4), "NormalizeReward": slice(2, 5), "NormalizeObservation": slice(1, 5)}[name]
-    assert all(same(one[untouched], other[untouched]) for one, other in zip(plain[1:], counted[1:], strict=True))
+    untouched = {
+        "RecordEpisodeStatistics": slice(0, 4),
+        "NormalizeReward": slice(2, 5),
+        "NormalizeObservation": slice(1, 5),
+    }[name]
+    assert all(
+        same(one[untouched], other[untouched]) for one, other in zip(plain[1:], counted[1:], strict=True)
+    )
 
 
-@pytest.mark.filterwarnings("ignore:.*precision lowered by casting to float16")  # DtypeObservation does what it is asked for
+@pytest.mark.filterwarnings(
+    "ignore:.*precision lowered by casting to float16"
+)  # DtypeObservation does what it is asked for
 @pytest.mark.parametrize("name", AFTER_FLATTENING)
 def test_the_others_work_after_flattening(numpy_env: Callable, name: str) -> None:
     flatten, wrap = AFTER_FLATTENING[name]
@@ -126,16 +165,23 @@ def test_wrappers_change_what_they_say_and_nothing_else(numpy_env: Callable) -> 
         ("FilterObservation", 0, lambda seen: {key: seen[key] for key in ("glimpse", "step")}),
     ):
         for one, other in zip(plain[1:], run(ACCEPTED[name](numpy_env()), STEPS)[1:], strict=True):
-            assert all(same(b, change(a) if index == part else a) for index, (a, b) in enumerate(zip(one, other, strict=True)))
+            assert all(
+                same(b, change(a) if index == part else a)
+                for index, (a, b) in enumerate(zip(one, other, strict=True))
+            )
 
 
 def test_an_action_wrapper_reaches_the_core(numpy_env: Callable) -> None:
     told = run(ACCEPTED["TransformAction"](numpy_env(DISABLED)), 4)
-    assert [step[2].tolist() for step in told[1:]] == [[False] * 3] * 3 + [[True] * 3]  # nobody stops before the horizon
+    assert [step[2].tolist() for step in told[1:]] == [[False] * 3] * 3 + [
+        [True] * 3
+    ]  # nobody stops before the horizon
 
 
 def test_lists_of_infos_hold_what_the_dict_holds(numpy_env: Callable) -> None:
-    for one, other in zip(run(numpy_env(SAME), STEPS), run(vector.DictInfoToList(numpy_env(SAME)), STEPS), strict=True):
+    for one, other in zip(
+        run(numpy_env(SAME), STEPS), run(vector.DictInfoToList(numpy_env(SAME)), STEPS), strict=True
+    ):
         assert [entry["label"] for entry in other[-1]] == one[-1]["label"].tolist()
         assert all(same(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
 
@@ -143,7 +189,11 @@ def test_lists_of_infos_hold_what_the_dict_holds(numpy_env: Callable) -> None:
 @pytest.mark.parametrize("name", ["ArrayConversion", "NumpyToTorch"])
 def test_arrays_become_tensors_of_the_same_values(numpy_env: Callable, name: str) -> None:
     pytest.importorskip("array_api_compat", reason="Gymnasium's conversions need array-api-compat")
-    envs = vector.NumpyToTorch(numpy_env()) if name == "NumpyToTorch" else vector.ArrayConversion(numpy_env(), env_xp=np, target_xp=torch)
+    envs = (
+        vector.NumpyToTorch(numpy_env())
+        if name == "NumpyToTorch"
+        else vector.ArrayConversion(numpy_env(), env_xp=np, target_xp=torch)
+    )
     plain = numpy_env()
     plain.reset(seed=0)
     seen, info = envs.reset(seed=0)

@@ -47,7 +47,9 @@ def box(action: dict[str, Tensor]) -> Tensor:
 
 
 @pytest.mark.parametrize("as_numpy", [False, True])
-def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, numpy_env: Callable, act: Act, as_numpy: bool) -> None:
+def test_a_box_is_location_stop_and_scores_in_a_row(
+    make: Make, numpy_env: Callable, act: Act, as_numpy: bool
+) -> None:
     plain, flat = (numpy_env(), FlatAction(numpy_env())) if as_numpy else (make(3), FlatAction(make(3)))
     assert flat.single_action_space.shape == (3 + CLASSES,)
     assert flat.single_action_space == gymnasium.spaces.Box(-1.0, 1.0, (3 + CLASSES,), np.float32)
@@ -57,7 +59,9 @@ def test_a_box_is_location_stop_and_scores_in_a_row(make: Make, numpy_env: Calla
         action = act(3, seed=time)
         row = box(action)
         if as_numpy:
-            assert_equal(plain.step({key: value.numpy() for key, value in action.items()}), flat.step(row.numpy()))
+            assert_equal(
+                plain.step({key: value.numpy() for key, value in action.items()}), flat.step(row.numpy())
+            )
         else:
             assert_equal(plain.step(action), flat.step(row))
 
@@ -83,7 +87,9 @@ def test_the_grid_is_the_presets_unless_given(make: Make) -> None:
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(make: Make, numpy_env: Callable, mode: AutoresetMode) -> None:
+def test_the_mode_is_an_attribute_as_of_gymnasiums_vector_environments(
+    make: Make, numpy_env: Callable, mode: AutoresetMode
+) -> None:
     envs = numpy_env(autoreset_mode=mode)
     assert envs.autoreset_mode is FlatAction(envs).autoreset_mode is mode
     assert EpisodeStatistics(make(autoreset_mode=mode)).autoreset_mode is mode
@@ -97,7 +103,10 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
         FlatAction(make(), grid=3)
     with pytest.raises(ValueError, match="grid=0"):
         FlatAction(make(), "multidiscrete", grid=0)
-    with pytest.raises(ValueError, match=r"form='steering' holds no prediction: expected 'box' or 'multidiscrete', or .*LearnedClassifier"):
+    with pytest.raises(
+        ValueError,
+        match=r"form='steering' holds no prediction: expected 'box' or 'multidiscrete', or .*LearnedClassifier",
+    ):
         FlatAction(make(), "steering")
     with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
         FlatAction(FlatAction(numpy_env()))
@@ -112,10 +121,25 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
         ("box", np.zeros((3, 7), np.float32), ValueError, r"action: expected shape \(3, 8\), got \(3, 7\)"),
         ("box", np.zeros((3, 8), int), TypeError, "action: expected a floating dtype, got int64"),
         ("box", np.full((3, 8), math.nan), ValueError, "action.*nan"),
-        ("box", np.full((3, 8), -1.5, np.float32), ValueError, r"action: expected values in \[-1, 1\], got values from -1.5"),
-        ("multidiscrete", np.zeros((3, 3), np.float32), TypeError, "action: expected a integer or bool dtype, got float32"),
+        (
+            "box",
+            np.full((3, 8), -1.5, np.float32),
+            ValueError,
+            r"action: expected values in \[-1, 1\], got values from -1.5",
+        ),
+        (
+            "multidiscrete",
+            np.zeros((3, 3), np.float32),
+            TypeError,
+            "action: expected a integer or bool dtype, got float32",
+        ),
         ("multidiscrete", np.full((3, 3), 25), ValueError, r"\(cell\): expected values in \[0, 24\], got 25"),
-        ("multidiscrete", np.array([[0, 0, 5]] * 3), ValueError, r"\(class\): expected values in \[0, 4\], got 5"),
+        (
+            "multidiscrete",
+            np.array([[0, 0, 5]] * 3),
+            ValueError,
+            r"\(class\): expected values in \[0, 4\], got 5",
+        ),
     ],
 )
 def test_a_bad_flat_action_is_refused_and_changes_nothing(
@@ -149,7 +173,9 @@ def test_the_torch_environment_checks_shapes_always_and_values_on_request(make: 
 
 
 @pytest.mark.parametrize("form", ["box", "multidiscrete"])
-def test_one_image_takes_what_a_row_takes(noise: torch.utils.data.Dataset, numpy_env: Callable, form: str) -> None:
+def test_one_image_takes_what_a_row_takes(
+    noise: torch.utils.data.Dataset, numpy_env: Callable, form: str
+) -> None:
     grid = 3 if form == "multidiscrete" else None
     row = FlatAction(numpy_env(1, autoreset_mode=DISABLED), form, grid)
     alone = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL), form, grid)
@@ -167,9 +193,14 @@ def test_one_image_takes_what_a_row_takes(noise: torch.utils.data.Dataset, numpy
 
 def test_a_stack_that_forgets_glimpses_is_refused(noise: torch.utils.data.Dataset) -> None:
     def stacked(size: int) -> FlatSingleAction:
-        return FlatSingleAction(FrameStackObservation(gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL), size))
+        return FlatSingleAction(
+            FrameStackObservation(gymnasium.make("GlimpseEnv-v0", dataset=noise, **SMALL), size)
+        )
 
-    with pytest.raises(ValueError, match=r"FrameStackObservation of 2: expected max_glimpses=4; a shorter stack .* is not Markov"):
+    with pytest.raises(
+        ValueError,
+        match=r"FrameStackObservation of 2: expected max_glimpses=4; a shorter stack .* is not Markov",
+    ):
         stacked(2)
     seen, _ = stacked(HORIZON).reset(seed=0)
     assert seen["glimpse"].shape == (HORIZON, 1, 4, 4)
@@ -195,10 +226,14 @@ def test_single_forms_that_cannot_be_are_refused(noise: torch.utils.data.Dataset
 
 @pytest.mark.parametrize("window", [4, 100])
 @pytest.mark.parametrize("mode", [NEXT, SAME])
-def test_statistics_equal_gymnasiums(make: Make, numpy_env: Callable, act: Act, mode: AutoresetMode, window: int) -> None:
+def test_statistics_equal_gymnasiums(
+    make: Make, numpy_env: Callable, act: Act, mode: AutoresetMode, window: int
+) -> None:
     """The same seeds and actions at both environments; up to six episodes may end at once, more than the smaller window holds."""
     if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
-        pytest.skip(f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not")
+        pytest.skip(
+            f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not"
+        )
     options = {"autoreset_mode": mode, "reward": "information_gain"}
     ours = EpisodeStatistics(make(6, **options), window)
     theirs = RecordEpisodeStatistics(numpy_env(6, **options), window)
@@ -211,7 +246,9 @@ def test_statistics_equal_gymnasiums(make: Make, numpy_env: Callable, act: Act, 
         expected = theirs.step({key: value.numpy() for key, value in action.items()})[4]
         np.testing.assert_array_equal(told["_episode"].numpy(), expected.get("_episode", np.zeros(6, bool)))
         if "episode" in expected:
-            np.testing.assert_allclose(told["episode"]["r"].numpy(), expected["episode"]["r"], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                told["episode"]["r"].numpy(), expected["episode"]["r"], rtol=0, atol=1e-6
+            )
             np.testing.assert_array_equal(told["episode"]["l"].numpy(), expected["episode"]["l"])
         assert ours.episode_count == theirs.episode_count
         if theirs.episode_count:
@@ -267,7 +304,12 @@ def test_counting_never_asks_the_device_for_a_value(make: Make, mode: AutoresetM
     env = EpisodeStatistics(FlatAction(make(3, device="meta", autoreset_mode=mode, order=order)))
     env.reset(seed=0)
     info = env.step(torch.zeros(3, 3 + CLASSES, device="meta"))[4]
-    assert info["episode"]["r"].device.type == env.mean_return.device.type == env.mean_length.device.type == "meta"
+    assert (
+        info["episode"]["r"].device.type
+        == env.mean_return.device.type
+        == env.mean_length.device.type
+        == "meta"
+    )
     if mode == DISABLED:
         env.reset(options={"reset_mask": torch.ones(3, dtype=torch.bool, device="meta")})
 
@@ -275,7 +317,9 @@ def test_counting_never_asks_the_device_for_a_value(make: Make, mode: AutoresetM
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_counting_makes_no_cuda_sync(make: Make, act: Act, mode: AutoresetMode) -> None:
-    env, reference = (EpisodeStatistics(make(64, device=device, autoreset_mode=mode)) for device in ("cuda", "cpu"))
+    env, reference = (
+        EpisodeStatistics(make(64, device=device, autoreset_mode=mode)) for device in ("cuda", "cpu")
+    )
     env.reset(seed=0)
     reference.reset(seed=0)
     actions = [act(64, seed=time) for time in range(8)]
@@ -295,7 +339,9 @@ def test_counting_makes_no_cuda_sync(make: Make, act: Act, mode: AutoresetMode) 
 
 @pytest.mark.usefixtures("unchecked")
 def test_statistics_of_another_environment_are_refused(make: Make, numpy_env: Callable, act: Act) -> None:
-    with pytest.raises(TypeError, match=r"expected a GlimpseVectorEnv, got NumpyVectorEnv; .*RecordEpisodeStatistics"):
+    with pytest.raises(
+        TypeError, match=r"expected a GlimpseVectorEnv, got NumpyVectorEnv; .*RecordEpisodeStatistics"
+    ):
         EpisodeStatistics(FlattenObservation(numpy_env()))
     with pytest.raises(ValueError, match="window=0"):
         EpisodeStatistics(make(), window=0)
