@@ -13,7 +13,7 @@ from glimpse_env.evaluation.trajectories import Trajectories
 def measure_fixations(
     env: GlimpseVectorEnv, trajectories: Trajectories, stops: Int64[Tensor, " image"], learned_start: bool
 ) -> dict[str, dict[str, float]]:
-    """Return how often the agent's fixations land on the discriminative patch and in the object's box, where the data set knows them.
+    """Return how often the agent's fixations land on the patch and in the object's box, if these are known.
 
     Args:
         env: The environment of the evaluation.
@@ -21,19 +21,16 @@ def measure_fixations(
         stops: The step (from 0) at which each image stopped; later fixations are not counted.
         learned_start: Whether glimpse 1 was chosen by the agent.
     """
-    skipped = 0 if learned_start else 1
-    chosen = trajectories.locations[skipped:] * env.sensor.reach
-    taken = torch.arange(skipped, len(trajectories.locations))[:, None] <= stops
+    first, images, reach = 0 if learned_start else 1, env.images, env.sensor.reach
+    chosen = trajectories.locations[first:] * reach
+    taken = torch.arange(first, len(trajectories.locations))[:, None] <= stops
     measures = {}
-    if taken.any() and env.images.target_centers is not None:
-        half = min(env.sensor.windows) / env.images.images.shape[-1]
-        measures["on_patch"] = measure_on_patch(
-            chosen, taken, env.images.target_centers[trajectories.index], env.sensor.reach, half
-        )
-    if taken.any() and env.images.boxes is not None:
-        measures["in_box"] = measure_in_box(
-            chosen, taken, env.images.boxes[trajectories.index], env.sensor.reach
-        )
+    if taken.any() and images.target_centers is not None:
+        centres = images.target_centers[trajectories.index]
+        half = min(env.sensor.windows) / images.images.shape[-1]
+        measures["on_patch"] = measure_on_patch(chosen, taken, centres, reach, half)
+    if taken.any() and images.boxes is not None:
+        measures["in_box"] = measure_in_box(chosen, taken, images.boxes[trajectories.index], reach)
     return measures
 
 
@@ -49,15 +46,17 @@ def measure_on_patch(
     reach: float,
     half: float,
 ) -> dict[str, float]:
-    """Return how often fixations that were taken land on the discriminative patch: chosen ones against uniform random ones.
+    """Return how often fixations that were taken land on the patch: chosen ones and uniform random ones.
 
-    A fixation lands when the patch's centre lies inside the glimpse's smallest window (`half` its width, in half images). `any`
-    counts images with at least one landing among as many fixations as the agent took, `last` those whose last fixation lands.
+    A fixation lands when the patch's centre lies inside the glimpse's smallest window (`half` its width, in
+    half images). `any` counts images with at least one landing among as many fixations as the agent took,
+    `last` those whose last fixation lands.
     """
-    landed, by_chance = (
-        ((fixations - centres).abs().amax(2) <= half) & taken
-        for fixations in (chosen, draw_uniform(chosen, reach))
-    )
+
+    def land(fixations: Tensor) -> Tensor:
+        return ((fixations - centres).abs().amax(2) <= half) & taken
+
+    landed, by_chance = land(chosen), land(draw_uniform(chosen, reach))
     last = (taken.sum(0, keepdim=True) - 1).clamp(min=0)
     return {
         "fixation": (landed.sum() / taken.sum()).item(),
@@ -74,7 +73,7 @@ def measure_in_box(
     boxes: Float[Tensor, "image 4"],
     reach: float,
 ) -> dict[str, float]:
-    """Return the share of glimpse centres inside the object's box: chosen ones, uniform random ones, and the image's centre."""
+    """Return the share of fixations in the object's box: chosen, uniform random, at the image's centre."""
 
     def share_inside(fixations: Tensor) -> float:
         inside = ((fixations >= boxes[:, :2]) & (fixations <= boxes[:, 2:])).all(-1)

@@ -73,12 +73,7 @@ def replay(plain, collected):
         assert info["label"].tolist() == collected["label"][:, t].tolist()
         observation, reward, done, _, info = plain.step(collected["action"][:, t].numpy())
         torch.testing.assert_close(
-            torch.from_numpy(reward).float(),
-            collected["next", "reward"][
-                :,
-                t,
-                :,
-            ].squeeze(1),
+            torch.from_numpy(reward).float(), collected["next", "reward"][:, t, :].squeeze(1)
         )
         assert done.tolist() == collected["next", "done"][:, t].squeeze(1).tolist()
         torch.testing.assert_close(

@@ -72,11 +72,7 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
     assert [
         stopping_rules.score_mixture(found, stopping_rules.mix_fixed_numbers(found, glimpses)).tolist()
         for glimpses in (1, 1.5, 2)
-    ] == [
-        [1, 0, 0, 0],
-        [1, 0.5, 0.5, 0],
-        [1, 1, 1, 0],
-    ]
+    ] == [[1, 0, 0, 0], [1, 0.5, 0.5, 0], [1, 1, 1, 0]]
 
 
 def sure(confidence):
