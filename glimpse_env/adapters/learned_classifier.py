@@ -74,12 +74,8 @@ class LearnedClassifier(VectorWrapper):
     def __init__(self, env: GlimpseVectorEnv, teaching: Teaching | None = None) -> None:
         """Build the classifier for the environment's glimpses; torch's global seed draws its weights.
 
-        Args:
-            env: The core, in autoreset mode SAME_STEP.
-            teaching: Sizes, batch and optimiser; None = the defaults.
-
         Raises:
-            ValueError: Another autoreset mode, or a count below 1.
+            ValueError: Another autoreset mode than SAME_STEP, or a count below 1.
         """
         options = self.teaching = teaching or Teaching()
         for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
@@ -205,11 +201,7 @@ class LearnedClassifier(VectorWrapper):
         checkpoint.save(target, content)
 
     def load(self, source: Path) -> None:
-        """Load the classifier that `save` wrote.
-
-        Raises:
-            ValueError: It has other sizes: other glimpses, classes or layers.
-        """
+        """Load what `save` wrote; ValueError if it has other sizes: other glimpses, classes or layers."""
         saved, sizes = checkpoint.load(source, self.core.device, KIND), asdict(self.network.sizes)
         if saved["architecture"] != sizes:
             raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {sizes}")

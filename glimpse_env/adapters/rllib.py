@@ -52,13 +52,9 @@ def build_config(
 ) -> PPOConfig:
     """Return RLlib's configuration of PPO on our environment; its own methods set the rest.
 
-    Args:
-        view: Arguments of `gymnasium.make`.
-        action: "dict": the environment's own action; "multidiscrete": a cell of the grid, stop, a class.
-        workers: Processes that collect.
-        envs: Environments in each of them.
-        seed: Of weights, images and actions.
-        gpu: Whether the learner has one.
+    `view` holds the arguments of `gymnasium.make`; `workers` processes collect, each with `envs`
+    environments. The action is the environment's own ("dict"), or a cell of the grid, stop and a class
+    ("multidiscrete").
     """
     register_env(NAME, make_single_env)
     config = PPOConfig().environment(NAME, env_config={**view, "action": action}).debugging(seed=seed)

@@ -29,14 +29,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
-EPISODE_INFO = (
-    "label",
-    "correct",
-    "loss",
-    "glimpses",
-    "pixels",
-    "flops",
-)  # of a finished episode, as numbers
+# Entries of the info of a finished episode, as Python numbers.
+EPISODE_INFO = ("label", "correct", "loss", "glimpses", "pixels", "flops")
 Observation = np.ndarray | dict[str, np.ndarray]
 Rows = int | Iterable[int] | None  # None = all
 
@@ -59,8 +53,7 @@ def make_sb3_env(
         action: "box": x, y, stop, a score for each class; "multidiscrete": a cell of the `grid`, stop, a
             class; "steering": x, y, stop, and a `LearnedClassifier` predicts.
         flat: Observations are one Box instead of a Dict.
-        frame_stack: Observations at a time, 1 or all `max_glimpses` (a memory for policies without
-            recurrence).
+        frame_stack: Observations at a time: 1, or all `max_glimpses` as a memory.
         teaching: Sizes and training of the classifier of "steering"; None = the defaults.
         **options: Further arguments of `GlimpseVectorEnv`.
 
@@ -94,29 +87,18 @@ class GlimpseVecEnv(VecEnv):
 
     def __init__(self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool) -> None:
         """Wrap an environment in autoreset mode SAME_STEP whose action `form` decodes."""
-        self.env, self.form = env, form
+        self.env, self.form, self._flat = env, form, flat
+        self.core, self.classifier = (env.core, env) if isinstance(env, LearnedClassifier) else (env, None)
         space = env.single_observation_space
         assert isinstance(space, spaces.Dict)
-        self._flat = flat
         super().__init__(env.num_envs, flatten_space(space) if flat else space, form.space)
         self._actions = np.zeros(0)
-
-    @property
-    def core(self) -> GlimpseVectorEnv:
-        """Return the batched core."""
-        return self.env.core if isinstance(self.env, LearnedClassifier) else self.env
-
-    @property
-    def classifier(self) -> LearnedClassifier | None:
-        """Return the learned classifier of "steering"."""
-        return self.env if isinstance(self.env, LearnedClassifier) else None
 
     def reset(self) -> Observation:
         """Start an episode in every row; the first row's seed orders the images of all rows."""
         options = {name: stack_option(name, self._options).to(self.core.device) for name in self._options[0]}
         observation, info = self.env.reset(seed=self._seeds[0], options=options)
-        columns = (info[name].tolist() for name in EPISODE_INFO)
-        rows = zip(*columns, strict=True)
+        rows = zip(*(info[name].tolist() for name in EPISODE_INFO), strict=True)
         self.reset_infos = [dict(zip(EPISODE_INFO, row, strict=True)) for row in rows]
         self._reset_seeds()
         self._reset_options()

@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
 
 # Entries of the info that TensorDicts hold beside the observation: for a loss (the label), and for logs.
-INFO = {
-    "label": torch.int64,
-    "correct": torch.bool,
-    "loss": torch.float32,
-    "glimpses": torch.int64,
-    "valid": torch.bool,
-}
+INFO = {"label": torch.int64, "correct": torch.bool, "loss": torch.float32}
+INFO |= {"glimpses": torch.int64, "valid": torch.bool}
 
 
 def make_torchrl_env(

@@ -9,17 +9,17 @@ from torch import Tensor
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.evaluation.trajectories import Trajectories
 
+Fixations = Float[Tensor, "time image 2"]
+Taken = Bool[Tensor, "time image"]  # whether the agent took this glimpse
+
 
 def measure_fixations(
     env: GlimpseVectorEnv, trajectories: Trajectories, stops: Int64[Tensor, " image"], learned_start: bool
 ) -> dict[str, dict[str, float]]:
     """Return how often the agent's fixations land on the patch and in the object's box, if these are known.
 
-    Args:
-        env: The environment of the evaluation.
-        trajectories: Of every image.
-        stops: The step (from 0) at which each image stopped; later fixations are not counted.
-        learned_start: Whether glimpse 1 was chosen by the agent.
+    Fixations after the step (from 0) at which an image stopped are not counted, nor is glimpse 1 unless the
+    agent chose it (`learned_start`).
     """
     first, images, reach = 0 if learned_start else 1, env.images, env.sensor.reach
     chosen = trajectories.locations[first:] * reach
@@ -34,17 +34,13 @@ def measure_fixations(
     return measures
 
 
-def draw_uniform(like: Float[Tensor, "time image 2"], reach: float) -> Float[Tensor, "time image 2"]:
+def draw_uniform(like: Fixations, reach: float) -> Fixations:
     """Return as many uniformly random fixations within reach, from a fixed seed."""
     return (torch.rand(like.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1) * reach
 
 
 def measure_on_patch(
-    chosen: Float[Tensor, "time image 2"],
-    taken: Bool[Tensor, "time image"],
-    centres: Float[Tensor, "image 2"],
-    reach: float,
-    half: float,
+    chosen: Fixations, taken: Taken, centres: Float[Tensor, "image 2"], reach: float, half: float
 ) -> dict[str, float]:
     """Return how often fixations that were taken land on the patch: chosen ones and uniform random ones.
 
@@ -68,10 +64,7 @@ def measure_on_patch(
 
 
 def measure_in_box(
-    chosen: Float[Tensor, "time image 2"],
-    taken: Bool[Tensor, "time image"],
-    boxes: Float[Tensor, "image 4"],
-    reach: float,
+    chosen: Fixations, taken: Taken, boxes: Float[Tensor, "image 4"], reach: float
 ) -> dict[str, float]:
     """Return the share of fixations in the object's box: chosen, uniform random, at the image's centre."""
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 RESAMPLES = 10_000
+Interval = tuple[float, float, float]  # a mean, and the ends of its interval
 
 
 def format_mean(values: Sequence[float]) -> str:
@@ -39,9 +40,7 @@ def compute_wilson_half_width(accuracy: float, images: int) -> float:
     return z / (1 + z**2 / images) * math.sqrt(accuracy * (1 - accuracy) / images + z**2 / (4 * images**2))
 
 
-def bootstrap_over_images(
-    difference: Float[Tensor, " image"], resamples: int = RESAMPLES
-) -> tuple[float, float, float]:
+def bootstrap_over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES) -> Interval:
     """Return the mean of every image's difference, and the ends of its interval (bootstrap, fixed seed)."""
     images, generator = len(difference), torch.Generator().manual_seed(0)
     draws = torch.randint(images, (resamples, images), generator=generator)
@@ -52,6 +51,6 @@ def bootstrap_over_images(
 
 def compare_paired(
     first: Float[Tensor, "seed image"], second: Float[Tensor, "seed image"], resamples: int = RESAMPLES
-) -> tuple[float, float, float]:
+) -> Interval:
     """Return `first` minus `second` (1 = correct) in points of accuracy, and the interval's ends."""
     return bootstrap_over_images(100 * (first.mean(0) - second.mean(0)), resamples)

@@ -33,11 +33,6 @@ class Prediction:
     view: frames.Episode  # its path holds one location for every glimpse taken
 
     @property
-    def name(self) -> str:
-        """The name of the predicted class."""
-        return self.view.classes[self.index]
-
-    @property
     def probability(self) -> float:
         """The probability of the predicted class."""
         return float(self.probabilities[self.index])
@@ -63,29 +58,22 @@ class Predictor:
     def __call__(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> list[Prediction]:
         """Return a prediction for each image, of the data set's size; none is computed after a stop."""
         env = self.build_environment(images)
-        policy = build_unlearned(self.policy, env.preset.grid)
+        sensor, policy = env.sensor, build_unlearned(self.policy, env.preset.grid)
         behaviour = Behaviour(env.preset.max_glimpses, policy, stop="likely")
         generator = torch.Generator(env.device).manual_seed(0)  # for policies that draw
         indices = torch.arange(len(images), device=env.device)
         rollout = collect(env, self.network, behaviour, generator, indices)
-        logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * env.sensor.reach
+        logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * sensor.reach
         predictions = []
         for row, (image, count) in enumerate(zip(images, rollout.active.sum(0).tolist(), strict=True)):
             probabilities = logits[count - 1, row].softmax(0)
-            view = frames.Episode(
-                image=image,
-                path=locations[:count, row].numpy(),
-                windows=env.sensor.windows,
-                whole_first=env.sensor.whole_first,
-                prediction=probabilities.numpy(),
-                classes=self.classes,
-                label=None,
-            )
+            path, scores = locations[:count, row].numpy(), probabilities.numpy()
+            view = frames.Episode(image, path, sensor.windows, sensor.whole_first, scores, self.classes, None)
             predictions.append(Prediction(int(probabilities.argmax()), probabilities, view))
         return predictions
 
     def build_environment(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> GlimpseVectorEnv:
-        """Return these images' environment, which computes each glimpse on a bank's grid instead of the bank."""
+        """Return these images' environment, which computes glimpses on a bank's grid instead of a bank."""
         spec = SENSORS[self.arguments["sensor"]]
         sensor = spec.without_table or self.arguments["sensor"]
         arguments = {**self.arguments, "sensor": sensor, "backbone": self.backbone, "device": self.device}
@@ -101,13 +89,9 @@ def load_predictor(
 ) -> Predictor:
     """Return the agent of a checkpoint, ready for images.
 
-    Args:
-        saved: The checkpoint's content.
-        source: Its path, for errors.
-        rule: When it stops.
-        root: Folder of the data set, which is needed for the class names of older checkpoints only.
-        weights: Path of the backbone's weights file; None = the path in training.
-        device: Where to run.
+    `saved` is the content of the checkpoint at `source`; `root` the folder of the data set, for the class
+    names of older checkpoints; `weights` the path of the backbone's weights file (None = the path in
+    training).
 
     Raises:
         ValueError: The class names are not known, or the weights are not those of training.
@@ -148,7 +132,7 @@ def build_row(file: Path, prediction: Prediction) -> dict[str, Any]:
     """Return a file's prediction as plain values; locations are (x, y) in [-1, 1] of the resized image."""
     return {
         "file": str(file),
-        "class": prediction.name,
+        "class": prediction.view.classes[prediction.index],
         "probability": prediction.probability,
         "glimpses": prediction.glimpses,
         "locations": prediction.view.path.tolist(),

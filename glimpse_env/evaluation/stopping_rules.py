@@ -64,9 +64,7 @@ def compute_mean_glimpses(stops: Int64[Tensor, " image"]) -> float:
     return (stops + 1).double().mean().item()
 
 
-def bracket(
-    scores: Float[Tensor, "time image"], glimpses: float
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def bracket(scores: Float[Tensor, "time image"], glimpses: float) -> tuple[Tensor, Tensor]:
     """Return the neighbouring thresholds between whose mean numbers of glimpses a number lies.
 
     All scores that occur are candidates: between two of them nothing changes, 0 stops every image at once,
@@ -82,15 +80,10 @@ def bracket(
 
 
 def choose_rule_for_budget(trajectories: Trajectories, dynamic: bool, budget: float) -> Rule:
-    """Return the rule whose mean number of glimpses on these images is nearest to the budget.
+    """Return the rule whose mean number of glimpses on these (held-out) images is nearest to the budget.
 
-    Args:
-        trajectories: Of held-out images, to the horizon.
-        dynamic: Whether the threshold is on the stop probability, or on the confidence.
-        budget: Mean glimpses.
-
-    Raises:
-        ValueError: No threshold's mean is within 0.05 glimpses of the budget.
+    Its threshold is one of the stop probability (`dynamic`), else of the confidence. ValueError if no
+    threshold's mean is within 0.05 glimpses.
     """
     time, images = trajectories.confidence.shape
     if not 1 <= budget <= time:
@@ -107,8 +100,8 @@ def choose_rule_for_budget(trajectories: Trajectories, dynamic: bool, budget: fl
     return Rule("stop head" if dynamic else "confidence", thresholds[nearest].item(), means[nearest])
 
 
-# Rules that are applied at random, each to its share of the images: how often, and the steps (from 0) at
-# which images stop.
+# Rules applied at random, each to its share of the images: share, and the steps (from 0) at which images
+# stop.
 Mixture = list[tuple[float, Int64[Tensor, " image"]]]
 
 

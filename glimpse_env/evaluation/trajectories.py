@@ -55,11 +55,7 @@ class Trajectories:
 
     @classmethod
     def load(cls, path: Path) -> Trajectories:
-        """Read what `save` wrote, here or in version 0.1.
-
-        Raises:
-            ValueError: The file is damaged.
-        """
+        """Read what `save` wrote, here or in version 0.1; ValueError if the file is damaged."""
         try:
             with path.open("rb") as file, np.load(file) as archive:
                 names = map(str, archive.files)
@@ -78,16 +74,9 @@ def evaluate(
 ) -> Trajectories:
     """Show every image to the agent for `steps` glimpses.
 
-    The agent takes its most probable actions; policy="random" draws locations from a fixed seed instead.
-    Processes that train together share the images, and each of them gets all trajectories.
-
-    Args:
-        env: An environment with order="once".
-        network: The agent's network, on the environment's device.
-        steps: Glimpses an image.
-        precision: Of the network's computations.
-        policy: What chooses the locations.
-        guide: Chooses the locations instead of the policy.
+    The agent takes its most probable actions; policy="random" draws locations from a fixed seed instead, and
+    a `guide` chooses them. `env` has order="once" and the network's device; `precision` is that of the
+    network. Processes that train together share the images, and each of them gets all trajectories.
     """
     network.eval()
     generator = torch.Generator(env.device)  # unused by a learned policy: its actions are deterministic

@@ -1,7 +1,6 @@
 """An animation of an agent's glimpses on several images: frames drawn with Pillow, written as a GIF.
 
-A card shows one image, bright where glimpses were taken, the boxes of the glimpses, one bar a class, and in
-the end the prediction.
+A card shows an image, lit where glimpses were taken, their boxes, a bar per class, at the end the prediction.
 """
 
 from __future__ import annotations
@@ -151,10 +150,8 @@ def draw_boxes(pen: ImageDraw.ImageDraw, clip: Clip, at: Moment) -> None:
 
 def draw_bars(pen: ImageDraw.ImageDraw, clip: Clip, at: Moment, corner: tuple[int, int]) -> None:
     """Draw one bar a class, the most probable one bright."""
-    padded = np.concatenate(
-        (np.zeros((2, len(clip.names))), clip.probabilities)
-    )  # before the first glimpse: 0
-    earlier, later = padded[at.now + 1], padded[at.now + 2]
+    none = np.zeros((2, len(clip.names)))  # before the first glimpse
+    earlier, later = np.concatenate((none, clip.probabilities))[at.now + 1 : at.now + 3]
     shares = earlier + at.share * (later - earlier)
     (left, top), high = corner, STAGE * FINE / max(10, len(clip.names))
     label = 14 * FINE if max(map(len, clip.names)) <= 2 else 52 * FINE

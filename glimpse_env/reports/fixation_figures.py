@@ -33,20 +33,15 @@ def select_episodes(
     env: GlimpseVectorEnv, trajectories: Trajectories, stops: Int64[Tensor, " image"]
 ) -> list[Stopped]:
     """Return the first images that stopped at each step (from 0)."""
+    sensor, classes = env.sensor, env.images.classes
     correct, selected = trajectories.correct_at(stops), []
     for step in range(len(trajectories.predictions)):
         for image in (stops == step).nonzero().flatten()[:PER_GROUP].tolist():
-            probabilities = np.zeros(len(env.images.classes), np.float32)
-            probabilities[trajectories.predictions[step, image]] = trajectories.confidence[step, image]
-            episode = frames.Episode(
-                image=env.images.image(int(trajectories.index[image])),
-                path=trajectories.locations[: step + 1, image].numpy() * env.sensor.reach,
-                windows=env.sensor.windows,
-                whole_first=env.sensor.whole_first,
-                prediction=probabilities,
-                classes=env.images.classes,
-                label=int(trajectories.labels[image]),
-            )
+            scores = np.zeros(len(classes), np.float32)
+            scores[trajectories.predictions[step, image]] = trajectories.confidence[step, image]
+            path = trajectories.locations[: step + 1, image].numpy() * sensor.reach
+            label, pixels = int(trajectories.labels[image]), env.images.image(int(trajectories.index[image]))
+            episode = frames.Episode(pixels, path, sensor.windows, sensor.whole_first, scores, classes, label)
             selected.append((step + 1, bool(correct[image]), episode))
     return selected
 

@@ -33,15 +33,9 @@ def build_gallery(
 ) -> dict[str, Any]:
     """Return the gallery as plain values, which viewer.js and gallery.js read.
 
-    Args:
-        env: The environment of the evaluation.
-        trajectories: Of every image, with the probabilities of the classes.
-        dynamic: The agent stops by its stop head, else after the last glimpse.
-        most: Images at most.
-        space: Bytes of their data URIs at most.
-
-    Raises:
-        ValueError: The trajectories were read from a file, which does not hold the probabilities.
+    It holds at most `most` images, with data URIs of at most `space` bytes. `dynamic` = the agent stops by
+    its stop head, else after the last glimpse. ValueError if the trajectories were read from a file, which
+    does not hold the probabilities.
     """
     if trajectories.probabilities is None:
         raise ValueError("probabilities=None: expected those that `evaluate` returns (files leave them out)")

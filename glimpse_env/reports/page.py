@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable, Sequence
+from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -26,15 +26,7 @@ def read_static(name: str) -> str:
 def write(
     target: Path, title: str, body: str, scripts: Sequence[str] = (), data: dict[str, Any] | None = None
 ) -> None:
-    """Write a page atomically.
-
-    Args:
-        target: The HTML file.
-        title: Title of the browser's tab.
-        body: The page's HTML.
-        scripts: Names of its scripts in `static`.
-        data: What the scripts show.
-    """
+    """Write a page atomically: title, HTML, the names of its scripts in `static`, and the data they show."""
     parts = {"title": escape(title), "style": read_static("page.css"), "body": body, "data": "", "script": ""}
     if data is not None:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False)
@@ -43,11 +35,6 @@ def write(
     if code := "\n".join(map(read_static, scripts)):
         parts["script"] = f"<script>\n{code}</script>"
     files.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode())
-
-
-def escape(value: object) -> str:
-    """Return a value as HTML text."""
-    return html.escape(str(value), quote=True)
 
 
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]], name: str = "") -> str:

@@ -25,8 +25,8 @@ BLUE, GREEN, RED, GREY, GRID = "#0072b2", "#009e73", "#d55e00", "#5a5a60", "#e4e
 COMPARED = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), ("#cc79a7", ":"))
 COMPARED += (("#e69f00", (0, (5, 1, 1, 1))), ("#56b4e9", (0, (1, 1))))
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps a number readable on a line
-# A row for every epoch: reward, train_accuracy, validation_accuracy, mean_glimpses, loss; each may be missing
-# or None.
+# A row an epoch: reward, train_accuracy, validation_accuracy, mean_glimpses, loss; each may be missing or
+# None.
 History = Sequence[Mapping[str, Any]]
 
 # Learning curves: the title of each chart, and its curves as (key of an epoch's row, name, colour, line
@@ -89,11 +89,9 @@ def write_compared_curves(
 ) -> None:
     """Write curves of several settings: the mean over seeds as a line, the range over seeds as a band.
 
-    Args:
-        histories: By setting, the rows of every seed's run; all have the same epochs.
-        panels: By the row's key that a panel shows, its title. Accuracies are drawn in percent.
-        target: The PNG file.
-        errors: Draw accuracies as errors, on a logarithmic scale.
+    `histories` holds, by setting, every seed's run, all with the same epochs; `panels` the title of each
+    panel, by the key that it shows. Accuracies are drawn in percent; with `errors` as errors, on a
+    logarithmic scale.
     """
     figure = create_figure(4.6 * len(panels), 3.8)
     grid = figure.subplots(1, len(panels), squeeze=False)
@@ -118,10 +116,8 @@ def write_compared_curves(
 def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> None:
     """Draw how many images stopped after each number of glimpses (DT-RAM, Figure 5), correct ones below.
 
-    Args:
-        axes: Where to draw.
-        groups: For each number of glimpses `step`, how many `images` stopped there, and how many of them with
-            a `correct` prediction.
+    A group holds, for a number of glimpses `step`, how many `images` stopped there, and how many of them with
+    a `correct` prediction.
     """
     columns = ([group[key] for group in groups] for key in ("step", "images", "correct"))
     steps, counts, correct = (np.asarray(column, float) for column in columns)
@@ -149,11 +145,8 @@ def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> 
 def draw_error_against_glimpses(axes: Axes, result: Mapping[str, Any]) -> None:
     """Draw error against mean glimpses: the agent's own, fixed numbers of glimpses, confidence thresholds.
 
-    Args:
-        axes: Where to draw.
-        result: With accuracy and mean_glimpses (the agent's own), per_step_accuracy (a list from step 1), and
-            threshold_curve (a list of mappings with threshold, mean_glimpses, accuracy). Accuracies are
-            fractions.
+    `result` holds accuracy and mean_glimpses (the agent's own), per_step_accuracy (a list from step 1), and
+    threshold_curve (a list of mappings with mean_glimpses and accuracy). Accuracies are fractions.
     """
     fixed = result["per_step_accuracy"]
     steps = range(1, len(fixed) + 1)

@@ -37,16 +37,15 @@ def write(
 
     Args:
         path: The checkpoint.
-        split: Split to evaluate on; None = the run's own, see `get_result_split`.
-        dataset: Another data set than the checkpoint's (it must have the same classes and glimpses).
+        split: Split to evaluate on, which ends the files' names; None = the run's own (`get_result_split`).
+        dataset: Another data set than the checkpoint's, of the same classes and glimpses; ends the names too.
         root: Folder in which a relative data set folder is searched.
         device: Where to run; None = the device of training, or as "auto" if this machine lacks it.
         weights: Path of the backbone's weights file; None = the path in training.
-
-    The names of another split's or data set's files end in its name: result-validation.json.
     """
     split = split or get_result_split(checkpoint.load(path))
-    saved, env, trajectories = evaluate_checkpoint(path, split, dataset, root, device, weights)
+    changes = {"dataset": dataset, "root": root, "weights": weights}
+    saved, env, trajectories = evaluate_checkpoint(path, split, device, **changes)
     return record(path.parent, saved, env, trajectories, split=split, dataset=dataset)
 
 
@@ -62,17 +61,9 @@ def record(
 ) -> dict[str, Any]:
     """Write result.json, looks.npz (all trajectories), report.html and plots; print and return the row.
 
-    Of processes that train together, the first one writes.
-
-    Args:
-        folder: Of the files.
-        saved: What was trained, as in a checkpoint: agent, dynamic, environment, architecture, options,
-            progress, command, precision.
-        env: The environment of the evaluation.
-        trajectories: Of every image.
-        split: The split that was evaluated.
-        dataset: Another data set than the one of training.
-        libraries: Further distributions that the result depends on, whose versions are recorded.
+    `saved` holds what was trained, as a checkpoint: agent, dynamic, environment, architecture, options,
+    progress, command, precision. `dataset` is another data set than the one of training; `libraries` are
+    further distributions whose versions are recorded. Of processes that train together, the first one writes.
     """
     row = {
         "agent": saved["agent"],
@@ -112,7 +103,7 @@ def read_or_write(
 
 
 def read_row(path: Path, saved: Mapping[str, Any], split: str | None) -> dict[str, Any] | None:
-    """Return the row of an evaluation at the checkpoint's moment of training; None if there is none."""
+    """Return the row of an earlier evaluation, unless it was made at another moment of training."""
     file = path.parent / f"result{build_suffix(saved, split)}.json"
     row = files.read_json(file) if file.is_file() else None
     return row if row is not None and row["train_seconds"] == round(saved["progress"]["seconds"], 1) else None
@@ -145,18 +136,15 @@ def choose_result_split(split: str) -> str:
 
 
 def evaluate_checkpoint(
-    path: Path,
-    split: str,
-    dataset: str | None = None,
-    root: str | None = None,
-    device: str | None = None,
-    weights: str | None = None,
+    path: Path, split: str, device: str | None = None, **changes: str | None
 ) -> tuple[dict[str, Any], GlimpseVectorEnv, Trajectories]:
-    """Return a checkpoint's content, its evaluation's environment and trajectories (arguments as `write`)."""
+    """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory.
+
+    `changes` may be another dataset, root or weights (as in `write`); None = the checkpoint's.
+    """
     saved = checkpoint.load(path)
     network = registry.rebuild(saved)
-    given = {"dataset": dataset, "root": root, "weights": weights}
-    arguments = saved["environment"] | {name: value for name, value in given.items() if value is not None}
+    arguments = saved["environment"] | {name: value for name, value in changes.items() if value is not None}
     resume.check_weights(saved, arguments, path)
     env = environments.build_evaluation_environment(arguments, split, choose_device(saved, device))
     check_fit(env, network, path)
@@ -182,11 +170,7 @@ def read_or_write_trajectories(
     device: str | None = None,
     weights: str | None = None,
 ) -> Trajectories:
-    """Return all trajectories on one of these splits from an earlier evaluation, else a new one on the last.
-
-    An evaluation at another moment of training does not count (see `read_row`); a new one is written beside
-    the checkpoint.
-    """
+    """Return all trajectories of an earlier evaluation of one of these splits, else evaluate the last."""
     saved = checkpoint.load(path)
     archives = [path.parent / f"looks{build_suffix(saved, split)}.npz" for split in splits]
     for split, archive in zip(splits, archives, strict=True):
@@ -210,11 +194,8 @@ def check_fit(env: GlimpseVectorEnv, network: Agent, path: Path) -> None:
 def format_row(row: Mapping[str, Any]) -> str:
     """Return a result row as one line of text."""
     run = f"{row['agent']:<18} {row['dataset']:<10} {row['split']:<10} seed {row['seed']:<3}"
-    error, glimpses = (
-        f"error {100 * (1 - row['accuracy']):5.2f} %",
-        f"mean glimpses {row['mean_glimpses']:.2f}",
-    )
-    return f"{run} {error}  {glimpses}  images {row['images']}  trained {row['train_seconds']:.0f} s"
+    measures = f"error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}"
+    return f"{run} {measures}  images {row['images']}  trained {row['train_seconds']:.0f} s"
 
 
 def collect_versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,15 @@ from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.stopping_rules import choose_rule
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import fixation_figures, gallery, page, plots, published, svg
-from glimpse_env.reports.page import escape, format_signed
+from glimpse_env.reports.page import format_signed
 
+Values = Mapping[str, Any]
 # Options that name paths, or that are shown elsewhere.
 HIDDEN = ("root", "out", "weights", "ram", "dataset", "resume", "device", "threads")
 
 
 def write_plots(
-    folder: Path,
-    suffix: str,
-    row: Mapping[str, Any],
-    saved: Mapping[str, Any],
-    env: GlimpseVectorEnv,
-    trajectories: Trajectories,
+    folder: Path, suffix: str, row: Values, saved: Values, env: GlimpseVectorEnv, trajectories: Trajectories
 ) -> None:
     """Write the run's plots as PNG files; their names end in `suffix` (arguments as `write_report`)."""
 
@@ -42,20 +39,12 @@ def write_plots(
 
 
 def write_report(
-    target: Path,
-    row: Mapping[str, Any],
-    saved: Mapping[str, Any],
-    env: GlimpseVectorEnv,
-    trajectories: Trajectories,
+    target: Path, row: Values, saved: Values, env: GlimpseVectorEnv, trajectories: Trajectories
 ) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation as an HTML file.
 
-    Args:
-        target: The HTML file.
-        row: The result row.
-        saved: What was trained, as in a checkpoint: dynamic, progress, options.
-        env: The environment of the evaluation.
-        trajectories: Of every image, with the probabilities of the classes.
+    `row` is the result row, `saved` what was trained, as a checkpoint (dynamic, progress); the trajectories
+    hold the probabilities.
     """
     folder = Path(row["dataset"])  # a folder of images may have the name of a paper's data set
     row = {**row, "dataset": folder.name if str(folder) == folder.name else f"the folder {folder.name}"}
@@ -70,7 +59,7 @@ def write_report(
     page.write(target, title, body, ("viewer.js", "gallery.js", "controls.js"), images)
 
 
-def build_head(title: str, row: Mapping[str, Any]) -> str:
+def build_head(title: str, row: Values) -> str:
     """Return the page's title and the three numbers that matter."""
     accuracy, glimpses, horizon = row["accuracy"], row["mean_glimpses"], len(row["per_step_accuracy"])
     margin = f"± {100 * intervals.compute_wilson_half_width(accuracy, row['images']):.2f}"
@@ -86,22 +75,20 @@ def build_head(title: str, row: Mapping[str, Any]) -> str:
     return f'<header>{head}<div class="tiles">{boxes}</div></header>'
 
 
-def build_comparison(row: Mapping[str, Any], name: str, classes: int) -> str:
+def build_comparison(row: Values, name: str, classes: int) -> str:
     """Return the result row beside the paper's figures, and beside other ways to stop."""
     error, glimpses = 100 * (1 - row["accuracy"]), row["mean_glimpses"]
     reason, figures = published.explain_difference(row, classes), published.find_figures(row)
-    own = f"<strong>{escape(name)}, this run</strong>"
-    lines = [[own, f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]]
+    lines = [
+        [f"<strong>{escape(name)}, this run</strong>", f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]
+    ]
     for figure in figures:
         spent = "" if figure.glimpses is None else f"{figure.glimpses:g}"
         difference = "" if reason else format_signed(error - figure.error)
-        lines.append(
-            [f"{escape(figure.row)}, paper", f"{figure.error:.2f}", spent, difference, figure.source]
-        )
-    lines += [
-        [text, f"{other:.2f}", spent, format_signed(error - other), "this run"]
-        for text, other, spent in compute_other_stops(row)
-    ]
+        text = f"{escape(figure.row)}, paper"
+        lines.append([text, f"{figure.error:.2f}", spent, difference, figure.source])
+    for text, other, spent in compute_other_stops(row):
+        lines.append([text, f"{other:.2f}", spent, format_signed(error - other), "this run"])
     note = "" if figures else "No paper reports this agent on this data set."
     if reason and figures:
         note = f"This run was measured {reason}, so it cannot be compared with the papers' figures directly."
@@ -109,7 +96,7 @@ def build_comparison(row: Mapping[str, Any], name: str, classes: int) -> str:
     return page.format_section("Result", table + page.format_note(note))
 
 
-def compute_other_stops(row: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+def compute_other_stops(row: Values) -> list[tuple[str, float, str]]:
     """Return name, error in percent and mean glimpses of other ways to stop, for an agent that stops."""
     steps, glimpses = row["per_step_accuracy"], row["mean_glimpses"]
     if glimpses >= len(steps):
@@ -121,7 +108,7 @@ def compute_other_stops(row: Mapping[str, Any]) -> list[tuple[str, float, str]]:
     ]
 
 
-def build_charts(row: Mapping[str, Any], history: plots.History, groups: Sequence[Mapping[str, int]]) -> str:
+def build_charts(row: Values, history: plots.History, groups: Sequence[Mapping[str, int]]) -> str:
     """Return the charts of the evaluation and of training."""
     charts = [
         svg.render_chart("Images by number of glimpses", plots.draw_stopping_histogram, groups),
@@ -132,7 +119,7 @@ def build_charts(row: Mapping[str, Any], history: plots.History, groups: Sequenc
     return page.format_charts("Curves", charts)
 
 
-def build_details(row: Mapping[str, Any]) -> str:
+def build_details(row: Values) -> str:
     """Return how the run was made."""
     settings = (item for item in row["options"].items() if item[0] not in HIDDEN and item[1] is not None)
     facts = {
@@ -143,6 +130,6 @@ def build_details(row: Mapping[str, Any]) -> str:
         "versions": ", ".join(f"{name} {number}" for name, number in row["versions"].items()),
         "settings": ", ".join(f"{name} {page.shorten_paths(str(value))}" for name, value in settings),
     }
-    lines = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    lines = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
     command = f"<pre><code>{escape(page.shorten_paths(row['command']))}</code></pre>"
     return page.format_section("How it was made", f"{command}<dl>{lines}</dl>")

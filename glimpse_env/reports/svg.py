@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glimpse_env.reports import plots
-from glimpse_env.reports.page import escape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +26,10 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 def render_chart(
     title: str, draw: Callable[..., None], *content: object, height: float = 2.6, name: str = "chart"
 ) -> str:
-    """Return a chart as HTML; empty if nothing is drawn.
+    """Return a chart, drawn by a function of axes and `content`, as HTML; empty if nothing is drawn.
 
-    Every point of a named line shows its values on hover, and an artist with a gid shows that.
-
-    Args:
-        title: What the chart shows.
-        draw: A function that takes axes and `content`.
-        content: What `draw` takes after the axes.
-        height: In inches.
-        name: Class of the style sheet.
+    Every point of a named line shows its values on hover, and an artist with a gid shows that. `height` is in
+    inches, `name` the class of the style sheet.
     """
     from matplotlib import rc_context
 

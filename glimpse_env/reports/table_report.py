@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import statistics
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glimpse_env.evaluation import intervals
 from glimpse_env.reports import page, plots, svg
-from glimpse_env.reports.page import escape, format_signed
+from glimpse_env.reports.page import format_signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,16 +78,12 @@ def to_error(accuracy: float) -> float:
 def format_cells(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the cells of one line."""
     errors, paper = [to_error(run["accuracy"]) for run in runs], runs[0]["paper"] or {}
-    glimpses = statistics.fmean(run["mean_glimpses"] for run in runs)
-    cells = [
+    published, spent = paper.get("accuracy"), paper.get("mean_glimpses")
+    return [
         escape(name),
         str(len(runs)),
         intervals.format_mean(errors).replace("+-", "±"),
-        f"{glimpses:.2f}",
-    ]
-    published, spent = paper.get("accuracy"), paper.get("mean_glimpses")
-    return [
-        *cells,
+        f"{statistics.fmean(run['mean_glimpses'] for run in runs):.2f}",
         "" if published is None else f"{to_error(published):.2f}",
         "" if spent is None else f"{spent:g}",
         "" if published is None else format_signed(statistics.fmean(errors) - to_error(published)),
