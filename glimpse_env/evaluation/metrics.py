@@ -40,8 +40,7 @@ def summarize(
 def score_random_stop(trajectories: Trajectories, stops: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
     """Return the probability that each image's prediction is correct if steps are assigned at random.
 
-    A random stop with the histogram of `stops`, and so with the same mean number of glimpses: a stopping rule
-    must be better to be useful.
+    It stops at random with the same mean number of glimpses: a stopping rule must be better to be useful.
     """
     shares = torch.bincount(stops, minlength=len(trajectories.predictions)) / len(stops)
     return (shares[:, None] * trajectories.correct).sum(0)

@@ -81,14 +81,13 @@ def evaluate(
     network.eval()
     generator = torch.Generator(env.device)  # unused by a learned policy: its actions are deterministic
     behaviour = Behaviour(steps, build_unlearned(policy, env.preset.grid), guide=guide)
-    parts = []
-    own = range(0, len(env.images), env.num_envs)[distributed.rank() :: distributed.count()]
+    parts, total = [], len(env.images)
+    own = range(0, total, env.num_envs)[distributed.rank() :: distributed.count()]
     with torch.no_grad(), distributed.apart():
         for start in own:
             generator.manual_seed(start)
-            count = min(env.num_envs, len(env.images) - start)
-            indices = torch.arange(start, start + env.num_envs, device=env.device)
-            indices = indices.clamp(max=len(env.images) - 1)
+            count = min(env.num_envs, total - start)
+            indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=total - 1)
             rollout = collect(env, network, behaviour, generator, indices, precision)
             probabilities = rollout.logits.softmax(2)
             confidence, predictions = probabilities.max(2)

@@ -166,9 +166,10 @@ def describe_selection(gallery: dict[str, Any], total: int) -> str:
     count = len(gallery["images"])
     text = f"All {total:,} images of the evaluation."
     if count < total:
-        text = f"{count} of {total:,} images, taken evenly from every number of glimpses "
-        text += "and from correct and incorrect predictions: "
-        text += "errors are more frequent here than in the evaluation."
+        text = (
+            f"{count} of {total:,} images, taken evenly from every number of glimpses and from correct and "
+        )
+        text += "incorrect predictions: errors are more frequent here than in the evaluation."
     if gallery["context"]:
         text += " Before its first glimpse the agent saw the whole image at a low resolution."
     if gallery["fill"] != "zero":

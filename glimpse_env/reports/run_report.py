@@ -79,9 +79,8 @@ def build_comparison(row: Values, name: str, classes: int) -> str:
     """Return the result row beside the paper's figures, and beside other ways to stop."""
     error, glimpses = 100 * (1 - row["accuracy"]), row["mean_glimpses"]
     reason, figures = published.explain_difference(row, classes), published.find_figures(row)
-    lines = [
-        [f"<strong>{escape(name)}, this run</strong>", f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]
-    ]
+    own = f"<strong>{escape(name)}, this run</strong>"
+    lines = [[own, f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]]
     for figure in figures:
         spent = "" if figure.glimpses is None else f"{figure.glimpses:g}"
         difference = "" if reason else format_signed(error - figure.error)
