@@ -38,7 +38,9 @@ def build_gallery(
     does not hold the probabilities.
     """
     if trajectories.probabilities is None:
-        raise ValueError("probabilities=None: expected those that `evaluate` returns (files leave them out)")
+        raise ValueError(
+            "probabilities=None: expected the class probabilities, which `evaluate` returns and files leave out"
+        )
     stops = choose_rule(dynamic).find_stops(trajectories)
     images: list[dict[str, Any]] = []
     for position in choose_images(trajectories, stops, most):
