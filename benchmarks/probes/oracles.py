@@ -1,10 +1,11 @@
-"""What the best places would be worth: two oracles choose where a trained network looks, one by the object's box, one by the label.
+"""Accuracy at the best locations: two oracles guide a trained network, by the object's box or the label.
 
-    python agents/ram_reinforce.py --dataset cub --weights WEIGHTS --sensor bank --glimpses 3 --policy random --seed 0
+    python agents/ram_reinforce.py --dataset cub --weights WEIGHTS --sensor bank --glimpses 3 --policy random
     python benchmarks/probes/oracles.py runs/ram_reinforce-cub-0/checkpoint.pt
 
-The network should have been trained on random places, so that it prefers none. Give one checkpoint of each seed. Accuracies are means over
-checkpoints with the 95 % interval of that mean (Student's t); differences are paired over images (bootstrap).
+Train the network on random locations, so that it prefers none. Give one checkpoint of each seed. Accuracies
+are means over checkpoints with the 95 % interval of that mean (Student's t); differences are paired over
+images (bootstrap).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from glimpse_env.sensors import lattice
 from glimpse_env.training import environments
 from glimpse_env.training.rollout import Guide
 
-# What chooses the next place of every row: environment, network, state, images, number of the next glimpse -> places.
+# Environment, network, state, images, number of the next glimpse -> the locations of that glimpse.
 Oracle = Callable[[GlimpseVectorEnv, Agent, Memory, Tensor, int], Tensor]
 
 
@@ -42,13 +43,13 @@ class Oracles:
     split: str | None = None
     """Split to evaluate on; default: the one that the runs answer for."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 
 
 def box_centre(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tensor, step: int) -> Tensor:
-    """Look at the middle of the object's box."""
+    """Return the centre of the object's box."""
     del network, state, step
     if env.images.boxes is None:
         raise ValueError(
@@ -59,58 +60,54 @@ def box_centre(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tens
 
 
 def least_loss(env: GlimpseVectorEnv, network: Agent, state: Memory, index: Tensor, step: int) -> Tensor:
-    """Look where the prediction's loss will be least: every place of the grid is tried, with the label at hand."""
-    places = lattice(env.preset.grid, env.device)
+    """Return the location of the grid after whose glimpse the prediction's loss, by the label, is least."""
+    locations = lattice(env.preset.grid, env.device)
     labels, count = env.images.labels.to(env.device)[index], len(index)
+    fraction = torch.full((count, 1), step / env.preset.max_glimpses, device=env.device)
     losses = []
-    for place in places:
-        glimpse = env.sensor.observe(index, place.expand(count, 2), torch.full_like(index, step))
-        unit = {
-            "location": place.expand(count, 2),
-            "step": torch.full((count, 1), step / env.preset.max_glimpses, device=env.device),
-        }
-        logits = network(unit | glimpse, state)[0].logits
+    for location in locations.unsqueeze(1).expand(-1, count, 2):
+        glimpse = env.sensor.observe(index, location, torch.full_like(index, step))
+        logits = network({"location": location, "step": fraction} | glimpse, state)[0].logits
         losses.append(F.cross_entropy(logits, labels, reduction="none"))
-    return places[torch.stack(losses).argmin(0)]
+    return locations[torch.stack(losses).argmin(0)]
 
 
+OWN = "its own locations"
 ORACLES: dict[str, Oracle | None] = {
-    "its own places": None,
+    OWN: None,
     "oracle: box centre": box_centre,
     "oracle: least loss": least_loss,
 }
 
 
-def look(path: Path, oracle: Oracle | None, options: Oracles) -> Tensor:
-    """Return which images the network of a run predicts correctly when an oracle chooses the places; None = it chooses them itself."""
+def predict(path: Path, oracle: Oracle | None, options: Oracles) -> Tensor:
+    """Return which images a run's network predicts correctly at an oracle's locations; None = at its own."""
     saved = checkpoint.load(path)
-    env = environments.build_evaluation_environment(
-        saved["environment"], options.split or results.get_result_split(saved), options.device
-    )
+    split = options.split or results.get_result_split(saved)
+    env = environments.build_evaluation_environment(saved["environment"], split, options.device)
     network = registry.rebuild(saved).to(env.device)
-    guide: Guide | None = (
-        None if oracle is None else lambda state, index, step: oracle(env, network, state, index, step)
-    )
+    guide: Guide | None = None
+    if oracle is not None:
+        guide = lambda state, index, step: oracle(env, network, state, index, step)  # noqa: E731
     policy = saved["options"].get("policy", "learned")
-    return (
-        trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide)
-        .correct[-1]
-        .float()
-    )
+    found = trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide)
+    return found.correct[-1].float()
 
 
 def main(options: Oracles) -> None:
-    """Look with every oracle, and print the table."""
+    """Evaluate with every oracle, and print the table."""
     options = terminal.prepare(options)
     correct = {
-        name: torch.stack([look(path, oracle, options) for path in options.checkpoints])
+        name: torch.stack([predict(path, oracle, options) for path in options.checkpoints])
         for name, oracle in ORACLES.items()
     }
-    own = correct["its own places"]
-    print(f"{'':<20} {'accuracy %':>15}  {'- its own places':>22}")
+    print(f"{'':<20} {'accuracy %':>15}  {'- its own locations':>22}")
     for name, found in correct.items():
-        difference = "" if found is own else intervals.format_interval(intervals.compare_paired(found, own))
-        print(f"{name:<20} {intervals.format_mean((100 * found.mean(1)).tolist()):>15}  {difference:>22}")
+        difference = ""
+        if name != OWN:
+            difference = intervals.format_interval(intervals.compare_paired(found, correct[OWN]))
+        accuracy = intervals.format_mean((100 * found.mean(1)).tolist())
+        print(f"{name:<20} {accuracy:>15}  {difference:>22}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How much of an agent's accuracy lies in its places alone: every glimpse is another image's, taken at the same place.
+"""An agent's accuracy from its locations alone: every glimpse is another image's, taken at the same location.
 
     python agents/sermanet_rnn.py --resolutions high --glimpses 1 --epochs 2
     python benchmarks/probes/places_alone.py runs/sermanet_rnn-mnist-0/checkpoint.pt
 
-An agent that sees a context before it looks (Sermanet's) can encode the class in where it looks, without any glimpse. The second
-column shows how far: chance means not at all.
+An agent that observes a context before its first glimpse (Sermanet's) can encode the class in its locations,
+without any glimpse. The second column shows how far; chance means not at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from gymnasium import spaces
 from torch import Tensor
 
 from glimpse_env import Contextual, Sensor
@@ -33,34 +32,25 @@ class PlacesAlone:
     checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """checkpoint.pt of runs of sermanet_rnn.py."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 
 
 class Elsewhere:
-    """A sensor that shows every image the glimpses of another one, half a data set away, but its own context."""
+    """A sensor with the glimpses of another image, half a data set away, and the image's own context."""
 
     whole_first = False
     shows_context = True
 
     def __init__(self, sensor: Sensor, images: int) -> None:
-        """Take the sensor, and how many images it has."""
-        self.sensor, self.images = sensor, images
-        self.reach, self.windows, self.pixels, self.flops = (
-            sensor.reach,
-            sensor.windows,
-            sensor.pixels,
-            sensor.flops,
-        )
-
-    @property
-    def space(self) -> dict[str, spaces.Space]:
-        """Observation entries of one row."""
-        return self.sensor.space
+        """Wrap the sensor of so many images."""
+        self.sensor, self.images, self.space = sensor, images, sensor.space
+        self.reach, self.windows = sensor.reach, sensor.windows
+        self.pixels, self.flops = sensor.pixels, sensor.flops
 
     def observe(self, index: Tensor, location: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """Return what the other image shows at this place."""
+        """Return the other image's glimpse at this location."""
         return self.sensor.observe((index + self.images // 2) % self.images, location, step)
 
     def context(self, index: Tensor) -> Tensor:
@@ -70,32 +60,28 @@ class Elsewhere:
 
 
 def measure(path: Path, device: str) -> tuple[float, float]:
-    """Return the accuracy of a run's network, and that on its places with the glimpses of other images."""
+    """Return the accuracy of a run's network, and that on its locations with the glimpses of other images."""
     saved = checkpoint.load(path)
     split = results.get_result_split(saved)
     own = results.read_or_write_trajectories(path, (split,), device=device)
     env = environments.build_evaluation_environment(saved["environment"], split, device)
     if not (isinstance(env.sensor, Contextual) and env.sensor.shows_context):
-        raise ValueError(
-            f"{path}: {saved['agent']} sees no context before it looks; expected a run of sermanet_rnn"
-        )
+        raise ValueError(f"{path}: {saved['agent']} observes no context; expected a run of sermanet_rnn")
     env.sensor = Elsewhere(env.sensor, len(env.images))
-    places = own.locations.to(env.device)
-    guide: Guide = lambda state, index, step: places[step - 1, index]  # noqa: E731
-    network = registry.rebuild(saved).to(env.device)
-    others = trajectories.evaluate(
-        env, network, env.preset.max_glimpses, policy=saved["options"]["policy"], guide=guide
-    )
+    locations = own.locations.to(env.device)
+    guide: Guide = lambda state, index, step: locations[step - 1, index]  # noqa: E731
+    network, policy = registry.rebuild(saved).to(env.device), saved["options"]["policy"]
+    others = trajectories.evaluate(env, network, env.preset.max_glimpses, policy=policy, guide=guide)
     return own.correct[-1].float().mean().item(), others.correct[-1].float().mean().item()
 
 
 def main(options: PlacesAlone) -> None:
     """Measure every run, and print the table."""
     options = terminal.prepare(options)
-    print(f"{'':<50} {'accuracy %':>10} {'places alone %':>15}")
+    print(f"{'':<50} {'accuracy %':>10} {'locations alone %':>18}")
     for path in options.checkpoints:
         accuracy, alone = measure(path, options.device)
-        print(f"{path.parent.name:<50} {100 * accuracy:>10.2f} {100 * alone:>15.2f}")
+        print(f"{path.parent.name:<50} {100 * accuracy:>10.2f} {100 * alone:>18.2f}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_losses_are_compared_relatively_and_a_difference_is_an_error(monkeypatch
     )
     assert captured.largest_difference(torch.tensor([-2.0]), torch.tensor([2.0])) == 2
     results = iter((torch.tensor([1.0]), torch.tensor([float("nan")])))
-    monkeypatch.setattr(captured, "timed_updates", lambda *_: captured.Timed(1.0, next(results)))
+    monkeypatch.setattr(captured, "timed_updates", lambda *_: (1.0, next(results)))
     monkeypatch.setattr(captured, "RamUpdate", lambda *_: None)
     with pytest.raises(RuntimeError, match="differ by nan"):
         captured.measure(SMALL, 1, 1)

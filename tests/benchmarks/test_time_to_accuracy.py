@@ -24,16 +24,12 @@ def test_the_fastest_schedule_that_meets_the_target_in_the_mean_counts():
     middle = [row("--epochs 12", seed, 90, error) for seed, error in enumerate((0.8, 0.95, 0.9))]
     long = [row("--epochs 40", seed, 300, 0.7) for seed in range(3)]
     groups = report.grouped([*long, *short, *middle])
-    (machine,) = {where for where, _ in groups}
-    assert report.fastest(groups, machine, (1.46, 3.6)) == "61 s (--epochs 8; 3 seeds)"
-    assert (
-        report.fastest(groups, machine, (0.9, 2.2)) == "90 s (--epochs 12; 3 seeds)"
-    )  # one seed alone does not
-    assert (
-        report.fastest(groups, machine, (0.75, 2.0)) == "300 s (--epochs 40; 3 seeds)"
-    )  # a limit is met by equality
-    assert report.fastest(groups, machine, (0.75, 1.9)) == "not reached"
-    assert report.fastest(groups, "another", (1.46, 3.6)) == "not reached"
+    [schedules] = groups.values()
+    assert report.fastest(schedules, (1.46, 3.6)) == "61 s (--epochs 8; 3 seeds)"
+    assert report.fastest(schedules, (0.9, 2.2)) == "90 s (--epochs 12; 3 seeds)"  # one seed alone does not
+    assert report.fastest(schedules, (0.75, 2.0)) == "300 s (--epochs 40; 3 seeds)"  # equality is enough
+    assert report.fastest(schedules, (0.75, 1.9)) == "not reached"
+    assert report.fastest({}, (1.46, 3.6)) == "not reached"
 
 
 def test_the_last_row_of_a_seed_counts_and_machines_are_columns():
