@@ -1,17 +1,15 @@
 """All measurements of a CUDA GPU in one command of less than 8 minutes; can be tried on a CPU.
 
     python benchmarks/gpu.py                                          # on the available GPU
-    python benchmarks/gpu.py --root ~/data --weights resnet50.pth     # photographs: CUB instead of generated pictures
+    python benchmarks/gpu.py --root ~/data --weights resnet50.pth     # CUB instead of generated pictures
     python benchmarks/gpu.py --parts graph tests                      # chosen parts
     python benchmarks/gpu.py --device cpu --quick                     # tries every part in about a minute
 
-| part | what it measures |
-|---|---|
-| sensors | steps/s with every sensor, beside the network uncompiled and compiled (benchmarks/sensors.py) |
-| accuracy | seconds from the command to the result on MNIST (benchmarks/time_to_accuracy.py) |
-| photographs | seconds and images/s of a fine-tuning, and of DT-RAM on a bank of the tuned network |
-| graph | a training update captured as a CUDA graph, against the same update step by step; the losses must agree |
-| tests | the tests that are skipped without a GPU |
+sensors: steps/s with every sensor, beside the network uncompiled and compiled (benchmarks/sensors.py).
+accuracy: seconds from the command to the result on MNIST (benchmarks/time_to_accuracy.py).
+photographs: seconds and images/s of a fine-tuning, and of DT-RAM on a bank of the tuned network.
+graph: a training update captured as a CUDA graph, against the same update step by step; losses must agree.
+tests: the tests that are skipped without a GPU.
 
 Every part is a row of RESULTS/gpu.jsonl, written when the part ends. A part that fails is reported, the
 others still run, and the exit status is then 1.
@@ -19,6 +17,7 @@ others still run, and the exit status is then 1.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -64,16 +63,6 @@ class Gpu:
     quick: bool = False
     """Try everything at the smallest sizes; the figures mean nothing."""
 
-    @property
-    def network(self) -> str:
-        """Name of the classifier in use."""
-        return "resnet18" if self.quick else self.backbone
-
-    @property
-    def rows(self) -> Path:
-        """Folder of the rows."""
-        return self.results or timed.ROOT / ("runs/gpu" if self.quick else "benchmarks/results")
-
     def start(self, script: str, **words: object) -> float:
         """Run a script of this project with these options on the device; return its seconds."""
         words |= {"device": self.device, "threads": self.threads}
@@ -85,8 +74,8 @@ def sensors(options: Gpu, folder: Path) -> Figures:
     compiled = options.device != "cpu"  # compiling takes minutes on two cores
     tiny = {"size": 32, "rows": 8, "pictures": 4, "grid": 2, "turns": 1, "seconds": 0.05}
     words = tiny if options.quick else {"size": 224, "rows": 256, "turns": 3}
-    words |= {"backbone": options.network, "compile": compiled, "json": folder / "sensors.json"}
-    options.start("benchmarks/sensors.py", **words)
+    words |= {"backbone": "resnet18" if options.quick else options.backbone}
+    options.start("benchmarks/sensors.py", **words, compile=compiled, json=folder / "sensors.json")
     figures = files.read_json(folder / "sensors.json")["figures"]
     eager = "network alone, not compiled"
     names = {"network": "network alone, compiled" if compiled else eager, "network_eager": eager}
@@ -95,7 +84,7 @@ def sensors(options: Gpu, folder: Path) -> Figures:
 
 def accuracy(options: Gpu, folder: Path) -> Figures:
     """Measure the time to an accuracy on MNIST."""
-    results = folder if options.quick else options.rows
+    results = folder if options.quick else options.results or timed.RESULTS
     words: dict[str, Any] = {"seeds": options.seeds, "results": results, "out": folder / "accuracy"}
     words |= {"quick": True} if options.quick else {"epochs": options.epochs or None}
     file = results / "time_to_accuracy.jsonl"
@@ -109,7 +98,7 @@ def accuracy(options: Gpu, folder: Path) -> Figures:
 
 
 def photographs(options: Gpu, folder: Path) -> Figures:
-    """Fine-tune a network, then train DT-RAM on a bank of its features: seconds of the commands, images/s of training."""
+    """Fine-tune a network, then train DT-RAM on a bank of its features; images/s are of training alone."""
     side, train, batch, epochs = (32, 16, 4, 2) if options.quick else (256, 128, 32, 20)
     data: dict[str, Any] = {"dataset": "cub", "root": options.root}
     view = {}
@@ -117,16 +106,14 @@ def photographs(options: Gpu, folder: Path) -> Figures:
         pictures = timed.write_pictures(folder / "pictures", side, train, train // 2)
         data = {"dataset": pictures, "image_size": side, "view_size": side}
         view = {"glimpse_size": side // 2, "grid": 2, "glimpses": 2}
-    data |= {"backbone": options.network, "batch": batch}
+    data |= {"backbone": "resnet18" if options.quick else options.backbone, "batch": batch}
     tuning, dtram = folder / "tuning", folder / "dtram"
-    seconds = options.start(
-        "agents/finetune_backbone.py", **data, epochs=1, weights=options.weights, out=tuning
-    )
-    figures = {"fine-tuning, s": seconds}
-    figures["fine-tuning, images/s"] = timed.images_per_second(tuning / "result.json")
-    training = {"sensor": "bank", "epochs": epochs, "stop_epochs": epochs, "weights": tuning / "weights.pth"}
-    figures["DT-RAM, s"] = options.start("agents/dtram_reinforce.py", **data, **view, **training, out=dtram)
-    return figures | {"DT-RAM, images/s": timed.images_per_second(dtram / "result.json")}
+    first = {**data, "epochs": 1, "weights": options.weights, "out": tuning}
+    second = {**data, **view, "sensor": "bank", "epochs": epochs, "stop_epochs": epochs, "out": dtram}
+    seconds = options.start("agents/finetune_backbone.py", **first)
+    figures = {"fine-tuning, s": seconds, "fine-tuning, images/s": timed.images_per_second(tuning)}
+    seconds = options.start("agents/dtram_reinforce.py", **second, weights=tuning / "weights.pth")
+    return figures | {"DT-RAM, s": seconds, "DT-RAM, images/s": timed.images_per_second(dtram)}
 
 
 def graph(options: Gpu, folder: Path) -> Figures:
@@ -152,10 +139,9 @@ def tests(options: Gpu, folder: Path) -> Figures:
     del folder  # they write none
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
     _, output = timed.start([*pytest, *timed.gpu_tests(timed.ROOT)], cwd=timed.ROOT)
-    words = output.strip().splitlines()[-1].replace(",", "").split()  # such as: 3 passed, 1 skipped in 2.1s
-    counts = {
-        name: float(words[words.index(name) - 1]) if name in words else 0.0 for name in ("passed", "skipped")
-    }
+    counts = {"passed": 0.0, "skipped": 0.0}
+    last = output.strip().splitlines()[-1]  # such as: 3 passed, 1 skipped in 2.1s
+    counts |= {name: float(number) for number, name in re.findall(r"(\d+) (passed|skipped)", last)}
     if options.device != "cpu" and (skipped := counts["skipped"]):
         raise RuntimeError(f"{skipped:.0f} tests of the GPU were skipped: expected none on {options.device}")
     return counts
@@ -200,11 +186,12 @@ def main(options: Gpu) -> int:
         "photographs": "cub" if options.root else "generated",
         "speed": timed.speed(options.device),
     }
+    folder = options.results or (timed.ROOT / "runs/gpu" if options.quick else timed.RESULTS)
     rows = []
     for name in options.parts:
         print(f"{name} ...", flush=True)
         rows.append(run_part(name, options) | about | timed.provenance(options.device))
-        timed.append(options.rows / "gpu.jsonl", rows[-1])
+        timed.append(folder / "gpu.jsonl", rows[-1])
     speed = timed.describe_speed(about["speed"])
     print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {speed}")
     print(align_figures(rows))

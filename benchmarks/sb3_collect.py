@@ -67,8 +67,15 @@ def collecting(venv: Any, n_steps: int) -> Callable[[], object]:
     return lambda: model.collect_rollouts(venv, callback, model.rollout_buffer, n_steps)
 
 
-def compare(rows: int, options: Collect, view: dict[str, Any]) -> dict[str, Any]:
-    """Return the steps per second of both environments with so many rows, and their ratio."""
+def compare(calls: dict[str, Callable[[], object]], steps: int, options: Collect) -> dict[str, float]:
+    """Return the steps per second of the best turn of both environments, and their ratio."""
+    rates = timed.race(calls, options.turns, options.seconds)
+    best = {name: steps * max(rate) for name, rate in rates.items()}
+    return best | {"ratio": best["ours"] / best["dummy"]}
+
+
+def measured(options: Collect, view: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each number of rows, and print them."""
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     from glimpse_env.adapters.sb3 import make_sb3_env
@@ -76,28 +83,16 @@ def compare(rows: int, options: Collect, view: dict[str, Any]) -> dict[str, Any]
     def single() -> gymnasium.Env:
         return FlatSingleAction(gymnasium.make("GlimpseEnv-v0", **view))
 
-    envs = {"ours": make_sb3_env(rows, **view), "dummy": DummyVecEnv([single] * rows)}
-    parts: dict[str, tuple[int, Callable[[Any], Callable[[], object]]]] = {
-        "step": (rows, stepping),
-        "collect_rollouts": (rows * options.n_steps, lambda env: collecting(env, options.n_steps)),
-    }
-    row: dict[str, Any] = {"rows": rows}
-    for part, (steps, prepare) in parts.items():
-        calls = {name: prepare(env) for name, env in envs.items()}
-        rates = timed.race(calls, options.turns, options.seconds)
-        best = {name: steps * max(rate) for name, rate in rates.items()}
-        row[part] = best | {"ratio": best["ours"] / best["dummy"]}
-    return row
-
-
-def measured(options: Collect, view: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each number of rows, and print them."""
-    found = [compare(rows, options, view) for rows in options.rows]
-    lines = [["rows", "", "ours, steps/s", "DummyVecEnv", "ratio"]]
-    for row in found:
-        for part in ("step", "collect_rollouts"):
-            ours, dummy, ratio = row[part].values()
-            lines.append([str(row["rows"]), part, f"{ours:,.0f}", f"{dummy:,.0f}", f"{ratio:.1f}"])
+    found, lines = [], [["rows", "", "ours, steps/s", "DummyVecEnv", "ratio"]]
+    for rows in options.rows:
+        envs = {"ours": make_sb3_env(rows, **view), "dummy": DummyVecEnv([single] * rows)}
+        step = compare({name: stepping(env) for name, env in envs.items()}, rows, options)
+        loops = {name: collecting(env, options.n_steps) for name, env in envs.items()}
+        parts = {"step": step, "collect_rollouts": compare(loops, rows * options.n_steps, options)}
+        found.append({"rows": rows, **parts})
+        for part, rate in parts.items():
+            both = [f"{rate[name]:,.0f}" for name in envs]
+            lines.append([str(rows), part, *both, f"{rate['ratio']:.1f}"])
     print(timed.align(lines))
     return found
 

@@ -1,7 +1,7 @@
 """Environment steps per second on MNIST: single, numpy vector and core, beside ap-gym and the bare crop.
 
     python benchmarks/throughput.py            # --json also writes benchmarks/results/throughput.json
-    pip install ap-gym==0.6.0 aiohttp          # for its column (github.com/TimSchneider42/active-perception-gym)
+    pip install ap-gym==0.6.0 aiohttp          # for its columns
 
 All contenders of a line take turns in one process, so whatever disturbs the machine disturbs them alike; the
 best turn counts. Ours: default arguments (8 x 8 sub-pixel glimpses, NEXT_STEP autoreset), random actions,
@@ -12,11 +12,11 @@ images and nothing else, bilinear and whole-pixel.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from itertools import cycle
+from statistics import median
 from typing import Any
 
 import gymnasium
@@ -30,14 +30,8 @@ from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, datasets, retin
 from glimpse_env.runtime import terminal
 
 Turns = dict[str, Callable[[], object]]  # by contender, a call that steps every row once
-HOW_TO_INSTALL = "ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp"
 COLUMNS = ("single", "numpy", "core", "ap-gym single", "ap-gym vector", "crop bilinear", "crop whole-pixel")
-RATIOS = (
-    ("single", "ap-gym single"),
-    ("numpy", "ap-gym vector"),
-    ("core", "ap-gym vector"),
-    ("core", "crop bilinear"),
-)
+RATIOS = {"single": ["ap-gym single"], "numpy": ["ap-gym vector"], "core": ["ap-gym vector", "crop bilinear"]}
 BATCHES = 32  # of random actions, drawn before the clock starts
 
 
@@ -163,35 +157,32 @@ def contenders(rows: int, digits: ImageSet, args: Args) -> Turns:
 
 def table(best: dict[int, dict[str, float]]) -> str:
     """Lay out steps per second and ratios, one line for each number of rows."""
-    lines = [["rows", *COLUMNS, *(f"{ours} / {theirs}" for ours, theirs in RATIOS)]]
+    pairs = [(ours, other) for ours, others in RATIOS.items() for other in others]
+    lines = [["rows", *COLUMNS, *(f"{ours} / {other}" for ours, other in pairs)]]
     for rows, rate in best.items():
-        quotients = (f"{rate[a] / rate[b]:.2f}" if a in rate and b in rate else "-" for a, b in RATIOS)
-        steps = (f"{rate[name]:,.0f}" if name in rate else "-" for name in COLUMNS)
-        lines.append([str(rows), *steps, *quotients])
+        steps = [f"{rate[name]:,.0f}" if name in rate else "-" for name in COLUMNS]
+        ratios = [f"{rate[a] / rate[b]:.2f}" if a in rate and b in rate else "-" for a, b in pairs]
+        lines.append([str(rows), *steps, *ratios])
     return timed.align(lines)
 
 
 def main(args: Args) -> None:
     """Run every line of the table."""
     terminal.use_threads(args.threads)
-    if not find_spec("ap_gym"):
-        print(HOW_TO_INSTALL)
+    libraries = ["ap-gym"] if find_spec("ap_gym") else []
+    if not libraries:
+        print("ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp")
     digits, best, figures = datasets.load("mnist"), {}, {}
     for rows in args.rows:
-        turns = timed.race(contenders(rows, digits, args), args.turns, args.seconds)
-        rates = {name: [rows * each for each in rate] for name, rate in turns.items()}
-        best[rows] = {name: max(rate) for name, rate in rates.items()}
-        figures[rows] = {
-            name: {"best": round(max(rate)), "median": round(statistics.median(rate))}
-            for name, rate in rates.items()
-        }
+        best[rows], figures[rows] = {}, {}
+        for name, rate in timed.race(contenders(rows, digits, args), args.turns, args.seconds).items():
+            best[rows][name] = rows * max(rate)
+            figures[rows][name] = {"best": round(rows * max(rate)), "median": round(rows * median(rate))}
     measured = f"best of {args.turns} turns, {args.threads} thread(s); {origin.find_cpu()}"
-    print(f"environment steps per second on MNIST, {measured}")
-    print(table(best))
+    print(f"environment steps per second on MNIST, {measured}\n{table(best)}")
     if args.json:
-        target = timed.ROOT / "benchmarks" / "results" / "throughput.json"
-        ap_gym = ("ap-gym",) if find_spec("ap_gym") else ()
-        timed.write_json(target, "cpu", ap_gym, args=asdict(args), steps_per_second=figures)
+        target = timed.RESULTS / "throughput.json"
+        timed.write_json(target, "cpu", libraries, args=asdict(args), steps_per_second=figures)
         print(f"wrote benchmarks/results/{target.name}")
 
 

@@ -139,7 +139,7 @@ def measure(options: TimeToAccuracy, out: Path, file: Path) -> None:
 def main(options: TimeToAccuracy) -> None:
     """Measure, then print and draw all rows."""
     out = options.out or timed.ROOT / f"runs/time_to_accuracy/{datetime.now():%Y%m%d-%H%M%S-%f}"
-    folder = options.results or (out if options.quick else timed.ROOT / "benchmarks/results")
+    folder = options.results or (out if options.quick else timed.RESULTS)
     file = folder / "time_to_accuracy.jsonl"
     if not options.only_print:
         measure(terminal.prepare(options), out, file)

@@ -14,6 +14,7 @@ the image and over each part. Weights do not change the time: --weights None tak
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from glimpse_env.training import environments
 IMAGES = 100  # pictures that agents are trained on: a batch of RAM's recipe
 TESTED = 16  # images that the times of maps and tests are measured on
 CALLS = 3  # of those measurements
+Options = dict[str, Any]  # that both agents take
 # All glimpses, always.
 RAM = {"sensor": "crop", "curriculum": 0.0, "sure": 1.0, "augment": False, "batch": IMAGES, "glimpses": 3}
 
@@ -46,86 +48,56 @@ class TrainingTime(Common):
     epochs: int = 30
     """Passes over the images that the times are scaled up to."""
     updates: int = 2
-    """Updates of RAM that are timed, after one that is not; of FCAN ten times as many epochs over the few pictures."""
+    """Updates of RAM that are timed, after one that is not; of FCAN ten times as many."""
     json: Path | None = None
     """Also write the table here."""
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """What both agents are started with."""
-
-    folder: Path  # of the pictures, the weights and the runs
-    options: dict[str, Any]  # that both agents take
-    glimpse_size: int
-    count: int  # images of the real data set
-
-
-def prepare(options: TrainingTime, folder: Path) -> Pictures:
-    """Write the pictures and the weights."""
+def prepare(options: TrainingTime, folder: Path) -> tuple[Options, int, int]:
+    """Write pictures and weights; return the agents' options, the glimpse size, and the number of images."""
     import torchvision  # slow to import, and --help does not need it
 
     preset = resolve(options.dataset, backbone=options.backbone)
-    size = preset.image_size
+    size, weights = preset.image_size, options.weights
     if preset.backbone is None or size is None or preset.glimpse_size is None:
-        raise ValueError(
-            f"--dataset {options.dataset}: expected cub, cars or dogs, whose presets have a backbone"
-        )
+        raise ValueError(f"--dataset {options.dataset}: expected cub, cars or dogs, which have a backbone")
     images = datasets.load(options.dataset, options.split, root=options.root, image_size=size)
-    weights = options.weights
     if weights is None:
         weights = str(folder / "weights.pth")
         torch.save(torchvision.models.get_model(preset.backbone).state_dict(), weights)
-    shared = {
-        "dataset": timed.write_pictures(folder / "pictures", size, IMAGES // 2, TESTED // 2),
-        "split": "train",
-        "backbone": preset.backbone,
-        "weights": weights,
-        "image_size": size,
-        "device": options.device,
-        "threads": options.threads,
-    }
-    return Pictures(folder, shared, preset.glimpse_size, len(images))
+    pictures = timed.write_pictures(folder / "pictures", size, IMAGES // 2, TESTED // 2)
+    shared = {"dataset": pictures, "split": "train", "backbone": preset.backbone, "weights": weights}
+    shared |= {"image_size": size, "device": options.device, "threads": options.threads}
+    return shared, preset.glimpse_size, len(images)
 
 
-def train(
-    script: str, pictures: Pictures, epochs: int, name: str, **own: object
-) -> tuple[dict[str, Any], float]:
+def train(script: str, epochs: int, out: Path, options: Options) -> tuple[dict[str, Any], float]:
     """Start an agent; return its checkpoint, and the seconds an image of its epochs after the first."""
-    out = pictures.folder / name
-    words = runs.format_options(pictures.options | own | {"epochs": epochs, "out": out})
+    words = runs.format_options(options | {"epochs": epochs, "out": out})
     runs.start([str(runs.SCRIPTS / script), *words])
     saved = checkpoint.load(out / "checkpoint.pt")
     history = saved["progress"]["history"]
     return saved, (history[-1]["seconds"] - history[0]["seconds"]) / (epochs - 1) / IMAGES
 
 
-def measure_ram(pictures: Pictures, updates: int, samples: int) -> dict[str, Any]:
+def measure_ram(folder: Path, shared: Options, size: int, updates: int, samples: int) -> dict[str, Any]:
     """Time updates of RAM on the crop sensor, and a test."""
-    own = RAM | {"samples": samples, "glimpse_size": pictures.glimpse_size}
-    saved, update = train("ram_reinforce.py", pictures, 1 + updates, f"ram-{samples}", **own)
-    device = pictures.options["device"]
-    env = environments.build_evaluation_environment(saved["environment"], "test", device, rows=TESTED)
+    own = shared | RAM | {"samples": samples, "glimpse_size": size}
+    saved, update = train("ram_reinforce.py", 1 + updates, folder / f"ram-{samples}", own)
+    spec, device = saved["environment"], shared["device"]
+    env = environments.build_evaluation_environment(spec, "test", device, rows=TESTED)
     network = registry.rebuild(saved).to(env.device)
-
-    def test() -> None:
-        trajectories.evaluate(env, network, env.preset.max_glimpses)
-
-    return {
-        "row": f"RAM on crops, trajectories an image: {samples}",
-        "update": update,
-        "once": 0.0,
-        "images": pictures.count,
-        "test": timed.median_seconds(test, env.device, turns=1, calls=CALLS) / TESTED,
-    }
+    test = time_call(lambda: trajectories.evaluate(env, network, env.preset.max_glimpses), env.device)
+    row = f"RAM on crops, trajectories an image: {samples}"
+    return {"row": row, "update": update, "once": 0.0, "test": test}
 
 
-def measure_fcan(pictures: Pictures, updates: int) -> dict[str, Any]:
+def measure_fcan(folder: Path, shared: Options, size: int, updates: int) -> dict[str, Any]:
     """Time updates of FCAN's localisers, the maps that they learn on, and a test."""
     from torchvision.transforms import v2  # slow to import, and --help does not need it
 
-    size, shared = pictures.glimpse_size, pictures.options
-    saved, update = train("fcan_greedy.py", pictures, 1 + 10 * updates, "fcan", crop_size=size, final="none")
+    own = shared | {"crop_size": size, "final": "none"}
+    saved, update = train("fcan_greedy.py", 1 + 10 * updates, folder / "fcan", own)
     device = torch.device(shared["device"])
     network = registry.rebuild(saved).to(device)
     assert isinstance(network, FullyConvolutionalAttention)
@@ -140,23 +112,23 @@ def measure_fcan(pictures: Pictures, updates: int) -> dict[str, Any]:
         for _ in range(network.horizon):
             backbone(crop)
 
-    maps = timed.median_seconds(lambda: backbone.map(whole), device, turns=1, calls=CALLS)
-    return {
-        "row": f"FCAN's localisers, {saved['options']['samples']} places a part",
-        "update": update,
-        "images": pictures.count,
-        "once": maps / TESTED,
-        "test": timed.median_seconds(test, device, turns=1, calls=CALLS) / TESTED,
-    }
+    maps = time_call(lambda: backbone.map(whole), device)
+    row = {"row": f"FCAN's localisers, {saved['options']['samples']} places a part", "update": update}
+    return row | {"once": maps, "test": time_call(test, device)}
+
+
+def time_call(call: Callable[[], object], device: torch.device) -> float:
+    """Return the mean seconds an image of a call on the tested ones, after one call to warm up."""
+    call()
+    return timed.time_call(call, device, CALLS) / TESTED
 
 
 def table(rows: list[dict[str, Any]], epochs: int) -> list[dict[str, Any]]:
-    """Return the rows with seconds an epoch and in all, and the ratio to FCAN's (the last row's); print them."""
+    """Return the rows with seconds an epoch and in all, and ratios to FCAN's (the last row); print them."""
     fcan = rows[-1]
     fcan_total = fcan["images"] * (fcan["once"] + epochs * fcan["update"])
-    all_epochs = f"s for {epochs} epochs"
-    lines = [["", "s an epoch", "x FCAN", "maps, s", all_epochs, "x FCAN", "test, ms an image"]]
-    extended = []
+    heads = ["s an epoch", "x FCAN", "maps, s", f"s for {epochs} epochs", "x FCAN", "test, ms an image"]
+    lines, extended = [["", *heads]], []
     for row in rows:
         epoch, maps = row["update"] * row["images"], row["once"] * row["images"]
         total = maps + epochs * epoch
@@ -174,10 +146,12 @@ def main(options: TrainingTime) -> None:
     options = terminal.prepare(options)
     checks.count("--epochs", options.epochs)
     checks.count("--updates", options.updates)
-    with tempfile.TemporaryDirectory() as folder:
-        pictures = prepare(options, Path(folder))
-        rows = [measure_ram(pictures, options.updates, samples) for samples in (1, 4)]
-        rows = table([*rows, measure_fcan(pictures, options.updates)], options.epochs)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shared, size, count = prepare(options, folder)
+        rows = [measure_ram(folder, shared, size, options.updates, samples) for samples in (1, 4)]
+        rows.append(measure_fcan(folder, shared, size, options.updates))
+    rows = table([row | {"images": count} for row in rows], options.epochs)
     timed.write_json(options.json, options.device, epochs=options.epochs, rows=rows)
 
 

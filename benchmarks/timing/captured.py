@@ -37,9 +37,9 @@ class RamUpdate:
     """RAM's update on MNIST with AdamW; `rows` is its input and keeps its address."""
 
     def __init__(self, options: Options, capturable: bool = False) -> None:
-        """Build environment, network and optimiser from a fixed seed; images are not augmented.
+        """Build environment, network and optimiser from a fixed seed.
 
-        `capturable`: AdamW counts its steps on the GPU, as a graph needs it; step by step it is faster without.
+        `capturable`: AdamW counts its steps on the GPU, as a graph needs; step by step it is faster without.
         """
         torch.manual_seed(SEED)
         self.options = options
@@ -102,8 +102,9 @@ def measure(options: Options, updates: int, warm_up: int) -> dict[str, float]:
     )
     difference = largest_difference(eager[:COMPARED], graph[:COMPARED])
     if not difference <= TOLERANCE:  # NaN too
+        expected = f"expected at most {TOLERANCE}"
         raise RuntimeError(
-            f"the losses of the graph differ by {difference:.3g} of the eager ones: expected at most {TOLERANCE}"
+            f"the losses of the graph differ by {difference:.3g} of the eager ones: {expected}"
         )
     return {"eager_ms": eager_ms, "graph_ms": graph_ms, "difference": difference}
 

@@ -52,7 +52,7 @@ def fastest(schedules: Mapping[str, Runs], target: tuple[float, float]) -> str:
 
 
 def report(rows: Runs) -> str:
-    """Return a table of each machine with 95 % intervals over seeds, then one of the seconds to each target."""
+    """Return a table of each machine (95 % intervals over seeds), then one of the seconds to each target."""
     groups = grouped(rows)
     head = ["schedule", "seeds", "total s", "training s", "error %", "mean glimpses", "commit"]
     blocks = []
@@ -93,9 +93,9 @@ def draw_schedule(axes: Axes, schedule: str, rows: Runs, colour: str, style: Any
     for row in rows:
         seconds, errors = ([point[name] for point in row["curve"]] for name in ("seconds", "error"))
         axes.plot(seconds, errors, color=colour, linestyle=style, linewidth=1.2, alpha=0.8)
-    ends = [row["seconds"] for row in rows], [row["error"] for row in rows]
+    seconds, errors = ([row[name] for row in rows] for name in ("seconds", "error"))
     star = {"marker": "*", "markersize": 9, "markeredgecolor": "white", "linestyle": ""}
-    axes.plot(*ends, color=colour, label=schedule, **star)
+    axes.plot(seconds, errors, color=colour, label=schedule, **star)
 
 
 def finish(axes: Axes) -> None:

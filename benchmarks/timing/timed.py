@@ -27,6 +27,7 @@ from glimpse_env.runtime import checkpoint, files
 from glimpse_env.runtime.precision import fastest
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 FORMAT = 1
 PRODUCT = 512  # rows and columns of the matrix product that a machine is measured by
 LAST = 15  # lines of a failed command's output that its error shows
@@ -51,40 +52,35 @@ def start(words: Sequence[str], cwd: Path | None = None) -> tuple[float, str]:
     return seconds, done.stdout
 
 
+def time_call(
+    call: Callable[[], object], device: torch.device, calls: int = 1, seconds: float = 0.0
+) -> float:
+    """Return the mean seconds of a call that is repeated at least so often and so long."""
+    synchronize(device)
+    begin, count = perf_counter(), 0
+    while count < calls or perf_counter() - begin < seconds:
+        call()
+        count += 1
+        if seconds and count % 8 == 0:
+            synchronize(device)  # a queue of calls must not outrun the clock
+    synchronize(device)
+    return (perf_counter() - begin) / count
+
+
 def race(
     calls: Mapping[str, Callable[[], object]], turns: int, seconds: float, device: str = "cpu"
 ) -> dict[str, list[float]]:
     """Let calls take turns after one to warm up; return the calls per second of each turn."""
     rates: dict[str, list[float]] = {name: [] for name in calls}
-    where = torch.device(device)
-    for turn in range(turns + 1):
-        for name, call in calls.items():
-            synchronize(where)
-            begin, count = perf_counter(), 0
-            while count == 0 or perf_counter() - begin < seconds:
-                call()
-                count += 1
-                if count % 8 == 0:
-                    synchronize(where)  # a queue of calls must not outrun the clock
-            synchronize(where)
-            if turn:
-                rates[name].append(count / (perf_counter() - begin))
-    return rates
-
-
-def median_seconds(
-    call: Callable[[], object], device: torch.device, turns: int = 15, calls: int = 10
-) -> float:
-    """Return the median over turns of the mean seconds of a call, after one turn to warm up."""
-    means = []
     for _ in range(turns + 1):
-        synchronize(device)
-        begin = perf_counter()
-        for _ in range(calls):
-            call()
-        synchronize(device)
-        means.append((perf_counter() - begin) / calls)
-    return statistics.median(means[1:])
+        for name, call in calls.items():
+            rates[name].append(1 / time_call(call, torch.device(device), seconds=seconds))
+    return {name: rate[1:] for name, rate in rates.items()}
+
+
+def median_seconds(call: Callable[[], object], device: torch.device, calls: int) -> float:
+    """Return the median over 15 turns of the mean seconds of a call, after one turn to warm up."""
+    return statistics.median([time_call(call, device, calls) for _ in range(16)][1:])
 
 
 def synchronize(device: torch.device) -> None:
@@ -98,7 +94,7 @@ def speed(device: str) -> dict[str, Any]:
     where = torch.device(device)
     matrix, small = torch.rand(PRODUCT, PRODUCT, device=where), torch.rand(4, device=where)
     return {
-        "product_ms": 1e3 * median_seconds(lambda: matrix @ matrix, where),
+        "product_ms": 1e3 * median_seconds(lambda: matrix @ matrix, where, calls=10),
         "small_us": 1e6 * median_seconds(lambda: small + 1, where, calls=1000),
         "precision": str(fastest(where).dtype).removeprefix("torch."),
     }
@@ -128,7 +124,7 @@ def machine_name(row: Mapping[str, Any]) -> str:
 
 
 def write_json(file: Path | None, device: str, libraries: Sequence[str] = (), **content: Any) -> None:
-    """Write figures with their command, hardware, versions (of `libraries` too) and commit, if a file is given."""
+    """Write figures with their command, hardware, versions and commit into a file, if one is given."""
     if file is not None:
         about = provenance(device)
         about["versions"] |= {name: version(name) for name in libraries}
@@ -175,9 +171,9 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(form.format(*cells) for cells in lines)
 
 
-def images_per_second(result: Path) -> float:
+def images_per_second(run: Path) -> float:
     """Return the training images per second of a finished run, over all epochs of its stages."""
-    row = files.read_json(result)
+    row = files.read_json(run / "result.json")
     options = row["options"]
     size = resolve(options["dataset"], image_size=options["image_size"]).image_size
     images = datasets.load(options["dataset"], options["split"], root=options["root"], image_size=size)
