@@ -14,8 +14,7 @@ import torch
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from reproduction import html, rows, runs
-from reproduction.runs import Work
+from reproduction import rows, runs
 from reproduction.spec import Row, Run, Table
 
 from glimpse_env.reports import results
@@ -121,20 +120,19 @@ def test_a_row_made_otherwise_is_neither_replaced_nor_taken_for_this_one(tmp_pat
 def test_two_workers_share_runs_and_make_each_once(tmp_path):
     made, together = [], threading.Barrier(2)
 
+    def do(number: int) -> None:
+        out = tmp_path / str(number)
+        if not out.exists():
+            made.append(number)
+            if len(made) <= 2:
+                together.wait(timeout=30)  # both are at a run at the same time
+            out.touch()
+
+    def is_ready(number: int) -> bool:
+        return number <= 1 or (tmp_path / str(number - 1)).exists()
+
     def worker() -> None:
-        def work(number: int) -> Work:
-            out = tmp_path / str(number)
-
-            def do() -> None:
-                if not out.exists():
-                    made.append(number)
-                    if len(made) <= 2:
-                        together.wait(timeout=30)  # both are at a run at the same time
-                    out.touch()
-
-            return Work(out, do, lambda: number == 0 or (tmp_path / str(number - 1)).exists() or number == 1)
-
-        runs.share_work([work(number) for number in range(6)])
+        runs.share_work({tmp_path / str(number): number for number in range(6)}, do, is_ready)
         assert all((tmp_path / str(number)).exists() for number in range(6))
 
     workers = [threading.Thread(target=worker) for _ in range(2)]
@@ -163,11 +161,8 @@ def test_a_run_waits_for_what_it_starts_from_in_other_hands(tmp_path):
         if number == 2:
             released.set()
 
-    works = [
-        Work(tmp_path / str(number), lambda number=number: do(number), lambda number=number: number != 1)
-        for number in range(3)
-    ]
-    runs.share_work(works)
+    works = {tmp_path / str(number): number for number in range(3)}
+    runs.share_work(works, do, lambda number: number != 1)
     assert order == [2, 0, 1]
 
 
@@ -186,7 +181,7 @@ def asked(halves, tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(reproduce.TABLES, "tiny", TABLE)
-        paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, kept_with="tiny", figure="paths")
+        paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, rows_of="tiny", figure="paths")
         patch.setitem(reproduce.TABLES, "tiny-paths", paths)
         reproduce.main(options)
         yield options
@@ -246,9 +241,9 @@ def test_a_table_is_made_by_command_line(asked, capsys):
     assert "judged" in printed or "better (interval above 0)" in printed
     pictures = replace(asked, table="tiny-paths", only_print=True)
     reproduce.main(pictures)
-    page = html.path_of(asked.out, "tiny", (kept["DT"]["part"], "train", "test")).read_text(encoding="utf-8")
-    assert "RAM 2" in page
-    assert f"{100 * (1 - kept['DT']['accuracy']):.2f}" in page
+    page = asked.out / f"report-tiny-{kept['DT']['part']}-train-test.html"
+    assert "RAM 2" in page.read_text(encoding="utf-8")
+    assert f"{100 * (1 - kept['DT']['accuracy']):.2f}" in page.read_text(encoding="utf-8")
     drawn = asked.results / f"tiny-paths-{kept['DT']['part']}-train-test.png"
     assert drawn.read_bytes() == (asked.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
     with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):

@@ -16,6 +16,7 @@ from reproduction import compare, measure, rows, runs, text_table
 from reproduction.compare import Point
 from reproduction.runs import Settings
 from reproduction.spec import Row, Run, Table
+from reproduction.text_table import About
 from sermanet_rnn import SermanetOptions
 
 from glimpse_env.evaluation import intervals, stopping_rules
@@ -33,8 +34,8 @@ def settings(dataset: str, **more: object) -> Settings:
 def test_every_row_is_a_run_of_its_agent_and_every_name_is_a_row(name, tmp_path):
     table = TABLES[name]
     assert {*table.against, *table.pairs, *table.pairs.values()} <= set(table.rows)
-    if table.kept_with:  # a figure of another table's rows
-        assert all(TABLES[table.kept_with].rows[row] == one for row, one in table.rows.items())
+    if table.rows_of:  # a figure of another table's rows
+        assert all(TABLES[table.rows_of].rows[row] == one for row, one in table.rows.items())
     for dataset in table.datasets:
         for row in table.rows.values():
             options = runs.list_options(settings(dataset, out=tmp_path), row.run, 3)
@@ -283,7 +284,8 @@ def test_figures_show_the_rows(tmp_path, drawn):
 def test_what_was_measured_on_the_same_images_is_compared_by_cost_whatever_it_was_trained_on():
     some = {"a row": [{}]}
     eighth, quarter, held_out = (
-        ("CUB-50", split, measured) for split, measured in (("a", "test"), ("b", "test"), ("a", "validation"))
+        About("CUB-50", split, measured)
+        for split, measured in (("a", "test"), ("b", "test"), ("a", "validation"))
     )
     found = {
         eighth: {"dtram-6": some, "dtram-3": some},
