@@ -7,8 +7,8 @@
 A table is a list of runs (benchmarks/papers), each of which is a command of agents/ in a folder named by its
 options, so tables share runs; finished runs are not repeated, an interrupted one resumes from its checkpoint.
 The same command, started twice, shares the work. Every row of every seed is one line of JSON in --results.
-Our numbers are means over seeds with the 95 % interval of that mean (Student's t); differences between rows are
-paired over images (the mean over seeds of each image's correctness; bootstrap over images).
+Our numbers are means over seeds with the 95 % interval of that mean (Student's t); differences between rows
+are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def write_figure(options: Reproduce, table: Table, about: About, group: Rows) ->
     """Write the figure that a table stands for, and return its file."""
     target = options.results / f"{about.name_file(options.table)}.png"
     if table.figure == "histogram":
-        table_figures.draw_histogram(group, f"{about.part}, {about.measured}", target)
+        table_figures.write_histogram(group, f"{about.part}, {about.measured}", target)
         return target
     run = next(iter(group.values()))[0]["run"]
     source = options.out / run / "checkpoint.pt"

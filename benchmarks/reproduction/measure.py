@@ -135,23 +135,18 @@ def measure_steps(looks: Trajectories, dynamic: bool, row: Row) -> dict[str, Any
         "glimpse_histogram": torch.bincount(when, minlength=len(looks.predictions)).tolist(),
         "random_stop_accuracy": metrics.score_random_stop(looks, when).mean().item(),
     }
-    return measures | ({"rivals": measure_rivals(looks, when)} if dynamic and row.by_itself else {})
-
-
-def measure_rivals(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, list[tuple[float, str]]]:
-    """Return mixtures of two stopping rules each that spend as many glimpses on the same network.
-
-    Of every rule its share and the images that it predicts correctly.
-    """
-    glimpses = stopping_rules.compute_mean_glimpses(when)
-    mixtures = {
-        "threshold": stopping_rules.mix_thresholds(looks, glimpses),
-        "fixed": stopping_rules.mix_fixed_numbers(looks, glimpses),
-    }
-    return {
-        name: [(share, rows.pack_bits(looks.correct.gather(0, when[None])[0])) for share, when in mixture]
-        for name, mixture in mixtures.items()
-    }
+    if dynamic and row.by_itself:
+        # Mixtures of two rules that spend as many glimpses: of each rule its share, and its correct images.
+        glimpses, measures["rivals"] = stopping_rules.compute_mean_glimpses(when), {}
+        for name, mix in (
+            ("threshold", stopping_rules.mix_thresholds),
+            ("fixed", stopping_rules.mix_fixed_numbers),
+        ):
+            rules = [
+                (share, looks.correct.gather(0, stops[None])[0]) for share, stops in mix(looks, glimpses)
+            ]
+            measures["rivals"][name] = [(share, rows.pack_bits(correct)) for share, correct in rules]
+    return measures
 
 
 def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -159,20 +154,14 @@ def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], n
     names = next(row["regions"] for row in result["rows"] if row["row"] == name)
     regions = [checkpoint.load(out / "classify" / f"{one}.pt", kind="region") for one in names]
     correct = torch.stack([one["probabilities"] for one in regions]).mean(0).argmax(1) == looks.labels
-    measures = measure_accuracy(correct, looks.labels)
-    return measures | {"mean_glimpses": float(len(names))} | count_cost(result, names)
-
-
-def count_cost(result: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the cost of an image: a pass for every region, and one for the map if parts are localised.
-
-    The second number of each pair is the cost of a further glimpse: none.
-    """
+    # The cost of an image: a pass for every region, and one for the map if parts are localised.
     options, stages = result["options"], result["cost"]["stages"]
-    localised = any(name.startswith("part") for name in names)
-    side = (options["view_size"] or options["image_size"]) if localised else 0
-    flops = stages["whole"]["flops"] * len(names) + (stages["find"]["flops"] if localised else 0)
-    return {"pixels": [options["crop_size"] ** 2 * len(names) + side**2, 0], "flops": [flops, 0]}
+    pixels, flops = options["crop_size"] ** 2 * len(names), stages["whole"]["flops"] * len(names)
+    if any(name.startswith("part") for name in names):
+        pixels += (options["view_size"] or options["image_size"]) ** 2
+        flops += stages["find"]["flops"]
+    measures = measure_accuracy(correct, looks.labels) | {"mean_glimpses": float(len(names))}
+    return measures | {"pixels": [pixels, 0], "flops": [flops, 0]}  # a further glimpse costs nothing
 
 
 def measure_accuracy(correct: Bool[Tensor, " image"], labels: Int64[Tensor, " image"]) -> dict[str, Any]:

@@ -1,16 +1,21 @@
-"""The figures of tables, from rows: ways to stop, costs, stopping steps and ablations of DT-RAM."""
+"""The figures of the papers, from rows: ways to stop, costs, stopping steps and ablations of DT-RAM, rewards.
+
+A figure is of one part of a data set; where its rows are not enough, nothing is written and False is returned.
+"""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from papers.tables import TABLES
 from reproduction.spec import Table
-from reproduction.text_table import Rows, Runs, mean_glimpses, to_percent
+from reproduction.text_table import About, Rows, Runs, compare_rows, mean_glimpses, to_percent
 
 from glimpse_env.evaluation import intervals
 from glimpse_env.reports import plots
@@ -19,6 +24,8 @@ from glimpse_env.reports.plots import BLUE, COMPARED, GREEN, GREY, RED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Tables = Mapping[str, Rows]  # by table, of one part of a data set and one split
+Points = list[tuple[float, Sequence[float]]]  # glimpses or cost, values by seed
 PURPLE, ORANGE, LIGHT = "#cc79a7", "#e69f00", "#9a9aa2"
 SIZES = {"*": 13, ".": 5, "o": 5, "x": 6, "s": 4.5, "D": 6}  # of markers
 WAYS = {  # to stop: marker, line, colour
@@ -39,8 +46,18 @@ ABLATIONS = {  # by table: legend, marker, line, colour
     "dtram-8": ("without curriculum (Table 8)", "s", "--", RED),
     "dtram-9": ("without supervision (Table 9)", "^", "-.", GREEN),
 }
-Points = list[tuple[float, Sequence[float]]]  # glimpses or cost, values by seed
-Gains = Mapping[int, tuple[float, float, float]]  # by number of glimpses: points with their 95 % interval
+PANELS = {
+    "validation_accuracy": "Error on held-out images (%)",
+    "train_accuracy": "Error on training images, sampled places (%)",
+}
+
+
+def describe(about: About, group: Rows) -> str:
+    """Return the title of a figure: the part of the data set, the numbers of images and seeds."""
+    seeds = {len(runs) for runs in group.values()}
+    count = str(*seeds) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    images = next(iter(group.values()))[0]["images"]
+    return f"{about.part}, {images:,} images ({about.measured}), {count} seed{'s' * (count != '1')}"
 
 
 def set_title(axes: Axes, title: str, size: float = 11) -> None:
@@ -55,8 +72,13 @@ def draw_means(axes: Axes, points: Points, **style: Any) -> None:
     axes.errorbar([position for position, _ in points], means, yerr=ends, capsize=2, elinewidth=0.9, **style)
 
 
-def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
-    """Write accuracy or error against mean glimpses: RAMs, DT-RAMs and other ways to stop."""
+def draw_stopping(about: About, tables: Tables, target: Path) -> bool:
+    """Draw accuracy or error against mean glimpses: RAMs, DT-RAMs and other ways to stop."""
+    rows = {name: row for table in tables for name, row in TABLES[table].rows.items()}
+    group = {name: runs for own in tables.values() for name, runs in own.items() if rows[name].after is None}
+    if not any("rivals" in run for runs in group.values() for run in runs):
+        return False
+    table = replace(TABLES[next(iter(tables))], rows=rows)
     figure = plots.create_figure(7.6, 5.2)
     axes = figure.subplots()
     learned = [runs for runs in group.values() if all("rivals" in run for run in runs)]
@@ -70,12 +92,13 @@ def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
             draw_means(axes, points, label=name, linewidth=1.4, zorder=5 if marker == "*" else 2, **style)
     label_discounts(axes, table, learned)
     axes.set(xlabel="mean glimpses per image", ylabel=f"{table.label} (%)")
-    set_title(axes, title)
+    set_title(axes, describe(about, group))
     axes.legend(fontsize=8.5, frameon=False)
     if table.measure == "error":
         plots.set_log_scale(axes)
     plots.tidy(axes)
     plots.save(figure, target)
+    return True
 
 
 def collect_stopping(table: Table, group: Rows, learned: Sequence[Runs]) -> dict[str, Points]:
@@ -122,32 +145,55 @@ def label_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
         axes.annotate(label, point, offset, textcoords="offset points", ha=side, **style)
 
 
-def draw_cost(series: Mapping[str, Sequence[Runs]], title: str, target: Path) -> None:
-    """Write accuracy against the cost of an image: operations of the sensor's network, and pixels fed to it.
+def select(tables: Tables, *names: str, start: str | tuple[str, ...]) -> list[Runs]:
+    """Return the rows of some tables whose names start so; one that several tables have counts once."""
+    groups = [tables.get(name, {}) for name in names]
+    chosen = {row: runs for group in groups for row, runs in group.items() if row.startswith(start)}
+    return list(chosen.values())
 
-    A series has a name in the legend, and rows with `pixels` and `flops` (first view, later glimpse).
-    """
+
+def draw_cost(about: About, tables: Tables, target: Path) -> bool:
+    """Draw accuracy against the cost of an image: operations of the sensor's network, and pixels fed to it."""
+    every = {
+        "RAM, 1 to 6 glimpses": select(tables, "dtram-6", start=tuple("123456")),
+        "RAM 6, stopped above a confidence": select(tables, "dtram-7", start=">"),
+        "DT-RAM": select(tables, "dtram-6", "dtram-7", start="DT-RAM"),
+        "Sermanet, high, 1 to 3 glimpses": select(tables, "sermanet-1", start="high,"),
+        "Sermanet, all, 1 to 3 glimpses": select(tables, "sermanet-1", start="all,"),
+        "FCAN, whole image and parts": select(tables, "fcan-2", "fcan-4", "fcan-6", start="whole"),
+    }
+    series = {name: rows for name, rows in every.items() if rows}
+    if not any(run["flops"][0] for rows in series.values() for runs in rows for run in runs):
+        return False
     figure = plots.create_figure(10.4, 4.4)
     for axes, (key, unit, label) in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
         for (name, rows), (colour, line), marker in zip(series.items(), cycle(COMPARED), cycle("osD^v*")):
-            glimpses = [
-                [run[key][0] + (run["mean_glimpses"] - 1) * run[key][1] for run in runs] for runs in rows
-            ]
-            costs = [statistics.fmean(one) / unit for one in glimpses]
-            accuracies = [[100 * run["accuracy"] for run in runs] for runs in rows]
-            points: Points = sorted(zip(costs, accuracies, strict=True))
+            points: Points = []
+            for runs in rows:
+                costs = [run[key][0] + (run["mean_glimpses"] - 1) * run[key][1] for run in runs]
+                points.append((statistics.fmean(costs) / unit, [100 * run["accuracy"] for run in runs]))
             style = {"marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.3}
-            draw_means(axes, points, label=name, **style)
+            draw_means(axes, sorted(points), label=name, **style)
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         plots.tidy(axes)
     figure.axes[0].set_ylabel("accuracy (%)")
-    set_title(figure.axes[0], title)
+    set_title(figure.axes[0], describe(about, {name: rows[0] for name, rows in series.items()}))
     figure.axes[1].legend(fontsize=8.5, frameon=False)
     plots.save(figure, target)
+    return True
 
 
-def draw_histogram(group: Rows, title: str, target: Path) -> None:
+def draw_histogram(about: About, tables: Tables, target: Path) -> bool:
+    """Draw the stopping steps of the paper's DT-RAMs."""
+    rows = {"dtram-2": TABLES["dtram-figure-5"].rows, "dtram-6": TABLES["dtram-figure-6"].rows}
+    group = {name: runs for table, own in tables.items() for name, runs in own.items() if name in rows[table]}
+    if group:
+        write_histogram(group, describe(about, group), target)
+    return bool(group)
+
+
+def write_histogram(group: Rows, title: str, target: Path) -> None:
     """Write the share of images that stop after each number of glimpses: means over seeds, with ranges."""
     figure = plots.create_figure(6.4, 3.8)
     axes = figure.subplots()
@@ -167,22 +213,28 @@ def draw_histogram(group: Rows, title: str, target: Path) -> None:
     plots.save(figure, target)
 
 
-def draw_ablations(curves: Mapping[str, tuple[Gains, Sequence[float]]], title: str, target: Path) -> None:
-    """Write the gains of glimpses over one view, with and without curriculum and intermediate supervision.
-
-    Curves are by table: the gains over one view, and the paper's accuracies from one glimpse on.
-    """
+def draw_ablations(about: About, tables: Tables, target: Path) -> bool:
+    """Draw the gains of glimpses over one view, with and without curriculum and intermediate supervision."""
     figure = plots.create_figure(9.6, 4.2)
     ours, paper = figure.subplots(1, 2, sharey=True)
-    for table, (gains, quoted) in curves.items():
-        label, marker, line, colour = ABLATIONS[table]
-        style = {"label": label, "marker": marker, "linestyle": line, "color": colour, "markersize": 5}
-        style |= {"linewidth": 1.5}
-        steps = sorted(gains)
-        middle = np.asarray([gains[step][0] for step in steps])
-        ends = np.abs(np.asarray([gains[step][1:] for step in steps]).T - middle)
-        ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, **style)
-        paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], **style)
+    for name in ABLATIONS:
+        group = tables.get(name, {})
+        if "1 glimpse" not in group or len(group) < 2:
+            continue
+        # Of the tables that compare pairs, the half without.
+        rows = [row for row in TABLES[name].rows if row.endswith(("glimpse", "glimpses", "without"))]
+        quoted = [TABLES[name].rows[row].paper for row in rows]
+        gains = [compare_rows(group.get(row, ()), group["1 glimpse"]) for row in rows]
+        steps, known = zip(*[(step, gain) for step, gain in enumerate(gains, start=1) if gain], strict=True)
+        middle, low, high = np.asarray(known).T
+        label, marker, line, colour = ABLATIONS[name]
+        style = {"marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
+        ends = (middle - low, high - middle)
+        ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, label=label, **style)
+        paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], label=label, **style)
+    if not ours.containers:
+        return False
+    title = describe(about, next(iter(tables.values())))
     for axes, head in ((ours, title), (paper, "the paper: CUB-200-2011")):
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xlabel("glimpses")
@@ -192,3 +244,13 @@ def draw_ablations(curves: Mapping[str, tuple[Gains, Sequence[float]]], title: s
     ours.set_ylabel("accuracy above one view (points)")
     paper.legend(fontsize=8.5, frameon=False)
     plots.save(figure, target)
+    return True
+
+
+def draw_rewards(about: About, tables: Tables, target: Path) -> bool:
+    """Draw learning curves."""
+    histories = {name: [run["history"] for run in runs] for name, runs in tables["rewards"].items()}
+    epochs = [epoch for runs in histories.values() for history in runs for epoch in history]
+    panels = {key: title for key, title in PANELS.items() if all(key in epoch for epoch in epochs)}
+    plots.write_compared_curves(histories, panels, target, errors=True)
+    return True
