@@ -19,7 +19,7 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,25 +107,24 @@ def fill_block(name: str, dataset: str, paired: bool, results: Path, folder: Pat
 def format_group(table: Table, about: About, group: Rows, paired: bool, link: Path) -> str:
     """Return the table of one part of a data set: title and notes, rows, and how they were made."""
     title, *notes = text_table.describe(table, about, group)
-    head, *lines = format_rows(table, group, paired)
+    head, *lines = [f"| {' | '.join(cells)} |" for cells in list_cells(table, group, paired)]
     aligned = "|".join(["---", *["---:"] * (head.count("|") - 2)])
     caption = " ".join([f"**{title}.**", *(f"{note[0].upper()}{note[1:]}." for note in notes)])
     text = textwrap.fill(caption, WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join([text, "", head, f"|{aligned}|", *lines, "", format_source(group, link)])
 
 
-def format_rows(table: Table, group: Rows, paired: bool) -> Iterator[str]:
-    """Yield the lines of the Markdown table, the head first."""
+def list_cells(table: Table, group: Rows, paired: bool) -> Iterator[list[str]]:
+    """Yield the cells of every line of the table, the head first."""
     others = find_columns(table, group) if paired else {}
     measure = f"{table.label} %"
-    heads = ["", f"paper: {measure}", f"ours: {measure}", "ours - paper", "glimpses", "seeds", *others]
-    yield format_line(heads)
+    yield ["", f"paper: {measure}", f"ours: {measure}", "ours - paper", "glimpses", "seeds", *others]
     for name, paper in table.quoted.items():
-        yield format_line([name, f"{paper:g}", *[""] * (4 + len(others))])
+        yield [name, f"{paper:g}", *[""] * (4 + len(others))]
     for name, runs in group.items():
         compared = [group.get(column.get(name, ""), ()) for column in others.values()]
         differences = [text_table.format_difference(table, runs, other) for other in compared]
-        yield format_line([name, *text_table.format_cells(table, name, runs), *differences])
+        yield [name, *text_table.format_cells(table, name, runs), *differences]
 
 
 def find_columns(table: Table, group: Rows) -> dict[str, Mapping[str, str]]:
@@ -134,11 +133,6 @@ def find_columns(table: Table, group: Rows) -> dict[str, Mapping[str, str]]:
         return {"- the other of its pair": table.pairs}
     others = [other for other in table.against if other in group]
     return {f"- {other}": {name: other for name in group if name != other} for other in others}
-
-
-def format_line(cells: Sequence[str]) -> str:
-    """Return a line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
 
 
 def format_source(group: Rows, link: Path) -> str:

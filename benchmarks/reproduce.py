@@ -143,21 +143,15 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
 
 def write_report(page: Path, table: Table, about: About, group: Rows, figures: dict[str, Path]) -> None:
     """Write the report of a table on one part of a data set; its accuracies are of the paper's measure."""
-
-    def as_accuracy(percent: float) -> float:
-        return 1 - percent / 100 if table.measure == "error" else percent / 100
-
     title, *notes = text_table.describe(table, about, group)
     notes += [f"the paper also has {name}: {table.label} {value:g} %" for name, value in table.quoted.items()]
     lines = []
     for name, own in group.items():
         row, paper = table.rows[name], None
         if row.paper is not None:
-            paper = {"accuracy": as_accuracy(row.paper), "mean_glimpses": row.paper_glimpses}
-        accuracies = [as_accuracy(text_table.percent(table, run)) for run in own]
-        lines += [
-            dict(run) | {"paper": paper, "accuracy": one} for run, one in zip(own, accuracies, strict=True)
-        ]
+            accuracy = 1 - row.paper / 100 if table.measure == "error" else row.paper / 100
+            paper = {"accuracy": accuracy, "mean_glimpses": row.paper_glimpses}
+        lines += [dict(run) | {"paper": paper, "accuracy": run[table.accuracy]} for run in own]
     measure = "mean class error" if table.measure == "mean_class_accuracy" else "error"
     table_report.write_table(page, title, lines, figures, "; ".join(notes), measure)
 

@@ -1,7 +1,4 @@
-"""The figures of the papers, from rows: ways to stop, costs, stopping steps and ablations of DT-RAM, rewards.
-
-A figure is of one part of a data set; where its rows are not enough, nothing is written and False is returned.
-"""
+"""The figures of the papers from the rows of one part of a data set; each returns whether these are enough."""
 
 from __future__ import annotations
 
@@ -41,6 +38,14 @@ COSTS = (
     ("flops", 1e9, "operations per image (billions; 2 x multiply-adds)"),
     ("pixels", 1e3, "pixels per image (thousands)"),
 )
+SERIES = {  # of costs: tables, and how the names of their rows start
+    "RAM, 1 to 6 glimpses": (["dtram-6"], tuple("123456")),
+    "RAM 6, stopped above a confidence": (["dtram-7"], ">"),
+    "DT-RAM": (["dtram-6", "dtram-7"], "DT-RAM"),
+    "Sermanet, high, 1 to 3 glimpses": (["sermanet-1"], "high,"),
+    "Sermanet, all, 1 to 3 glimpses": (["sermanet-1"], "all,"),
+    "FCAN, whole image and parts": (["fcan-2", "fcan-4", "fcan-6"], "whole"),
+}
 ABLATIONS = {  # by table: legend, marker, line, colour
     "dtram-6": ("with curriculum and supervision (Table 6)", "o", "-", BLUE),
     "dtram-8": ("without curriculum (Table 8)", "s", "--", RED),
@@ -145,24 +150,13 @@ def label_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
         axes.annotate(label, point, offset, textcoords="offset points", ha=side, **style)
 
 
-def select(tables: Tables, *names: str, start: str | tuple[str, ...]) -> list[Runs]:
-    """Return the rows of some tables whose names start so; one that several tables have counts once."""
-    groups = [tables.get(name, {}) for name in names]
-    chosen = {row: runs for group in groups for row, runs in group.items() if row.startswith(start)}
-    return list(chosen.values())
-
-
 def draw_cost(about: About, tables: Tables, target: Path) -> bool:
     """Draw accuracy against the cost of an image: operations of the sensor's network, and pixels fed to it."""
-    every = {
-        "RAM, 1 to 6 glimpses": select(tables, "dtram-6", start=tuple("123456")),
-        "RAM 6, stopped above a confidence": select(tables, "dtram-7", start=">"),
-        "DT-RAM": select(tables, "dtram-6", "dtram-7", start="DT-RAM"),
-        "Sermanet, high, 1 to 3 glimpses": select(tables, "sermanet-1", start="high,"),
-        "Sermanet, all, 1 to 3 glimpses": select(tables, "sermanet-1", start="all,"),
-        "FCAN, whole image and parts": select(tables, "fcan-2", "fcan-4", "fcan-6", start="whole"),
-    }
-    series = {name: rows for name, rows in every.items() if rows}
+    series: dict[str, list[Runs]] = {}
+    for label, (names, start) in SERIES.items():
+        rows = {name: runs for table in names for name, runs in tables.get(table, {}).items()}
+        if chosen := [runs for name, runs in rows.items() if name.startswith(start)]:
+            series[label] = chosen
     if not any(run["flops"][0] for rows in series.values() for runs in rows for run in runs):
         return False
     figure = plots.create_figure(10.4, 4.4)
@@ -215,25 +209,13 @@ def write_histogram(group: Rows, title: str, target: Path) -> None:
 
 def draw_ablations(about: About, tables: Tables, target: Path) -> bool:
     """Draw the gains of glimpses over one view, with and without curriculum and intermediate supervision."""
+    known = [name for name in ABLATIONS if len(tables.get(name, {})) > 1 and "1 glimpse" in tables[name]]
+    if not known:
+        return False
     figure = plots.create_figure(9.6, 4.2)
     ours, paper = figure.subplots(1, 2, sharey=True)
-    for name in ABLATIONS:
-        group = tables.get(name, {})
-        if "1 glimpse" not in group or len(group) < 2:
-            continue
-        # Of the tables that compare pairs, the half without.
-        rows = [row for row in TABLES[name].rows if row.endswith(("glimpse", "glimpses", "without"))]
-        quoted = [TABLES[name].rows[row].paper for row in rows]
-        gains = [compare_rows(group.get(row, ()), group["1 glimpse"]) for row in rows]
-        steps, known = zip(*[(step, gain) for step, gain in enumerate(gains, start=1) if gain], strict=True)
-        middle, low, high = np.asarray(known).T
-        label, marker, line, colour = ABLATIONS[name]
-        style = {"marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
-        ends = (middle - low, high - middle)
-        ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, label=label, **style)
-        paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], label=label, **style)
-    if not ours.containers:
-        return False
+    for name in known:
+        draw_gains(ours, paper, name, tables[name])
     title = describe(about, next(iter(tables.values())))
     for axes, head in ((ours, title), (paper, "the paper: CUB-200-2011")):
         axes.axhline(0, color=GREY, linewidth=0.8)
@@ -245,6 +227,21 @@ def draw_ablations(about: About, tables: Tables, target: Path) -> bool:
     paper.legend(fontsize=8.5, frameon=False)
     plots.save(figure, target)
     return True
+
+
+def draw_gains(ours: Axes, paper: Axes, name: str, group: Rows) -> None:
+    """Draw a table's gains over one view, with intervals, and the paper's."""
+    # Of the tables that compare pairs, the half without.
+    rows = [row for row in TABLES[name].rows if row.endswith(("glimpse", "glimpses", "without"))]
+    quoted = [TABLES[name].rows[row].paper for row in rows]
+    gains = [compare_rows(group.get(row, ()), group["1 glimpse"]) for row in rows]
+    steps, known = zip(*[(step, gain) for step, gain in enumerate(gains, start=1) if gain], strict=True)
+    middle, low, high = np.asarray(known).T
+    label, marker, line, colour = ABLATIONS[name]
+    style = {"marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
+    ends = (middle - low, high - middle)
+    ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, label=label, **style)
+    paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], label=label, **style)
 
 
 def draw_rewards(about: About, tables: Tables, target: Path) -> bool:

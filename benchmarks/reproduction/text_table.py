@@ -48,11 +48,6 @@ def to_percent(table: Table, accuracy: float) -> float:
     return 100 * (1 - accuracy) if table.measure == "error" else 100 * accuracy
 
 
-def percent(table: Table, run: Mapping[str, Any]) -> float:
-    """Return the table's measure of a run, in %."""
-    return to_percent(table, run[table.accuracy])
-
-
 def mean_glimpses(runs: Runs) -> float:
     """Return the mean glimpses over seeds."""
     return statistics.fmean(run["mean_glimpses"] for run in runs)
@@ -60,7 +55,7 @@ def mean_glimpses(runs: Runs) -> float:
 
 def format_cells(table: Table, name: str, runs: Runs) -> list[str]:
     """Return the cells of a row: the paper's number, ours, the difference, mean glimpses, number of seeds."""
-    ours, row = [percent(table, run) for run in runs], table.rows[name]
+    ours, row = [to_percent(table, run[table.accuracy]) for run in runs], table.rows[name]
     paper, less = "", ""
     if row.paper is not None:
         paper = f"{row.paper:g}" + ("" if row.paper_glimpses is None else f" at {row.paper_glimpses:g}")
