@@ -83,13 +83,9 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     if options["weights"] == "DEFAULT" and run.agent == "fcan":
         del options["weights"]  # it tunes its own
     elif options["weights"] is not None:
-        options["weights"] = options["weights"].replace("{backbone}", str(find_backbone(settings, options)))
+        backbone = options["backbone"] or resolve(settings.dataset).backbone
+        options["weights"] = options["weights"].replace("{backbone}", str(backbone))
     return options
-
-
-def find_backbone(settings: Settings, options: Mapping[str, Any]) -> str | None:
-    """Return the name of the sensor's network."""
-    return options["backbone"] or resolve(settings.dataset).backbone
 
 
 def folder(settings: Settings, run: Run, seed: int) -> Path:

@@ -1,4 +1,4 @@
-"""The figures of the papers from the rows of one part of a data set; each returns whether these are enough."""
+"""The figures of the papers, from the rows of one part of a data set; False = these are not enough."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def label_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
 
 
 def draw_cost(about: About, tables: Tables, target: Path) -> bool:
-    """Draw accuracy against the cost of an image: operations of the sensor's network, and pixels fed to it."""
+    """Draw accuracy against the cost of an image: operations and pixels of the sensor's network."""
     series: dict[str, list[Runs]] = {}
     for label, (names, start) in SERIES.items():
         rows = {name: runs for table in names for name, runs in tables.get(table, {}).items()}
