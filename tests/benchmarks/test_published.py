@@ -69,13 +69,13 @@ def assert_quoted(text, *values):
 
 
 def over(values):
-    """Return a mean over seeds and the half-width of its 95 % interval, which is left out where nothing varies."""
+    """Return a mean over seeds and the half-width of its 95 % interval, unless nothing varies."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return [statistics.fmean(values), *([half] if half else [])]
 
 
 def mnist():
-    """Return RAM's error on MNIST by the default commands, over seeds, then DT-RAM's error and glimpses."""
+    """Return RAM's error on MNIST by the default commands, then DT-RAM's error and glimpses."""
     command = "python agents/dtram_reinforce.py"
     default = [run for run in results("runs.json") if run["command"].startswith(command)]
     assert [run["seed"] for run in default] == [0, 1, 2]
@@ -110,7 +110,7 @@ def test_ram_and_dtram_in_the_table_of_agents():
 
 
 def sermanet_places():
-    """Return Sermanet's accuracies on CUB-50 by seed: high resolution at learned and random places, then all three."""
+    """Return Sermanet's accuracies on CUB-50 by seed, learned and random: high resolution, then all three."""
     saved = results("sermanet_cub50.json")["three_seeds"]
     kinds = [by("set", saved[kind]["rows"]) for kind in ("learned", "random")]
     return [kind[name]["accuracy"] for name in ("high", "all") for kind in kinds]
