@@ -48,9 +48,10 @@ def load(split: str) -> ImageSet:
     kinds = torch.rand(count, DISTRACTOR_KINDS, generator=source).argsort(1)[:, :DISTRACTORS] + CLASSES
     corners = scatter(count, 1 + DISTRACTORS, source)
     images = draw_background(count, source)
-    shapes = draw_glyphs()
-    for slot, kind in enumerate((labels, *kinds.unbind(1))):
-        stamp(images, shapes[kind], corners[:, slot])
+    pixels, shapes, step = images.view(-1), draw_glyphs(), torch.arange(GLYPH)
+    starts = torch.arange(count)[:, None] * SIDE**2 + corners[..., 1] * SIDE + corners[..., 0]
+    for start, kind in zip(starts.unbind(1), (labels, *kinds.unbind(1)), strict=True):
+        pixels[start[:, None, None] + step[:, None] * SIDE + step] += shapes[kind]
     classes = tuple(f"glyph {name}" for name in range(CLASSES))
     centers = (2 * corners[:, 0] + GLYPH) / SIDE - 1
     return ImageSet(images, labels, classes, centers, key=f"{KEY}-{split}")
@@ -113,7 +114,7 @@ def normalise(shapes: Float[Tensor, "glyph height width"]) -> Float[Tensor, "gly
 
 
 def scatter(count: int, pieces: int, source: Generator) -> Int64[Tensor, "image piece 2"]:
-    """Draw top-left pixels (x, y) of glyphs that do not overlap, the first one's uniform."""
+    """Draw top-left pixels (x, y) of glyphs without overlap: one uniform, the others uniform over free ones."""
     corners = torch.randint(0, SIDE - GLYPH + 1, (count, pieces, 2), generator=source)
     for piece in range(1, pieces):
         todo = torch.arange(count)
@@ -136,19 +137,6 @@ def draw_noise(levels: int, shape: tuple[int, ...], source: Generator) -> UInt8[
     """Return uniform noise from 0 to levels - 1, eight values from each random word."""
     words = torch.randint(-(2**63), 2**63 - 1, (math.prod(shape) // 8,), generator=source)
     return words.view(torch.uint8).bitwise_and_(levels - 1).view(shape)
-
-
-def stamp(
-    images: UInt8[Tensor, "image 1 96 96"],
-    shapes: UInt8[Tensor, "image 12 12"],
-    corners: Int64[Tensor, "image 2"],
-) -> None:
-    """Add one glyph to each image in place, its top-left pixel at (x, y)."""
-    step = torch.arange(GLYPH)
-    first = torch.arange(len(images)) * (SIDE * SIDE) + corners[:, 1] * SIDE + corners[:, 0]
-    pixel = first[:, None, None] + step[:, None] * SIDE + step
-    flat = images.view(-1)
-    flat[pixel] = flat[pixel] + shapes
 
 
 SPEC = DataSetSpec(
