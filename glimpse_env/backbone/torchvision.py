@@ -53,6 +53,7 @@ class Backbone(nn.Module):
             name: A torchvision classifier, such as "resnet50".
             weights: As for `build_classifier`.
             device: The device that it runs on.
+
             precision: Of convolutions and matrix products (BatchNorm and results stay float32); "auto" = a
                 half type on a GPU and on a CPU with bfloat16 units, else float32.
             node: Node of the features, one of torchvision's `get_graph_node_names`, a map being averaged;
@@ -81,18 +82,17 @@ class Backbone(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION, device=self.device).view(3, 1, 1))
         shape = self._run_without_values(self._up_to_features, 224, 224).shape
         if len(shape) not in (2, 4):
-            expected = f"expected feature vectors or maps, got shape {tuple(shape)}"
-            raise ValueError(f"node={self.node!r} of {name}: {expected}")
+            got = f"{tuple(shape)} of node={self.node!r}"
+            raise ValueError(f"backbone={name!r}: expected feature vectors or maps, got shape {got}")
         self.features = shape[1]
         self.train(False)
 
     def _node_before_final_layer(self, nodes: list[str]) -> str:
         final = final_layer(self.network)
         if final not in nodes[1:]:
-            raise ValueError(
-                f"backbone={self.name!r}: it does not end in a fully connected layer; give the node of its "
-                f"features: Backbone({self.name!r}, node=...), one of {', '.join(nodes[-8:])}"
-            )
+            advice = f"give the node of its features: Backbone({self.name!r}, node=...)"
+            cause = f"it does not end in a fully connected layer; {advice}, one of {', '.join(nodes[-8:])}"
+            raise ValueError(f"backbone={self.name!r}: {cause}")
         return nodes[nodes.index(final) - 1]
 
     def _last_map(self) -> str | None:
@@ -116,10 +116,9 @@ class Backbone(nn.Module):
     @functools.cached_property
     def _up_to_map(self) -> nn.Module:
         if self.map_node is None:
-            raise ValueError(
-                f"backbone={self.name!r}: its last feature map is known for {', '.join(sorted(MAP_NODES))} "
-                f"only; for others give its node: Backbone({self.name!r}, map_node=...)"
-            )
+            known = f"its last feature map is known for {', '.join(sorted(MAP_NODES))} only"
+            advice = f"for others give its node: Backbone({self.name!r}, map_node=...)"
+            raise ValueError(f"backbone={self.name!r}: {known}; {advice}")
         return self._cut_at(self.map_node)
 
     def _cut_at(self, node: str) -> nn.Module:

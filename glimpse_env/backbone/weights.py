@@ -74,10 +74,8 @@ def find_weights(name: str, weights: str | Path) -> Path | None:
         if file.is_file():
             return file
     tried = ", ".join(dict.fromkeys(str(file.absolute()) for file in files))
-    raise FileNotFoundError(
-        f"weights={str(weights)!r}: file not found; looked for {tried}. Expected 'DEFAULT' (torchvision's), "
-        "None (random), a path, or the name of a file in the folder that GLIMPSE_WEIGHTS names"
-    )
+    allowed = "'DEFAULT' (torchvision's), None (random), a path, or the name of a file in GLIMPSE_WEIGHTS"
+    raise FileNotFoundError(f"weights={str(weights)!r}: file not found: {tried}. Expected {allowed}")
 
 
 def download(name: str) -> nn.Module:
@@ -88,11 +86,10 @@ def download(name: str) -> nn.Module:
     try:
         return models.get_model(name, weights=entry).eval()
     except (OSError, RuntimeError) as error:  # no connection, no such page, no disk space; another checksum
-        raise FileNotFoundError(
-            f"weights='DEFAULT' of {name}: {entry.url} could not be downloaded ({error}). Put that file into "
-            f"{Path(torch.hub.get_dir(), 'checkpoints')} or into the folder that GLIMPSE_WEIGHTS names, or "
-            "pass weights=<path of a file>"
-        ) from error
+        cause = f"{entry.url} could not be downloaded ({error})"
+        folders = f"{Path(torch.hub.get_dir(), 'checkpoints')} or into the folder that GLIMPSE_WEIGHTS names"
+        advice = f"Put that file into {folders}, or pass weights=<path of a file>"
+        raise FileNotFoundError(f"weights='DEFAULT' of {name}: {cause}. {advice}") from error
 
 
 def read_state(file: Path) -> Mapping[str, Tensor]:

@@ -55,9 +55,9 @@ def load(
         FileNotFoundError: The folder, the archive or one of its images does not exist.
     """
     check_split(split)
+    source = "test" if split == "test" else "train"
     if image_size is not None:
         checks.count("image_size", image_size)
-    source = "test" if split == "test" else "train"
     if not isinstance(dataset, str | Path):
         images = torch_dataset.load_object(dataset, split, image_size)
     elif str(dataset) in NAMED:

@@ -53,31 +53,28 @@ class Archive:
 def find_archive(archive: Archive, root: str | Path | None, download: bool) -> Path:
     """Return the archive's folder; download it first if it is missing, `download` allows it and it is served.
 
-    It is looked for in `root`, else in the environment variable GLIMPSE_DATA, else in the user's home.
+    It is expected in `root`, else in the environment variable GLIMPSE_DATA, else in the user's home.
 
     Raises:
-        FileNotFoundError: It or a part of it is missing; the message says which files to put where.
+        FileNotFoundError: It or a part of it is missing; the message names the files and their folder.
     """
     parent = Path(root or os.environ.get("GLIMPSE_DATA") or "~/.cache/glimpse_env/data").expanduser()
     folder = locate(archive, parent)
     if folder is None:
         tried = [str(parent.absolute() / name) for name in archive.folders]
-        absent = (
-            f"dataset={archive.name!r}: {archive.title} is not at {' and '.join(tried)}. "
-            f"{describe_remedy(archive, Path(tried[0]))}; root= or GLIMPSE_DATA can name another folder"
-        )
+        absent = f"dataset={archive.name!r}: {archive.title} is not at {' and '.join(tried)}"
+        remedy = f"{describe_remedy(archive, Path(tried[0]))}; root= or GLIMPSE_DATA can name another folder"
         if not (download and archive.sources):
-            raise FileNotFoundError(absent)
+            raise FileNotFoundError(f"{absent}. {remedy}")
         try:
             folder = fetch(archive, parent)
         except FAILURES as error:
             cause = f"{type(error).__name__}: {error}"
-            raise FileNotFoundError(f"{absent}. The download failed: {cause}") from error
+            raise FileNotFoundError(f"{absent}. {remedy}. The download failed: {cause}") from error
     if missing := [name for name in archive.needed if not (folder / name).exists()]:
-        raise FileNotFoundError(
-            f"{folder} has no {', '.join(missing)}: expected all of {archive.title}. Add what is missing, or "
-            f"move the folder away and start again. {describe_remedy(archive, folder.absolute())}"
-        )
+        remedy = f"Add them, or move the folder away. {describe_remedy(archive, folder.absolute())}"
+        absent = f"{folder} has no {', '.join(missing)}"
+        raise FileNotFoundError(f"{absent}: expected all of {archive.title}. {remedy}")
     return folder
 
 
@@ -98,9 +95,8 @@ def describe_remedy(archive: Archive, folder: Path) -> str:
         tars = ", ".join(url.rpartition("/")[2] for url, _ in archive.sources)
         put = f"put {tars} into {folder.parent} (download=True checks and unpacks it)"
         remedy = f"Download {urls}, and {put}, or unpack it so that "
-    return (
-        f"{archive.advice}{remedy}these are there: {', '.join(str(folder / name) for name in archive.needed)}"
-    )
+    needed = ", ".join(str(folder / name) for name in archive.needed)
+    return f"{archive.advice}{remedy}these are there: {needed}"
 
 
 def fetch(archive: Archive, parent: Path) -> Path:
@@ -132,11 +128,7 @@ def fetch(archive: Archive, parent: Path) -> Path:
 
 
 def unpack(tar: tarfile.TarFile, folder: Path) -> None:
-    """Unpack a tar file.
-
-    Raises:
-        tarfile.TarError: A member would lie outside the folder, or is neither a file nor a folder.
-    """
+    """Unpack a tar file, or raise `TarError` if a member is not a file or folder inside `folder`."""
     if hasattr(tarfile, "data_filter"):
         tar.extractall(folder, filter="data")
         return

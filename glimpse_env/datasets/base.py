@@ -101,13 +101,11 @@ class ImageSet:
             raise ValueError(f"images: expected uint8 (image, channel, height, width), got {got}")
         count, classes = len(self.images if self.rows is None else self.rows), len(self.classes)
         if count == 0 or count != len(self):
-            raise ValueError(
-                f"{count} images and {len(self)} labels: expected equally many, and at least one"
-            )
+            raise ValueError(f"{count} images and {len(self)} labels: expected equally many, at least one")
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= classes:
-            expected = f"expected 0 to {classes - 1} for {classes} classes"
-            raise ValueError(f"labels run from {low} to {high}: {expected}")
+            allowed = f"0 to {classes - 1} for {classes} classes"
+            raise ValueError(f"labels run from {low} to {high}: expected {allowed}")
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -144,10 +142,8 @@ def check_split(split: str) -> None:
     fold = FOLD.fullmatch(split)
     if split in get_args(Split) or (fold and 1 <= int(fold[2]) <= int(fold[3]) >= 2):
         return
-    raise ValueError(
-        f"split={split!r}: expected one of {', '.join(get_args(Split))}, or a fold of the training images, "
-        "such as fit:1/5 and validation:1/5 (counted from 1, at least 2 folds)"
-    )
+    folds = "a fold of the training images such as fit:1/5 and validation:1/5 (from 1, at least 2 folds)"
+    raise ValueError(f"split={split!r}: expected one of {', '.join(get_args(Split))}, or {folds}")
 
 
 def held_out(split: str) -> str | None:
@@ -156,27 +152,22 @@ def held_out(split: str) -> str | None:
 
 
 def partition(train: ImageSet, split: str) -> ImageSet:
-    """Return the part of a training split that `split` names.
+    """Return the part of a training split that `split` names; too few images are a `ValueError`.
 
     "train" is all of it; "validation" is a fixed twelfth and "fit" the rest; "validation:K/N" is fold K of N
     and "fit:K/N" the other folds. The images are dealt by a fixed permutation, the same for every run.
-
-    Raises:
-        ValueError: Too few images to hold one out.
     """
     count = len(train)
     if split == "train":
         return train
     if count < 2:
-        expected = "expected at least 2 to hold one out for validation"
-        raise ValueError(f"split={split!r}: the training split has {count} image, {expected}")
+        raise ValueError(f"split={split!r}: {count} training image, expected at least 2, to hold one out")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     start, stop = 0, max(1, round(count * HELD_OUT))
     if fold := FOLD.fullmatch(split):
         part, parts = int(fold[2]), int(fold[3])
         if parts > count:
-            expected = "expected at most as many folds as images"
-            raise ValueError(f"split={split!r}: {parts} folds of {count} training images; {expected}")
+            raise ValueError(f"split={split!r}: expected at most as many folds as training images, {count}")
         start, stop = count * (part - 1) // parts, count * part // parts
     if split.startswith("validation"):
         return train.subset(order[start:stop])

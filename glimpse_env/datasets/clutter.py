@@ -59,7 +59,7 @@ def load(split: str) -> ImageSet:
 
 @lru_cache(maxsize=1)
 def draw_glyphs() -> UInt8[Tensor, "glyph 12 12"]:
-    """Return all glyphs, no two similar, in grey levels above the background: the classes, then distractors."""
+    """Return dissimilar glyphs in grey levels above the background: the classes, then the distractors."""
     source = Generator().manual_seed(SEEDS["glyphs"])
     glyphs = torch.zeros(0, GLYPH, GLYPH)
     count = CLASSES + DISTRACTOR_KINDS
@@ -114,7 +114,7 @@ def normalise(shapes: Float[Tensor, "glyph height width"]) -> Float[Tensor, "gly
 
 
 def scatter(count: int, pieces: int, source: Generator) -> Int64[Tensor, "image piece 2"]:
-    """Draw top-left pixels (x, y) of glyphs without overlap: one uniform, the others uniform over free ones."""
+    """Draw top-left pixels (x, y) of glyphs: the first uniform, the others uniform over what is free."""
     corners = torch.randint(0, SIDE - GLYPH + 1, (count, pieces, 2), generator=source)
     for piece in range(1, pieces):
         todo = torch.arange(count)

@@ -23,11 +23,8 @@ def read_image(
 ) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
     """Decode an image file as RGB, upright by its EXIF orientation, and resize it (see `to_square`).
 
-    A JPEG of at least twice `size` is decoded at a half, a quarter or an eighth of its size, which stays at
-    or above `size`.
-
-    Returns:
-        The pixels, and the (width, height) of the upright photograph in the file.
+    The second result is the (width, height) of the upright photograph in the file. A JPEG of at least twice
+    `size` is decoded at a half, a quarter or an eighth of its size, which stays at or above `size`.
 
     Raises:
         ValueError: The file cannot be decoded; the message names it.
@@ -48,9 +45,7 @@ def read_image(
 def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel height width"]:
     """Return a PIL image as 1 channel if it is grey, else (or with `colour`) as 3, without transparency."""
     if image.mode.startswith(WIDE):
-        raise ValueError(
-            f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits first"
-        )
+        raise ValueError(f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits")
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette with transparency cannot be converted to RGB directly
     from torchvision.transforms import v2  # slow to import: see backbone.weights
@@ -76,18 +71,13 @@ def to_square(
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:
-    """Stack images of one size; grey ones among coloured ones get three equal channels.
-
-    Raises:
-        ValueError: Sizes or numbers of channels differ; the message has the image's entry in `names`.
-    """
+    """Stack images of one shape, grey ones among coloured ones as 3 channels; errors quote their `names`."""
     if {len(image) for image in images} == {1, 3}:
         images = [image.expand(3, -1, -1) for image in images]
     first = images[0].shape
     for image, name in zip(images, names, strict=True):
         if image.shape != first:
-            raise ValueError(
-                f"{name} has shape {tuple(image.shape)} (channel, height, width) but {names[0]} has "
-                f"{tuple(first)}: expected one number of channels and one size; image_size= resizes images"
-            )
+            shapes = f"{name} has shape {tuple(image.shape)} but {names[0]} has {tuple(first)}"
+            expected = "expected one (channel, height, width); pass image_size= to have the images resized"
+            raise ValueError(f"{shapes}: {expected}")
     return torch.stack(images)

@@ -47,8 +47,8 @@ def read_box(photograph: Path) -> Float[Tensor, "4"]:
     """Return the box around all dogs of a photograph from its annotation, the file without the suffix."""
     file = photograph.with_suffix("")
     try:
-        found = ElementTree.parse(file).iter("bndbox")
-        dogs = torch.tensor([[float(box.findtext(edge, "")) for edge in EDGES] for box in found]).view(-1, 4)
+        boxes = ElementTree.parse(file).iter("bndbox")
+        dogs = torch.tensor([[float(box.findtext(edge, "")) for edge in EDGES] for box in boxes]).view(-1, 4)
         return torch.cat([dogs[:, :2].amin(0), dogs[:, 2:].amax(0)])
     except FileNotFoundError as error:
         expected = "expected a photograph's annotation"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -37,21 +38,16 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
             "train" lacks.
     """
     classes, samples = scan(folder, split)
-    paths = [path for path, _ in samples]
-    labels = torch.tensor([label for _, label in samples])
+    paths, targets = zip(*samples, strict=True)
+    labels = torch.tensor(targets)
     many = len(paths) > MANY
     if image_size is not None and many:
         names = [os.path.relpath(path, folder) for path in paths]
         store = open_store(f"{folder.resolve().name}-{split}", folder, names, image_size, "crop")
         return ImageSet(store.images, labels, classes, key=store.key)
-    images = thread_map(
-        lambda path: read_image(path, image_size, "crop")[0],
-        paths,
-        max_workers=os.cpu_count(),
-        disable=not many,
-        desc=f"{folder} ({split})",
-    )
-    return ImageSet(stack(images, paths), labels, classes)
+    read, title = functools.partial(read_image, size=image_size, fit="crop"), f"{folder} ({split})"
+    decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=title)
+    return ImageSet(stack([pixels for pixels, _ in decoded], paths), labels, classes)
 
 
 def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
@@ -60,9 +56,8 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
 
     halves = [half for half in SPLITS if list_classes(folder / half)]
     if halves and split not in halves:
-        raise FileNotFoundError(
-            f"{folder} has class folders in {halves[0]!r} but none in {split!r}: {LAYOUT}"
-        )
+        present = f"{folder} has class folders in {halves[0]!r} but none in {split!r}"
+        raise FileNotFoundError(f"{present}: {LAYOUT}")
     source, reference = (folder / split, folder / halves[0]) if halves else (folder, folder)
     classes = list_classes(reference)  # the labels are those of the training images
     if unknown := sorted(set(list_classes(source)) - set(classes)):
@@ -78,8 +73,7 @@ def scan(folder: Path, split: str) -> tuple[tuple[str, ...], list[tuple[str, int
         by_class = [[sample for sample in samples if sample[1] == label] for label in labels.values()]
         samples = [sample for part in by_class for sample in split_class(part, split)]
     if not samples:
-        have = f"{folder} has one image in each class, so none for split='test'"
-        raise FileNotFoundError(f"{have}: expected at least two")
+        raise FileNotFoundError(f"{folder} has one image in each class, none to test: expected at least two")
     return classes, samples
 
 

@@ -72,20 +72,13 @@ def check_listing(folder: Path, listing: Listing, train: Listing, split: str) ->
         images = f"images of class {names[untrained[0]]!r} for split={split!r}"
         raise ValueError(f"{file} has {images}, but none to train on")
     if missing := [path for path in listing.images if not (folder / path).is_file()]:
-        raise FileNotFoundError(
-            f"{folder / missing[0]} does not exist, though {file} lists it ({len(missing)} of "
-            f"{len(listing.images)} photographs are missing): unpack the whole archive, or remove them from "
-            "its lists"
-        )
+        counts = f"{len(missing)} of {len(listing.images)} photographs are missing"
+        cause = f"{folder / missing[0]} does not exist, though {file} lists it ({counts})"
+        raise FileNotFoundError(f"{cause}: unpack the whole archive, or remove them from its lists")
 
 
 def read_mat(file: Path, *variables: str) -> list[Any]:
-    """Return variables of a MATLAB file, without axes of length 1.
-
-    Raises:
-        ImportError: scipy is not installed.
-        ValueError: It is not a MATLAB file, or lacks one of them.
-    """
+    """Return variables of a MATLAB file, without axes of length 1, or raise an error that names the file."""
     try:
         from scipy.io import loadmat
     except ImportError as error:

@@ -1,11 +1,10 @@
 """The image store: photographs decoded and resized once, in one memory-mapped file, maybe larger than memory.
 
 A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the original (width, height)
-of every photograph (int32), then the pixels (uint8, image by image, channel height width). It is written
-under another name, flushed to disk and renamed, so that a store is always complete. The header holds a
+of every photograph (int32), then the pixels (uint8, image by image, channel height width). The header holds a
 fingerprint of the photographs' paths, sizes in bytes and modification times, which shows whether the store is
-stale, and a digest of the pixels, which names cached features: for photographs that were copied only the
-decoding is repeated, which takes seconds, and not the computation of features, which may take hours.
+stale, and a digest of the pixels, which names cached features: copied photographs are decoded again, which
+takes seconds, but their features, which may take hours, are not computed again.
 """
 
 from __future__ import annotations
@@ -104,12 +103,9 @@ def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fi
             build_once(file, plan, [folder / path for path in files])
         return map_store(file, plan)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent} "
-            f"({error.strerror or error}): free some space there, or set the environment variable "
-            "GLIMPSE_CACHE to another folder",
-        ) from error
+        need = f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent}"
+        advice = "free some space there, or set the environment variable GLIMPSE_CACHE to another folder"
+        raise OSError(error.errno, f"{need} ({error.strerror or error}): {advice}") from error
 
 
 def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:

@@ -28,17 +28,13 @@ KINDS = (
 def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageSet:
     """Read all of a data set object, which is the split "train" ("fit" and "validation" are parts of it).
 
-    Class names are `dataset.classes` (for a Subset: those of its data set), else "0" to the largest label.
-
-    Args:
-        dataset: Images are PIL, uint8, or floating in [0, 1]; labels are whole numbers.
-        split: Anything but "test".
-        image_size: Side in pixels, as for `to_square` with "crop"; None: all images have one size.
+    Images are PIL, uint8, or floating in [0, 1]; labels are whole numbers. Class names are `dataset.classes`
+    (for a Subset: those of its data set), else "0" to the largest label. `image_size` is as for `to_square`
+    with "crop"; None: all images have one size.
 
     Raises:
         TypeError: Not a map-style data set, or a pair, image or label of an unsupported type.
-        ValueError: split="test", no images, sizes that differ without `image_size`, values or labels out of
-            range.
+        ValueError: split="test", no images, sizes that differ without `image_size`, values out of range.
     """
     kind = type(dataset).__name__
     if isinstance(dataset, IterableDataset) or not isinstance(dataset, MapStyle):
@@ -57,18 +53,18 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
     classes = find_class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
     for index, label in enumerate(labels):
         if not 0 <= label < len(classes):
-            expected = f"expected 0 to {len(classes) - 1}, for {len(classes)} classes"
-            raise ValueError(f"label {label} of image {index}: {expected}")
+            allowed = f"0 to {len(classes) - 1}, for {len(classes)} classes"
+            raise ValueError(f"label {label} of image {index}: expected {allowed}")
     names = [f"image {index}" for index in range(len(images))]
     return ImageSet(stack(images, names), torch.tensor(labels), classes)
 
 
 def check_pair(item: Any, index: int) -> tuple[Any, Any]:
     """Return (image, label), or raise an error that names what the item is."""
-    several = isinstance(item, tuple | list)
-    if several and len(item) == 2:
+    length = len(item) if isinstance(item, tuple | list) else None
+    if length == 2:
         return item[0], item[1]
-    got = f"{type(item).__name__} of {len(item)}" if several else type(item).__name__
+    got = type(item).__name__ + ("" if length is None else f" of {length}")
     raise TypeError(f"dataset[{index}]: expected an (image, label) pair, got a {got}")
 
 
@@ -91,8 +87,8 @@ def to_pixels(image: Any, index: int) -> UInt8[Tensor, "channel height width"]:
     if pixels.is_floating_point():
         low, high = pixels.aminmax()
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            values = f"values from {low:g} to {high:g}"
-            raise ValueError(f"image {index} has {values}: {KINDS}; remove normalising transforms")
+            advice = f"{KINDS}; remove normalising transforms"
+            raise ValueError(f"image {index} has values from {low:g} to {high:g}: {advice}")
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     if pixels.dtype != torch.uint8:
         raise TypeError(f"image {index} has dtype {image.dtype}: {KINDS}")
@@ -103,9 +99,7 @@ def to_label(label: Any, index: int) -> int:
     """Return a label as a whole number."""
     value = label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim == 0 else label
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"label of image {index} is {label!r}: expected a whole number or a 0-d integer tensor"
-        )
+        raise TypeError(f"label of image {index} is {label!r}: expected a whole number, or a tensor of one")
     return value
 
 

@@ -37,10 +37,8 @@ def read_like(dataset: str, path: Path, size: int | None) -> UInt8[Tensor, "chan
     MNIST's digits are light on dark: there a file with a light border (the median of its outermost pixels
     above one half) is inverted, so that dark ink on white paper can be read too.
 
-    Args:
-        dataset: A name, or the folder that was the data set.
-        path: The file, in any format that Pillow decodes; turned upright by its EXIF orientation.
-        size: Side in pixels; None = the data set's preset (of a folder: the file's own size).
+    `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
+    preset (of a folder: the file's own size). See also `decode.read_image`.
 
     Raises:
         ValueError: The file cannot be decoded.
@@ -64,10 +62,8 @@ def is_light(plane: UInt8[Tensor, "height width"]) -> bool:
 def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list[Path], set[Path]]:
     """Return files, each once: those given, and those in given folders, at any depth, sorted by path.
 
-    Names that begin with a dot are ignored, and so are all files in the folder `without`.
-
-    Returns:
-        The files, and those of them that come from a folder: they need not be images.
+    The second result is those that come from a folder: they need not be images. Names that begin with a dot
+    are ignored, and so are all files in the folder `without`.
 
     Raises:
         FileNotFoundError: A path does not exist, or is a folder without files.
@@ -92,6 +88,5 @@ def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list
 def is_listed(path: Path, folder: Path, without: Path | None) -> bool:
     """Tell whether a path in a folder counts: a file, not hidden, and not in `without`."""
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return (
-        path.is_file() and not hidden and (without is None or without.resolve() not in path.resolve().parents)
-    )
+    excluded = without is not None and without.resolve() in path.resolve().parents
+    return path.is_file() and not hidden and not excluded

@@ -68,9 +68,7 @@ def write_cub(root: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
     """Write CUB's layout."""
     folder = root / "CUB_200_2011"
     images = folder / "images"
-    scenes = write_scenes(
-        lambda number, *rest: images / f"{number:03}.Bird" / "{} {}.jpg".format(*rest), numbers
-    )
+    scenes = write_scenes(lambda number, split, i: images / f"{number:03}.Bird/{split} {i}.jpg", numbers)
     lines: dict[str, list[str]] = defaultdict(list)
     for row, (number, split, path, (left, top, right, bottom)) in enumerate(scenes, start=7):
         lines["images.txt"].append(f"{row} {path.relative_to(images).as_posix()}")
@@ -106,9 +104,7 @@ def write_dogs(root: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
 
     folder = root / "stanford_dogs"
     images = folder / "Images"
-    scenes = write_scenes(
-        lambda number, *rest: images / f"n{number}-Dog" / "{}_{}.jpg".format(*rest), numbers
-    )
+    scenes = write_scenes(lambda number, split, i: images / f"n{number}-Dog/{split}_{i}.jpg", numbers)
     for _, _, path, (left, top, right, bottom) in scenes:
         note = folder / "Annotation" / path.parent.name / path.stem
         note.parent.mkdir(parents=True, exist_ok=True)
