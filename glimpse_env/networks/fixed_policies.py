@@ -33,8 +33,7 @@ class Uniform(Unlearned):
 
     def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Locations:
         """Draw a location."""
-        shape = torch.Size((len(parameters), 2))
-        return distributed.drawn(torch.rand, shape, generator, parameters.device) * 2 - 1
+        return distributed.draw(torch.rand, (len(parameters), 2), generator, parameters.device) * 2 - 1
 
     def mode(self, parameters: Tensor, index: int = 0) -> Locations:
         """Return the centre: all locations are equally probable, and it is their mean."""

@@ -105,7 +105,7 @@ class Gaussian(LocationPolicy):
         mean = self.mode(parameters)
         if not self.sigma:
             return mean
-        return mean + self.sigma * distributed.drawn(torch.randn, mean.shape, generator, mean.device)
+        return mean + self.sigma * distributed.draw(torch.randn, mean.shape, generator, mean.device)
 
     def mode(self, parameters: Locations, index: int = 0) -> Locations:
         """Return the mean."""
@@ -150,8 +150,7 @@ class GridSoftmax(LocationPolicy):
 
     def sample(self, parameters: LogProbs, generator: Random = None, index: int = 0) -> Cells:
         """Draw a cell: the first whose cumulative probability exceeds a uniform random number."""
-        shape = torch.Size((len(parameters), 1))
-        uniform = distributed.drawn(torch.rand, shape, generator, parameters.device)
+        uniform = distributed.draw(torch.rand, (len(parameters), 1), generator, parameters.device)
         below = parameters.detach().exp().cumsum(1) <= uniform
         return below.sum(1).clamp(max=self.grid**2 - 1)  # rounding may leave the whole sum below 1
 

@@ -25,7 +25,7 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def publish(draft: Path, target: Path) -> None:
-    """Flush a complete file to disk, then rename it to `target` in the same folder, replacing that."""
+    """Flush a complete file to disk, then rename it to `target` in the same folder."""
     with draft.open("r+b") as stream:
         os.fsync(stream.fileno())
     draft.replace(target)

@@ -203,7 +203,7 @@ def decide_stops(
     """Return which rows stop: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
     if rule in ("never", "always"):
         return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)
-    threshold = 0.5 if rule == "likely" else distributed.drawn(torch.rand, stop_logits.shape, generator)
+    threshold = 0.5 if rule == "likely" else distributed.draw(torch.rand, stop_logits.shape, generator)
     return stop_logits.detach().sigmoid() >= threshold
 
 

@@ -94,7 +94,7 @@ class Run:
         try:
             if alone:
                 distributed.refuse(agent)
-            with distributed.joined(options.device):
+            with distributed.join(options.device):
                 torch.manual_seed(options.seed)
                 if check is not None:
                     check(options)
@@ -114,7 +114,7 @@ class Run:
                 f"{agent}: {todo if run and run._finished else ''}{error}" if distributed.first() else 1
             ) from error
         except RuntimeError as error:
-            if not distributed.lost(error):
+            if not distributed.is_lost(error):
                 raise
             reason = str(error).splitlines()[0]
             raise SystemExit(
@@ -141,7 +141,7 @@ class Run:
         precision: Precision = getattr(
             self.options, "precision", "float32"
         )  # agents of other libraries use float32
-        self.precision = distributed.agreed(named(precision, device))  # processes may run on different CPUs
+        self.precision = distributed.broadcast(named(precision, device))  # processes may run on different CPUs
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
             self.restore(self.saved)

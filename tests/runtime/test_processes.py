@@ -200,11 +200,11 @@ def test_alone_nothing_is_cut_averaged_or_waited_for():
     generator, same = (torch.Generator().manual_seed(0) for _ in range(2))
     assert torch.equal(distributed.part(values), values)
     assert torch.equal(
-        distributed.drawn(torch.rand, torch.Size((4, 2)), generator), torch.rand(4, 2, generator=same)
+        distributed.draw(torch.rand, (4, 2), generator), torch.rand(4, 2, generator=same)
     )
     assert distributed.average(values) is values
     assert distributed.gathered([1, 2]) == [1, 2]
-    assert (distributed.count(), distributed.rank(), distributed.first(), distributed.agreed("x")) == (
+    assert (distributed.count(), distributed.rank(), distributed.first(), distributed.broadcast("x")) == (
         1,
         0,
         True,
