@@ -105,9 +105,8 @@ def relu_layers(*widths: int) -> nn.Sequential:
 class Convolutions(nn.Module):
     """Features of a large glimpse: what it shows anywhere, and roughly where.
 
-    Half of the features are the maxima of two convolutions over the whole glimpse, so that a pattern that is
-    learned at one position is recognised at all; the other half are fully connected layers, which keep the
-    positions.
+    Half of the features are the maxima of two convolutions over the whole glimpse, which recognise a pattern
+    at any position; the other half are fully connected layers, which keep the positions.
     """
 
     def __init__(self, a: Architecture) -> None:

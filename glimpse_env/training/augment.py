@@ -1,4 +1,4 @@
-"""Random changes of the training images, drawn again for each epoch: small affine changes of the pixels, or left-right flips."""
+"""Random changes of the training images, new in each epoch: small affine ones, or left-right flips."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from torch.nn import functional as F
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.sensors import Mirrorable, Repaintable
 
-DEGREES, SCALE, SHIFT = (
-    10.0,
-    0.1,
-    1 / 14,
-)  # rotation, relative size, shift as a fraction of the side (2 of MNIST's 28 pixels)
+DEGREES, SCALE = 10.0, 0.1  # largest rotation and relative change of size
+SHIFT = 1 / 14  # as a fraction of the side (2 of MNIST's 28 pixels)
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
@@ -31,23 +28,21 @@ def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT
     elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
-        raise ValueError(
-            f"augment: {type(env.sensor).__name__} can show neither changed nor mirrored images; switch augmentation off"
-        )
+        reason = f"{type(env.sensor).__name__} can show neither changed nor mirrored images"
+        raise ValueError(f"augment: {reason}; switch augmentation off")
 
 
 def affine(
     images: UInt8[Tensor, "image channel height width"], generator: torch.Generator, shift: float = SHIFT
 ) -> UInt8[Tensor, "image channel height width"]:
-    """Rotate, scale and shift every image by its own uniform random amounts; pixels from outside the image are black.
+    """Rotate, scale and shift every image by its own uniform random amounts; outside it is black.
 
     `shift` is the largest shift, as a fraction of the side.
     """
-    return torch.cat([affine_chunk(part, generator, shift) for part in images.split(CHUNK)])
+    return torch.cat([_change(part, generator, shift) for part in images.split(CHUNK)])
 
 
-def affine_chunk(images: Tensor, generator: torch.Generator, shift: float) -> Tensor:
-    """Change one chunk (see `affine`)."""
+def _change(images: Tensor, generator: torch.Generator, shift: float) -> Tensor:
     amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
     shift_x, shift_y = amounts[2] * 2 * shift, amounts[3] * 2 * shift
