@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from glimpse_env.networks.location_policy import Gaussian, LocationPolicy
 
+NEVER = -10.0  # log-odds of stopping, of a network whose number of glimpses is fixed
 Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of tensors of its own
 Parameters = Float[Tensor, "env parameter"]  # of a location policy
 

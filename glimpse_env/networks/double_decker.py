@@ -13,10 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.base import NEVER, Agent, Heads
 from glimpse_env.networks.recurrent_attention import relu_layers
-
-NEVER = -10.0  # log-odds of stopping: the number of glimpses is fixed
 
 Hidden = Float[Tensor, "env hidden"]
 Locations = Float[Tensor, "env 2"]

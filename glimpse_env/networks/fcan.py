@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import checks
-from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.base import NEVER, Agent, Heads
 from glimpse_env.networks.location_policy import Multinomial, Random, Samples
 
 Maps = Float[Tensor, "image channel rows columns"]
@@ -24,11 +24,7 @@ Positions = Int64[Tensor, "*batch"]
 
 
 def check(parts: tuple[int, ...], side: int, what: str) -> None:
-    """Refuse parts that do not fit a map of `side` x `side` cells.
-
-    Raises:
-        ValueError: There are none, or one of them is smaller than a cell or larger than the map.
-    """
+    """Raise a ValueError unless there are parts, each of 1 to `side` cells a side; `what` names the map."""
     if not parts:
         raise ValueError("--parts: expected at least one side in cells, such as --parts 8 4")
     for part in parts:
@@ -109,42 +105,31 @@ Where = Literal["learned", "random", "center"]
 
 @dataclass(frozen=True)
 class PartPolicy(Multinomial):
-    """The multinomial of a part's score map: a cell is a position of the part."""
+    """The multinomial of a part's score map: a cell is a position of the part (or random, or the centre)."""
 
+    where: Where
     side: int  # cells a side of the map
     part: int  # of the part
     far: float  # where location +-1 lies (see `reach`)
+
+    def sample(
+        self, parameters: Tensor, generator: Random = None, index: int = 0, samples: int = 1
+    ) -> Samples:
+        """Draw `samples` positions in every row; random ones lie on the generator's device."""
+        shape = (len(parameters), samples)
+        if self.where == "center":
+            return torch.full(shape, middle(self.side, self.part), device=parameters.device)
+        if self.where == "random":
+            device = parameters.device if generator is None else generator.device
+            return torch.randint(places(self.side, self.part), shape, generator=generator, device=device)
+        return super().sample(parameters, generator, index, samples)
 
     def locate(self, action: Positions) -> Float[Tensor, "*batch 2"]:
         """Return the environment's locations of positions."""
         return locations(action, self.side, self.part, self.far)
 
 
-class RandomPart(PartPolicy):
-    """Uniformly random positions."""
-
-    def sample(
-        self, parameters: Tensor, generator: Random = None, index: int = 0, samples: int = 1
-    ) -> Samples:
-        """Draw `samples` positions in every row, on the generator's device."""
-        device = parameters.device if generator is None else generator.device
-        shape, count = (len(parameters), samples), places(self.side, self.part)
-        return torch.randint(count, shape, generator=generator, device=device)
-
-
-class CentralPart(PartPolicy):
-    """Always the position at the centre."""
-
-    def sample(
-        self, parameters: Tensor, generator: Random = None, index: int = 0, samples: int = 1
-    ) -> Samples:
-        """Return the position, `samples` times in every row."""
-        return torch.full((len(parameters), samples), middle(self.side, self.part), device=parameters.device)
-
-
-POLICIES: dict[Where, type[PartPolicy]] = {"learned": PartPolicy, "random": RandomPart, "center": CentralPart}
 CHANNELS = 64  # of a localiser's hidden layer (FCAN, section 3.2)
-NEVER = -10.0  # log-odds of stopping: the number of glimpses is fixed
 TINY = 1e-30
 
 
@@ -191,7 +176,7 @@ class FullyConvolutionalAttention(Agent):
         super().__init__()
         self.architecture = a = architecture
         self.horizon = len(a.parts) + 1
-        self.policies = [POLICIES[a.where](a.side, part, reach(a.side, a.parts)) for part in a.parts]
+        self.policies = [PartPolicy(a.where, a.side, part, reach(a.side, a.parts)) for part in a.parts]
         inputs = [a.channels + (part if a.see_earlier_maps else 0) for part in range(len(a.parts))]
         self.localisers = nn.ModuleList(localiser(channels) for channels in inputs)
         widths = [a.channels * (step + 1) for step in range(self.horizon)]

@@ -64,7 +64,7 @@ class Fixed(Unlearned):
         return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
 
     def check(self, choices: int) -> None:
-        """Refuse to choose more locations than the grid has cells (ValueError)."""
+        """Raise a ValueError if the grid has fewer cells than `choices`."""
         if self.order != "center" and choices > self.grid**2:
             cells = f"{self.grid} x {self.grid} = {self.grid**2} cells"
             raise ValueError(

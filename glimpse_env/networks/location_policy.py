@@ -44,10 +44,9 @@ class LocationPolicy(ABC):
     def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Tensor:
         """Draw an action in every row.
 
-        Args:
-            parameters: (env, parameter); a policy that is not learned uses their number of rows alone.
-            generator: In the same state in all processes that train together.
-            index: Number of locations chosen before in this episode.
+        `parameters` are (env, parameter); a policy that is not learned uses their number of rows alone. The
+        generator is in the same state in all processes that train together. `index` counts the locations
+        chosen before in this episode.
         """
 
     @abstractmethod
@@ -81,11 +80,7 @@ class LocationPolicy(ABC):
         return self
 
     def check(self, choices: int) -> None:
-        """Refuse to choose more locations in an episode than there are.
-
-        Raises:
-            ValueError: There are not enough.
-        """
+        """Raise a ValueError if an episode has fewer locations than `choices`."""
         del choices
 
 

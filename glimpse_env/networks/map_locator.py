@@ -24,13 +24,7 @@ class MapLocator(nn.Module):
     centres: Tensor
 
     def __init__(self, channels: int, side: int, reach: float) -> None:
-        """Build the two convolutions.
-
-        Args:
-            channels: Of the first view.
-            side: Its height and width.
-            reach: Where location +-1 lies in the image (`Sensor.reach`).
-        """
+        """Build the convolutions, for views of `side` x `side` pixels whose location +-1 is at +-`reach`."""
         super().__init__()
         self.shape, self.reach = (channels + 1, side, side), reach
         first, last = nn.Conv2d(channels + 1, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, 1, 3, padding=1)

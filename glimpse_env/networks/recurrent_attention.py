@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpse_env.networks.base import Agent, Heads, Parameters
+from glimpse_env.networks.base import NEVER, Agent, Heads, Parameters
 from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
 
@@ -283,7 +283,7 @@ class RecurrentAttention(Agent):
     def stop_logit(self, logits: Logits, step: Float[Tensor, "env 1"], state: State) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code: decisions keep a gradient."""
         if not self.decides:
-            return logits.new_full((len(logits),), -10.0)
+            return logits.new_full((len(logits),), NEVER)
         read, horizon = state.hidden, self.architecture.horizon
         if self.architecture.stop_input == "confidence":
             number = (step.squeeze(1) * horizon).round().long() - 1

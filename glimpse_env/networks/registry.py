@@ -43,11 +43,7 @@ def read_architecture(saved: Mapping[str, Any]) -> Any:
 
 
 def rebuild(saved: Mapping[str, Any]) -> Agent:
-    """Return the network of a checkpoint.
-
-    Raises:
-        ValueError: The checkpoint holds a network that this program does not know.
-    """
+    """Return the network of a checkpoint (see `read_architecture`)."""
     architecture = read_architecture(saved)
     network = NETWORKS[saved.get("network_name", "recurrent")][1](architecture)
     network.load_state_dict(saved["network"])

@@ -63,11 +63,7 @@ def apart() -> Iterator[None]:
 
 
 def refuse(program: str) -> None:
-    """Refuse to run a program for one process in several of them.
-
-    Raises:
-        ValueError: torchrun started more than one.
-    """
+    """Raise a ValueError if torchrun started several processes: the program is for one."""
     if world_size() > 1:
         started = f"torchrun started {world_size()}"
         raise ValueError(f"{program} runs in one process, and {started}: start it with python")
@@ -130,11 +126,7 @@ def wait() -> None:
 
 
 def share(total: int, what: str) -> int:
-    """Return this process' share of a number.
-
-    Raises:
-        ValueError: It does not divide over the processes.
-    """
+    """Return this process' share of a number; raise a ValueError if it does not divide."""
     n = count()
     if total % n:
         raise ValueError(f"{what} {total} does not divide over {n} processes: choose a multiple of {n}")
@@ -152,13 +144,10 @@ def draw(
     generator: torch.Generator | None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Return this process' rows of random numbers that are drawn for all rows of the batch.
+    """Return random numbers of `torch.rand` or `torch.randn`: this process' rows of those for all rows.
 
-    Args:
-        sampler: `torch.rand` or `torch.randn`.
-        shape: Of this process' rows.
-        generator: In the same state in all processes; None = torch's global one, for a single process.
-        device: Used without a generator, whose device counts.
+    The generator is in the same state in all processes; None = torch's global one, for a single process. Its
+    device is used, without a generator `device`.
     """
     whole = (shape[0] * count(), *shape[1:])
     return part(sampler(whole, generator=generator, device=generator.device if generator else device))

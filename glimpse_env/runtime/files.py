@@ -37,11 +37,7 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(source: Path) -> dict[str, Any]:
-    """Read a JSON file that `write_json` wrote.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Read a JSON file; raise a ValueError if it is damaged."""
     try:
         return json.loads(source.read_text())
     except ValueError as error:  # no JSON, or no text

@@ -29,11 +29,7 @@ class Choice(NamedTuple):
 
 
 def named(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of this name; "auto" = `fastest(device)`, with a log entry of the reason.
-
-    Raises:
-        ValueError: The name is unknown.
-    """
+    """Return the type of this name (ValueError: unknown); "auto" = `fastest`, whose reason is logged."""
     if precision not in get_args(Precision):
         raise ValueError(f"precision={precision!r}: expected one of {', '.join(get_args(Precision))}")
     if precision != "auto":

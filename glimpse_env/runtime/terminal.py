@@ -19,11 +19,7 @@ LIVE = {"reward": "reward {:.3f}", "train_accuracy": "accuracy {:.2%}", "mean_gl
 
 
 def prepare(options: Options) -> Options:
-    """Set threads and log; return a script's options with the device that --device auto stands for.
-
-    Raises:
-        SystemExit: Fewer than 1 thread.
-    """
+    """Set threads and log; return the options with the device that --device auto stands for."""
     given: Any = options  # a dataclass with threads and device
     use_threads(given.threads)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -32,11 +28,7 @@ def prepare(options: Options) -> Options:
 
 
 def use_threads(threads: int) -> None:
-    """Set the number of CPU threads that torch uses.
-
-    Raises:
-        SystemExit: Fewer than 1 thread.
-    """
+    """Set the number of CPU threads of torch; raise a SystemExit if it is below 1."""
     if threads < 1:
         raise SystemExit(f"--threads {threads}: expected a whole number of at least 1")
     torch.set_num_threads(threads)

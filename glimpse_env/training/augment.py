@@ -18,11 +18,7 @@ CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
 def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT) -> None:
-    """Change the images that the environment's sensor shows, until the next call.
-
-    Raises:
-        ValueError: The sensor can show neither changed nor mirrored images.
-    """
+    """Change the images that the sensor shows, until the next call; raise a ValueError if it cannot."""
     if isinstance(env.sensor, Repaintable):
         env.sensor.repaint(affine(env.images.stack().to(env.device), generator, shift))
     elif isinstance(env.sensor, Mirrorable):

@@ -16,10 +16,8 @@ CHUNK = 64  # images that are classified at a time
 def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Module:
     """Return a torchvision classifier such as "resnet50" with a new final layer for `classes` classes.
 
-    `weights` are those of its other layers (see `backbone.build_classifier`).
-
-    Raises:
-        ValueError: The classifier does not end in a fully connected layer.
+    `weights` are those of the other layers (see `backbone.build_classifier`). Raises a ValueError if the
+    classifier does not end in a fully connected layer.
     """
     network = build_classifier(name, weights)
     final = final_layer(network)

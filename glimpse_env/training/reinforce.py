@@ -44,10 +44,8 @@ def returns_to_go(rewards: Steps, discount: float = 1.0) -> Steps:
 def leave_one_out(returns: Steps, samples: int) -> Steps:
     """Return each return minus the mean of the image's other samples (Kool et al. 2019), unbiased.
 
-    Rows i * samples ... (i + 1) * samples - 1 are the samples of image i.
-
-    Raises:
-        ValueError: Fewer than two samples an image.
+    Rows i * samples ... (i + 1) * samples - 1 are the samples of image i. Raises a ValueError for fewer than
+    two.
     """
     if samples < 2:
         needed = "leave-one-out needs at least 2 samples an image"

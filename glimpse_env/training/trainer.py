@@ -1,17 +1,6 @@
 """`Run`: all around a training loop: start, resume, progress, logs, checkpoints, several processes.
 
-The loop itself is in the agent's script, which computes the losses:
-
-    with Run.open("ram_reinforce", options) as run:
-        env = build_environment(run.options, run.saved)
-        network = build_network(env, run.options).to(env.device)
-        run.start(network, resume.describe(run.agent, run.options, env, network), env.device)
-        for epoch in run.epochs(run.options.epochs, "look", optimizer):
-            for images in epoch.batches(len(env.images), run.options.batch):
-                ...
-                epoch.log({"loss": loss})
-        run.finish()
-        results.write(run.checkpoint)
+The loop itself is in the agent's script, which computes the losses: agents/ram_reinforce.py is an example.
 """
 
 from __future__ import annotations
@@ -21,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -31,17 +20,13 @@ from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.runtime.precision import Precision, named
 from glimpse_env.training import resume
 from glimpse_env.training.epoch import Epoch, Progress
+from glimpse_env.training.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-@runtime_checkable
-class HasState(Protocol):
-    """An optimiser, or several that are stepped as one."""
-
-    def state_dict(self) -> Any: ...  # noqa: D102 - any optimiser's state
-    def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: D102
+HasState = torch.optim.Optimizer | Optimizer
 
 
 class Run:
