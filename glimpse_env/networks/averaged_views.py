@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.base import Agent, Heads, Logits
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ViewsArchitecture:
 class Averaged(NamedTuple):
     """The memory: the logarithm of the sum of all views' probabilities."""
 
-    total: Float[Tensor, "env class"]
+    total: Logits
 
 
 class AveragedViews(Agent):
@@ -65,9 +65,7 @@ class AveragedViews(Agent):
         prediction = log_p if self.training else state.total - taken.log()
         return Heads(prediction, none[:, None].expand(-1, 2), none - math.inf, none), state
 
-    def classify(
-        self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]
-    ) -> Float[Tensor, "env class"]:
+    def classify(self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]) -> Logits:
         """Return the scores of each row's view: of the whole image, or of the window whose turn it is."""
         a = self.architecture
         inputs = list(self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1)).unbind(1))

@@ -12,13 +12,14 @@ from glimpse_env.networks.location_policy import Gaussian, LocationPolicy
 
 NEVER = -10.0  # log-odds of stopping, of a network whose number of glimpses is fixed
 Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of tensors of its own
+Logits = Float[Tensor, "env class"]
 Parameters = Float[Tensor, "env parameter"]  # of a location policy
 
 
 class Heads(NamedTuple):
     """Outputs of the network after one glimpse."""
 
-    logits: Float[Tensor, "env class"]
+    logits: Logits
     location_parameters: Parameters  # of `Agent.location_policy`, for the next location
     stop: Float[Tensor, " env"]  # log-odds of stopping now
     baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used

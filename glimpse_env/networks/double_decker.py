@@ -30,9 +30,7 @@ class DeckSizes:
     hidden: int = 512  # units of each deck
     location_features: int = 128
     features: int = 256  # of a patch after `encoder_layers`
-    encoder_layers: int = (
-        0  # ReLU layers of a patch's encoder; 0 = its values are a frozen network's features
-    )
+    encoder_layers: int = 0  # ReLU layers of a patch's encoder; 0 = the sensor outputs features
     dropout: float = 0.0  # share of a patch's features dropped while training
     location_gradient: float = 1.0  # share of the class scores' gradient that the location deck gets
     learned_start: bool = True  # the context proposes the location of glimpse 1
@@ -114,10 +112,8 @@ class DoubleDecker(Agent):
     def start(self, rows: int, context: Tensor | None) -> tuple[DeckState, Locations]:
         """Return the decks with the context in the location deck, and the mean of glimpse 1's location."""
         if context is None:
-            raise ValueError(
-                "the double-decker network proposes glimpse 1 from a context: make the environment with "
-                "context=True, and choose the images"
-            )
+            needed = "make the environment with context=True, and choose the images"
+            raise ValueError(f"the double-decker network proposes glimpse 1 from a context: {needed}")
         location_deck = self.core.begin(self.glimpse.patch(context.flatten(1))).relu()
         state = self.begin(rows)._replace(location_deck=location_deck)
         return state, self.propose(state)

@@ -20,6 +20,7 @@ from glimpse_env.networks.location_policy import Multinomial, Random, Samples
 
 Maps = Float[Tensor, "image channel rows columns"]
 PositionValues = Float[Tensor, "image position"]
+Regions = Float[Tensor, "*batch step channel"]
 Positions = Int64[Tensor, "*batch"]
 
 
@@ -30,10 +31,9 @@ def check(parts: tuple[int, ...], side: int, what: str) -> None:
     for part in parts:
         checks.count("--parts", part)
         if part > side:
-            raise ValueError(
-                f"--parts {' '.join(map(str, parts))}: {what} has {side} x {side} cells; "
-                f"expected sides of 1 to {side} cells"
-            )
+            given = " ".join(map(str, parts))
+            cells = f"{what} has {side} x {side} cells; expected sides of 1 to {side} cells"
+            raise ValueError(f"--parts {given}: {cells}")
 
 
 def places(side: int, part: int) -> int:
@@ -91,9 +91,7 @@ def windows(side: int, part: int, device: torch.device) -> Float[Tensor, "positi
     return (inside[0][:, :, None] & inside[1][:, None]).flatten(1) / part**2
 
 
-def pool(
-    maps: Maps, position: Int64[Tensor, "image sample"], part: int
-) -> Float[Tensor, "image sample channel"]:
+def pool(maps: Maps, position: Samples, part: int) -> Float[Tensor, "env sample channel"]:
     """Return the mean of the map over the part at each position, as the map sensor's RoIAlign computes it."""
     weights = windows(maps.shape[-1], part, maps.device).index_select(0, position.flatten())
     # A product of matrices: faster than pooling every position and choosing.
@@ -151,9 +149,7 @@ class Memory(NamedTuple):
     """What the network carries from glimpse to glimpse."""
 
     locations: Float[Tensor, "env part 2"]  # of all parts, from the map of glimpse 1
-    features: Float[
-        Tensor, "env step channel"
-    ]  # of the whole image and the parts so far, standardised; then 0
+    features: Float[Tensor, "env step channel"]  # standardised, of the whole image and the parts so far
     total: Float[Tensor, "env class"]  # sum of the probabilities so far
 
 
@@ -225,18 +221,15 @@ class FullyConvolutionalAttention(Agent):
             return torch.stack([policy.mode(log_prob) for policy, log_prob in pairs], 1)
         generator = torch.Generator().manual_seed(0)
         pairs = zip(self.policies, self.flat(len(maps)), strict=True)
-        return torch.cat([policy.sample(log_prob, generator) for policy, log_prob in pairs], 1).to(
-            maps.device
-        )
+        drawn = [policy.sample(log_prob, generator) for policy, log_prob in pairs]
+        return torch.cat(drawn, 1).to(maps.device)
 
     def propose(self, maps: Maps) -> Float[Tensor, "image part 2"]:
         """Return the environment's locations of the parts' positions."""
         pairs = zip(self.policies, self.best(maps).unbind(1), strict=True)
         return torch.stack([policy.locate(position) for policy, position in pairs], 1)
 
-    def scores(
-        self, step: int, regions: Float[Tensor, "*batch step channel"]
-    ) -> Float[Tensor, "*batch class"]:
+    def scores(self, step: int, regions: Regions) -> Float[Tensor, "*batch class"]:
         """Return a step's class scores (step 0: the whole image) from the features of the regions so far."""
         return self.classifiers[step](regions[..., : step + 1, :].flatten(-2)).float()
 

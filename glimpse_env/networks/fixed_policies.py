@@ -67,10 +67,8 @@ class Fixed(Unlearned):
         """Raise a ValueError if the grid has fewer cells than `choices`."""
         if self.order != "center" and choices > self.grid**2:
             cells = f"{self.grid} x {self.grid} = {self.grid**2} cells"
-            raise ValueError(
-                f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {cells}: "
-                "use fewer --glimpses, or a larger --grid"
-            )
+            refused = f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {cells}"
+            raise ValueError(f"{refused}: use fewer --glimpses, or a larger --grid")
 
 
 @lru_cache(maxsize=64)

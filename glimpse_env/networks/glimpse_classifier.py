@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env.networks import recurrent_attention
+from glimpse_env.networks.base import Logits
 from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork, LSTMCell, State
 
 
@@ -54,21 +55,17 @@ class GlimpseClassifier(nn.Module):
         zeros = self.classifier.weight.new_zeros(rows, self.sizes.hidden)
         return Evidence(zeros, zeros)
 
-    def forward(
-        self, observation: dict[str, Tensor], evidence: Evidence
-    ) -> tuple[Float[Tensor, "env class"], Evidence]:
+    def forward(self, observation: dict[str, Tensor], evidence: Evidence) -> tuple[Logits, Evidence]:
         """Process one glimpse; return the class scores of the episode so far."""
         same_episode = ~(observation["step"] * self.sizes.horizon < 1.5)
         features = self.glimpse.encode(observation["glimpse"])
-        none = evidence.hidden.new_zeros(
-            len(features), 0
-        )  # parts of the state that this network does not use
+        none = evidence.hidden.new_zeros(len(features), 0)  # of the state, what this network does not use
         state = State(evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none)
         state = self.core(self.glimpse(features, observation["location"]), state)
         return self.classifier(state.hidden).float(), Evidence(state.hidden, state.cell)
 
 
-def certainty(logits: Float[Tensor, "env class"]) -> dict[str, Float[Tensor, "env feature"]]:
+def certainty(logits: Logits) -> dict[str, Float[Tensor, "env feature"]]:
     """Return what a policy may read of the classifier's prediction.
 
     `belief`: the probability of every class; `confidence`: log-odds of the top class, its margin over the

@@ -23,7 +23,7 @@ from glimpse_env.runtime import distributed
 LearnedName = Literal["gaussian", "grid_softmax"]
 LOG_2PI = math.log(2 * math.pi)
 
-Random = torch.Generator | None  # None = torch's global generator
+Random = distributed.Random
 Locations = Float[Tensor, "*env 2"]
 Cells = Int64[Tensor, " env"]
 Samples = Int64[Tensor, "env sample"]

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 CHANNELS = 32
 MARK_SIGMA = 1.5  # standard deviation of the mark that a glimpse leaves, in cells of the view
 
+Marks = Float[Tensor, "env cell"]
+Locations = Float[Tensor, "env 2"]
+
 
 class MapLocator(nn.Module):
     """Score every cell of the first view and propose the mean location under the scores' softmax.
@@ -32,16 +35,14 @@ class MapLocator(nn.Module):
         axis = (torch.arange(side) + 0.5) * (2 / side) - 1
         self.register_buffer("centres", torch.cartesian_prod(axis, axis).flip(1), persistent=False)
 
-    def forward(
-        self, view: Float[Tensor, "env value"], visited: Float[Tensor, "env cell"]
-    ) -> Float[Tensor, "env 2"]:
+    def forward(self, view: Float[Tensor, "env value"], visited: Marks) -> Locations:
         """Return the next location; it may lie beyond +-1 where the view reaches farther than glimpses do."""
         cells = torch.cat((view, visited), 1).unflatten(1, self.shape)
         share = self.scores(cells).flatten(1).float().softmax(1)
         # A sum and not a product of matrices, which autocast would compute in half precision.
         return (share[:, :, None] * self.centres).sum(1) / self.reach
 
-    def mark(self, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env cell"]:
+    def mark(self, location: Locations) -> Marks:
         """Return the mark of a glimpse at `location` on the cells: 1 at its centre, less around it."""
         width = MARK_SIGMA * 2 / math.isqrt(len(self.centres))
         distance = (self.centres - (location * self.reach)[:, None]).square().sum(2)

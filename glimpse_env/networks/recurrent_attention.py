@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpse_env.networks.base import NEVER, Agent, Heads, Parameters
+from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
 from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
 
@@ -27,7 +27,7 @@ Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
 
 Features = Float[Tensor, "env feature"]
-Logits = Float[Tensor, "env class"]
+Step = Float[Tensor, "env 1"]  # number of the glimpse as a fraction of the horizon
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,8 @@ class Convolutions(nn.Module):
         super().__init__()
         side, half = math.isqrt(a.glimpse // a.channels), a.features // 2
         if side < 12:
-            raise ValueError(
-                "--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels, "
-                f"got {side} x {side}: use --glimpse-encoder mlp"
-            )
+            needed = "--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels"
+            raise ValueError(f"{needed}, got {side} x {side}: use --glimpse-encoder mlp")
         self.patterns = nn.Sequential(
             nn.Unflatten(1, (a.channels, side, side)),
             *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
@@ -201,10 +199,8 @@ class RecurrentAttention(Agent):
         super().__init__()
         self.architecture = a = architecture
         if a.locator == "map" and a.location_policy != "gaussian":
-            raise ValueError(
-                f"--location-policy {a.location_policy}: --locator map proposes a location; use gaussian, "
-                "or --locator state"
-            )
+            reason = "--locator map proposes a location; use gaussian, or --locator state"
+            raise ValueError(f"--location-policy {a.location_policy}: {reason}")
         self.glimpse = GlimpseNetwork(a)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
@@ -242,37 +238,35 @@ class RecurrentAttention(Agent):
         """Process one glimpse."""
         features = self.glimpse.encode(observation["glimpse"])
         state = self.core(self.glimpse(features, observation["location"]), state)
-        logits, state = self.classify(features, observation, state)
+        logits, state = self.classify(features, observation["step"], state)
         state = self.remember(observation, state)
         location = self.propose(state)
         stop = self.stop_logit(logits, observation["step"], state)
         baseline = self.baseline(state.hidden.detach()).float().squeeze(1)
         return Heads(logits, location, stop, baseline), state
 
-    def classify(
-        self, features: Features, observation: dict[str, Tensor], state: State
-    ) -> tuple[Logits, State]:
+    def classify(self, features: Features, step: Step, state: State) -> tuple[Logits, State]:
         """Return the class scores, and the state with their sum."""
         logits = self.classifier(state.hidden).float()
         if self.shortcut is not None:
             logits = logits + self.shortcut(features).float()
         if self.architecture.scores == "state":
             return logits, state
-        total = torch.where(self.is_first(observation), logits, state.total + logits)
-        return total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
+        total = torch.where(self.is_first(step), logits, state.total + logits)
+        return total / (step * self.architecture.horizon), state._replace(total=total)
 
     def remember(self, observation: dict[str, Tensor], state: State) -> State:
         """Return the state with a map locator's inputs: the first view, and marks of the later locations."""
         if isinstance(self.locator, nn.Linear):
             return state
-        first, mark = self.is_first(observation), self.locator.mark(observation["location"])
+        first, mark = self.is_first(observation["step"]), self.locator.mark(observation["location"])
         view = torch.where(first, observation["glimpse"].flatten(1), state.view)
         visited = torch.where(first, torch.zeros_like(mark), torch.maximum(state.visited, mark))
         return state._replace(view=view, visited=visited)
 
-    def is_first(self, observation: dict[str, Tensor]) -> Bool[Tensor, "env 1"]:
+    def is_first(self, step: Step) -> Bool[Tensor, "env 1"]:
         """Return which rows begin an episode: sums and marks of an earlier one do not count there."""
-        return observation["step"] * self.architecture.horizon < 1.5
+        return step * self.architecture.horizon < 1.5
 
     def propose(self, state: State) -> Parameters:
         """Return the location policy's parameters for the next location."""
@@ -280,7 +274,7 @@ class RecurrentAttention(Agent):
             return self.location_policy.activate(self.locator(state.hidden).float())
         return self.locator(state.view, state.visited)
 
-    def stop_logit(self, logits: Logits, step: Float[Tensor, "env 1"], state: State) -> Float[Tensor, " env"]:
+    def stop_logit(self, logits: Logits, step: Step, state: State) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code: decisions keep a gradient."""
         if not self.decides:
             return logits.new_full((len(logits),), NEVER)

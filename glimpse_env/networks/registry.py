@@ -33,10 +33,8 @@ def read_architecture(saved: Mapping[str, Any]) -> Any:
     """
     name = saved.get("network_name", "recurrent")
     if name not in NETWORKS:
-        raise ValueError(
-            f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; "
-            "a newer program wrote it"
-        )
+        known = f"expected one of {', '.join(NETWORKS)}; a newer program wrote it"
+        raise ValueError(f"the checkpoint holds a network called {name!r}: {known}")
     kind, fields = NETWORKS[name][0], dict[str, Any](saved["architecture"])
     today = kind.__dataclass_fields__  # other names are those of earlier versions
     return kind(**{key if key in today else OLD_NAMES.get(key, key): fields[key] for key in fields})

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from glimpse_env.runtime.files import write_torch
 
+UNREADABLE = RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError  # of torch.load
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
 # Options that did not exist in earlier versions, with the values that describe what runs did then.
@@ -33,15 +34,6 @@ OLD_NAMES = {
     "shortcut": "skip_connection",
     "place": "location_features",
 }
-UNREADABLE = (
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
 
 
 def save(target: Path, content: Mapping[str, Any]) -> None:
@@ -117,12 +109,10 @@ def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") 
         ValueError: The file is not readable as a checkpoint, or was written by another program or version.
     """
     if not source.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {source}: give the path of an agent script's checkpoint.pt"
-        )
+        raise FileNotFoundError(f"no checkpoint at {source}: give the path of an agent's checkpoint.pt")
     try:
         content = torch.load(source, map_location=device, weights_only=True)
-    except UNREADABLE as error:
+    except (*UNREADABLE, UnpicklingError) as error:
         reason = f"({type(error).__name__}): it is damaged, or no torch file"
         raise ValueError(f"{source} is not readable as a checkpoint {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

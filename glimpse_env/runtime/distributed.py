@@ -22,6 +22,9 @@ from torch import Tensor, distributed, nn
 from glimpse_env.runtime import devices
 
 Value = TypeVar("Value")
+Sampler = Callable[..., Tensor]
+Random = torch.Generator | None  # None = torch's global generator
+Device = torch.device | None
 _apart = False
 PATIENCE = datetime.timedelta(hours=2)  # that a process waits for the others, which may be building a bank
 
@@ -138,12 +141,7 @@ def part(values: Tensor) -> Tensor:
     return values.chunk(count())[rank()] if is_parallel() else values
 
 
-def draw(
-    sampler: Callable[..., Tensor],
-    shape: tuple[int, ...],
-    generator: torch.Generator | None,
-    device: torch.device | None = None,
-) -> Tensor:
+def draw(sampler: Sampler, shape: tuple[int, ...], generator: Random, device: Device = None) -> Tensor:
     """Return random numbers of `torch.rand` or `torch.randn`: this process' rows of those for all rows.
 
     The generator is in the same state in all processes; None = torch's global one, for a single process. Its

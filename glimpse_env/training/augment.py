@@ -14,6 +14,7 @@ from glimpse_env.sensors import Mirrorable, Repaintable
 
 DEGREES, SCALE = 10.0, 0.1  # largest rotation and relative change of size
 SHIFT = 1 / 14  # as a fraction of the side (2 of MNIST's 28 pixels)
+Images = UInt8[Tensor, "image channel height width"]
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
@@ -28,9 +29,7 @@ def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT
         raise ValueError(f"augment: {reason}; switch augmentation off")
 
 
-def affine(
-    images: UInt8[Tensor, "image channel height width"], generator: torch.Generator, shift: float = SHIFT
-) -> UInt8[Tensor, "image channel height width"]:
+def affine(images: Images, generator: torch.Generator, shift: float = SHIFT) -> Images:
     """Rotate, scale and shift every image by its own uniform random amounts; outside it is black.
 
     `shift` is the largest shift, as a fraction of the side.
@@ -38,7 +37,7 @@ def affine(
     return torch.cat([_change(part, generator, shift) for part in images.split(CHUNK)])
 
 
-def _change(images: Tensor, generator: torch.Generator, shift: float) -> Tensor:
+def _change(images: Images, generator: torch.Generator, shift: float) -> Images:
     amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
     shift_x, shift_y = amounts[2] * 2 * shift, amounts[3] * 2 * shift

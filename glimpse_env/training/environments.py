@@ -51,9 +51,8 @@ def build_evaluation_environment(
     arguments: Mapping[str, Any], split: str, device: torch.device | str, rows: int = ROWS
 ) -> GlimpseVectorEnv:
     """Return the environment of an evaluation: every image of the split once, `rows` at a time."""
-    return GlimpseVectorEnv(
-        rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED
-    )
+    given = {"split": split, "device": device, "autoreset_mode": AutoresetMode.DISABLED}
+    return GlimpseVectorEnv(rows, **arguments, **given, order="once")
 
 
 def count_glimpse_values(env: GlimpseVectorEnv) -> int:

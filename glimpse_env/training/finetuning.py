@@ -10,6 +10,7 @@ from tqdm import tqdm
 from glimpse_env.backbone import DEVIATION, MEAN, build_classifier, final_layer
 from glimpse_env.datasets import ImageSet
 
+Probabilities = Float[Tensor, "image class"]
 CHUNK = 64  # images that are classified at a time
 
 
@@ -39,9 +40,7 @@ def normalise(images: UInt8[Tensor, "image channel height width"]) -> Float[Tens
 
 
 @torch.no_grad()
-def predict(
-    network: nn.Module, images: ImageSet, side: int, device: torch.device
-) -> Float[Tensor, "image class"]:
+def predict(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Probabilities:
     """Return the class probabilities (CPU, float32) of whole images, resized to `side` x `side` pixels."""
     from torchvision.transforms import v2
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,9 +45,7 @@ class Muon(torch.optim.Optimizer):
     without such units emulates, 60 times slower than float32.
     """
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9
-    ) -> None:
+    def __init__(self, params: list[Tensor], lr: float, weight_decay: float, momentum: float = 0.9) -> None:
         """Store the matrices to update; weight decay is decoupled, momentum is Nesterov's."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
@@ -88,12 +86,13 @@ def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tenso
     return (wide.mT if tall else wide).to(matrices.dtype)
 
 
+Parts = list[torch.optim.Optimizer]
+
+
 class Optimizer:
     """Several torch optimisers stepped as one, their rates annealed by a common factor."""
 
-    def __init__(
-        self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter], clip: float | None = CLIP
-    ) -> None:
+    def __init__(self, parts: Parts, parameters: list[nn.Parameter], clip: float | None = CLIP) -> None:
         """Store the parts with their peak rates, the parameters, and their gradient's largest norm."""
         self.parts, self.parameters, self.clip = parts, parameters, clip
         self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
@@ -153,11 +152,9 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
     modules = MUON_MODULES if name == "muon" else ()
     hidden = {key for key, value in named.items() if value.ndim == 2 and key.split(".")[0] in modules}
     rest = [value for key, value in named.items() if key not in hidden]
-    groups = [
-        {"params": [value for value in rest if value.ndim >= 2], "weight_decay": decay},
-        {"params": [value for value in rest if value.ndim < 2], "weight_decay": 0.0},
-    ]
-    parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate)]
+    matrices, others = ([value for value in rest if (value.ndim >= 2) == wide] for wide in (True, False))
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    parts: Parts = [torch.optim.AdamW(groups, rate)]
     if hidden:
         parts = [Muon([named[key] for key in named if key in hidden], muon_rate, decay), *parts]
     return Optimizer(parts, parameters)

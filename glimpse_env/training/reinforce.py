@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Baseline = Literal["regression", "learned"]
 Scalar = Float[Tensor, ""]
+Batch = Float[Tensor, "*batch"]
+Decisions = Float[Tensor, "decision env"]
 Steps = Float[Tensor, "time env"]
 Mask = Bool[Tensor, "time env"]
 
@@ -124,9 +126,7 @@ def exact_stop_loss(stop_logits: Steps, returns: Steps) -> Scalar:
     return -(stopping_probabilities(stop_logits) * returns.detach()).sum(0).mean()
 
 
-def bernoulli_log_prob(
-    logits: Float[Tensor, "*batch"], taken: Bool[Tensor, "*batch"]
-) -> Float[Tensor, "*batch"]:
+def bernoulli_log_prob(logits: Batch, taken: Bool[Tensor, "*batch"]) -> Batch:
     """Return the log-probability of a stop decision."""
     return -F.binary_cross_entropy_with_logits(logits, taken.to(logits.dtype), reduction="none")
 
@@ -141,10 +141,8 @@ class Advantages(NamedTuple):
     """How much better the sampled actions were than expected before they were drawn."""
 
     first: Float[Tensor, " env"]  # of the learned location of glimpse 1
-    stop: Float[
-        Tensor, "decision env"
-    ]  # of the decision to stop after glimpse 1, 2, ... (none after the last)
-    location: Float[Tensor, "decision env"]  # of the location chosen after glimpse 1, 2, ...
+    stop: Decisions  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
+    location: Decisions  # of the location chosen after glimpse 1, 2, ...
 
 
 def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: float) -> Advantages:
@@ -178,7 +176,7 @@ def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: flo
     return Advantages(first, stop, location)
 
 
-def return_after_decision(rollout: Rollout, discount: float) -> Float[Tensor, "decision env"]:
+def return_after_decision(rollout: Rollout, discount: float) -> Decisions:
     """Return a learned baseline's target: a stopping row's reward, else its return from then on."""
     later = returns_to_go(rollout.rewards, discount)[1:]
     return torch.where(rollout.stopped[:-1], rollout.rewards[:-1], later)

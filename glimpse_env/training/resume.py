@@ -77,10 +77,8 @@ def load_resumable(
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     if kind == "agent" and "optimizer" not in saved:
-        raise ValueError(
-            f"--resume: {path} holds no optimizer state, so its run cannot be resumed; "
-            "start a new run from it with --ram"
-        )
+        reason = f"{path} holds no optimizer state, so its run cannot be resumed"
+        raise ValueError(f"--resume: {reason}; start a new run from it with --ram")
     if compared is None:
         names = other_options(saved, options)
     else:
@@ -130,10 +128,8 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
     """Refuse weights whose hash differs from the checkpoint's, even under the same path (ValueError)."""
     known, current = saved.get("weights_sha256"), weights_hash(options)
     if known is not None and known != current:
-        raise ValueError(
-            f"{source} was trained on the features of other weights than {options.get('weights')}: "
-            "the file has changed since"
-        )
+        other = f"was trained on the features of other weights than {options.get('weights')}"
+        raise ValueError(f"{source} {other}: the file has changed since")
 
 
 def identify_weights(options: Mapping[str, Any]) -> str | None:
@@ -173,10 +169,9 @@ def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentA
     """
     sizes = registry.read_architecture(start)
     if (sizes.glimpse, sizes.classes) != (shown["glimpse"], shown["classes"]):
-        raise ValueError(
-            f"--ram: its network reads {sizes.glimpse} values a glimpse and predicts {sizes.classes} "
-            f"classes; this data set has {shown['glimpse']} and {shown['classes']}"
-        )
+        needed = f"reads {sizes.glimpse} values a glimpse and predicts {sizes.classes} classes"
+        given = f"this data set has {shown['glimpse']} and {shown['classes']}"
+        raise ValueError(f"--ram: its network {needed}; {given}")
     network = RecurrentAttention(replace(sizes, horizon=shown["horizon"], stop_input=shown["stop_input"]))
     weights = {name: value for name, value in start["network"].items() if not name.startswith("stopper.")}
     network.load_state_dict(weights, strict=False)

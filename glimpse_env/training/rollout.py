@@ -44,9 +44,7 @@ class Rollout:
     stop_logits: Float[Tensor, "time env"]
     baseline: Float[Tensor, "time env"]
     locations: Float[Tensor, "time env 2"]  # where each glimpse was taken
-    location_log_prob: Float[
-        Tensor, "time env"
-    ]  # of the location chosen after the glimpse; the last is unused
+    location_log_prob: Float[Tensor, "time env"]  # of the location chosen next; the last one is not used
     first_log_prob: Float[Tensor, " env"]  # of glimpse 1's learned location; 0 where the environment chose it
     stopped: Bool[Tensor, "time env"]  # the row ended with this step
     active: Bool[Tensor, "time env"]  # the row was still running when this step began

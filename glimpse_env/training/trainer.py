@@ -45,9 +45,7 @@ class Run:
         self.agent, self.options, self.saved = agent, options, saved
         self.checkpoint: Path = resume.checkpoint_path(agent, options, self.file)
         self.progress = Progress(**saved["progress"]) if saved else Progress()
-        self.extra_state: Callable[[], Mapping[str, Any]] = (
-            dict  # more contents of a checkpoint, as of episodes
-        )
+        self.extra_state: Callable[[], Mapping[str, Any]] = dict  # further contents of a checkpoint
         self.writer: SummaryWriter | None = None
         self.network: nn.Module | None = None
         self._identity: dict[str, Any] = {}
@@ -120,12 +118,8 @@ class Run:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
         self.network, self.device = network, device
-        precision: Precision = getattr(
-            self.options, "precision", "float32"
-        )  # other libraries' agents have none
-        self.precision = distributed.broadcast(
-            named(precision, device)
-        )  # processes may run on different CPUs
+        precision: Precision = getattr(self.options, "precision", "float32")  # not all agents have the option
+        self.precision = distributed.broadcast(named(precision, device))  # processes may differ in CPU
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
             self.restore(self.saved)
@@ -224,13 +218,9 @@ class Run:
         """Write the checkpoint atomically."""
         assert self.network is not None
         assert self._optimizer is not None
-        learned = {
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "progress": asdict(self.progress),
-        }
-        content = {"kind": self.kind, **self._identity, **learned, **self.extra_state()}
-        checkpoint.save(self.checkpoint, content)
+        content = {"kind": self.kind, **self._identity, "network": self.network.state_dict()}
+        content |= {"optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
+        checkpoint.save(self.checkpoint, {**content, **self.extra_state()})
 
     def finish(self) -> None:
         """End the training: wait until the first process has written the last checkpoint."""
