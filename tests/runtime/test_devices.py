@@ -107,3 +107,13 @@ def test_files_name_the_device_that_was_used_and_a_run_moves_to_another_machine(
     assert again["device"] == again["options"]["device"] == "cpu"
     ignored = {"command": "", "options": {}, "train_seconds": 0}
     assert again | ignored == row | ignored
+
+
+def test_torch_rounds_denormal_numbers_to_zero():
+    """They decay in the momentum of units without gradient, and slow products of matrices down tenfold."""
+    tiny, threads = torch.full((8,), 1e-39), torch.get_num_threads()
+    terminal.use_threads(1)
+    assert not (tiny * 0.5).any()
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(threads)
+    assert (tiny * 0.5).all()

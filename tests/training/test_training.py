@@ -21,7 +21,7 @@ from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAtte
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import trainer
-from glimpse_env.training.augment import affine
+from glimpse_env.training.augment import distort
 from glimpse_env.training.environments import build_environment
 from glimpse_env.training.options import parse
 from glimpse_env.training.recipes import PAPER
@@ -231,13 +231,27 @@ def test_supervision_and_curriculum_can_be_switched_off(pictures, tmp_path):
     assert grown == [3, 3]
 
 
-def test_augmentation_is_small_and_seeded():
+@pytest.mark.parametrize("elastic", [0, 0.025])
+def test_augmentation_is_small_and_seeded(elastic):
     images = datasets.load("mnist", "test").images[:64]
-    moved = affine(images, torch.Generator().manual_seed(0))
-    assert torch.equal(moved, affine(images, torch.Generator().manual_seed(0)))
-    assert not torch.equal(moved, affine(images, torch.Generator().manual_seed(1)))
+    moved = distort(images, torch.Generator().manual_seed(0), elastic=elastic)
+    assert torch.equal(moved, distort(images, torch.Generator().manual_seed(0), elastic=elastic))
+    assert not torch.equal(moved, distort(images, torch.Generator().manual_seed(1), elastic=elastic))
     ink = moved.float().sum((1, 2, 3)) / images.float().sum((1, 2, 3))
     assert 0.7 < ink.min() < ink.max() < 1.4
+
+
+def test_elastic_augmentation_moves_pixels_by_its_fraction_of_the_side():
+    side, elastic = 65, 0.02
+    ramp = torch.arange(side).expand(2000, 2, side, side).clone()
+    ramp[:, 1] = ramp[:, 1].mT.clone()
+    original, images = ramp[0].float(), ramp.byte()
+    still = distort(images, torch.Generator().manual_seed(0), shift=0).float()
+    bent = distort(images, torch.Generator().manual_seed(0), shift=0, elastic=elastic).float()
+    assert not torch.equal(bent, still)
+    centre = (bent[:, :, 32, 32] - original[:, 32, 32]) / side  # a node of the grid, about which images turn
+    assert centre.std(0).tolist() == pytest.approx([elastic, elastic], rel=0.1)
+    assert abs(centre.mean()) < 0.002
 
 
 def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
