@@ -29,9 +29,8 @@ STYLES = ("-", "--", "-.", ":")
 def draw_score_maps(plan: Plan, target: Path) -> None:
     """Draw the first images of the measured split, no two of one class while there are others."""
     env, network = load_network(plan, plan.measure)
-    trajectories = Trajectories.load(
-        target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz")
-    )
+    saved = target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz")
+    trajectories = Trajectories.load(saved)
     first: dict[int, int] = {}
     for image, label in enumerate(trajectories.labels.tolist()):
         first.setdefault(label, image)
@@ -41,13 +40,12 @@ def draw_score_maps(plan: Plan, target: Path) -> None:
         shares = [log_prob.exp().cpu().numpy() for log_prob in network.attend(network.standardise(maps))]
         best = network.best(maps).cpu()
     side, parts = network.architecture.side, network.architecture.parts
+    shares = [share.reshape(-1, *2 * (side - part + 1,)) for share, part in zip(shares, parts, strict=True)]
     rows = [
         Example(
             image=env.images.image(image),
             places=tuple(best[row].tolist()),
-            shares=tuple(
-                share[row].reshape(side - part + 1, -1) for share, part in zip(shares, parts, strict=True)
-            ),
+            shares=tuple(share[row] for share in shares),
             title=env.images.classes[int(trajectories.predictions[-1, image])],
             correct=bool(trajectories.correct[-1, image]),
         )
@@ -68,9 +66,10 @@ class Example:
 
 
 def draw_examples(examples: Sequence[Example], parts: Sequence[int], side: int, target: Path) -> None:
-    """Draw one row an image: the image with its parts' boxes, then each part's score map, brighter = more probable.
+    """Draw one row an image: the image with its parts' boxes, then each part's score map, bright = probable.
 
-    A score map has one cell a place, drawn at the centre of the part there; where the part would leave the image it is grey.
+    A score map has one cell a place, drawn at the centre of the part there; where the part would leave the
+    image it is grey.
     """
     columns = 1 + len(parts)
     figure = plots.create_figure(2.1 * columns, 0.4 + 2.2 * len(examples))
@@ -111,13 +110,8 @@ def draw_box(axes: Axes, place: int, part: int, side: int, number: int) -> None:
     top, left = divmod(place, side - part + 1)
     across, down = [left, left + part, left + part, left, left], [top, top, top + part, top + part, top]
     axes.plot(across, down, color="white", linewidth=3.2, solid_joinstyle="miter")
-    axes.plot(
-        across,
-        down,
-        color=COLOURS[number % len(COLOURS)],
-        linewidth=1.8,
-        linestyle=STYLES[number % len(STYLES)],
-    )
+    colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+    axes.plot(across, down, color=colour, linewidth=1.8, linestyle=style)
 
 
 def set_frame(axes: Axes, side: int) -> None:

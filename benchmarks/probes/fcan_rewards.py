@@ -4,7 +4,7 @@
     python benchmarks/probes/fcan_rewards.py runs/rewards/*/checkpoint.pt
 
 FCAN's claim (section 3.3) is that its greedy reward (Eq. 4) learns faster and more steadily than one at the end. Give runs of
-several rewards and seeds with --final none, and of `--where random`: the same classifiers on random places. Every run is measured
+several rewards and seeds with --final none, and of `--policy random`: the same classifiers on random places. Every run is measured
 after each epoch on the training images that its --split holds out. The curves are drawn in the figure.
 """
 
@@ -54,7 +54,8 @@ def read_curves(paths: Sequence[Path]) -> dict[str, list[Curve]]:
             raise ValueError(
                 f"{path}: expected a run of fcan_greedy with --split fit or fit:K/N, whose held-out images draw the curves"
             )
-        runs = found.setdefault(RANDOM if options["where"] == "random" else options["reward"], {})
+        policy = options.get("policy", options.get("where"))  # `where` until version 0.2
+        runs = found.setdefault(RANDOM if policy == "random" else options["reward"], {})
         if options["seed"] in runs:
             raise ValueError(
                 f"{path}: seed {options['seed']} of --reward {options['reward']} is there twice; give each run once"

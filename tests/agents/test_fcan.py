@@ -7,6 +7,7 @@ import torch
 from fcan import localise
 from fcan.localise import Samples
 from fcan.plan import FcanOptions
+from fcan_greedy import DATASETS
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from glimpse_env.networks import fcan, registry
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.training import reinforce
 from glimpse_env.training.options import parse
-from glimpse_env.training.recipes import FCAN
 
 SIDE, PARTS = 4, (1, 2)  # cells of the map of 128 pixels, of the parts
 
@@ -207,7 +207,7 @@ def test_a_greedy_reward_is_for_the_place_of_its_step_and_a_delayed_one_for_all(
 
 def test_places_that_are_not_learned_have_no_policy_loss():
     samples = build_samples(torch.zeros(2, 2), torch.ones(3, 2))
-    assert set(localise.losses(samples, replace(TWO, where="random"))) == {"classification"}
+    assert set(localise.losses(samples, replace(TWO, policy="random"))) == {"classification"}
 
 
 def test_lambda_weighs_the_cross_entropy():
@@ -392,7 +392,7 @@ def test_leave_one_out_needs_two_samples():
 
 
 def test_recipes_name_options_and_count_for_their_data_set_alone():
-    for dataset, recipe in FCAN.items():
-        chosen = parse(FcanOptions, {}, FCAN, "", ["--dataset", dataset, "--epochs", "3"])
+    for dataset, recipe in DATASETS.items():
+        chosen = parse(FcanOptions, {}, DATASETS, "", ["--dataset", dataset, "--epochs", "3"])
         assert chosen == FcanOptions(**recipe | {"dataset": dataset, "epochs": 3})
-    assert parse(FcanOptions, {}, FCAN, "", []) == FcanOptions()
+    assert parse(FcanOptions, {}, DATASETS, "", []) == FcanOptions()

@@ -149,7 +149,7 @@ def test_one_stage_runs_again_and_later_ones_are_not_reused(done, tmp_path):
             r"stage tune in .* another configuration: it was made with --tune-epochs 1; give the same options",
         ),
         ({"parts": (2, 1)}, r"stage localise in .* made with --parts 1 2;"),
-        ({"reward": "delayed", "epochs": 4}, r"stage localise in .* made with --epochs 3, --reward greedy;"),
+        ({"reward": "delayed", "epochs": 4}, r"stage localise in .* made with --reward greedy, --epochs 3;"),
         ({"stage": "classify", "samples": 5}, r"stage localise in .* made with --samples 4;"),
         ({"final": "finetune"}, r"stage classify in .* made with --final linear;"),
         (
@@ -208,6 +208,33 @@ def test_localising_resumes_the_same_run(done, tmp_path, interrupt):
     assert all(torch.equal(value, again[key]) for key, value in whole.items())
 
 
+def test_files_of_earlier_versions_serve_under_the_old_names(done, tmp_path):
+    """In version 0.1 `policy` was called `where`, in a finished stage's note and in the checkpoint to resume."""
+
+    def rename(options):
+        return {"where" if name == "policy" else name: value for name, value in options.items()}
+
+    other = copied(done, tmp_path)
+    note = files.read_json(other.out / "localise.json")
+    assert note["options"]["policy"] == "learned"
+    files.write_json(other.out / "localise.json", note | {"options": rename(note["options"])})
+    before = times(other.out)
+    fcan_greedy.main(other)
+    assert times(other.out) == before
+    with pytest.raises(SystemExit, match=r"stage localise in .* made with --policy learned;"):
+        fcan_greedy.main(replace(other, policy="center", final="none"))
+
+    saved = checkpoint.load(other.out / "checkpoint.pt")
+    checkpoint.save(other.out / "checkpoint.pt", saved | {"options": rename(saved["options"])})
+    resumed = replace(other, stage="localise", resume=True)
+    fcan_greedy.main(resumed)
+    assert (other.out / "localise.json").is_file()
+    with pytest.raises(
+        SystemExit, match=r"checkpoint.pt was made with --policy learned; give the same options"
+    ):
+        fcan_greedy.main(replace(resumed, policy="center", final="none"))
+
+
 def test_a_network_of_its_own_for_every_region(done, tmp_path):
     other = copied(done, tmp_path)
     fcan_greedy.main(replace(other, stage="classify", final="finetune", final_epochs=1))
@@ -232,7 +259,7 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
         ({"batch": 0}, "--batch=0"),
         ({"epochs": 0}, "--epochs=0"),
         ({"split": "test"}, "--split test: expected train, fit or fit:K/N"),
-        ({"where": "random"}, "--where random: the stage classify needs learned locations"),
+        ({"policy": "random"}, "--policy random: the stage classify needs learned locations"),
         ({"stage": "classify", "final": "none"}, "there is nothing to do"),
         ({"stage": "tune", "weights": "a.pth"}, "--stage tune with --weights"),
         (
