@@ -161,12 +161,8 @@ def check_split(split: str) -> None:
 def describe(options: FinetuneOptions) -> dict[str, Any]:
     """Return the contents of a checkpoint by which a resumed run is identified."""
     plain = checkpoint.plain(options)
-    return {
-        "agent": AGENT,
-        "options": plain,
-        "weights_sha256": resume.weights_hash(plain),
-        "command": checkpoint.command(),
-    }
+    content = {"agent": AGENT, "options": plain, "command": checkpoint.command()}
+    return content | {"weights_sha256": resume.weights_hash(plain)}
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
@@ -174,6 +170,24 @@ def write_weights(path: Path, network: nn.Module) -> None:
     state = network.state_dict()
     small = {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
     files.write_torch(path, small)
+
+
+def build_row(
+    agent: str, options: Any, split: str, trajectories: Trajectories, seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """Return the row of a result that is measured without an environment."""
+    return {
+        "agent": agent,
+        "dataset": options.dataset,
+        "split": split,
+        **metrics.summarize(trajectories, dynamic=False),
+        "train_seconds": round(seconds, 1),
+        "device": str(device),
+        "seed": options.seed,
+        "command": checkpoint.command(),
+        "versions": results.collect_versions(),
+        "options": checkpoint.plain(options),
+    }
 
 
 def main(options: FinetuneOptions) -> dict[str, Any]:
@@ -197,18 +211,7 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
         write_weights(out / "weights.pth", network)
         split = results.choose_result_split(options.split)
         predictions = evaluate(network, datasets.load(options.dataset, split, **place), side, device)
-        row = {
-            "agent": AGENT,
-            "dataset": options.dataset,
-            "split": split,
-            **metrics.summarize(predictions, dynamic=False),
-            "train_seconds": round(run.progress.seconds, 1),
-            "device": str(device),
-            "seed": options.seed,
-            "command": checkpoint.command(),
-            "versions": results.collect_versions(),
-            "options": checkpoint.plain(options),
-        }
+        row = build_row(AGENT, options, split, predictions, run.progress.seconds, device)
         files.write_json(out / "result.json", row)
         predictions.save(out / "looks.npz")
     print(f"{results.format_row(row)}\nweights: {out / 'weights.pth'}")

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from finetune_backbone import build_row
+from jaxtyping import Int64
 from torch import Tensor
 
 from fcan import regions_table, stage_files
 from fcan.localise import load_network, load_places
 from fcan.plan import AGENT, Plan, get_map_sensor
-from fcan.regions_table import Crops, Region
+from fcan.regions_table import Crops, Probabilities, Region
 from glimpse_env import Backbone, GlimpseVectorEnv
-from glimpse_env.evaluation import fixations, metrics, stopping_rules
+from glimpse_env.evaluation import fixations, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
@@ -39,30 +40,17 @@ def classify(plan: Plan, weights: str) -> None:
     seconds = time.monotonic() - start
     trajectories = build_trajectories(env, probabilities, options.parts, measure)
     stops = stopping_rules.HORIZON.find_stops(trajectories)
-    row = {
-        "agent": f"{AGENT}, final",
-        "dataset": options.dataset,
-        "split": plan.measure,
-        **metrics.summarize(trajectories, dynamic=False),
-        "rows": regions_table.build_rows(probabilities, env.images.labels, options.parts),
-        "cost": measure_cost(plan, env, crops),
-        "train_seconds": round(seconds, 1),
-        "device": str(env.device),
-        "seed": options.seed,
-        "command": checkpoint.command(),
-        "versions": results.collect_versions(),
-        "options": checkpoint.plain(options),
-        **fixations.measure_fixations(env, trajectories, stops, learned_start=False),
-    }
+    row = build_row(f"{AGENT}, final", options, plan.measure, trajectories, seconds, env.device)
+    row["rows"] = regions_table.build_rows(probabilities, env.images.labels, options.parts)
+    row["cost"] = measure_cost(plan, env, crops)
+    row |= fixations.measure_fixations(env, trajectories, stops, learned_start=False)
     files.write_json(plan.out / "classify" / "result.json", row)
     trajectories.save(plan.out / "classify" / "looks.npz")
     write_report(plan.out / "classify" / "report.html", row)
     print(results.format_row(row))
 
 
-def load_probabilities(
-    plan: Plan, weights: str, crops: Crops, region: Region
-) -> Float[Tensor, "image class"]:
+def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Probabilities:
     """Return a region's class probabilities in the measured images; with --resume, they may be in a file."""
     options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
     if options.resume and file.is_file():
@@ -82,7 +70,7 @@ def load_probabilities(
 
 def build_trajectories(
     env: GlimpseVectorEnv,
-    probabilities: Mapping[str, Tensor],
+    probabilities: Mapping[str, Probabilities],
     parts: Sequence[int],
     places: Int64[Tensor, "image part"],
 ) -> Trajectories:

@@ -9,7 +9,7 @@ networks/fcan.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ from glimpse_env.training import environments, reinforce, resume
 from glimpse_env.training.optimizers import Optimizer
 from glimpse_env.training.trainer import Run
 
+Maps = Float[Tensor, "image channel rows columns"]
+Places = Int64[Tensor, "image sample"]
 CHUNK = 64  # images whose maps are read at a time outside of updates
 
 
@@ -48,10 +50,10 @@ class Samples:
 
 def draw_places(
     network: FullyConvolutionalAttention,
-    log_probs: list[Float[Tensor, "image place"]],
+    log_probs: Sequence[Float[Tensor, "image place"]],
     samples: int,
     generator: torch.Generator,
-) -> list[Int64[Tensor, "image sample"]]:
+) -> list[Places]:
     """Return places of each part, drawn by its location policy (FCAN, section 3.2)."""
     pairs = zip(network.policies, log_probs, strict=True)
     return [policy.sample(log_prob, generator, samples=samples) for policy, log_prob in pairs]
@@ -59,7 +61,7 @@ def draw_places(
 
 def sample(
     network: FullyConvolutionalAttention,
-    maps: Float[Tensor, "image channel rows columns"],
+    maps: Maps,
     labels: Int64[Tensor, " image"],
     options: FcanOptions,
     generator: torch.Generator,
@@ -68,17 +70,13 @@ def sample(
     """Sample places of every part in every image, classify there, and compute the rewards.
 
     Dropout acts on the features from which the classifiers learn, not on those that are rewarded. `precision`
-    is that of the localisers' convolutions; the classifiers compute in float32, since their losses are
-    compared.
+    is of the localisers' convolutions; classifiers compute in float32, since their losses are compared.
     """
     features, learned = network.standardise(maps), options.policy == "learned"
     with torch.autocast(features.device.type, precision, enabled=precision != torch.float32):
         log_probs = network.attend(features) if learned else network.flat(len(maps))
     places = draw_places(network, log_probs, options.samples, generator)
-    regions = [features.mean((2, 3))[:, None].expand(-1, options.samples, -1)]
-    for part, place in zip(network.architecture.parts, places, strict=True):
-        regions.append(fcan.pool(features, place, part))
-    clean = torch.stack(regions, 2)  # (image, sample, step, channel)
+    clean = pool_regions(network, features, places)
     dropped = F.dropout(clean, options.dropout, network.training)
     rows = labels.repeat_interleave(options.samples)
     logits = score_steps(network, dropped)
@@ -89,6 +87,15 @@ def sample(
     log_prob = torch.stack([policy.log_prob(*choice).flatten() for policy, *choice in choices])
     entropy = torch.stack([-(log_prob.exp() * log_prob).sum(1).mean() for log_prob in log_probs]).detach()
     return Samples(log_prob, logits, rows, reward, correct, entropy)
+
+
+def pool_regions(
+    network: FullyConvolutionalAttention, features: Maps, places: Sequence[Places]
+) -> Float[Tensor, "image sample step channel"]:
+    """Return the features of the whole image, and of each part at its places."""
+    whole = features.mean((2, 3))[:, None].expand(-1, places[0].shape[1], -1)
+    chosen = zip(places, network.architecture.parts, strict=True)
+    return torch.stack((whole, *(fcan.pool(features, place, part) for place, part in chosen)), 2)
 
 
 def score_steps(
@@ -206,9 +213,7 @@ def load_environment(saved: Mapping[str, Any], split: str, device: torch.device 
     return environments.build_evaluation_environment(saved["environment"], split, device, rows=1)
 
 
-def read_maps(
-    env: GlimpseVectorEnv, index: Int64[Tensor, " image"]
-) -> Float[Tensor, "image channel rows columns"]:
+def read_maps(env: GlimpseVectorEnv, index: Int64[Tensor, " image"]) -> Maps:
     """Return the cached feature maps of images."""
     return get_map_sensor(env).maps(index)
 
@@ -234,14 +239,12 @@ def standardise(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> 
 def measure_accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> float:
     """Return the accuracy on an environment's images: that of episodes, but faster."""
     network.eval()
-    correct, parts = 0, network.architecture.parts
+    correct = 0
     for index in split_images(env):
         maps = read_maps(env, index)
-        features, best = network.standardise(maps), network.best(maps)
-        places = best.split(1, 1)  # of each part, one sample
-        regions = [fcan.pool(features, place, part) for place, part in zip(places, parts, strict=True)]
-        every = torch.stack((features.mean((2, 3))[:, None], *regions), 2)
-        mean = score_steps(network, every).softmax(2).mean(0)
+        places = network.best(maps).split(1, 1)  # one sample
+        regions = pool_regions(network, network.standardise(maps), places)
+        mean = score_steps(network, regions).softmax(2).mean(0)
         correct += (mean.argmax(1) == env.images.labels.to(index.device)[index]).sum()
     return float(correct) / len(env.images)
 

@@ -28,6 +28,11 @@ ITERATIONS = 200  # of L-BFGS at most
 KINDS = {"random": "multi-view: whole + random places", "center": "rigid: whole + central places"}
 
 
+Places = Int64[Tensor, " image"]  # numbers of windows on the feature map
+Features = Float[Tensor, "image feature"]
+Probabilities = Float[Tensor, "image class"]
+
+
 # Regions
 
 
@@ -37,8 +42,8 @@ class Region:
 
     name: str
     part: int  # cells a side
-    learn: Int64[Tensor, " image"]  # place in every training image
-    measure: Int64[Tensor, " image"]  # place in every image that is measured
+    learn: Places  # in the training images
+    measure: Places  # in the images that are measured
 
 
 @dataclass(frozen=True)
@@ -88,32 +93,27 @@ def build_sensor(crops: Crops, images: ImageSet, part: int) -> CropSensor:
 
 
 def split_glimpses(
-    crops: Crops, sensor: CropSensor, part: int, place: Int64[Tensor, " image"]
-) -> list[tuple[Int64[Tensor, " image"], Float[Tensor, "image 2"]]]:
-    """Return images and their glimpses' locations, `CHUNK` at a time, on the network's device."""
-    device = crops.backbone.device
+    crops: Crops, images: ImageSet, part: int, place: Places
+) -> tuple[CropSensor, list[tuple[Tensor, Tensor]]]:
+    """Return the sensor for a part, and images with their glimpses' locations, `CHUNK` at a time."""
+    sensor, device = build_sensor(crops, images, part), crops.backbone.device
     locations = fcan.locations(place, crops.side, part, sensor.reach).to(device).split(CHUNK)
-    return list(zip(torch.arange(len(place), device=device).split(CHUNK), locations, strict=True))
+    return sensor, list(zip(torch.arange(len(place), device=device).split(CHUNK), locations, strict=True))
 
 
-def compute_features(
-    crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]
-) -> Float[Tensor, "image feature"]:
+def compute_features(crops: Crops, images: ImageSet, part: int, place: Places) -> Features:
     """Pass a region of every image through the frozen network."""
-    sensor = build_sensor(crops, images, part)
-    chunks = split_glimpses(crops, sensor, part, place)
+    sensor, chunks = split_glimpses(crops, images, part, place)
     shown = tqdm(chunks, desc="crops", unit="batch", dynamic_ncols=True, disable=len(chunks) == 1)
     return torch.cat([sensor.glimpses(*chunk) for chunk in shown])
 
 
-def load_features(
-    crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]
-) -> Float[Tensor, "image feature"]:
+def load_features(crops: Crops, images: ImageSet, part: int, place: Places) -> Features:
     """Return `compute_features`, cached (as banks are) where the place is the same in all images."""
     if images.key is None or bool((place != place[0]).any()):
         return compute_features(crops, images, part, place)
 
-    def rows(index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
+    def rows(index: Places, mirrored: bool) -> Float[Tensor, "image 1 feature"]:
         assert not mirrored  # mirrored images are not used here
         chosen = all_stored(images).subset(index)
         return compute_features(crops, chosen, part, place[:1].expand(len(index)))[:, None]
@@ -123,10 +123,9 @@ def load_features(
     return table.at(torch.arange(len(images)))
 
 
-def cut(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> ImageSet:
+def cut(crops: Crops, images: ImageSet, part: int, place: Places) -> ImageSet:
     """Return a region of every image, resized, as a data set of its own."""
-    sensor = build_sensor(crops, images, part)
-    chunks = split_glimpses(crops, sensor, part, place)
+    sensor, chunks = split_glimpses(crops, images, part, place)
     views = [sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks]
     return replace(images, images=torch.cat(views), rows=None, key=None, target_centers=None, boxes=None)
 
@@ -137,7 +136,7 @@ def cut(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"
 class Linear(nn.Module):
     """A linear classifier on standardised features."""
 
-    def __init__(self, features: Float[Tensor, "image feature"], classes: int) -> None:
+    def __init__(self, features: Features, classes: int) -> None:
         """Start with the same score for all classes."""
         super().__init__()
         self.centre, self.deviation = features.mean(0), features.std(0).clamp_min(1e-3)
@@ -145,14 +144,12 @@ class Linear(nn.Module):
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
 
-    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image class"]:
+    def forward(self, features: Features) -> Probabilities:
         """Return the class scores."""
         return self.layer((features - self.centre) / self.deviation)
 
 
-def fit_linear(
-    features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"], classes: int, penalty: float
-) -> Linear:
+def fit_linear(features: Features, labels: Places, classes: int, penalty: float) -> Linear:
     """Return the linear classifier that minimises cross-entropy + `penalty` / 2 x its squared weights."""
     model = Linear(features, classes)
     search = {"max_iter": ITERATIONS, "tolerance_change": 1e-7, "line_search_fn": "strong_wolfe"}
@@ -168,7 +165,7 @@ def fit_linear(
     return model.requires_grad_(False)
 
 
-def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Float[Tensor, "image class"]:
+def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Probabilities:
     """Return a region's class probabilities in the measured images, by `fit_linear` on frozen features."""
     labels, classes = crops.learn.labels.to(crops.backbone.device), len(crops.learn.classes)
     features = load_features(crops, crops.learn, region.part, region.learn)
@@ -178,7 +175,7 @@ def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Flo
 
 def predict_by_network(
     crops: Crops, region: Region, options: FcanOptions, weights: str, folder: Path
-) -> Float[Tensor, "image class"]:
+) -> Probabilities:
     """Return the same by a network of the region's own, fine-tuned on the region (as in the paper)."""
     images, device = cut(crops, crops.learn, region.part, region.learn), crops.backbone.device
     own = {"weights": weights, "epochs": options.final_epochs, "whole": 1.0}  # nearly whole regions
@@ -215,16 +212,14 @@ def list_combinations(parts: Sequence[int]) -> dict[str, list[str]]:
     return rows | {row: ["whole", *fixed[kind]] for kind, row in KINDS.items()}
 
 
-def average(
-    probabilities: Mapping[str, Float[Tensor, "image class"]], names: Sequence[str]
-) -> Float[Tensor, "image class"]:
+def average(probabilities: Mapping[str, Probabilities], names: Sequence[str]) -> Probabilities:
     """Return the mean of regions' probabilities (FCAN, section 3.4)."""
     return torch.stack([probabilities[name] for name in names]).mean(0)
 
 
 def build_rows(
-    probabilities: Mapping[str, Float[Tensor, "image class"]],
-    labels: Int64[Tensor, " image"],
+    probabilities: Mapping[str, Probabilities],
+    labels: Places,
     parts: Sequence[int],
 ) -> list[dict[str, Any]]:
     """Return each combination's accuracy, and its differences to the whole image, random and central places.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from fcan.localise import load_network, read_maps
@@ -40,7 +40,6 @@ def draw_score_maps(plan: Plan, target: Path) -> None:
         shares = [log_prob.exp().cpu().numpy() for log_prob in network.attend(network.standardise(maps))]
         best = network.best(maps).cpu()
     side, parts = network.architecture.side, network.architecture.parts
-    shares = [share.reshape(-1, *2 * (side - part + 1,)) for share, part in zip(shares, parts, strict=True)]
     rows = [
         Example(
             image=env.images.image(image),
@@ -60,7 +59,7 @@ class Example:
 
     image: UInt8[Tensor, "channel height width"]
     places: tuple[int, ...]  # of each part
-    shares: tuple[Float[np.ndarray, "down across"], ...]  # each part's probability of every place
+    shares: tuple[np.ndarray, ...]  # each part's probability of every place
     title: str  # the predicted class
     correct: bool
 
@@ -97,7 +96,7 @@ def draw_image(axes: Axes, example: Example, parts: Sequence[int], side: int) ->
 def draw_score_map(axes: Axes, example: Example, number: int, part: int, side: int) -> None:
     """Draw a score map at the centres of its places, with the box of the most probable."""
     start, across = (part - 1) / 2, side - part + 1
-    shares = example.shares[number]
+    shares = example.shares[number].reshape(across, across)
     axes.set_facecolor("#8c8c90")
     extent = (start, start + across, start + across, start)
     axes.imshow(shares, extent=extent, cmap="magma", vmin=0, vmax=shares.max(), interpolation="nearest")

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's agent: the policy as an `Agent`, and whole runs of `sb3_ppo.py`: files, resuming, refusals."""
+"""Stable-Baselines3: the policy as an `Agent`, and runs of `sb3_ppo.py`: files, resuming, refusals."""
 
 import json
 import sys
@@ -133,7 +133,7 @@ def test_a_run_leaves_the_files_of_every_agent(pictures, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(("algo", "action"), [("ppo", "steering"), ("recurrent_ppo", "box")])
 def test_an_interrupted_run_is_resumed(pictures, tmp_path, interrupt, capsys, algo, action):
-    """Steps, history, policy, classifier and the order of the images are those of the run's last save; other files are refused."""
+    """Steps, history, policy, classifier, image order are those of the last save; other files are refused."""
     options = sb3_ppo.Sb3Options(
         **pictures, **SIZES, algo=algo, action=action, total_steps=1280, out=tmp_path
     )

@@ -1,4 +1,4 @@
-"""The scripts as a user meets them: help, evaluation from the checkpoint alone, and options that are refused."""
+"""The scripts' command lines: help, recipes, and options that are refused."""
 
 import json
 import os
@@ -48,9 +48,8 @@ NO_DEVICE = (
 @pytest.fixture(scope="module")
 def printed():
     """What `printed_help.py` says of all scripts."""
-    environment = (
-        os.environ | {"COLUMNS": "125"}
-    )  # wide enough for an option and the beginning of its explanation in one line, too narrow for groups side by side
+    # wide enough for an option and the beginning of its explanation, too narrow for groups side by side
+    environment = os.environ | {"COLUMNS": "125"}
     command = [sys.executable, "tests/agents/printed_help.py", *SCRIPTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
