@@ -57,8 +57,7 @@ class TableOptions:
     """Rows, runs and output."""
 
     measure: str | None = None
-    """Split to evaluate on, such as test after training on fit:1/4; default: training's held-out fold, or
-    test."""
+    """Split to evaluate on, such as test after training on fit:1/4; default: the held-out fold, or test."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Rows of the table to compute."""
     seeds: int = 3
@@ -89,8 +88,7 @@ class ClassifierOptions:
     label_smoothing: float = 0.1
     """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     augment: bool = False
-    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right
-    flips (other sensors)."""
+    """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
 
 
 @dataclass(frozen=True)

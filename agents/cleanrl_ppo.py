@@ -64,8 +64,7 @@ class PpoOptions:
     learning_rate: float = 2e-3
     """Learning rate of Adam; it decreases linearly."""
     discount: float = 0.99
-    """Discount of the reward: discount^t for a correct prediction after t glimpses. Lower values stop
-    sooner."""
+    """The reward of a correct prediction after t glimpses is discount^t; lower values stop sooner."""
     gae_lambda: float = 0.95
     """Lambda of the generalised advantage estimate."""
     clip: float = 0.2
@@ -184,9 +183,11 @@ def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options
         env.load_state_dict(run.saved["env"])
         now = restore(move_to(run.saved["standing"], run.device), network)
         set_random_state(run.saved["random"], run.device)
-    run.extra_state = lambda: dict(
-        env=env.state_dict(), standing=now.plain(), random=random_state(run.device)
-    )
+    run.extra_state = lambda: {
+        "env": env.state_dict(),
+        "standing": now.plain(),
+        "random": random_state(run.device),
+    }
     for done in run.rounds(rounds, optimizer, LOG_EVERY, options.envs * options.steps):
         optimizer.param_groups[0]["lr"] = options.learning_rate * (1 - done / rounds)
         steps, after = collect(env, network, now, options)
@@ -208,10 +209,8 @@ def main(options: Ppo) -> dict[str, Any]:
     """Train, evaluate once by the common metric, write the result and return its row."""
     with Run.open(AGENT, options, check_options, alone=True) as run:
         options = run.options
-        given: dict[str, Any] = environments.view(options) | {
-            "split": options.split,
-            "device": options.device,
-        }
+        given: dict[str, Any] = environments.view(options)
+        given |= {"split": options.split, "device": options.device}
         given |= {"reward": Delayed(options.discount), "autoreset_mode": AutoresetMode.SAME_STEP}
         env = GlimpseVectorEnv(options.envs, **given)
         sizes = (environments.count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)

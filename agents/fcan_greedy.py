@@ -108,8 +108,7 @@ def is_due(plan: Plan, stage: StageName, configuration: dict) -> bool:
     """Return whether a stage is to run now.
 
     Raises:
-        ValueError: Its files belong to another configuration, or a later stage needs them and they are
-        missing.
+        ValueError: Its files belong to another configuration, or they are missing for a later stage.
     """
     only = plan.options.stage
     if only == stage:

@@ -57,8 +57,7 @@ class TuningOptions:
     batch: int = 32
     """Images per update."""
     learning_rate: float = 0.005
-    """Peak learning rate of SGD (momentum 0.9, Nesterov), after a short warm-up; it decreases along a
-    cosine."""
+    """Peak learning rate of SGD (momentum 0.9, Nesterov), after a short warm-up; then a cosine."""
     head_rate: float = 0.01
     """Peak learning rate of the new final layer, on the same schedule."""
     weight_decay: float = 1e-4
@@ -66,8 +65,7 @@ class TuningOptions:
     label_smoothing: float = 0.1
     """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     whole: float = 0.3
-    """Fraction of the images shown nearly whole (at least 80 % of their area); the others are zoomed
-    crops."""
+    """Fraction of images shown nearly whole (at least 80 % of the area); the others are zoomed crops."""
     zoom: float = 0.08
     """Smallest zoomed crop, as a fraction of the image's area."""
 

@@ -60,8 +60,7 @@ class PpoOptions:
     learning_rate: float = 1e-3
     """Learning rate of Adam."""
     discount: float = 0.98
-    """Discount of the reward: discount^t for a correct prediction after t glimpses. Lower values stop
-    sooner."""
+    """The reward of a correct prediction after t glimpses is discount^t; lower values stop sooner."""
     entropy_weight: float = 0.0
     """Weight of the policy's entropy."""
 

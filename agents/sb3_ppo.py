@@ -73,14 +73,12 @@ class AlgorithmOptions:
     price: float = 0.01
     """Cost of every glimpse after the first, subtracted from the reward."""
     discount: float = 0.98
-    """Discount of --reward delayed: discount^t for a correct prediction after t glimpses. Lower = stop
-    sooner."""
+    """--reward delayed: a correct prediction after t glimpses gives discount^t; lower values stop sooner."""
     ignore_stops: float = 0.35
     """With --action steering: fraction of the steps, at the start, in which stops are ignored, so that the
     classifier is trained on all glimpses."""
     augment: bool = True
-    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right
-    flips (other sensors)."""
+    """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
     n_steps: int = 32
     """Steps of each row per update of the policy (A2C usually takes 5)."""
     batch_size: int = 2048
@@ -96,8 +94,7 @@ class AlgorithmOptions:
     log_std: float = -1.6
     """Logarithm of the Gaussian policy's standard deviation at the start."""
     stop_bias: float = -0.3
-    """Initial mean of the Gaussian stop action, which stops above 0; negative: the first episodes are
-    long."""
+    """Initial mean of the Gaussian stop action, which stops above 0; below 0, first episodes are long."""
     lstm: int = 64
     """Units of the LSTM (recurrent_ppo)."""
 

@@ -92,8 +92,7 @@ def build_trajectories(
 def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, Any]:
     """Return what an image costs at test time, in measured milliseconds and in FLOP (2 x the multiply-adds).
 
-    Stages: a pass of the network over the whole image; `find`, the map and the localisers; `classify`, a pass
-    for each region.
+    Stages: a pass of the network over the whole image; `find`, map and localisers; `classify`, each region.
     """
     from torch.utils.flop_counter import FlopCounterMode
     from torchvision.transforms import v2  # slow to import: see backbone.weights

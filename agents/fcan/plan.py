@@ -26,18 +26,15 @@ class StageOptions:
     """Stages, and the network that the stage tune fine-tunes."""
 
     stage: Literal["all", "tune", "localise", "classify"] = "all"
-    """all: every stage that is not finished with these options; or one stage, run again on the earlier ones'
-    files."""
+    """all: every stage that is not finished with these options; or one stage, run again."""
     measure: str | None = None
     """Images to measure on, such as test after training on fit:1/4; default: those that --split names."""
     backbone: str | None = None
     """Name of a torchvision classifier; default: the data set's preset, resnet50 for photographs."""
     weights: str | None = None
-    """File of a network that finetune_backbone.py fine-tuned on the same split; it replaces the stage
-    tune."""
+    """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune."""
     start: str | None = "DEFAULT"
-    """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (a path, or a name in
-    GLIMPSE_WEIGHTS)."""
+    """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (path, or in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
@@ -54,11 +51,9 @@ class LocaliseOptions:
     """The stage localise."""
 
     parts: tuple[int, ...] = (8, 4)
-    """Sides of the parts in cells of the feature map, in the order of the glimpses (the paper's on Stanford
-    Dogs: 4 8)."""
+    """Sides of the parts in cells of the feature map, in glimpse order (the paper's on Stanford Dogs: 4 8)."""
     policy: Where = "learned"
-    """How locations are chosen; random or center, with --final none, trains the light classifiers on
-    locations that are not learned."""
+    """How locations are chosen; random and center, for comparison, need --final none."""
     samples: int = 16
     """Locations sampled for each part of an image and update (K)."""
     reward: RewardName = "greedy"
@@ -78,8 +73,7 @@ class LocaliseOptions:
     epochs: int = 15
     """Passes over the training images' maps."""
     batch: int = 32
-    """Images per update at most: an epoch's images are divided evenly. The paper's 512 makes few updates an
-    epoch on a small data set."""
+    """Images per update at most: they are divided evenly. The paper's 512 makes few updates on small data."""
     learning_rate: float = 0.001
     """Peak learning rate of RMSProp, after a short warm-up; it falls linearly. With the paper's 0.01, score
     maps collapse to one location within a few updates on a small data set."""

@@ -67,8 +67,7 @@ class Example:
 def draw_examples(examples: Sequence[Example], parts: Sequence[int], side: int, target: Path) -> None:
     """Draw one row an image: the image with its parts' boxes, then each part's score map, bright = probable.
 
-    A score map has one cell a place, drawn at the centre of the part there; where the part would leave the
-    image it is grey.
+    A score map has one cell a place, at the centre of the part there; it is grey where parts leave the image.
     """
     columns = 1 + len(parts)
     figure = plots.create_figure(2.1 * columns, 0.4 + 2.2 * len(examples))

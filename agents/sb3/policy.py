@@ -79,7 +79,7 @@ class PolicyAgent(Agent):
     def compute_distribution(
         self, observation: dict[str, Tensor], lstm: LstmState, starts: Float[Tensor, " env"]
     ) -> tuple[Any, LstmState]:
-        """Return the distribution over flat actions, and the LSTM's state; `starts` is 1 where episodes begin."""
+        """Return the distribution over flat actions, and the LSTM's state; `starts`: 1 begins an episode."""
         policy: Any = self.policy
         is_dict = isinstance(policy.observation_space, spaces.Dict)
         values = observation if is_dict else flatten_observation(observation)

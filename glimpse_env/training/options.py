@@ -137,8 +137,7 @@ class TrainingOptions(Descent):
     label_smoothing: float = 0.0
     """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     augment: bool = True
-    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right
-    flips (other sensors)."""
+    """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
     augment_shift: float = 0.05
     """Largest random shift of --augment, as a fraction of the image's side."""
     sure: float = 0.98
