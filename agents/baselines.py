@@ -1,20 +1,21 @@
-"""Baselines for agents that learn where to look: linear classifiers of separate views at unlearned locations, scores averaged.
+"""Baselines for agents that learn where to look: linear classifiers of separate views at unlearned locations.
 
-    python agents/baselines.py --dataset cub --sensor bank --weights runs/finetune_backbone-cub-0/weights.pth --rows one-view random centre
-    python agents/baselines.py --dataset cub --sensor map --glimpse-size 128 --seeds 5        # every row of the table
+    python agents/baselines.py --dataset cub --sensor bank --weights WEIGHTS --rows one-view random centre
+    python agents/baselines.py --dataset cub --sensor map --glimpse-size 128 --seeds 5        # every row
 
 | row | views (FCAN, Tables 2, 4 and 6, have the first and the last two) |
 |---|---|
 | one-view | the first view alone |
 | random, centre | the first view, and glimpses at random locations, or always at the centre |
-| grid, raster | the first view, and glimpses at the cells of a fixed grid (--grid cells per side), far apart first, or row by row |
+| grid, raster | the first view, and glimpses at the cells of a --grid, far apart first, or row by row |
 | multi-view | the whole image and a crop of each of the sizes --parts, at random locations |
 | rigid | the whole image and a crop of each of the sizes --parts, at the centre |
 
-One classifier for the whole image and one for each window size, on pixels or on the features of the frozen network that the sensor runs; no
-recurrent core. The same environment, metric and files as every agent (result.json, looks.npz; evaluate.py and predict.py take the
-checkpoints). Finished runs are not repeated. Deviations from FCAN: the network is frozen, one for all views. The same locations with a
-recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/probes/thresholds.py.
+One classifier for the whole image and one for each window size, on pixels or on the features of the frozen
+network that the sensor runs; their probabilities are averaged; no recurrent core. The same environment,
+metric and files as every agent (result.json, looks.npz; evaluate.py and predict.py take the checkpoints).
+Finished runs are not repeated. Deviations from FCAN: the network is frozen, one for all views. The same
+locations with a recurrent core: ram_reinforce.py --policy; stopping rules: benchmarks/probes/thresholds.py.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import tyro
 
 from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.evaluation import intervals
@@ -37,13 +36,11 @@ from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import Training, View, check_training
+from glimpse_env.training.options import RunOptions, Training, View, check_training, parse
 from glimpse_env.training.rollout import Behaviour, collect, summarise
 from glimpse_env.training.trainer import Run
 
-PARTS: dict[str, Any] = {
-    "first_view": "image"
-}  # rows of FCAN's tables: the whole image, then one crop of each size
+PARTS = {"first_view": "image"}  # rows of FCAN's tables: the whole image, then one crop of each size
 ROWS: dict[str, dict[str, Any]] = {
     "one-view": {"glimpses": 1, "policy": "center"},
     "random": {"policy": "random"},
@@ -56,18 +53,28 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Baselines(View):
-    """Options of `baselines.py`."""
+class TableOptions:
+    """Rows, runs and output."""
 
     measure: str | None = None
-    """Split to evaluate on, such as test after training on fit:1/4; default: the fold that training left out, else test."""
+    """Split to evaluate on, such as test after training on fit:1/4; default: the held-out fold, or test."""
     rows: tuple[str, ...] = tuple(ROWS)
     """Rows of the table to compute."""
     seeds: int = 3
     """Number of runs per row, with seeds 0, 1, ..."""
     parts: tuple[float, ...] = (0.25, 0.5)
-    """Sides of the crops of multi-view and rigid, as fractions of the image's side (FCAN: 4 and 8 of 16 cells). With --sensor bank another
-    bank is computed for them; with --sensor map they need no further computation."""
+    """Sides of the crops of multi-view and rigid, as fractions of the image's side (FCAN: 4 and 8 of 16
+    cells). With --sensor bank another bank is computed for them; with --sensor map nothing is."""
+    out: Path = Path("runs/baselines")
+    """Output folder of the runs."""
+    json: Path | None = None
+    """JSON file to which the table is also written."""
+
+
+@dataclass(frozen=True)
+class ClassifierOptions:
+    """Training of the classifiers."""
+
     epochs: int = 40
     """Number of passes over the training images."""
     batch: int = 100
@@ -81,24 +88,17 @@ class Baselines(View):
     label_smoothing: float = 0.1
     """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     augment: bool = False
-    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right flips (other sensors)."""
-    out: Path = Path("runs/baselines")
-    """Output folder of the runs."""
-    device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
-    threads: int = 2
-    """Number of CPU threads for torch."""
-    json: Path | None = None
-    """JSON file to which the table is also written."""
+    """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
+
+
+@dataclass(frozen=True)
+class Baselines(RunOptions, View, TableOptions, ClassifierOptions):
+    """Options of `baselines.py`."""
 
 
 def build_options(options: Baselines, row: str, seed: int) -> Training:
     """Return the options of one run."""
-    shared = {
-        name: getattr(options, name)
-        for name in Training.__dataclass_fields__
-        if name in Baselines.__dataclass_fields__
-    }
+    shared = {name: value for name, value in vars(options).items() if hasattr(Training, name)}
     own = ROWS[row] | (build_windows(options) if "first_view" in ROWS[row] else {})
     same = {"samples": 1, "optimizer": "adamw", "precision": "float32", "curriculum": 0.0, "sure": 1.0}
     return Training(**shared | own | same | {"seed": seed, "out": folder(options, row, seed)})
@@ -110,17 +110,15 @@ def folder(options: Baselines, row: str, seed: int) -> Path:
 
 
 def build_windows(options: Baselines) -> dict[str, Any]:
-    """Return the options for windows of the sizes `parts`, all inside the image, and for one glimpse of each size."""
+    """Return the options for a glimpse of each of the sizes `parts`, all inside the image."""
     preset = resolve(options.dataset, image_size=options.image_size, glimpse_size=options.glimpse_size)
     side = preset.image_size
     if side is None:
-        raise ValueError(
-            f"--parts are fractions of the image's side: give --image-size for --dataset {options.dataset}"
-        )
+        todo = f"give --image-size for --dataset {options.dataset}"
+        raise ValueError(f"--parts are fractions of the image's side: {todo}")
     if not options.parts or not all(0 < part <= 1 for part in options.parts):
-        raise ValueError(
-            f"--parts {' '.join(map(str, options.parts))}: expected at least one fraction of the image's side, in (0, 1]"
-        )
+        expected = "expected at least one fraction of the image's side, in (0, 1]"
+        raise ValueError(f"--parts {' '.join(map(str, options.parts))}: {expected}")
     size = preset.glimpse_size or max(1, side // 4)
     inside = 1 - max(options.parts) if options.location_range is None else options.location_range
     scales = tuple(part * side / size for part in options.parts)
@@ -147,16 +145,15 @@ def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: V
 
 def build_network(env: GlimpseVectorEnv, dropout: float) -> AveragedViews:
     """Return new classifiers for an environment's views."""
-    return AveragedViews(
-        ViewsArchitecture(
-            glimpse=count_glimpse_values(env),
-            classes=len(env.images.classes),
-            horizon=env.preset.max_glimpses,
-            windows=len(env.sensor.windows),
-            whole_first=env.sensor.whole_first,
-            dropout=dropout,
-        )
+    sizes = ViewsArchitecture(
+        glimpse=count_glimpse_values(env),
+        classes=len(env.images.classes),
+        horizon=env.preset.max_glimpses,
+        windows=len(env.sensor.windows),
+        whole_first=env.sensor.whole_first,
+        dropout=dropout,
     )
+    return AveragedViews(sizes)
 
 
 def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
@@ -184,20 +181,17 @@ def main(options: Baselines) -> None:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # invalid options are refused before anything is trained
         build_options(options, row, 0)
-    results_by_row = {
-        row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows
-    }
+    rows = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
-    for row, runs in results_by_row.items():
+    for row, runs in rows.items():
         accuracy = intervals.format_mean([100 * result["accuracy"] for result in runs])
-        print(
-            f"{row:<12} {accuracy:>16} {statistics.fmean(result['mean_glimpses'] for result in runs):>9.2f}"
-        )
+        glimpses = statistics.fmean(result["mean_glimpses"] for result in runs)
+        print(f"{row:<12} {accuracy:>16} {glimpses:>9.2f}")
     if options.json is not None:
         origin = {"command": checkpoint.command(), "versions": results.collect_versions()}
-        files.write_json(options.json, origin | {"rows": results_by_row})
+        files.write_json(options.json, origin | {"rows": rows})
 
 
 if __name__ == "__main__":
     with terminal.foreseen("baselines.py"):
-        main(tyro.cli(Baselines, description=__doc__))
+        main(parse(Baselines, {}, {}, __doc__ or ""))

@@ -3,38 +3,62 @@
     python agents/dtram_reinforce.py                  # MNIST on a CPU, minutes
     python agents/dtram_reinforce.py --long           # half an hour on two cores
     python agents/dtram_reinforce.py --paper          # the paper's own settings
-    python agents/dtram_reinforce.py --ram runs/ram_reinforce-mnist-0/checkpoint.pt --gamma 0.98   # stop head for a trained RAM
+    python agents/dtram_reinforce.py --ram runs/ram_reinforce-mnist-0/checkpoint.pt --gamma 0.98
 
-Two stages, as in the paper: train a RAM with a growing number of glimpses (ram_reinforce.py), then train its stop head with a reward of
-gamma^t for a correct prediction. Deviations of the default settings, each undone by `--paper`: those of ram_reinforce.py, and for
-stopping the exact gradient over all stopping times, confidence features instead of the recurrent state, and a frozen RAM.
+Two stages, as in the paper: train a RAM with a growing number of glimpses (ram_reinforce.py; --ram: a trained
+one), then train its stop head with a reward of gamma^t for a correct prediction. Deviations of the default
+settings, each undone by `--paper`: those of ram_reinforce.py, and for stopping the exact gradient over all
+stopping times, confidence features instead of the recurrent state, and a frozen RAM.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import ram_reinforce
 import torch
+from ram_reinforce import CLUTTER, LONG, PHOTOGRAPHS
 from torch import Tensor
 
-from glimpse_env import Delayed, GlimpseVectorEnv, rewards
+from glimpse_env import Delayed, GlimpseVectorEnv, datasets, rewards
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.fixed_policies import build_unlearned
-from glimpse_env.networks.recurrent_attention import RecurrentAttention
+from glimpse_env.networks.recurrent_attention import RecurrentAttention, StopInput
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment
-from glimpse_env.training.options import StoppingOptions, check_training, parse
-from glimpse_env.training.recipes import DATASETS, LONG, PAPER, PAPER_STOP
+from glimpse_env.training.options import check_counts, check_ranges, check_training, parse
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 
 AGENT = "dtram_reinforce"
-RECIPES = {"paper": {name: recipe | PAPER_STOP for name, recipe in PAPER.items()}, "long": LONG}
+
+
+@dataclass(frozen=True)
+class StoppingOptions:
+    """Stopping: the second stage of DT-RAM."""
+
+    gamma: float = 0.995
+    """Discount: the reward of a correct prediction after t glimpses is gamma^t. Lower values stop sooner."""
+    stop_gradient: Literal["exact", "sampled"] = "exact"
+    """exact: expected reward over all stopping times; sampled: REINFORCE on sampled stops (the paper's)."""
+    stop_input: StopInput = "confidence"
+    """Input of the stop head: the prediction's confidence and the step, or the recurrent state (paper)."""
+    finetune: Literal["stop", "all"] = "stop"
+    """What the second stage trains: the stop head on a frozen RAM (stop), or all weights (all, paper)."""
+    stop_epochs: int = 2
+    """Number of epochs of the second stage."""
+    stop_rate: float | None = 0.01
+    """Learning rate of the stop head with --finetune stop; None = --learning-rate."""
+    stop_split: str | None = None
+    """Images on which stopping is learned, such as validation; default: --split. A network may be
+    overconfident on the images that it was trained on; held-out images avoid that."""
+    ram: Path | None = None
+    """Checkpoint of a trained RAM to start from; the first stage (training RAM) is then skipped."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +66,21 @@ class StopOptions(ram_reinforce.Options, StoppingOptions):
     """Options of DT-RAM: RAM's and those of stopping."""
 
 
+# Recipes: RAM's, and what differs from the defaults of stopping.
+FORMER = dict(gamma=0.99, stop_epochs=6, stop_rate=None)
+FEW = dict(gamma=0.98, stop_epochs=100, stop_rate=0.03)  # a held-out fold has few images, so few updates
+PAPER_STOP = dict(gamma=0.98, stop_gradient="sampled", stop_input="state", finetune="all", stop_epochs=200)
+DATASETS = datasets.expand_kinds({"clutter": CLUTTER | FORMER, "photographs": PHOTOGRAPHS | FEW})
+PAPER = {name: recipe | PAPER_STOP | {"stop_rate": None} for name, recipe in ram_reinforce.PAPER.items()}
+RECIPES = {"paper": PAPER, "long": {"mnist": LONG | FORMER}}
+
+
 def losses(rollout: Rollout, options: StopOptions) -> dict[str, Tensor]:
     """Return the losses of the second stage.
 
-    With `--stop-gradient sampled` RAM's losses and REINFORCE on the sampled stop decisions (Li et al. 2017, Eq. 5 to 8); with `exact` the
-    negative expected reward over all stopping times, of trajectories that ran to the horizon, beside RAM's losses where RAM is trained.
+    `--stop-gradient sampled`: RAM's losses and REINFORCE on the sampled stops (Li et al. 2017, Eq. 5 to 8).
+    `exact`: minus the expected reward over all stopping times, of trajectories that ran to the horizon,
+    beside RAM's losses where RAM is trained.
     """
     if options.stop_gradient == "sampled":
         return ram_reinforce.losses(rollout, options, sampled_stops=True)
@@ -65,14 +99,12 @@ def train_stopping(
         network.requires_grad_(False)
         network.stopper.requires_grad_(True)
     if options.stop_split is not None:
-        env = build_environment(
-            replace(options, split=options.stop_split, device=str(env.device)), max_glimpses=horizon
-        )
+        held_out = replace(options, split=options.stop_split, device=str(env.device))
+        env = build_environment(held_out, max_glimpses=horizon)
     rate = (options.stop_rate if frozen else None) or options.learning_rate
     optimizer = optimizers.build_optimizer(network, replace(options, learning_rate=rate))
-    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy.narrow(
-        options.sigma_end
-    )
+    learned = network.location_policy.narrow(options.sigma_end)
+    policy = build_unlearned(options.policy, env.preset.grid) or learned
     behaviour = Behaviour(horizon, policy, "never" if exact else "sample")
     env.reward = rewards.make(options.reward) if exact else Delayed(options.gamma)
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):
@@ -82,18 +114,14 @@ def train_stopping(
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)
-            epoch.log(
-                {
-                    "loss": loss,
-                    **(summarise_expected(rollout, options.gamma) if exact else summarise(rollout)),
-                }
-            )
+            summary = summarise_expected(rollout, options.gamma) if exact else summarise(rollout)
+            epoch.log({"loss": loss, **summary})
         epoch.add(validation(network, horizon, run.precision))
 
 
 @torch.no_grad()
 def summarise_expected(rollout: Rollout, gamma: float) -> dict[str, Tensor]:
-    """Return reward, accuracy and glimpses of an episode, every stopping time weighted with its probability."""
+    """Return the expected reward, accuracy and glimpses of an episode over all stopping times."""
     probability = reinforce.stopping_probabilities(rollout.stop_logits)
     glimpses = torch.arange(1, len(probability) + 1, device=probability.device)[:, None]
     return {
@@ -103,9 +131,20 @@ def summarise_expected(rollout: Rollout, gamma: float) -> dict[str, Tensor]:
     }
 
 
+def check_options(options: StopOptions) -> None:
+    """Refuse invalid options."""
+    check_training(options)
+    check_counts(options, "stop_epochs")
+    if options.stop_split is not None:
+        datasets.check_split(options.stop_split)
+    rate = options.stop_rate
+    ranges = {"stop_rate": (rate is None or rate > 0, "a number above 0")}
+    check_ranges(options, ranges | {"gamma": (0 < options.gamma <= 1, "a discount in (0, 1]")})
+
+
 def main(options: StopOptions) -> dict[str, Any]:
     """Train DT-RAM, evaluate it once, and return the row of the result."""
-    with Run.open(AGENT, options, check_training) as run:
+    with Run.open(AGENT, options, check_options) as run:
         options = run.options
         ram = None if options.ram is None else checkpoint.load(options.ram)
         env = build_environment(options, run.saved or ram)

@@ -1,24 +1,26 @@
-"""FCAN: parts of an image located by score maps on its feature map, trained by a greedy reward (Liu et al. 2016, arXiv 1603.06765).
+"""FCAN: score maps locate parts of an image, trained by a greedy reward (Liu et al. 2016, arXiv 1603.06765).
 
-    python agents/fcan_greedy.py --dataset cub                               # fine-tune a ResNet-50, locate parts, classify them
-    python agents/fcan_greedy.py --dataset cub --weights weights.pth         # with a network that finetune_backbone.py has fine-tuned
-    python agents/fcan_greedy.py --dataset cub --stage classify --final finetune    # one stage again: a network for each region
-    python agents/fcan_greedy.py --dataset clutter --weights resnet18.pth --final none    # find the glyph, on a network of ImageNet
+    python agents/fcan_greedy.py --dataset cub                            # fine-tune, locate parts, classify
+    python agents/fcan_greedy.py --dataset cub --weights weights.pth      # finetune_backbone.py's network
+    python agents/fcan_greedy.py --dataset cub --stage classify --final finetune          # one stage again
+    python agents/fcan_greedy.py --dataset clutter --weights resnet18.pth --final none    # locate the glyph
 
-Three stages (section 3.4), each with its files in the output folder: tune (finetune_backbone.py), localise (the maps of all images are
-computed once; a small fully convolutional head for each part learns its location by REINFORCE, rewarded through light classifiers on the
-same map), classify (the parts are cut out of the image at full resolution, a classifier for each, probabilities averaged with those of
-the whole image; beside random and central locations). The paper repeats the stages until nothing changes; here they run once.
+Three stages (section 3.4), each with its files in the output folder: tune (finetune_backbone.py), localise
+(the maps of all images are computed once; a small fully convolutional head for each part learns its location
+by REINFORCE, rewarded through light classifiers on the same map), classify (the parts are cut out of the
+image at full resolution, a classifier for each, probabilities averaged with those of the whole image; beside
+random and central locations). The paper repeats the stages until nothing changes; here they run once.
 
 A later run continues with the stages that are not finished, and refuses files of another configuration.
 
-Read on in fcan/: plan.py (options, environment), localise.py (rewards, losses, loop), classify.py and regions_table.py (the last stage),
-and in glimpse_env/networks/fcan.py (the network).
+Read on in fcan/: plan.py (options, environment), localise.py (rewards, losses, loop), classify.py and
+regions_table.py (the last stage), and in glimpse_env/networks/fcan.py (the network).
 
-Deviations from the paper: the whole image is the first step, so the reward of part 1 too is for a fall in loss; features are
-standardised; the mean reward of the image's other samples is subtracted (`--no-baseline`: the paper's); RMSProp takes batches of 32 at
-rate 0.001 (`--batch 512 --learning-rate 0.01`: the paper's), chosen, like the order of the parts, on held-out training images; the final
-classifiers are linear on frozen features (`--final finetune`: the paper's); crops have the preset's 224 pixels (`--crop-size 448`: the
+Deviations from the paper: the whole image is the first step, so the reward of part 1 too is for a fall in
+loss; features are standardised; the mean reward of the image's other samples is subtracted (`--no-baseline`:
+the paper's); RMSProp takes batches of 32 at rate 0.001 (`--batch 512 --learning-rate 0.01`: the paper's),
+chosen, like the order of the parts, on held-out training images; the final classifiers are linear on frozen
+features (`--final finetune`: the paper's); crops have the preset's 224 pixels (`--crop-size 448`: the
 paper's).
 """
 
@@ -30,19 +32,22 @@ import finetune_backbone
 from fcan import stage_files
 from fcan.classify import classify, format_result
 from fcan.localise import localise
-from fcan.plan import AGENT, FcanOptions, Plan, StageName, build_plan, load_images
+from fcan.plan import AGENT, FcanOptions, Plan, StageName, build_finetuning, build_plan
 from fcan.score_maps import draw_score_maps
-from finetune_backbone import FinetuneOptions
 
+from glimpse_env import datasets
 from glimpse_env.backbone import find_weights
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training.options import parse
-from glimpse_env.training.recipes import FCAN
+
+# The recipe for generated images, whose glyph fills one of 8 x 8 cells of the map.
+CLUTTER = dict(backbone="resnet18", image_size=96, view_size=256, crop_size=96, parts=(2, 1), epochs=8)
+DATASETS = {"clutter": CLUTTER}
 
 
 def run_stages(plan: Plan) -> None:
-    """Run the stages that are due in their order; with a single `--stage`, check those before it."""
+    """Run the stages that are due; with a single `--stage`, check those before it."""
     options, only = plan.options, plan.options.stage
     weights = tune(plan) if options.weights is None else options.weights
     if only == "tune":
@@ -58,9 +63,8 @@ def run_stages(plan: Plan) -> None:
     if only == "localise" or options.final == "none":
         return
 
-    configuration = stage_files.describe(
-        "classify", options, inputs | {"checkpoint": plan.out / "checkpoint.pt"}
-    )
+    inputs["checkpoint"] = plan.out / "checkpoint.pt"
+    configuration = stage_files.describe("classify", options, inputs)
     if is_due(plan, "classify", configuration):
         classify(plan, weights)
         stage_files.finish(plan.out, "classify", configuration)
@@ -72,22 +76,10 @@ def tune(plan: Plan) -> str:
     options, folder = plan.options, plan.out / "tune"
     configuration = stage_files.describe("tune", options, {})
     if is_due(plan, "tune", configuration):
-        given = FinetuneOptions(
-            dataset=options.dataset,
-            root=options.root,
-            split=plan.learn,
-            backbone=plan.backbone,
-            weights=options.start,
-            image_size=plan.image_size,
-            view_size=plan.crop_size,
-            epochs=options.tune_epochs,
-            batch=min(FinetuneOptions.batch, len(load_images(plan, plan.learn))),
-            seed=options.seed,
-            device=options.device,
-            threads=options.threads,
-            out=folder,
-            resume=options.resume and (folder / "checkpoint.pt").is_file(),
-        )
+        images = datasets.load(options.dataset, plan.learn, root=options.root, image_size=plan.image_size)
+        sizes = {"image_size": plan.image_size, "view_size": plan.crop_size, "epochs": options.tune_epochs}
+        sizes |= {"split": plan.learn, "weights": options.start}
+        given = build_finetuning(options, folder, len(images), **sizes)
         stage_files.begin(plan.out, "tune")
         finetune_backbone.main(given)
         stage_files.finish(plan.out, "tune", configuration)
@@ -95,7 +87,7 @@ def tune(plan: Plan) -> str:
 
 
 def evaluate(plan: Plan) -> None:
-    """Evaluate the localisers with their light classifiers by the common metric, and draw their score maps, if that is not done."""
+    """Evaluate the localisers by the common metric and draw their score maps, where files are out of date."""
     target = plan.out / "checkpoint.pt"
     end = results.build_suffix(checkpoint.load(target), plan.measure)
     file, figure = plan.out / f"result{end}.json", plan.out / f"score_maps{end}.png"
@@ -108,15 +100,15 @@ def evaluate(plan: Plan) -> None:
 
 
 def is_newer(file: Path, other: Path) -> bool:
-    """Tell whether a file exists and was written after another."""
+    """Return whether a file exists and was written after another."""
     return file.is_file() and file.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def is_due(plan: Plan, stage: StageName, configuration: dict) -> bool:
-    """Tell whether a stage is to run now.
+    """Return whether a stage is to run now.
 
     Raises:
-        ValueError: Its files belong to another configuration, or they are missing and a later stage is asked for.
+        ValueError: Its files belong to another configuration, or they are missing for a later stage.
     """
     only = plan.options.stage
     if only == stage:
@@ -124,9 +116,8 @@ def is_due(plan: Plan, stage: StageName, configuration: dict) -> bool:
     if stage_files.is_finished(plan.out, stage, configuration):
         return False
     if only != "all":
-        raise ValueError(
-            f"--stage {only} needs the files of the stage {stage} in {plan.out}: run --stage all, or --stage {stage} first"
-        )
+        needed = f"--stage {only} needs the files of the stage {stage} in {plan.out}"
+        raise ValueError(f"{needed}: run --stage all, or --stage {stage} first")
     return True
 
 
@@ -136,14 +127,11 @@ def main(options: FcanOptions) -> None:
     Raises:
         SystemExit: Options or files that cannot be used, in one sentence; 130 after Ctrl-C.
     """
-    options = terminal.prepare(options)
-    with (
-        terminal.interruptible("finished stages and epochs are saved; resume with --resume"),
-        terminal.foreseen(AGENT),
-    ):
+    options, saved = terminal.prepare(options), "finished stages and epochs are saved; resume with --resume"
+    with terminal.interruptible(saved), terminal.foreseen(AGENT):
         distributed.refuse(AGENT)
         run_stages(build_plan(options))
 
 
 if __name__ == "__main__":
-    main(parse(FcanOptions, {}, FCAN, __doc__ or ""))
+    main(parse(FcanOptions, {}, DATASETS, __doc__ or ""))

@@ -1,11 +1,12 @@
 """Fine-tune a torchvision classifier on a data set: step 0 of DT-RAM, FCAN and most glimpse agents.
 
-    python agents/finetune_backbone.py --dataset cub                                 # all training images; the test set once, at the end
-    python agents/finetune_backbone.py --dataset cub --split fit:1/5                 # without fold 1, on which the result is measured
+    python agents/finetune_backbone.py --dataset cub                     # on all training images
+    python agents/finetune_backbone.py --dataset cub --split fit:1/5     # without fold 1, which is the test
     python agents/ram_reinforce.py --dataset cub --weights runs/finetune_backbone-cub-0/weights.pth
 
-Each batch mixes nearly whole images (a fraction `--whole`) and zoomed crops, so that one frozen network serves the first view and the
-glimpses (the papers fine-tune on whole images alone). The result is the one-view baseline: the accuracy on whole images.
+Each batch mixes nearly whole images (a fraction `--whole`) and zoomed crops, so that one frozen network
+serves the first view and the glimpses (the papers fine-tune on whole images alone). The result is the
+one-view baseline: the accuracy on whole images.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import tyro
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,7 +31,7 @@ from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
 from glimpse_env.training.optimizers import Optimizer
-from glimpse_env.training.options import Running
+from glimpse_env.training.options import DataOptions, Running, check_counts, parse
 from glimpse_env.training.trainer import Run
 
 if TYPE_CHECKING:
@@ -41,20 +41,13 @@ AGENT = "finetune_backbone"
 
 
 @dataclass(frozen=True)
-class FinetuneOptions(Running):
-    """Options of `finetune_backbone.py`."""
+class TuningOptions:
+    """The classifier, its input and its training."""
 
-    dataset: str = "cub"
-    """A named data set (cub, cars, dogs), or a folder with one subfolder for each class."""
-    root: Path | None = None
-    """Folder of the data sets; default: the environment variable GLIMPSE_DATA, else a cache folder in your home directory."""
-    split: str = "train"
-    """Training images: train (all), fit (without the validation twelfth), or fit:K/N (without fold K of N). The result is measured on the
-    test images, with fit:K/N on fold K."""
     backbone: str = "resnet50"
     """Name of a torchvision classifier."""
     weights: str | None = "DEFAULT"
-    """Weights to start from: DEFAULT (torchvision's), or a file (a path, or a file name in the folder GLIMPSE_WEIGHTS)."""
+    """Weights to start from: DEFAULT (torchvision's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
@@ -64,7 +57,7 @@ class FinetuneOptions(Running):
     batch: int = 32
     """Images per update."""
     learning_rate: float = 0.005
-    """Peak learning rate of SGD (momentum 0.9, Nesterov), reached after a short warm-up; it decreases along a cosine."""
+    """Peak learning rate of SGD (momentum 0.9, Nesterov), after a short warm-up; then a cosine."""
     head_rate: float = 0.01
     """Peak learning rate of the new final layer, on the same schedule."""
     weight_decay: float = 1e-4
@@ -72,21 +65,26 @@ class FinetuneOptions(Running):
     label_smoothing: float = 0.1
     """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     whole: float = 0.3
-    """Fraction of the images that are shown nearly whole (at least 80 % of their area); the others are zoomed crops."""
+    """Fraction of images shown nearly whole (at least 80 % of the area); the others are zoomed crops."""
     zoom: float = 0.08
     """Smallest zoomed crop, as a fraction of the image's area."""
 
 
+@dataclass(frozen=True)
+class FinetuneOptions(Running, DataOptions, TuningOptions):
+    """Options of `finetune_backbone.py`."""
+
+    dataset: str = "cub"
+    split: str = "train"
+
+
 def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
-    """Return the transform to a random crop, nearly whole or zoomed, of `side` x `side` pixels; half of the crops are mirrored."""
+    """Return the transform to `side` x `side` crops, nearly whole or zoomed, half of them mirrored."""
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
-    whole, zoomed = (
-        v2.RandomResizedCrop(side, area, antialias=True) for area in ((0.8, 1.0), (options.zoom, 0.8))
-    )
-    return v2.Compose(
-        [v2.RandomChoice([whole, zoomed], p=[options.whole, 1 - options.whole]), v2.RandomHorizontalFlip()]
-    )
+    areas, shares = ((0.8, 1.0), (options.zoom, 0.8)), [options.whole, 1 - options.whole]
+    crops = [v2.RandomResizedCrop(side, area, antialias=True) for area in areas]
+    return v2.Compose([v2.RandomChoice(crops, p=shares), v2.RandomHorizontalFlip()])
 
 
 def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
@@ -99,22 +97,19 @@ def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
 
 
 def scale_rate(step: int, steps: int) -> float:
-    """Return the learning rate as a fraction of its peak: warm-up over a tenth of all steps, then a cosine to 0."""
+    """Return the learning rate / its peak: warm-up in a tenth of the steps, then a cosine."""
     warm = max(1, steps // 10)
-    return (
-        (step + 1) / warm
-        if step < warm
-        else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
-    )
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
 
 
 def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
     """Fine-tune all layers with the cross-entropy of random crops of `side` x `side` pixels."""
     options: FinetuneOptions = run.options
     if len(images) < options.batch:
-        raise ValueError(
-            f"--batch {options.batch}: the data set has {len(images)} training images; use a smaller batch"
-        )
+        found = f"the data set has {len(images)} training images"
+        raise ValueError(f"--batch {options.batch}: {found}; use a smaller batch")
     optimizer, augment = build_optimizer(network, options), build_augmentation(options, side)
     labels = images.labels.to(run.device)
     for epoch in run.epochs(options.epochs, "fine-tune", optimizer):
@@ -125,9 +120,8 @@ def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
                 logits = network(normalise(crops))
             cross = F.cross_entropy(logits.float(), labels[indices], label_smoothing=options.label_smoothing)
             step = run.progress.epoch * epoch.updates + epoch.done
-            loss = optimizer.update(
-                {"classification": cross}, scale_rate(step, options.epochs * epoch.updates)
-            )
+            scale = scale_rate(step, options.epochs * epoch.updates)
+            loss = optimizer.update({"classification": cross}, scale)
             epoch.log({"loss": loss, "train_accuracy": (logits.argmax(1) == labels[indices]).float().mean()})
 
 
@@ -152,67 +146,70 @@ class FinetuneRun(Run):
 
 def check_options(options: FinetuneOptions) -> None:
     """Refuse invalid options, before any image is read."""
-    checks.count("--epochs", options.epochs)
-    checks.count("--batch", options.batch)
-    if options.split != "train" and datasets.held_out(options.split) is None:
-        raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")
+    check_counts(options, "epochs", "batch")
+    check_split(options.split)
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that is not of training images."""
+    if split != "train" and datasets.held_out(split) is None:
+        raise ValueError(f"--split {split}: expected train, fit or fit:K/N (training images)")
 
 
 def describe(options: FinetuneOptions) -> dict[str, Any]:
     """Return the contents of a checkpoint by which a resumed run is identified."""
     plain = checkpoint.plain(options)
-    return {
-        "agent": AGENT,
-        "options": plain,
-        "weights_sha256": resume.weights_hash(plain),
-        "command": checkpoint.command(),
-    }
+    content = {"agent": AGENT, "options": plain, "command": checkpoint.command()}
+    return content | {"weights_sha256": resume.weights_hash(plain)}
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Write the weights: matrices in float16, vectors in float32, since variances may exceed the range of float16."""
+    """Write the weights: matrices in float16; vectors in float32, since variances may be larger."""
     state = network.state_dict()
-    files.write_torch(
-        path, {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
-    )
+    small = {name: value.half() if value.ndim > 1 else value for name, value in state.items()}
+    files.write_torch(path, small)
+
+
+def build_row(
+    agent: str, options: Any, split: str, trajectories: Trajectories, seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """Return the row of a result that is measured without an environment."""
+    return {
+        "agent": agent,
+        "dataset": options.dataset,
+        "split": split,
+        **metrics.summarize(trajectories, dynamic=False),
+        "train_seconds": round(seconds, 1),
+        "device": str(device),
+        "seed": options.seed,
+        "command": checkpoint.command(),
+        "versions": results.collect_versions(),
+        "options": checkpoint.plain(options),
+    }
 
 
 def main(options: FinetuneOptions) -> dict[str, Any]:
     """Fine-tune, write the weights, evaluate once, and return the row of the result."""
     name = checkpoint.run_name(AGENT, options.dataset, options.split, options.seed, usual="train")
-    with FinetuneRun.open(
-        AGENT, replace(options, out=options.out or Path("runs") / name), check_options, alone=True
-    ) as run:
+    options = replace(options, out=options.out or Path("runs") / name)
+    with FinetuneRun.open(AGENT, options, check_options, alone=True) as run:
         options, out = run.options, run.checkpoint.parent
         preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
         size, side = preset.image_size, preset.view_size or preset.glimpse_size
         if size is None or side is None:
-            raise ValueError(
-                f"--dataset {options.dataset}: give --image-size and --view-size, for which it has no presets"
-            )
+            lacking = "give --image-size and --view-size, for which it has no presets"
+            raise ValueError(f"--dataset {options.dataset}: {lacking}")
         device = checks.device(options.device)
-        images = datasets.load(options.dataset, options.split, root=options.root, image_size=size)
+        place = {"root": options.root, "image_size": size}
+        images = datasets.load(options.dataset, options.split, **place)
         network = build_with_new_head(options.backbone, options.weights, len(images.classes))
-        network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         run.start(network, describe(options), device)
         train(run, network, images, side)
         write_weights(out / "weights.pth", network)
         split = results.choose_result_split(options.split)
-        predictions = evaluate(
-            network, datasets.load(options.dataset, split, root=options.root, image_size=size), side, device
-        )
-        row = {
-            "agent": AGENT,
-            "dataset": options.dataset,
-            "split": split,
-            **metrics.summarize(predictions, dynamic=False),
-            "train_seconds": round(run.progress.seconds, 1),
-            "device": str(device),
-            "seed": options.seed,
-            "command": checkpoint.command(),
-            "versions": results.collect_versions(),
-            "options": checkpoint.plain(options),
-        }
+        predictions = evaluate(network, datasets.load(options.dataset, split, **place), side, device)
+        row = build_row(AGENT, options, split, predictions, run.progress.seconds, device)
         files.write_json(out / "result.json", row)
         predictions.save(out / "looks.npz")
     print(f"{results.format_row(row)}\nweights: {out / 'weights.pth'}")
@@ -220,4 +217,4 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(FinetuneOptions, description=__doc__))
+    main(parse(FinetuneOptions, {}, {}, __doc__ or ""))

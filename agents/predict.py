@@ -1,21 +1,24 @@
-"""Predict the classes of your own images: class, probability, glimpses taken, and a picture of the fixation path.
+"""Predict the classes of your own images: class, probability, glimpses, and a picture of the fixation path.
 
     python agents/predict.py mnist-dtram digit.png
     python agents/predict.py runs/dtram_reinforce-cub-0/checkpoint.pt bird.jpg holidays/
-    python agents/predict.py runs/ram_reinforce-mnist-0/checkpoint.pt digits/ --budget 1.8 --json predictions.json
+    python agents/predict.py runs/ram_reinforce-mnist-0/checkpoint.pt digits/ --budget 1.8 --json table.json
 
 mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 
-Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, rotated by EXIF). Folders are searched at any depth;
-files in them that are not images are listed and skipped. Images are resized as the agent's data set resizes its own: for cub, cars and dogs
-they are stretched to a square; for all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits are
-light on dark and fill the middle 20 of 28 pixels: a file whose border is light is inverted, and its digit should have that size.
+Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, rotated by EXIF).
+Folders are searched at any depth; files in them that are not images are listed and skipped. Images are
+resized as the agent's data set resizes its own: for cub, cars and dogs they are stretched to a square; for
+all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits are light
+on dark and fill the middle 20 of 28 pixels: a file whose border is light is inverted, and its digit should
+have that size.
 
-Agents with a stop head stop by it, others after the last glimpse. --budget stops by a threshold instead (on the stop head's probability, or
-on the confidence): the one that gives the requested mean number of glimpses on held-out images. On your images the mean may differ.
+Agents with a stop head stop by it, others after the last glimpse. --budget stops by a threshold instead (on
+the stop head's probability, or on the confidence): the one that gives the requested mean number of glimpses
+on held-out images. On your images the mean may differ.
 
-The data set itself is needed only for --budget where the checkpoint's folder holds no evaluation (looks.npz), and for checkpoints of
-earlier versions, which do not hold the class names.
+The data set itself is needed only for --budget where the checkpoint's folder holds no evaluation (looks.npz),
+and for checkpoints of earlier versions, which do not hold the class names.
 """
 
 from __future__ import annotations
@@ -40,12 +43,13 @@ from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.rendering import frames
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files, terminal
+from glimpse_env.training.options import RunOptions
 
 CHUNK = 64  # images processed together
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(RunOptions):
     """Options of `predict.py`."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
@@ -66,10 +70,6 @@ class Predict:
     """Folder of the data sets, if one is needed (see above); default: the folder used in training."""
     weights: str | None = None
     """Path of the backbone's weights file; default: the path used in training."""
-    device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
-    threads: int = 2
-    """Number of CPU threads for torch."""
 
 
 def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
@@ -77,17 +77,15 @@ def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
     if options.budget is None:
         return stopping_rules.choose_rule(saved["dynamic"])
     held = datasets.held_out(saved["options"].get("split", "fit")) or "test"
-    splits = (results.get_result_split(saved), held)
-    trajectories = results.read_or_write_trajectories(
-        options.checkpoint, splits, options.root, options.device, options.weights
-    )
+    splits, place = (results.get_result_split(saved), held), (options.root, options.device, options.weights)
+    trajectories = results.read_or_write_trajectories(options.checkpoint, splits, *place)
     return stopping_rules.choose_rule_for_budget(trajectories, saved["dynamic"], options.budget)
 
 
 def read_images(
     files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any]
 ) -> Iterator[tuple[Path, torch.Tensor]]:
-    """Yield the files that are images, resized as the agent's data set; files in `may_fail` are skipped if they are not images."""
+    """Yield the images, resized as the agent's data set; skip files in `may_fail` that are no images."""
     for file in files:
         try:
             yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"])
@@ -102,9 +100,8 @@ def predict(
 ) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction."""
     paths, listed = find_files(options.images, without=out)
-    agent = predictor.load_predictor(
-        saved, options.checkpoint, rule, options.root, options.weights, options.device
-    )
+    place = (options.root, options.weights, options.device)
+    agent = predictor.load_predictor(saved, options.checkpoint, rule, *place)
     with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
@@ -133,9 +130,8 @@ def print_table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> No
     names = max(5, *(len(row["class"]) for row in rows))
     print(f"{'file':<{width}}  {'class':<{names}}  probability  glimpses")
     for row in rows:
-        print(
-            f"{row['file']:<{width}}  {row['class']:<{names}}  {row['probability']:>11.3f}  {row['glimpses']:>8}"
-        )
+        start = f"{row['file']:<{width}}  {row['class']:<{names}}"
+        print(f"{start}  {row['probability']:>11.3f}  {row['glimpses']:>8}")
     mean = sum(row["glimpses"] for row in rows) / len(rows)
     print(f"{len(rows)} image{'s' * (len(rows) > 1)}, {mean:.2f} glimpses on average; the agent {rule}")
 
@@ -143,7 +139,7 @@ def print_table(rows: Sequence[dict[str, Any]], rule: stopping_rules.Rule) -> No
 def format_csv(rows: Sequence[dict[str, Any]]) -> bytes:
     """Return the table as a CSV file."""
     text = io.StringIO()
-    columns: list[str] = ["file", "class", "probability", "glimpses"]
+    columns = ["file", "class", "probability", "glimpses"]
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -171,13 +167,8 @@ def main(options: Predict) -> None:
     if options.pictures:
         print(f"pictures: {out}")
     if options.json is not None:
-        used = {
-            "checkpoint": str(options.checkpoint),
-            "rule": str(rule),
-            "threshold": rule.threshold,
-            "expected_glimpses": rule.expected,
-        }
-        files.write_json(options.json, used | {"images": rows})
+        used = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold}
+        files.write_json(options.json, used | {"expected_glimpses": rule.expected, "images": rows})
     if options.csv is not None:
         files.write_bytes(options.csv, format_csv(rows))
 

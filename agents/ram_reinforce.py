@@ -1,15 +1,16 @@
-"""RAM: a recurrent network learns where to look, with a fixed number of glimpses (Mnih et al. 2014, as trained by Li et al. 2017).
+"""RAM: a recurrent network learns where to look, with a fixed number of glimpses (Mnih et al. 2014).
 
     python agents/ram_reinforce.py                    # MNIST on a CPU, minutes
     python agents/ram_reinforce.py --long             # half an hour on two cores
     python agents/ram_reinforce.py --paper            # the papers' own settings
 
-Read on in glimpse_env: training/rollout.py collects episodes, training/reinforce.py has the losses' formulas and
-networks/recurrent_attention.py the network.
+As trained by Li et al. 2017. Read on in glimpse_env: training/rollout.py collects episodes,
+training/reinforce.py has the losses' formulas and networks/recurrent_attention.py the network.
 
-Deviations of the default settings from the papers, each undone by `--paper`: glimpse features gated by Fourier features of the location,
-small affine augmentation, a regression on the present p(label) as baseline, the gain in p(label) of every glimpse as reward, later glimpses
-only while the prediction is uncertain, a narrowing location policy, Muon.
+Deviations of the default settings from the papers, each undone by `--paper`: glimpse features gated by
+Fourier features of the location, small affine augmentation, a regression on the present p(label) as baseline,
+the gain in p(label) of every glimpse as reward, later glimpses only while the prediction is uncertain, a
+narrowing location policy, Muon.
 """
 
 from __future__ import annotations
@@ -19,60 +20,49 @@ from typing import Any
 
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv, rewards
+from glimpse_env import GlimpseVectorEnv, datasets, rewards
 from glimpse_env.evaluation.validation import Validation
+from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
 from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
-from glimpse_env.networks.recurrent_attention import (
-    Architecture,
-    Core,
-    GlimpseEncoder,
-    LocationEncoding,
-    LocatorName,
-    RecurrentAttention,
-    Scores,
-    StopInput,
-)
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions, check_training, parse
-from glimpse_env.training.recipes import DATASETS, LONG, PAPER
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 
 AGENT = "ram_reinforce"
-RECIPES = {"paper": PAPER, "long": LONG}
 
 
 @dataclass(frozen=True)
 class RamNetworkOptions(NetworkOptions):
     """The recurrent network."""
 
-    core: Core = "rnn"
+    core: recurrent_attention.Core = "rnn"
     """Recurrent core: rnn (a ReLU layer, as in the paper), or lstm (four times the computation)."""
     features: int = 192
     """Units of the glimpse encoder and of the location encoding."""
     encoder_layers: int = 3
     """Number of ReLU layers of the glimpse encoder."""
-    glimpse_encoder: GlimpseEncoder = "mlp"
-    """Encoder of the pixels: fully connected layers (mlp), or these and convolutions (conv, for larger glimpses such as clutter's)."""
+    glimpse_encoder: recurrent_attention.GlimpseEncoder = "mlp"
+    """Encoder of the pixels: fully connected layers (mlp), or convolutions too (conv, larger glimpses)."""
     skip_connection: bool = False
-    """Add a direct connection from the glimpse features to the class scores; it helps where informative glimpses are rare."""
-    locator: LocatorName = "state"
-    """What proposes the next location: a linear layer on the recurrent state (state, as in the papers), or a score map over the pixels of
-    the first view (map, FCAN's spatial softmax), which generalises over positions."""
+    """Connect glimpse features to the class scores directly; it helps where informative glimpses are rare."""
+    locator: recurrent_attention.LocatorName = "state"
+    """What proposes the next location: a linear layer on the recurrent state (state, as in the papers), or a
+    score map over the first view's pixels (map, FCAN's spatial softmax), which generalises over positions."""
     location_policy: LearnedName = "gaussian"
-    """Distribution of learned locations: a Gaussian around the location that the network proposes (gaussian), or a softmax over the cells
-    of a grid with --grid cells per side (grid_softmax). Use grid_softmax with --explore 0.4: otherwise it may converge to one cell before
-    the classes are learned."""
-    scores: Scores = "state"
-    """Class scores of a prediction: those of the current state (state), or the mean of all scores so far (mean)."""
-    location_encoding: LocationEncoding = "fourier"
-    """Encoding of the location: Fourier features that multiply the glimpse features (fourier), or a linear layer (linear, the paper's)."""
+    """Distribution of learned locations: a Gaussian around the proposed one (gaussian), or a softmax over the
+    cells of a --grid (grid_softmax; with --explore 0.4, or it may settle before the classes are learned)."""
+    scores: recurrent_attention.Scores = "state"
+    """Class scores of a prediction: those of the current state (state), or the mean of all so far (mean)."""
+    location_encoding: recurrent_attention.LocationEncoding = "fourier"
+    """Fourier features that multiply the glimpse features (fourier), or a linear layer (linear, papers)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
 
@@ -90,14 +80,55 @@ class Options(RamNetworkOptions, RamTrainingOptions, Training):
     """Options of RAM."""
 
 
+# Recipes: what differs from the defaults. Version 0.1's, from which the recipes of other data sets start:
+FORMER: dict[str, Any] = (
+    dict(epochs=40, samples=2, curriculum=0.3, sure=1.0, augment_shift=1 / 14, learning_rate=2e-3)
+    | dict(reward="confidence", policy_weight=0.3, baseline="learned", location_discount=1.0)
+    | dict(sigma_start=0.15, sigma_end=0.05, hidden=256, muon_rate=0.01)
+)
+LONG: dict[str, Any] = FORMER | dict(core="lstm", features=256)
+# Few photographs, features of a frozen network: mean scores, dropout, and the decrease of the loss as reward.
+PHOTOGRAPHS: dict[str, Any] = LONG | (
+    dict(epochs=80, batch=100, samples=4, curriculum=0.0, explore=0.3, label_smoothing=0.1, augment=False)
+    | dict(optimizer="adamw", learning_rate=1e-3, weight_decay=0.1, reward="information_gain")
+    | dict(encoder_layers=1, location_encoding="linear", scores="mean", dropout=0.5)
+    | dict(sigma_start=0.5, sigma_end=0.2)
+)
+# Informative glimpses are rare: the classes are learned first, at random locations, by convolutions and a
+# skip connection; then the locations, on a score map of the first view.
+CLUTTER: dict[str, Any] = LONG | (
+    dict(batch=128, curriculum=0.0, explore=0.3, optimizer="adamw", policy_weight=1.0, locator="map")
+    | dict(glimpse_encoder="conv", location_encoding="linear", skip_connection=True)
+    | dict(sigma_start=0.3, sigma_end=0.1)
+)
+DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
+# Li et al. 2017, section 4.1, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7
+# steps; here their mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
+PAPER_MNIST: dict[str, Any] = (
+    dict(epochs=800, batch=20, curriculum=0.3, sure=1.0, augment=False, optimizer="sgd", learning_rate=0.01)
+    | dict(reward="delayed", policy_weight=1 / 7, baseline="learned", location_discount=1.0)
+    | dict(hidden=256, features=128, encoder_layers=1, location_encoding="linear", learned_start=True)
+    | dict(sigma_start=0.22, sigma_end=0.22, precision="float32")
+)
+# Section 4.2: 448 x 448 first view, 224 x 224 glimpses, three steps. Deviations: the rate falls linearly
+# instead of by steps, the network is fine-tuned beforehand and then frozen, and one network serves all steps.
+PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_MNIST | (
+    dict(view_size=448, epochs=90, batch=28, learning_rate=1e-3, policy_weight=1 / 3)
+    | dict(hidden=512, features=512, learned_start=False, sigma_start=0.24, sigma_end=0.24)
+    | dict(augment_shift=1 / 14, muon_rate=0.01, weight_decay=0.1)  # not used here, but compared on --resume
+)
+PAPER = {"mnist": PAPER_MNIST, "cub": PAPER_PHOTOGRAPHS, "cars": PAPER_PHOTOGRAPHS}
+RECIPES = {"paper": PAPER, "long": {"mnist": LONG}}
+
+
 def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> dict[str, Tensor]:
-    """Return RAM's losses: cross-entropy of the class scores, and REINFORCE for the locations (Li et al. 2017, Eq. 6 and 8).
+    """Return RAM's losses: cross-entropy of the class scores, and REINFORCE (Li et al. 2017, Eq. 6 and 8).
 
     Args:
         rollout: The collected episodes.
         options: Weights, baseline and supervision.
-        sampled_stops: Train the stop head by the same returns (DT-RAM's losses with `--stop-gradient sampled`, Eq. 5); its reward comes at
-            the end, so returns are not discounted.
+        sampled_stops: Train the stop head by the same returns (DT-RAM with `--stop-gradient sampled`, Eq. 5);
+            its reward comes at the end, so returns are not discounted.
     """
     discount = 1.0 if sampled_stops else options.location_discount
     advantages = reinforce.advantages(rollout, options.samples, options.baseline, discount)
@@ -107,12 +138,9 @@ def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> 
     if sampled_stops:
         stop_log_prob = reinforce.bernoulli_log_prob(rollout.stop_logits[:-1], rollout.stopped[:-1])
         policy = policy + reinforce.policy_loss(stop_log_prob, advantages.stop, running)
-    parts = {
-        "classification": reinforce.supervision_loss(
-            rollout.logits, rollout.labels, rollout.active, options.supervision, options.label_smoothing
-        ),
-        "policy": options.policy_weight * policy,
-    }
+    predicted = rollout.logits, rollout.labels, rollout.active
+    supervision = reinforce.supervision_loss(*predicted, options.supervision, options.label_smoothing)
+    parts = {"classification": supervision, "policy": options.policy_weight * policy}
     if options.samples == 1 and options.baseline == "learned" and len(rollout.rewards) > 1:
         target = reinforce.return_after_decision(rollout, discount)
         parts["baseline"] = reinforce.baseline_loss(rollout.baseline[:-1], target, running)
@@ -120,7 +148,7 @@ def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> 
 
 
 def behaviour(options: Training, progress: float, horizon: int, policy: LocationPolicy) -> Behaviour:
-    """Return the behaviour after a fraction of the training: a growing number of glimpses (curriculum), a narrowing location policy."""
+    """Return the behaviour after a fraction of the training: more and more glimpses, narrower locations."""
     glimpses = horizon
     if progress < options.curriculum:  # one more at a time (DT-RAM, section 3.4)
         glimpses = min(horizon, 1 + int(progress / options.curriculum * horizon))
@@ -147,19 +175,18 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)
             epoch.log({"loss": loss, **summarise(rollout)})
-        epoch.add(
-            validation(network, behaviour(options, epoch.progress, horizon, policy).steps, run.precision)
-        )
+        glimpses = behaviour(options, epoch.progress, horizon, policy).steps
+        epoch.add(validation(network, glimpses, run.precision))
     network.decides = True
 
 
 def build_network(
     env: GlimpseVectorEnv,
     options: Options,
-    stop_input: StopInput = "confidence",
+    stop_input: recurrent_attention.StopInput = "confidence",
     start: dict[str, Any] | None = None,
 ) -> RecurrentAttention:
-    """Return a new network for what the environment shows, or the one of a checkpoint with a new stop head.
+    """Return a new network for what the environment shows, or a RAM's network with a new stop head.
 
     Args:
         env: The environment.
@@ -170,33 +197,24 @@ def build_network(
     Raises:
         ValueError: The sensor does not serve the locator, or the checkpoint is of another kind of data.
     """
-    if options.locator == "map" and not (
-        env.sensor.whole_first and shows_pixels(env.sensor) and env.sensor.reach
-    ):
+    sensor = env.sensor
+    if options.locator == "map" and not (sensor.whole_first and shows_pixels(sensor) and sensor.reach):
         raise ValueError(
-            "--locator map scores the pixels of the first view: it needs --sensor pixel, --first-view image, and "
-            "glimpses smaller than the image"
+            "--locator map scores the pixels of the first view: it needs --sensor pixel, --first-view image, "
+            "and glimpses smaller than the image"
         )
-    if options.learned_start and env.sensor.whole_first:
+    if options.learned_start and sensor.whole_first:
         raise ValueError(
-            "--learned-start chooses the location of glimpse 1, but glimpse 1 shows the whole image: use --first-view glimpse"
+            "--learned-start chooses the location of glimpse 1, but glimpse 1 shows the whole image: "
+            "use --first-view glimpse"
         )
-    shown = {
-        "glimpse": count_glimpse_values(env),
-        "classes": len(env.images.classes),
-        "horizon": env.preset.max_glimpses,
-        "stop_input": stop_input,
-    }
+    shown: dict[str, Any] = {"glimpse": count_glimpse_values(env), "classes": len(env.images.classes)}
+    shown |= {"horizon": env.preset.max_glimpses, "stop_input": stop_input}
     if start is not None:
         return resume.start_from(start, shown)
-    architecture = Architecture(
-        **shown,
-        **{name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__},
-        reach=env.sensor.reach,
-        channels=(env.sensor.space["glimpse"].shape or (1,))[0],
-        grid=env.preset.grid,
-    )
-    return RecurrentAttention(architecture)
+    shown |= {name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__}
+    shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}
+    return RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
 
 
 def main(options: Options) -> dict[str, Any]:

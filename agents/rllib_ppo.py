@@ -5,13 +5,13 @@
     python agents/rllib_ppo.py --workers 8 --envs 32    # more of them
     python agents/rllib_ppo.py --action dict            # the environment's own action, with class scores
 
-RLlib steps single environments (`gymnasium.make`), some in each process, so it collects far fewer steps a second than
-the batched core: this is for what RLlib is good at, processes on many machines. The policy is RLlib's default network,
-without memory: it sees one glimpse at a time, and its class scores are trained by rewards alone. gamma is 1: the
-discount is in the reward `Delayed`.
+RLlib steps single environments (`gymnasium.make`), some in each process, so it collects far fewer steps a
+second than the batched core: this is for what RLlib is good at, processes on many machines. The policy is
+RLlib's default network, without memory: it sees one glimpse at a time, and its class scores are trained by
+rewards alone. gamma is 1: the discount is in the reward `Delayed`.
 
-Writes RLlib's own checkpoint (the folder rllib), result.json (the same evaluation as every agent's: each test image
-once, deterministic actions), looks.npz and plots.
+Writes RLlib's own checkpoint (the folder rllib), result.json (the same evaluation as every agent's: each test
+image once, deterministic actions), looks.npz and plots.
 """
 
 # pyright: reportMissingImports=false
@@ -22,37 +22,33 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-import tyro
 from tqdm import tqdm
 
-from glimpse_env import Delayed, GlimpseVectorEnv, checks
+from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.adapters.policy import describe
 from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import results
 from glimpse_env.runtime import distributed, terminal
 from glimpse_env.training import environments, resume
-from glimpse_env.training.options import RunOptions, View
+from glimpse_env.training.options import SeedOptions, View, check_counts, parse
 from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"
-MEANS = {
-    "reward": "episode_return_mean",
-    "train_accuracy": "correct",
-    "mean_glimpses": "episode_len_mean",
-}  # RLlib's names
+# Our measures, by RLlib's names.
+MEANS = dict(episode_return_mean="reward", correct="train_accuracy", episode_len_mean="mean_glimpses")
 
 
 @dataclass(frozen=True)
-class RllibOptions(RunOptions, View):
-    """Options of `rllib_ppo.py`."""
+class PpoOptions:
+    """RLlib's PPO."""
 
     workers: int = 2
     """Number of processes that collect steps."""
     envs: int = 16
     """Number of environments per process."""
     action: Literal["multidiscrete", "dict"] = "multidiscrete"
-    """multidiscrete: a cell of a grid (--grid cells per side), stop, a class. dict: the environment's own action; the policy
-    draws location and class scores from Gaussians."""
+    """multidiscrete: a cell of a grid (--grid cells per side), stop, a class. dict: the environment's own
+    action; the policy draws location and class scores from Gaussians."""
     total_steps: int = 200_000
     """Number of environment steps, summed over all processes."""
     batch: int = 4096
@@ -61,22 +57,27 @@ class RllibOptions(RunOptions, View):
     """Steps per minibatch."""
     epochs: int = 4
     """Number of passes over the steps per update."""
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     """Learning rate of Adam."""
     discount: float = 0.98
-    """Discount of the delayed reward: discount^t for a correct prediction after t glimpses. Lower values stop sooner."""
-    entropy: float = 0.0
+    """The reward of a correct prediction after t glimpses is discount^t; lower values stop sooner."""
+    entropy_weight: float = 0.0
     """Weight of the policy's entropy."""
 
 
+@dataclass(frozen=True)
+class RllibOptions(SeedOptions, View, PpoOptions):
+    """Options of `rllib_ppo.py`."""
+
+
 def train(algorithm: Any, options: RllibOptions, progress: Progress) -> None:
-    """Update until `total_steps` were taken; RLlib's means over the last episodes are shown and go to the history."""
+    """Update until `total_steps` were taken; show and record RLlib's means over the last episodes."""
     started, taken = time.monotonic(), 0
     with tqdm(total=options.total_steps, unit="step", unit_scale=True, dynamic_ncols=True) as bar:
         while taken < options.total_steps:
             metrics = algorithm.train()["env_runners"]
             taken = int(metrics["num_env_steps_sampled_lifetime"])
-            means = {name: float(metrics[theirs]) for name, theirs in MEANS.items()}
+            means = {name: float(metrics[theirs]) for theirs, name in MEANS.items()}
             bar.set_postfix_str(terminal.live(means), refresh=False)
             bar.update(taken - bar.n)
             progress.epoch, progress.seconds = progress.epoch + 1, time.monotonic() - started
@@ -88,8 +89,7 @@ def check_options(options: RllibOptions) -> None:
     """Refuse invalid options, and several processes of torchrun."""
     distributed.refuse(AGENT)
     environments.check_split(options.split)
-    for name in ("workers", "envs", "total_steps", "batch", "minibatch", "epochs"):
-        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+    check_counts(options, "workers", "envs", "total_steps", "batch", "minibatch", "epochs")
     if options.minibatch > options.batch:
         raise ValueError(f"--minibatch {options.minibatch}: expected at most --batch {options.batch}")
 
@@ -109,7 +109,8 @@ def main(options: RllibOptions) -> dict[str, Any]:
     gpu = options.device.startswith("cuda")
     config = rllib.build_config(view, options.action, options.workers, options.envs, options.seed, gpu)
     config.training(train_batch_size_per_learner=options.batch, minibatch_size=options.minibatch)
-    config.training(num_epochs=options.epochs, lr=options.rate, entropy_coeff=options.entropy)
+    config.training(num_epochs=options.epochs, lr=options.learning_rate)
+    config.training(entropy_coeff=options.entropy_weight)
     algorithm, progress = config.build_algo(), Progress()
     try:
         with terminal.interruptible("a run is saved only when it is finished"):
@@ -126,4 +127,4 @@ def main(options: RllibOptions) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(RllibOptions, description=__doc__))
+    main(parse(RllibOptions, {}, {}, __doc__ or ""))

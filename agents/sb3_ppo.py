@@ -3,20 +3,20 @@
     pip install -e ".[sb3]"
     python agents/sb3_ppo.py                            # PPO on MNIST; a learned classifier predicts
     python agents/sb3_ppo.py --algo recurrent_ppo       # a policy with a memory
-    python agents/sb3_ppo.py --action multidiscrete     # the policy predicts too: a cell of a grid, stop, a class
+    python agents/sb3_ppo.py --action multidiscrete     # the policy predicts too
 
-The library takes the batched core as one of its vector environments (`glimpse_env.adapters.sb3`). gamma is 1: the
-cost of a glimpse is in the reward. The default is the increase of p(label) minus a price for every further glimpse
-(Glance-and-Focus' reward), so the return is the final p(label) minus the cost of the glimpses;
-`--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses (DT-RAM, section 3.3).
-A gamma below 1 would count that cost twice.
+The library takes the batched core as one of its vector environments (`glimpse_env.adapters.sb3`). gamma is 1:
+the cost of a glimpse is in the reward. The default is the increase of p(label) minus a price for every
+further glimpse (Glance-and-Focus' reward), so the return is the final p(label) minus the cost of the
+glimpses; `--reward delayed --price 0` gives discount^t for a correct prediction after t glimpses (DT-RAM,
+section 3.3). A gamma below 1 would count that cost twice.
 
-With `--action steering`, stops are ignored during the first part of the run (`--look-first`), as DT-RAM is trained
-after RAM: an untrained classifier is no better after seven glimpses than after one, so the policy would learn to
-stop at once, and the classifier would never see a second glimpse.
+With `--action steering`, stops are ignored during the first part of the run (`--ignore-stops`), as DT-RAM is
+trained after RAM: an untrained classifier is no better after seven glimpses than after one, so the policy
+would learn to stop at once, and the classifier would never see a second glimpse.
 
-Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's: each test
-image once, deterministic actions), looks.npz, TensorBoard logs and plots.
+Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's:
+each test image once, deterministic actions), looks.npz, TensorBoard logs and plots.
 """
 
 # pyright: reportMissingImports=false
@@ -27,11 +27,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
-import tyro
 from sb3.policy import PolicyAgent
 from sb3.run import Sb3Run
 
-from glimpse_env import Delayed, GlimpseVectorEnv, Reward, checks, rewards
+from glimpse_env import Delayed, GlimpseVectorEnv, Reward, rewards
 from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.adapters.policy import describe
 from glimpse_env.datasets import held_out
@@ -41,38 +40,45 @@ from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
 from glimpse_env.training.optimizers import warm_up_and_decay
-from glimpse_env.training.options import ResumableOptions, RewardName, View
+from glimpse_env.training.options import (
+    ResumableOptions,
+    RewardName,
+    View,
+    check_counts,
+    check_ranges,
+    parse,
+)
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
+LIBRARIES = ("stable-baselines3", "sb3-contrib")
 LOGGED = 20  # rows of the history at most; the run is saved with each
 
 
 @dataclass(frozen=True)
-class Sb3Options(ResumableOptions, View):
-    """Options of `sb3_ppo.py`."""
+class AlgorithmOptions:
+    """The library's algorithm, its actions and rewards."""
 
     algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
     """Algorithm."""
     action: Literal["steering", "box", "multidiscrete"] = "steering"
-    """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a cell of a
-    grid (--grid a side), stop, a class."""
+    """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a
+    cell of a grid (--grid a side), stop, a class."""
     num_envs: int = 256
     """Number of rows: episodes that run in parallel."""
     total_steps: int = 4_000_000
     """Number of environment steps, summed over all rows."""
     reward: RewardName = "confidence_gain"
-    """Reward function: confidence_gain, the increase of p(label), with a --price for every glimpse; delayed, the papers'
-    (use it with --price 0, since its discount is a price); or another one."""
+    """Reward function: confidence_gain, the increase of p(label), with a --price for every glimpse; delayed,
+    the papers' (use it with --price 0, since its discount is a price); or another one."""
     price: float = 0.01
     """Cost of every glimpse after the first, subtracted from the reward."""
     discount: float = 0.98
-    """Discount of the delayed reward: discount^t for a correct prediction after t glimpses. Lower values stop sooner."""
-    look_first: float = 0.35
-    """With --action steering: fraction of the steps, at the start, in which stops are ignored, so that the classifier is
-    trained on all glimpses."""
+    """--reward delayed: a correct prediction after t glimpses gives discount^t; lower values stop sooner."""
+    ignore_stops: float = 0.35
+    """With --action steering: fraction of the steps, at the start, in which stops are ignored, so that the
+    classifier is trained on all glimpses."""
     augment: bool = True
-    """Augment the training images at random: small rotations, scalings and shifts (pixel sensor), left-right flips
-    (other sensors)."""
+    """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
     n_steps: int = 32
     """Steps of each row per update of the policy (A2C usually takes 5)."""
     batch_size: int = 2048
@@ -83,14 +89,20 @@ class Sb3Options(ResumableOptions, View):
     """Learning rate of the policy at the start; it decreases linearly."""
     gae_lambda: float = 0.8
     """Lambda of the generalised advantage estimate."""
-    entropy: float = 0.0
+    entropy_weight: float = 0.0
     """Weight of the policy's entropy."""
     log_std: float = -1.6
     """Logarithm of the Gaussian policy's standard deviation at the start."""
     stop_bias: float = -0.3
-    """Initial mean of the Gaussian stop action, which stops above 0: with a negative value the first episodes are long."""
+    """Initial mean of the Gaussian stop action, which stops above 0; below 0, first episodes are long."""
     lstm: int = 64
     """Units of the LSTM (recurrent_ppo)."""
+
+
+@dataclass(frozen=True)
+class Sb3Options(ResumableOptions, View, AlgorithmOptions):
+    """Options of `sb3_ppo.py`."""
+
     classifier: Teaching = field(default_factory=Teaching)
     """Learned classifier, with --action steering."""
 
@@ -105,18 +117,14 @@ def build_environment(options: Sb3Options) -> Any:
     """Return the vector environment that the library collects from."""
     from glimpse_env.adapters.sb3 import make_sb3_env
 
-    arguments: dict[str, Any] = environments.view(options) | {
-        "split": options.split,
-        "device": options.device,
-    }
+    arguments: dict[str, Any] = environments.view(options)
+    arguments |= {"split": options.split, "device": options.device}
     arguments |= {"action": options.action, "flat": True, "reward": build_reward(options)}
     arguments |= {"teaching": options.classifier} if options.action == "steering" else {}
     venv: Any = make_sb3_env(options.num_envs, **arguments)
     if options.augment and not isinstance(venv.core.sensor, Repaintable | Mirrorable):
-        sensor = type(venv.core.sensor).__name__
-        raise ValueError(
-            f"--augment: {sensor} can show neither changed nor mirrored images: use --no-augment"
-        )
+        sensor = f"{type(venv.core.sensor).__name__} can show neither changed nor mirrored images"
+        raise ValueError(f"--augment: {sensor}: use --no-augment")
     return venv
 
 
@@ -142,12 +150,8 @@ def build_model(run: Sb3Run) -> Any:
         names = ["learning_rate", "n_steps", "gae_lambda", "seed", "device"]
         names += ["batch_size", "n_epochs"] if options.algo != "a2c" else []
         given = {name: getattr(options, name) for name in names}
-        given |= {
-            "ent_coef": options.entropy,
-            "policy_kwargs": sizes,
-            "stats_window_size": 20 * options.num_envs,
-        }
-        model = algorithm(policy, venv, gamma=1.0, **given)
+        given |= {"policy_kwargs": sizes, "stats_window_size": 20 * options.num_envs}
+        model = algorithm(policy, venv, gamma=1.0, ent_coef=options.entropy_weight, **given)
         if options.action != "multidiscrete":
             with torch.no_grad():
                 model.policy.action_net.bias[STOP] = options.stop_bias
@@ -156,7 +160,7 @@ def build_model(run: Sb3Run) -> Any:
 
 
 def set_learning_rate(model: Any, rate: float) -> None:
-    """Set the rate of the next update: the library's own schedules fall within one call of `learn`, which is a round."""
+    """Set the rate of the next update: the library's own schedules fall within a call of `learn`, a round."""
     model.lr_schedule = lambda _: rate
 
 
@@ -174,7 +178,7 @@ def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) 
         share = done * steps / total
         if classifier is not None:
             classifier.optimizer.anneal(warm_up_and_decay(share, max(1, total // options.num_envs)))
-            classifier.obeys_stop = share >= options.look_first
+            classifier.obeys_stop = share >= options.ignore_stops
         if options.augment and (varied_at is None or model.env.episode_count - varied_at >= len(core.images)):
             varied_at = model.env.episode_count
             vary(core, generator)
@@ -192,7 +196,7 @@ def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) 
 
 
 def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, float]:
-    """Return accuracy and mean glimpses on held-out images; empty where no images are held out."""
+    """Return accuracy and mean glimpses on the held-out images, if there are any."""
     if env is None:
         return {}
     evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
@@ -203,10 +207,9 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
 def check_options(options: Sb3Options) -> None:
     """Refuse invalid options."""
     environments.check_split(options.split)
-    for name in ("num_envs", "total_steps", "n_steps"):
-        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
-    if not 0 <= options.look_first < 1:
-        raise ValueError(f"--look-first {options.look_first}: expected a fraction of the steps in [0, 1)")
+    check_counts(options, "num_envs", "total_steps", "n_steps")
+    valid = 0 <= options.ignore_stops < 1
+    check_ranges(options, {"ignore_stops": (valid, "a fraction of the steps in [0, 1)")})
 
 
 def main(options: Sb3Options) -> dict[str, Any]:
@@ -215,30 +218,22 @@ def main(options: Sb3Options) -> dict[str, Any]:
         options = run.options
         run.venv = venv = build_environment(options)
         identity, held = describe(run.agent, options, venv.core), held_out(options.split)
-        validation = (
-            None
-            if held is None
-            else environments.build_evaluation_environment(identity["environment"], held, options.device)
-        )
+
+        def build(split: str) -> GlimpseVectorEnv:
+            return environments.build_evaluation_environment(identity["environment"], split, options.device)
+
+        validation = None if held is None else build(held)
         run.model = build_model(run)
-        agent = PolicyAgent(
-            run.model.policy, venv.core, options.action, venv.classifier and venv.classifier.network
-        )
+        classifier = venv.classifier and venv.classifier.network
+        agent = PolicyAgent(run.model.policy, venv.core, options.action, classifier)
         run.start(agent, identity, venv.core.device)
         train(run, agent, validation)
-        split = results.choose_result_split(options.split)
-        env = environments.build_evaluation_environment(identity["environment"], split, options.device)
+        split, out = results.choose_result_split(options.split), run.checkpoint.parent
+        env = build(split)
         evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
         saved = {**identity, "progress": asdict(run.progress)}
-        return results.record(
-            run.checkpoint.parent,
-            saved,
-            env,
-            evaluated,
-            split=split,
-            libraries=("stable-baselines3", "sb3-contrib"),
-        )
+        return results.record(out, saved, env, evaluated, split=split, libraries=LIBRARIES)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Sb3Options, description=__doc__))
+    main(parse(Sb3Options, {}, {}, __doc__ or ""))

@@ -1,1 +1,1 @@
-"""FCAN (Liu, Xia, Wang & Lin 2016, arXiv 1603.06765): parts of an image located on its feature map, in three stages."""
+"""FCAN's stages (Liu et al. 2016, arXiv 1603.06765): parts of an image are located on its feature map."""

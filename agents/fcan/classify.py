@@ -1,4 +1,4 @@
-"""The stage classify: a classifier for every region at full resolution, the table of their combinations, and what an image costs."""
+"""The stage classify: a classifier for every region at full resolution, and their combinations."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from finetune_backbone import build_row
+from jaxtyping import Int64
 from torch import Tensor
 
 from fcan import regions_table, stage_files
 from fcan.localise import load_network, load_places
 from fcan.plan import AGENT, Plan, get_map_sensor
-from fcan.regions_table import Crops, Region
+from fcan.regions_table import Crops, Probabilities, Region
 from glimpse_env import Backbone, GlimpseVectorEnv
-from glimpse_env.evaluation import fixations, metrics, stopping_rules
+from glimpse_env.evaluation import fixations, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
@@ -35,36 +36,22 @@ def classify(plan: Plan, weights: str) -> None:
     crops = Crops(training.images, env.images, backbone, get_map_sensor(env).shape[1], plan.crop_size)
     stage_files.begin(plan.out, "classify")
     regions = regions_table.build_regions(crops, options, learn, measure)
-    found = {region.name: load_probabilities(plan, weights, crops, region) for region in regions}
+    probabilities = {region.name: load_probabilities(plan, weights, crops, region) for region in regions}
     seconds = time.monotonic() - start
-    trajectories = build_trajectories(env, found, options.parts, measure)
-    row = {
-        "agent": f"{AGENT}, final",
-        "dataset": options.dataset,
-        "split": plan.measure,
-        **metrics.summarize(trajectories, dynamic=False),
-        "rows": regions_table.build_rows(found, env.images.labels, options.parts),
-        "cost": measure_cost(plan, env, crops),
-        "train_seconds": round(seconds, 1),
-        "device": str(env.device),
-        "seed": options.seed,
-        "command": checkpoint.command(),
-        "versions": results.collect_versions(),
-        "options": checkpoint.plain(options),
-        **fixations.measure_fixations(
-            env, trajectories, stopping_rules.HORIZON.find_stops(trajectories), learned_start=False
-        ),
-    }
+    trajectories = build_trajectories(env, probabilities, options.parts, measure)
+    stops = stopping_rules.HORIZON.find_stops(trajectories)
+    row = build_row(f"{AGENT}, final", options, plan.measure, trajectories, seconds, env.device)
+    row["rows"] = regions_table.build_rows(probabilities, env.images.labels, options.parts)
+    row["cost"] = measure_cost(plan, env, crops)
+    row |= fixations.measure_fixations(env, trajectories, stops, learned_start=False)
     files.write_json(plan.out / "classify" / "result.json", row)
     trajectories.save(plan.out / "classify" / "looks.npz")
     write_report(plan.out / "classify" / "report.html", row)
     print(results.format_row(row))
 
 
-def load_probabilities(
-    plan: Plan, weights: str, crops: Crops, region: Region
-) -> Float[Tensor, "image class"]:
-    """Return a region's class probabilities in the measured images; with --resume, those that an interrupted run has written."""
+def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Probabilities:
+    """Return a region's class probabilities in the measured images; with --resume, they may be in a file."""
     options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
     if options.resume and file.is_file():
         saved = checkpoint.load(file, kind="region")
@@ -72,30 +59,24 @@ def load_probabilities(
         if torch.equal(saved["learn"], region.learn) and torch.equal(saved["measure"], region.measure):
             return saved["probabilities"]
     if options.final == "linear":
-        found = regions_table.predict_by_linear(crops, region, options)
+        probabilities = regions_table.predict_by_linear(crops, region, options)
     else:
-        found = regions_table.predict_by_network(
-            crops, region, options, weights, plan.out / "classify" / region.name
-        )
-    content = {
-        "kind": "region",
-        "options": checkpoint.plain(options),
-        "learn": region.learn,
-        "measure": region.measure,
-    }
-    checkpoint.save(file, content | {"probabilities": found})
-    return found
+        own = file.with_suffix("")  # a folder
+        probabilities = regions_table.predict_by_network(crops, region, options, weights, own)
+    content = {"kind": "region", "options": checkpoint.plain(options), "probabilities": probabilities}
+    checkpoint.save(file, content | {"learn": region.learn, "measure": region.measure})
+    return probabilities
 
 
 def build_trajectories(
     env: GlimpseVectorEnv,
-    found: Mapping[str, Tensor],
+    probabilities: Mapping[str, Probabilities],
     parts: Sequence[int],
     places: Int64[Tensor, "image part"],
 ) -> Trajectories:
-    """Return the predictions after the whole image and after each part as trajectories, for the common metric."""
-    names = ["whole", *(regions_table.name_region("part", number, part) for number, part in enumerate(parts))]
-    best = [regions_table.average(found, names[:step]).max(1) for step in range(1, len(names) + 1)]
+    """Return the predictions after the whole image and after each part as trajectories."""
+    names = regions_table.list_combinations(parts)["whole + all parts"]
+    best = [regions_table.average(probabilities, names[:step]).max(1) for step in range(1, len(names) + 1)]
     side, reach = get_map_sensor(env).shape[1], env.sensor.reach
     steps = [fcan.locations(places[:, number], side, part, reach) for number, part in enumerate(parts)]
     return Trajectories(
@@ -111,7 +92,7 @@ def build_trajectories(
 def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, Any]:
     """Return what an image costs at test time, in measured milliseconds and in FLOP (2 x the multiply-adds).
 
-    Stages: a pass of the network over the whole image; `find`, the map and the localisers; `classify`, a pass for each region.
+    Stages: a pass of the network over the whole image; `find`, map and localisers; `classify`, each region.
     """
     from torch.utils.flop_counter import FlopCounterMode
     from torchvision.transforms import v2  # slow to import: see backbone.weights
@@ -119,22 +100,18 @@ def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, A
     count = min(TIMED, len(env.images))
     index = torch.arange(count, device=env.device)
     network, view = load_network(plan, plan.measure)[1], env.preset.view_size or plan.image_size
-    pixels = v2.functional.resize(
-        env.images.images[env.images.stored[:count]].to(env.device), [view, view], antialias=True
-    )
+    pixels = env.images.images[env.images.stored[:count]].to(env.device)
+    pixels = v2.functional.resize(pixels, [view, view], antialias=True)
     parts = (crops.side, *plan.options.parts)
     sensors = [regions_table.build_sensor(crops, env.images, part) for part in parts]
-    centers = [
-        fcan.locations(torch.full_like(index, fcan.middle(crops.side, part)), crops.side, part, sensor.reach)
-        for part, sensor in zip(parts, sensors, strict=True)
-    ]
+    center = torch.zeros(count, 2, device=env.device)
 
     def find() -> None:
         network.best(crops.backbone.map(pixels))
 
     def classify() -> None:
-        for sensor, location in zip(sensors, centers, strict=True):
-            sensor.glimpses(index, location)
+        for sensor in sensors:
+            sensor.glimpses(index, center)
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.best(torch.zeros(1, *get_map_sensor(env).shape, device=env.device))
@@ -144,7 +121,7 @@ def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, A
         "find": env.sensor.flops[0] + counter.get_total_flops(),
         "classify": one * len(parts),
     }
-    works = {"whole": lambda: sensors[0].glimpses(index, centers[0]), "find": find, "classify": classify}
+    works = {"whole": lambda: sensors[0].glimpses(index, center), "find": find, "classify": classify}
     seconds = {name: measure_seconds(work, env.device) for name, work in works.items()}
     stages = {name: {"milliseconds": 1000 * seconds[name] / count, "flops": flops[name]} for name in works}
     return {"images": count, "device": str(env.device), "stages": stages}
@@ -153,26 +130,23 @@ def measure_cost(plan: Plan, env: GlimpseVectorEnv, crops: Crops) -> dict[str, A
 @torch.no_grad()
 def measure_seconds(work: Callable[[], None], device: torch.device) -> float:
     """Return the shortest time that some work takes, after one turn to warm up."""
-    best = float("inf")
-    for turn in range(TURNS + 1):
+    seconds = []
+    for _ in range(TURNS + 1):
         start = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        if turn:
-            best = min(best, time.perf_counter() - start)
-    return best
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def write_report(target: Path, row: Mapping[str, Any]) -> None:
     """Write the table as a report; the locations in single images are in the report of the stage localise."""
-    runs = [
-        {"row": one["row"], "seed": row["seed"], "mean_glimpses": len(one["regions"]), "paper": None} | one
-        for one in row["rows"]
-    ]
-    dataset = Path(row["dataset"]).name
-    note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged; {format_cost(row['cost'])}"
-    table_report.write_table(target, f"FCAN on {dataset}: the whole image and its parts", runs, note=note)
+    shared = {"seed": row["seed"], "paper": None}
+    runs = [one | shared | {"mean_glimpses": len(one["regions"])} for one in row["rows"]]
+    title = f"FCAN on {Path(row['dataset']).name}: the whole image and its parts"
+    note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged"
+    table_report.write_table(target, title, runs, note=f"{note}; {format_cost(row['cost'])}")
     print(f"report: {target}")
 
 
@@ -183,8 +157,8 @@ def format_result(row: Mapping[str, Any]) -> str:
 
 def format_cost(cost: Mapping[str, Any]) -> str:
     """Return what an image costs, in words."""
-    stages = [
+    stages = ", ".join(
         f"{name} {one['milliseconds']:.1f} ms, {one['flops'] / 1e9:.2f} GFLOP"
         for name, one in cost["stages"].items()
-    ]
-    return f"test cost per image ({cost['device']}, batches of {cost['images']}): {', '.join(stages)}"
+    )
+    return f"test cost per image ({cost['device']}, batches of {cost['images']}): {stages}"

@@ -1,16 +1,17 @@
-"""The stage localise: learn where the parts are, on feature maps that were computed once (FCAN, section 3.4, second stage).
+"""The stage localise: learn where the parts are, on feature maps that were computed once (FCAN, section 3.4).
 
-One head for each part scores every place of the part on the map; light classifiers on the same map give the rewards. Read from top to
-bottom: sampling, rewards, losses (J = R - lambda L, section 3.3), the loop, what later stages ask of the trained network.
-
-A part's place is the number of its window on the feature map, which its location policy draws (see networks/fcan.py).
+One head for each part scores every place of the part on the map; light classifiers on the same map give the
+rewards. Read from top to bottom: sampling, rewards, losses (J = R - lambda L, section 3.3), the loop, what
+later stages need of the trained network. A part's place is the number of its window on the feature map (see
+networks/fcan.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +31,14 @@ from glimpse_env.training import environments, reinforce, resume
 from glimpse_env.training.optimizers import Optimizer
 from glimpse_env.training.trainer import Run
 
+Maps = Float[Tensor, "image channel rows columns"]
+Places = Int64[Tensor, "image sample"]
 CHUNK = 64  # images whose maps are read at a time outside of updates
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Sampled places of every part, and their rewards. A row is one sample of one image: row = image * samples + sample."""
+    """Sampled places of every part, and their rewards; row = image * samples + sample."""
 
     log_prob: Float[Tensor, "part row"]  # of the sampled place
     logits: Float[Tensor, "step row class"]  # of each step's own classifier; step 0 is the whole image
@@ -47,20 +50,18 @@ class Samples:
 
 def draw_places(
     network: FullyConvolutionalAttention,
-    log_probs: list[Float[Tensor, "image place"]],
+    log_probs: Sequence[Float[Tensor, "image place"]],
     samples: int,
     generator: torch.Generator,
-) -> list[Int64[Tensor, "image sample"]]:
-    """Return places of each part, drawn by its location policy: the multinomial of its score map (FCAN, section 3.2)."""
-    return [
-        policy.sample(log_prob, generator, samples=samples)
-        for policy, log_prob in zip(network.policies, log_probs, strict=True)
-    ]
+) -> list[Places]:
+    """Return places of each part, drawn by its location policy (FCAN, section 3.2)."""
+    pairs = zip(network.policies, log_probs, strict=True)
+    return [policy.sample(log_prob, generator, samples=samples) for policy, log_prob in pairs]
 
 
 def sample(
     network: FullyConvolutionalAttention,
-    maps: Float[Tensor, "image channel rows columns"],
+    maps: Maps,
     labels: Int64[Tensor, " image"],
     options: FcanOptions,
     generator: torch.Generator,
@@ -68,40 +69,40 @@ def sample(
 ) -> Samples:
     """Sample places of every part in every image, classify there, and compute the rewards.
 
-    Dropout acts on what the classifiers learn from, not on what is rewarded.
-
-    Args:
-        network: Localisers and classifiers.
-        maps: Feature maps of the images.
-        labels: Classes of the images.
-        options: Samples an image, reward, dropout.
-        generator: Draws the places.
-        precision: Of the localisers' convolutions; the classifiers compute in float32, since their losses are compared.
+    Dropout acts on the features from which the classifiers learn, not on those that are rewarded. `precision`
+    is of the localisers' convolutions; classifiers compute in float32, since their losses are compared.
     """
-    features, steps = network.standardise(maps), range(network.horizon)
+    features, learned = network.standardise(maps), options.policy == "learned"
     with torch.autocast(features.device.type, precision, enabled=precision != torch.float32):
-        log_probs = network.attend(features) if options.where == "learned" else network.flat(len(maps))
+        log_probs = network.attend(features) if learned else network.flat(len(maps))
     places = draw_places(network, log_probs, options.samples, generator)
-    regions = [features.mean((2, 3))[:, None].expand(-1, options.samples, -1)]
-    for part, place in zip(network.architecture.parts, places, strict=True):
-        regions.append(fcan.pool(features, place, part))
-    clean = torch.stack(regions, 2)  # (image, sample, step, channel)
+    clean = pool_regions(network, features, places)
     dropped = F.dropout(clean, options.dropout, network.training)
     rows = labels.repeat_interleave(options.samples)
-    logits = torch.stack([network.scores(step, dropped).flatten(0, 1) for step in steps])
+    logits = score_steps(network, dropped)
     with torch.no_grad():
-        rewarded = (
-            torch.stack([network.scores(step, clean).flatten(0, 1) for step in steps])
-            if options.dropout
-            else logits
-        )
-        reward, correct = compute_rewards(rewarded.detach(), rows, rewards.make(options.reward))
-    log_prob = [
-        policy.log_prob(*choice).flatten()
-        for policy, *choice in zip(network.policies, log_probs, places, strict=True)
-    ]
+        rewarded = score_steps(network, clean) if options.dropout else logits.detach()
+        reward, correct = compute_rewards(rewarded, rows, rewards.make(options.reward))
+    choices = zip(network.policies, log_probs, places, strict=True)
+    log_prob = torch.stack([policy.log_prob(*choice).flatten() for policy, *choice in choices])
     entropy = torch.stack([-(log_prob.exp() * log_prob).sum(1).mean() for log_prob in log_probs]).detach()
-    return Samples(torch.stack(log_prob), logits, rows, reward, correct, entropy)
+    return Samples(log_prob, logits, rows, reward, correct, entropy)
+
+
+def pool_regions(
+    network: FullyConvolutionalAttention, features: Maps, places: Sequence[Places]
+) -> Float[Tensor, "image sample step channel"]:
+    """Return the features of the whole image, and of each part at its places."""
+    whole = features.mean((2, 3))[:, None].expand(-1, places[0].shape[1], -1)
+    chosen = zip(places, network.architecture.parts, strict=True)
+    return torch.stack((whole, *(fcan.pool(features, place, part) for place, part in chosen)), 2)
+
+
+def score_steps(
+    network: FullyConvolutionalAttention, regions: Float[Tensor, "image sample step channel"]
+) -> Float[Tensor, "step row class"]:
+    """Return the class scores of every step's own classifier."""
+    return torch.stack([network.scores(step, regions).flatten(0, 1) for step in range(network.horizon)])
 
 
 def compute_rewards(
@@ -117,44 +118,32 @@ def compute_rewards(
     loss = -predictions[:, torch.arange(len(labels), device=labels.device), labels].clamp_min(TINY).log()
     before = torch.cat((torch.full_like(loss[:1], logits.shape[2]).log(), loss[:-1]))
     correct = predictions.argmax(2) == labels
-    found = [
-        reward(
-            Transition(
-                count[t].expand_as(labels),
-                torch.full_like(correct[t], t == steps - 1),
-                correct[t],
-                loss[t],
-                before[t],
-            )
-        )
-        for t in range(steps)
-    ]
-    return torch.stack(found), correct
+    taken, last = count[:, None].expand_as(correct), torch.zeros_like(correct)
+    last[-1] = True
+    transitions = zip(taken, last, correct, loss, before, strict=True)
+    return torch.stack([reward(Transition(*transition)) for transition in transitions]), correct
 
 
 def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
     """Return lambda L and, if places are learned, -R.
 
-    Each place gets the reward of its own step (FCAN's greedy strategy: no decay, no later rewards); a delayed reward, which is 0 before
-    the end, goes to all of them. With `--baseline` the mean of the image's other samples is subtracted; the paper has none.
+    Each place gets the reward of its own step (FCAN's greedy strategy: no decay, no later rewards); a delayed
+    reward, which is 0 before the end, goes to all of them. With `--baseline` the mean of the image's other
+    samples is subtracted; the paper has none.
     """
-    cross = F.cross_entropy(
-        samples.logits.flatten(0, 1),
-        samples.labels.repeat(len(samples.logits)),
-        label_smoothing=options.label_smoothing,
-    )
+    labels = samples.labels.repeat(len(samples.logits))
+    cross = F.cross_entropy(samples.logits.flatten(0, 1), labels, label_smoothing=options.label_smoothing)
     parts = {"classification": options.loss_weight * cross}
-    if options.where == "learned":
+    if options.policy == "learned":
         returns = reinforce.returns_to_go(samples.rewards) if options.reward == "delayed" else samples.rewards
         advantage = (reinforce.leave_one_out(returns, options.samples) if options.baseline else returns)[1:]
-        parts["policy"] = reinforce.policy_loss(
-            samples.log_prob, advantage, torch.ones_like(advantage, dtype=torch.bool)
-        )
+        every = torch.ones_like(advantage, dtype=torch.bool)
+        parts["policy"] = reinforce.policy_loss(samples.log_prob, advantage, every)
     return parts
 
 
 def build_optimizer(network: FullyConvolutionalAttention, options: FcanOptions) -> Optimizer:
-    """Return RMSProp (FCAN, section 4.1; the decay of its second moment is torch's default), without clipping."""
+    """Return RMSProp without clipping (FCAN, section 4.1); its decay is torch's default."""
     parameters = list(network.parameters())
     return Optimizer([torch.optim.RMSprop(parameters, options.learning_rate)], parameters, clip=None)
 
@@ -162,69 +151,69 @@ def build_optimizer(network: FullyConvolutionalAttention, options: FcanOptions) 
 def train(
     run: Run, env: GlimpseVectorEnv, network: FullyConvolutionalAttention, validation: GlimpseVectorEnv | None
 ) -> None:
-    """Train localisers and classifiers on the training images' maps; measure them on those of `validation` after each epoch."""
+    """Train localisers and classifiers on feature maps; measure their accuracy on those of `validation`."""
     options: FcanOptions = run.options
     optimizer = build_optimizer(network, options)
     labels = env.images.labels.to(env.device)
     for epoch in run.epochs(options.epochs, "localise", optimizer):
         network.train()
         for index in epoch.batches(len(labels), options.batch, drop_last=False):
-            samples = sample(
-                network, read_maps(env, index), labels[index], options, epoch.generator, run.precision
-            )
+            maps = read_maps(env, index)
+            samples = sample(network, maps, labels[index], options, epoch.generator, run.precision)
             parts = losses(samples, options)
-            epoch.log(
-                {
-                    "loss": optimizer.update(parts, epoch.warm_up),
-                    "classification": parts["classification"].detach(),
-                    "reward": samples.rewards.sum(0).mean(),
-                    "reward_of_parts": samples.rewards[1:].mean(),
-                    "train_accuracy": samples.correct[-1].float().mean(),
-                    "entropy": samples.entropy.mean(),
-                }
-            )
+            measures = {
+                "loss": optimizer.update(parts, epoch.warm_up),
+                "classification": parts["classification"].detach(),
+                "reward": samples.rewards.sum(0).mean(),
+                "reward_of_parts": samples.rewards[1:].mean(),
+                "train_accuracy": samples.correct[-1].float().mean(),
+                "entropy": samples.entropy.mean(),
+            }
+            epoch.log(measures)
         epoch.add({"mean_glimpses": float(network.horizon)})
         if validation is not None:
             epoch.add({"validation_accuracy": measure_accuracy(network, validation)})
 
 
 class LocaliseRun(Run):
-    """A run that may be resumed after options of the other stages have changed."""
+    """A run that may be resumed after options of the other stages have changed.
 
-    compared = stage_files.OPTIONS["localise"]
+    Checkpoints of earlier versions name the option `policy` otherwise, so `localise` compares the networks'.
+    """
+
+    compared = tuple(name for name in stage_files.OPTIONS["localise"] if name != "policy")
 
 
 def localise(plan: Plan, weights: str) -> None:
     """Train where the parts are, and write checkpoint.pt, which evaluate.py reads."""
-    given = replace(
-        plan.options, out=plan.out, resume=plan.options.resume and (plan.out / "checkpoint.pt").is_file()
-    )
+    resumed = plan.options.resume and (plan.out / "checkpoint.pt").is_file()
+    given = replace(plan.options, out=plan.out, resume=resumed)
     with LocaliseRun.open(AGENT, given, alone=True) as run:
         env = build_environment(plan, weights)
         network = build_network(env, plan.options)
-        identity = resume.describe(AGENT, replace(given, weights=weights), env, network) | {
-            "options": checkpoint.plain(plan.options)
-        }
+        identity = resume.describe(AGENT, replace(given, weights=weights), env, network)
+        identity["options"] = checkpoint.plain(plan.options)
         start = time.monotonic()
         if run.saved is None:
             standardise(network, env)
         else:
             resume.check_weights(run.saved, identity["environment"], run.checkpoint)
+            if (policy := run.saved["architecture"]["where"]) != given.policy:
+                same = "give the same options, or another --out"
+                raise ValueError(f"--resume: {run.checkpoint} was made with --policy {policy}; {same}")
         run.start(network, identity, env.device, seconds=time.monotonic() - start)
         held = held_out(plan.learn)
-        shown = identity["environment"]
-        validation = (
-            None
-            if held is None
-            else environments.build_evaluation_environment(shown, held, env.device, rows=1)
-        )
+        validation = None if held is None else load_environment(identity, held, env.device)
         stage_files.begin(plan.out, "localise")
         train(run, env, network, validation)
 
 
-def read_maps(
-    env: GlimpseVectorEnv, index: Int64[Tensor, " image"]
-) -> Float[Tensor, "image channel rows columns"]:
+def load_environment(saved: Mapping[str, Any], split: str, device: torch.device | str) -> GlimpseVectorEnv:
+    """Return the environment of a checkpoint over the images of a split."""
+    return environments.build_evaluation_environment(saved["environment"], split, device, rows=1)
+
+
+def read_maps(env: GlimpseVectorEnv, index: Int64[Tensor, " image"]) -> Maps:
     """Return the cached feature maps of images."""
     return get_map_sensor(env).maps(index)
 
@@ -235,7 +224,7 @@ def split_images(env: GlimpseVectorEnv) -> Iterator[Int64[Tensor, " image"]]:
 
 
 def standardise(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> None:
-    """Give the network the means and deviations of the channels over all cells of the training images' maps."""
+    """Set the network's means and deviations of the channels, over all cells of the training images' maps."""
     count, first, second = 0, torch.zeros_like(network.centre), torch.zeros_like(network.centre)
     for index in split_images(env):
         maps = read_maps(env, index)
@@ -248,19 +237,14 @@ def standardise(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> 
 
 @torch.no_grad()
 def measure_accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv) -> float:
-    """Return the share of an environment's images that are classified correctly: as by episodes, but faster."""
+    """Return the accuracy on an environment's images: that of episodes, but faster."""
     network.eval()
-    correct, parts = 0, network.architecture.parts
+    correct = 0
     for index in split_images(env):
         maps = read_maps(env, index)
-        features, best = network.standardise(maps), network.best(maps)
-        regions = [
-            fcan.pool(features, best[:, number : number + 1], part)[:, 0] for number, part in enumerate(parts)
-        ]
-        every = torch.stack((features.mean((2, 3)), *regions), 1)
-        mean = torch.stack([network.scores(step, every).softmax(1) for step in range(network.horizon)]).mean(
-            0
-        )
+        places = network.best(maps).split(1, 1)  # one sample
+        regions = pool_regions(network, network.standardise(maps), places)
+        mean = score_steps(network, regions).softmax(2).mean(0)
         correct += (mean.argmax(1) == env.images.labels.to(index.device)[index]).sum()
     return float(correct) / len(env.images)
 
@@ -268,8 +252,7 @@ def measure_accuracy(network: FullyConvolutionalAttention, env: GlimpseVectorEnv
 def load_network(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolutionalAttention]:
     """Return the environment over a split and the trained network of checkpoint.pt, in evaluation mode."""
     saved = checkpoint.load(plan.out / "checkpoint.pt")
-    env = environments.build_evaluation_environment(saved["environment"], split, plan.options.device, rows=1)
-    network = registry.rebuild(saved)
+    env, network = load_environment(saved, split, plan.options.device), registry.rebuild(saved)
     assert isinstance(network, FullyConvolutionalAttention)
     return env, network.to(env.device).eval()
 
@@ -278,16 +261,16 @@ def load_network(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, FullyConvolu
 def load_places(plan: Plan, split: str) -> tuple[GlimpseVectorEnv, Int64[Tensor, "image part"]]:
     """Return an environment over a split and the most probable places of its parts.
 
-    They are kept in a file, which is written again where another checkpoint wrote it.
+    They are cached in a file, which is written again if it is another checkpoint's.
     """
     file = plan.out / f"places-{checkpoint.file_name(split)}.npz"
     env, network = load_network(plan, split)
-    made_by = stage_files.hash_file(plan.out / "checkpoint.pt")
+    digest = stage_files.hash_file(plan.out / "checkpoint.pt")
     if file.is_file():
         with np.load(file) as saved:
-            if str(saved["checkpoint"]) == made_by and len(saved["places"]) == len(env.images):
+            if str(saved["checkpoint"]) == digest and len(saved["places"]) == len(env.images):
                 return env, torch.from_numpy(saved["places"])
     shown = tqdm(list(split_images(env)), desc="places", unit="batch", dynamic_ncols=True)
     places = torch.cat([network.best(read_maps(env, index)) for index in shown]).cpu()
-    files.write_numpy(file, {"places": places.numpy(), "checkpoint": np.array(made_by)})
+    files.write_numpy(file, {"places": places.numpy(), "checkpoint": np.array(digest)})
     return env, places

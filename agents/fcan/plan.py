@@ -1,87 +1,91 @@
-"""Options of `fcan_greedy.py`, and what follows from them: files and splits, the environment on feature maps, the network."""
+"""Options of `fcan_greedy.py`, and what follows from them: files, splits, the environment, the network."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks, datasets
+from finetune_backbone import FinetuneOptions, check_split
+
+from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention, Where
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.training import environments, resume
-from glimpse_env.training.options import RewardName, Running
+from glimpse_env.training.options import DataOptions, RewardName, Running, check_counts
 
 AGENT = "fcan_greedy"
 StageName = Literal["tune", "localise", "classify"]
-Final = Literal["linear", "finetune", "none"]
 
 
 @dataclass(frozen=True)
-class FcanOptions(Running):
-    """Options of `fcan_greedy.py`."""
+class StageOptions:
+    """Stages, and the network that the stage tune fine-tunes."""
 
     stage: Literal["all", "tune", "localise", "classify"] = "all"
-    """all: every stage, except those that are finished with these options; or one stage, run again on the files of the earlier ones."""
-    dataset: str = "cub"
-    """A named data set (cub, cars, dogs, clutter, mnist) or a folder of class folders."""
-    root: Path | None = None
-    """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home."""
-    split: str = "fit"
-    """Training images: fit (a twelfth is held out for validation), train (all of them), or fit:K/N (all but fold K of N; the result is then
-    that fold's, and the test images stay unused)."""
+    """all: every stage that is not finished with these options; or one stage, run again."""
     measure: str | None = None
-    """Images to measure on instead, such as test after training on fit:1/4."""
+    """Images to measure on, such as test after training on fit:1/4; default: those that --split names."""
     backbone: str | None = None
     """Name of a torchvision classifier; default: the data set's preset, resnet50 for photographs."""
     weights: str | None = None
-    """File of a network that was fine-tuned on the same split (by finetune_backbone.py); it replaces the stage tune."""
+    """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune."""
     start: str | None = "DEFAULT"
-    """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (a path, or a name inside GLIMPSE_WEIGHTS)."""
+    """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (path, or in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
-    """Pixels a side of the stored images; default: the data set's preset."""
+    """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
-    """Pixels a side of the whole image from which the network computes its feature map; default: that of the stored images."""
+    """Side in pixels of the whole image of which the feature map is computed; default: --image-size."""
     crop_size: int | None = None
-    """Pixels a side to which the final stage resizes its crops, and on which the network is fine-tuned; default: the data set's preset, 224
-    for photographs (the paper: 448)."""
-
+    """Side in pixels of the last stage's crops, on which the network is fine-tuned; default: the data set's
+    preset, 224 for photographs (the paper: 448)."""
     tune_epochs: int = 30
     """Stage tune: passes over the training images (finetune_backbone.py has more options)."""
 
+
+@dataclass(frozen=True)
+class LocaliseOptions:
+    """The stage localise."""
+
     parts: tuple[int, ...] = (8, 4)
-    """Stage localise: sides of the parts in cells of the feature map, in the order in which they are glimpsed (the paper's on
-    Stanford Dogs: 4 8)."""
-    where: Where = "learned"
-    """Locations of the parts; random or center, with --final none, trains the light classifiers on locations that are not learned."""
+    """Sides of the parts in cells of the feature map, in glimpse order (the paper's on Stanford Dogs: 4 8)."""
+    policy: Where = "learned"
+    """How locations are chosen; random and center, for comparison, need --final none."""
     samples: int = 16
     """Locations sampled for each part of an image and update (K)."""
     reward: RewardName = "greedy"
     """Reward of a location: the paper's greedy reward (Eq. 4), or another for comparison, such as delayed."""
     baseline: bool = True
-    """Subtract the mean reward of an image's other samples (leave-one-out). The paper has no baseline: every rewarded location then
-    becomes more probable, and where the fine-tuned network predicts all its training images correctly all locations are rewarded."""
+    """Subtract the mean reward of an image's other samples (leave-one-out). The paper has no baseline: every
+    rewarded location becomes more probable, and all are rewarded where the network predicts every training
+    image correctly."""
     loss_weight: float = 1.0
     """Weight of the classifiers' cross-entropy beside the reward (lambda)."""
     see_earlier_maps: bool = False
     """Let a localiser also read the attention maps of the parts before it (the paper's introduction)."""
     dropout: float = 0.0
-    """Share of the features that is dropped while the light classifiers learn."""
+    """Dropout rate of the features from which the light classifiers learn."""
     label_smoothing: float = 0.0
-    """Share of the target of their cross-entropy that is spread over all classes."""
+    """Fraction of the target of their cross-entropy that is spread over all classes."""
     epochs: int = 15
     """Passes over the training images' maps."""
     batch: int = 32
-    """Images per update at most: an epoch's images are divided evenly. The paper's 512 makes few updates an epoch on a small data set."""
+    """Images per update at most: they are divided evenly. The paper's 512 makes few updates on small data."""
     learning_rate: float = 0.001
-    """Peak learning rate of RMSProp, reached in a short warm-up; it falls linearly. With the paper's 0.01, score maps collapse to one
-    location within a few updates on a small data set."""
+    """Peak learning rate of RMSProp, after a short warm-up; it falls linearly. With the paper's 0.01, score
+    maps collapse to one location within a few updates on a small data set."""
 
-    final: Final = "linear"
-    """Stage classify: linear (a new linear classifier for every region on the frozen network's features), finetune (a network of its own
-    for every region, as in the paper), or none (leave the stage out)."""
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """The stage classify."""
+
+    final: Literal["linear", "finetune", "none"] = "linear"
+    """linear (a linear classifier for every region on the frozen network's features), finetune (a network of
+    its own for every region, as in the paper), or none (leave the stage out)."""
     final_epochs: int = 10
     """Passes over the training images with --final finetune."""
     final_penalty: float = 0.01
@@ -89,10 +93,18 @@ class FcanOptions(Running):
 
 
 @dataclass(frozen=True)
+class FcanOptions(Running, DataOptions, StageOptions, LocaliseOptions, ClassifyOptions):
+    """Options of `fcan_greedy.py`."""
+
+    dataset: str = "cub"
+    renamed: ClassVar[Mapping[str, str]] = {"where": "policy"}  # names in earlier versions, and today's
+
+
+@dataclass(frozen=True)
 class Plan:
     """What all stages share."""
 
-    options: FcanOptions  # the data set's preset filled in
+    options: FcanOptions  # with the data set's preset
     out: Path
     backbone: str
     image_size: int
@@ -107,50 +119,49 @@ def build_plan(options: FcanOptions) -> Plan:
     Raises:
         ValueError: An option is outside what is allowed; the message names it.
     """
-    for name in ("samples", "batch", "epochs", "tune_epochs", "final_epochs"):
-        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
-    if options.baseline and options.samples < 2:
-        raise ValueError(
-            f"--samples {options.samples}: --baseline compares the samples of an image: give at least 2, or --no-baseline"
-        )
+    check_counts(options, "samples", "batch", "epochs", "tune_epochs", "final_epochs")
     fcan.check(options.parts, max(options.parts, default=1), "the map")
-    if options.where != "learned" and options.final != "none":
-        raise ValueError(
-            f"--where {options.where}: the stage classify needs learned locations; add --final none"
-        )
-    if options.stage == "classify" and options.final == "none":
-        raise ValueError(
-            "--stage classify with --final none: there is nothing to do; expected --final linear or finetune"
-        )
-    if options.stage == "tune" and options.weights is not None:
-        raise ValueError(
-            "--stage tune with --weights: that network is fine-tuned already; leave one of the two out"
-        )
-    if datasets.held_out(options.split) is None and options.split != "train":
-        raise ValueError(f"--split {options.split}: expected train, fit or fit:K/N (training images)")
+    check_combinations(options)
+    check_split(options.split)
     preset = resolve(options.dataset, image_size=options.image_size)
-    backbone = options.backbone or preset.backbone
+    size, backbone = preset.image_size, options.backbone or preset.backbone
     crop_size = options.crop_size or (None if preset.backbone is None else preset.glimpse_size)
-    if backbone is None or preset.image_size is None or crop_size is None:
-        raise ValueError(
-            f"--dataset {options.dataset}: give --backbone, --image-size and --crop-size, for which it has no presets"
-        )
+    if backbone is None or size is None or crop_size is None:
+        lacking = "give --backbone, --image-size and --crop-size, for which it has no presets"
+        raise ValueError(f"--dataset {options.dataset}: {lacking}")
     checks.count("--crop-size", crop_size)
     measure = options.measure or results.choose_result_split(options.split)
-    full = replace(
-        options, backbone=backbone, image_size=preset.image_size, crop_size=crop_size, measure=measure
-    )
+    full = replace(options, backbone=backbone, image_size=size, crop_size=crop_size, measure=measure)
     out = resume.checkpoint_path(AGENT, options).parent
-    return Plan(full, out, backbone, preset.image_size, crop_size, options.split, measure)
+    return Plan(full, out, backbone, size, crop_size, options.split, measure)
 
 
-def load_images(plan: Plan, split: str) -> datasets.ImageSet:
-    """Return the images of a split."""
-    return datasets.load(plan.options.dataset, split, root=plan.options.root, image_size=plan.image_size)
+def check_combinations(options: FcanOptions) -> None:
+    """Refuse options that exclude each other."""
+    if options.baseline and options.samples < 2:
+        todo = "--baseline compares the samples of an image: give at least 2, or --no-baseline"
+        raise ValueError(f"--samples {options.samples}: {todo}")
+    if options.policy != "learned" and options.final != "none":
+        todo = "the stage classify needs learned locations; add --final none"
+        raise ValueError(f"--policy {options.policy}: {todo}")
+    if options.stage == "classify" and options.final == "none":
+        todo = "there is nothing to do; expected --final linear or finetune"
+        raise ValueError(f"--stage classify with --final none: {todo}")
+    if options.stage == "tune" and options.weights is not None:
+        todo = "that network is fine-tuned already; leave one of the two out"
+        raise ValueError(f"--stage tune with --weights: {todo}")
+
+
+def build_finetuning(options: FcanOptions, folder: Path, images: int, **own: Any) -> FinetuneOptions:
+    """Return the options for fine-tuning a network on a number of images; it may be resumed in its folder."""
+    shared = ("dataset", "root", "backbone", "seed", "device", "threads")
+    own |= {"out": folder, "resume": options.resume and (folder / "checkpoint.pt").is_file()}
+    own |= {"batch": min(FinetuneOptions.batch, images)}
+    return FinetuneOptions(**{name: getattr(options, name) for name in shared}, **own)
 
 
 def build_environment(plan: Plan, weights: str) -> GlimpseVectorEnv:
-    """Return an environment over the training images whose glimpses are the parts on a fine-tuned network's feature map.
+    """Return an environment over the training images whose glimpses are parts on a network's feature map.
 
     It has one row: FCAN trains on its images and their cached maps, without episodes.
 
@@ -163,9 +174,8 @@ def build_environment(plan: Plan, weights: str) -> GlimpseVectorEnv:
     what = f"the feature map of {plan.backbone} at {view} pixels"
     fcan.check(options.parts, side, what)
     if size % side:
-        raise ValueError(
-            f"--image-size {size}: {what} has {side} x {side} cells; expected a multiple of {side}, so that a cell is whole pixels"
-        )
+        expected = f"expected a multiple of {side}, so that a cell is whole pixels"
+        raise ValueError(f"--image-size {size}: {what} has {side} x {side} cells; {expected}")
     arguments: dict[str, Any] = {
         "dataset": options.dataset,
         "root": None if options.root is None else str(options.root),
@@ -200,6 +210,6 @@ def build_network(env: GlimpseVectorEnv, options: FcanOptions) -> FullyConvoluti
         side=side,
         parts=options.parts,
         see_earlier_maps=options.see_earlier_maps,
-        where=options.where,
+        where=options.policy,
     )
     return FullyConvolutionalAttention(architecture).to(env.device)

@@ -1,4 +1,4 @@
-"""Regions of images at full resolution, a classifier for each, and FCAN's Tables 2, 4 and 6 (section 3.4, third stage)."""
+"""Regions of images at full resolution, a classifier for each, and FCAN's Tables 2, 4 and 6 (section 3.4)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import finetune_backbone
 import torch
-from finetune_backbone import FinetuneOptions, FinetuneRun
+from finetune_backbone import FinetuneRun
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from fcan.plan import FcanOptions
+from fcan.plan import FcanOptions, build_finetuning
 from glimpse_env import Backbone, CropSensor, ImageSet
 from glimpse_env.backbone import find_weights
 from glimpse_env.evaluation import intervals
@@ -28,6 +28,11 @@ ITERATIONS = 200  # of L-BFGS at most
 KINDS = {"random": "multi-view: whole + random places", "center": "rigid: whole + central places"}
 
 
+Places = Int64[Tensor, " image"]  # numbers of windows on the feature map
+Features = Float[Tensor, "image feature"]
+Probabilities = Float[Tensor, "image class"]
+
+
 # Regions
 
 
@@ -37,13 +42,13 @@ class Region:
 
     name: str
     part: int  # cells a side
-    learn: Int64[Tensor, " image"]  # place in every training image
-    measure: Int64[Tensor, " image"]  # place in every image that is measured
+    learn: Places  # in the training images
+    measure: Places  # in the images that are measured
 
 
 @dataclass(frozen=True)
 class Crops:
-    """What regions are cut out of, and the network that classifies them."""
+    """The images that regions are cut out of, and the network that classifies them."""
 
     learn: ImageSet
     measure: ImageSet
@@ -58,10 +63,10 @@ def name_region(kind: str, number: int, part: int) -> str:
 
 
 def build_regions(crops: Crops, options: FcanOptions, learn: Tensor, measure: Tensor) -> list[Region]:
-    """Return the whole image, the parts, and parts of the same sizes at random and central places (FCAN, Tables 2, 4, 6).
+    """Return the whole image, the parts, and parts of the same sizes at random and central places.
 
     Args:
-        crops: Says how many cells the map has.
+        crops: Their `side` counts.
         options: Sizes of the parts, seed of the random places.
         learn: Places of the parts in the training images, shape (image, part).
         measure: The same in the images that are measured.
@@ -71,73 +76,58 @@ def build_regions(crops: Crops, options: FcanOptions, learn: Tensor, measure: Te
     regions = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
     for number, part in enumerate(options.parts):
         total, middle = fcan.places(crops.side, part), fcan.middle(crops.side, part)
-        drawn = [torch.randint(total, (count,), generator=generator) for count in images]
-        regions += [
-            Region(name_region("part", number, part), part, learn[:, number], measure[:, number]),
-            Region(name_region("random", number, part), part, *drawn),
-            Region(
-                name_region("center", number, part), part, *(torch.full((count,), middle) for count in images)
-            ),
-        ]
+        places = {
+            "part": (learn[:, number], measure[:, number]),
+            "random": [torch.randint(total, (count,), generator=generator) for count in images],
+            "center": [torch.full((count,), middle) for count in images],
+        }
+        regions += [Region(name_region(kind, number, part), part, *both) for kind, both in places.items()]
     return regions
 
 
 def build_sensor(crops: Crops, images: ImageSet, part: int) -> CropSensor:
     """Return the sensor that cuts a part out of images and resizes it."""
     cell = images.images.shape[-1] // crops.side
-    scale = part * cell / crops.size
-    return CropSensor(
-        images, crops.backbone, glimpse_size=crops.size, scales=(scale,), first_view="glimpse", chunk=CHUNK
-    )
+    window = {"glimpse_size": crops.size, "scales": (part * cell / crops.size,)}
+    return CropSensor(images, crops.backbone, **window, first_view="glimpse", chunk=CHUNK)
 
 
 def split_glimpses(
-    crops: Crops, sensor: CropSensor, part: int, place: Int64[Tensor, " image"]
-) -> list[tuple[Int64[Tensor, " image"], Float[Tensor, "image 2"]]]:
-    """Return images and their glimpses' locations, `CHUNK` at a time, on the network's device."""
-    device = crops.backbone.device
-    locations = fcan.locations(place, crops.side, part, sensor.reach).to(device)
-    return list(
-        zip(torch.arange(len(place), device=device).split(CHUNK), locations.split(CHUNK), strict=True)
-    )
+    crops: Crops, images: ImageSet, part: int, place: Places
+) -> tuple[CropSensor, list[tuple[Tensor, Tensor]]]:
+    """Return the sensor for a part, and images with their glimpses' locations, `CHUNK` at a time."""
+    sensor, device = build_sensor(crops, images, part), crops.backbone.device
+    locations = fcan.locations(place, crops.side, part, sensor.reach).to(device).split(CHUNK)
+    return sensor, list(zip(torch.arange(len(place), device=device).split(CHUNK), locations, strict=True))
 
 
-def compute_features(
-    crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]
-) -> Float[Tensor, "image feature"]:
+def compute_features(crops: Crops, images: ImageSet, part: int, place: Places) -> Features:
     """Pass a region of every image through the frozen network."""
-    sensor = build_sensor(crops, images, part)
-    chunks = split_glimpses(crops, sensor, part, place)
+    sensor, chunks = split_glimpses(crops, images, part, place)
     shown = tqdm(chunks, desc="crops", unit="batch", dynamic_ncols=True, disable=len(chunks) == 1)
     return torch.cat([sensor.glimpses(*chunk) for chunk in shown])
 
 
-def load_features(
-    crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]
-) -> Float[Tensor, "image feature"]:
-    """Return the frozen network's features of a region of every image; those of one place in all images are cached, as banks are."""
+def load_features(crops: Crops, images: ImageSet, part: int, place: Places) -> Features:
+    """Return `compute_features`, cached (as banks are) where the place is the same in all images."""
     if images.key is None or bool((place != place[0]).any()):
         return compute_features(crops, images, part, place)
 
-    def rows(index: Int64[Tensor, " image"], mirrored: bool) -> Float[Tensor, "image 1 feature"]:
-        assert not mirrored  # nothing asks for mirrored images here
-        return compute_features(crops, all_stored(images).subset(index), part, place[:1].expand(len(index)))[
-            :, None
-        ]
+    def rows(index: Places, mirrored: bool) -> Float[Tensor, "image 1 feature"]:
+        assert not mirrored  # mirrored images are not used here
+        chosen = all_stored(images).subset(index)
+        return compute_features(crops, chosen, part, place[:1].expand(len(index)))[:, None]
 
     recipe = f"{crops.size} {part} of {crops.side} at {int(place[0])}"
     table = FeatureTable(images, (1, crops.backbone.features), rows, "window", crops.backbone, recipe)
     return table.at(torch.arange(len(images)))
 
 
-def cut(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"]) -> ImageSet:
+def cut(crops: Crops, images: ImageSet, part: int, place: Places) -> ImageSet:
     """Return a region of every image, resized, as a data set of its own."""
-    sensor = build_sensor(crops, images, part)
-    chunks = split_glimpses(crops, sensor, part, place)
-    pixels = torch.cat(
-        [sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks]
-    )
-    return replace(images, images=pixels, rows=None, key=None, target_centers=None, boxes=None)
+    sensor, chunks = split_glimpses(crops, images, part, place)
+    views = [sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks]
+    return replace(images, images=torch.cat(views), rows=None, key=None, target_centers=None, boxes=None)
 
 
 # Classifiers
@@ -146,7 +136,7 @@ def cut(crops: Crops, images: ImageSet, part: int, place: Int64[Tensor, " image"
 class Linear(nn.Module):
     """A linear classifier on standardised features."""
 
-    def __init__(self, features: Float[Tensor, "image feature"], classes: int) -> None:
+    def __init__(self, features: Features, classes: int) -> None:
         """Start with the same score for all classes."""
         super().__init__()
         self.centre, self.deviation = features.mean(0), features.std(0).clamp_min(1e-3)
@@ -154,19 +144,16 @@ class Linear(nn.Module):
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
 
-    def forward(self, features: Float[Tensor, "image feature"]) -> Float[Tensor, "image class"]:
+    def forward(self, features: Features) -> Probabilities:
         """Return the class scores."""
         return self.layer((features - self.centre) / self.deviation)
 
 
-def fit_linear(
-    features: Float[Tensor, "image feature"], labels: Int64[Tensor, " image"], classes: int, penalty: float
-) -> Linear:
-    """Return the linear classifier that minimises cross-entropy + `penalty` / 2 x its squared weights; convex, so it has no seed."""
+def fit_linear(features: Features, labels: Places, classes: int, penalty: float) -> Linear:
+    """Return the linear classifier that minimises cross-entropy + `penalty` / 2 x its squared weights."""
     model = Linear(features, classes)
-    optimizer = torch.optim.LBFGS(
-        model.layer.parameters(), max_iter=ITERATIONS, tolerance_change=1e-7, line_search_fn="strong_wolfe"
-    )
+    search = {"max_iter": ITERATIONS, "tolerance_change": 1e-7, "line_search_fn": "strong_wolfe"}
+    optimizer = torch.optim.LBFGS(model.layer.parameters(), **search)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -178,37 +165,25 @@ def fit_linear(
     return model.requires_grad_(False)
 
 
-def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Float[Tensor, "image class"]:
-    """Return the class probabilities of a region in the measured images by a linear classifier on frozen features."""
+def predict_by_linear(crops: Crops, region: Region, options: FcanOptions) -> Probabilities:
+    """Return a region's class probabilities in the measured images, by `fit_linear` on frozen features."""
     labels, classes = crops.learn.labels.to(crops.backbone.device), len(crops.learn.classes)
-    model = fit_linear(
-        load_features(crops, crops.learn, region.part, region.learn), labels, classes, options.final_penalty
-    )
+    features = load_features(crops, crops.learn, region.part, region.learn)
+    model = fit_linear(features, labels, classes, options.final_penalty)
     return model(load_features(crops, crops.measure, region.part, region.measure)).softmax(1).cpu()
 
 
 def predict_by_network(
     crops: Crops, region: Region, options: FcanOptions, weights: str, folder: Path
-) -> Float[Tensor, "image class"]:
-    """Return the same by a network of the region's own, fine-tuned further on the region (as in the paper)."""
+) -> Probabilities:
+    """Return the same by a network of the region's own, fine-tuned on the region (as in the paper)."""
     images, device = cut(crops, crops.learn, region.part, region.learn), crops.backbone.device
-    given = FinetuneOptions(
-        dataset=options.dataset,
-        backbone=crops.backbone.name,
-        weights=weights,
-        epochs=options.final_epochs,
-        batch=min(FinetuneOptions.batch, len(images)),
-        whole=1.0,  # nearly all of the region, half of the time mirrored
-        seed=options.seed,
-        device=options.device,
-        threads=options.threads,
-        out=folder,
-        resume=options.resume and (folder / "checkpoint.pt").is_file(),
-    )
+    own = {"weights": weights, "epochs": options.final_epochs, "whole": 1.0}  # nearly whole regions
+    given = build_finetuning(options, folder, len(images), **own)
     with FinetuneRun.open(finetune_backbone.AGENT, given, finetune_backbone.check_options, alone=True) as run:
         network = build_with_new_head(crops.backbone.name, weights, len(images.classes))
         copy_head(network, weights, crops.backbone.name)
-        network = network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         run.start(network, finetune_backbone.describe(run.options), device)
         finetune_backbone.train(run, network, images, crops.size)
         finetune_backbone.write_weights(folder / "weights.pth", network)
@@ -219,10 +194,8 @@ def copy_head(network: nn.Module, weights: str, name: str) -> None:
     """Copy the fine-tuned network's final layer too where it has the same classes."""
     file, own = find_weights(name, weights), network.state_dict()
     saved = {} if file is None else torch.load(file, map_location="cpu", weights_only=True)
-    network.load_state_dict(
-        {key: value for key, value in saved.items() if key in own and value.shape == own[key].shape},
-        strict=False,
-    )
+    same = {key: value for key, value in saved.items() if key in own and value.shape == own[key].shape}
+    network.load_state_dict(same, strict=False)
 
 
 # The table
@@ -239,47 +212,41 @@ def list_combinations(parts: Sequence[int]) -> dict[str, list[str]]:
     return rows | {row: ["whole", *fixed[kind]] for kind, row in KINDS.items()}
 
 
-def average(
-    probabilities: Mapping[str, Float[Tensor, "image class"]], names: Sequence[str]
-) -> Float[Tensor, "image class"]:
+def average(probabilities: Mapping[str, Probabilities], names: Sequence[str]) -> Probabilities:
     """Return the mean of regions' probabilities (FCAN, section 3.4)."""
     return torch.stack([probabilities[name] for name in names]).mean(0)
 
 
 def build_rows(
-    probabilities: Mapping[str, Float[Tensor, "image class"]],
-    labels: Int64[Tensor, " image"],
+    probabilities: Mapping[str, Probabilities],
+    labels: Places,
     parts: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """Return accuracies, and differences to the whole image, random and central places (in points, paired over images, 95 %)."""
-    combinations = list_combinations(parts)
+    """Return each combination's accuracy, and its differences to the whole image, random and central places.
+
+    Differences are in points, with 95 % intervals, paired over images.
+    """
+    combinations, others = list_combinations(parts), {"whole": "whole image"} | KINDS
     correct = {
         row: (average(probabilities, names).argmax(1) == labels).float()
         for row, names in combinations.items()
     }
-    others = {"whole": "whole image"} | KINDS
     rows = []
     for row, names in combinations.items():
-        differences = {
-            key: 100 * (correct[row] - correct[other]) for key, other in others.items() if other != row
-        }
-        found = {
-            f"minus_{key}": intervals.bootstrap_over_images(difference)
-            for key, difference in differences.items()
-        }
-        rows.append({"row": row, "regions": names, "accuracy": correct[row].mean().item(), **found})
+        rows.append({"row": row, "regions": names, "accuracy": correct[row].mean().item()})
+        for key, other in others.items():
+            if other != row:
+                difference = 100 * (correct[row] - correct[other])
+                rows[-1][f"minus_{key}"] = intervals.bootstrap_over_images(difference)
     return rows
 
 
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a table for the terminal."""
-    keys = ("minus_whole", "minus_random", "minus_center")
-    lines = [
-        f"{'':<36} {'accuracy %':>10}  {'- whole image':>20}  {'- random places':>20}  {'- central places':>20}"
-    ]
+    heads = {"whole": "- whole image", "random": "- random places", "center": "- central places"}
+    lines = [[f"{'':<36} {'accuracy %':>10}", *heads.values()]]
     for row in rows:
-        cells = [intervals.format_interval(row[key]) if key in row else "" for key in keys]
-        lines.append(
-            f"{row['row']:<36} {100 * row['accuracy']:>10.1f}  " + "  ".join(f"{cell:>20}" for cell in cells)
-        )
-    return "\n".join(lines)
+        differences = [row.get(f"minus_{key}") for key in heads]
+        cells = ["" if one is None else intervals.format_interval(one) for one in differences]
+        lines.append([f"{row['row']:<36} {100 * row['accuracy']:>10.1f}", *cells])
+    return "\n".join("  ".join(f"{cell:>20}" for cell in line) for line in lines)

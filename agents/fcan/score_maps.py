@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from fcan.localise import load_network, read_maps
@@ -29,9 +29,8 @@ STYLES = ("-", "--", "-.", ":")
 def draw_score_maps(plan: Plan, target: Path) -> None:
     """Draw the first images of the measured split, no two of one class while there are others."""
     env, network = load_network(plan, plan.measure)
-    trajectories = Trajectories.load(
-        target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz")
-    )
+    saved = target.with_name(target.name.replace("score_maps", "looks")).with_suffix(".npz")
+    trajectories = Trajectories.load(saved)
     first: dict[int, int] = {}
     for image, label in enumerate(trajectories.labels.tolist()):
         first.setdefault(label, image)
@@ -45,9 +44,7 @@ def draw_score_maps(plan: Plan, target: Path) -> None:
         Example(
             image=env.images.image(image),
             places=tuple(best[row].tolist()),
-            shares=tuple(
-                share[row].reshape(side - part + 1, -1) for share, part in zip(shares, parts, strict=True)
-            ),
+            shares=tuple(share[row] for share in shares),
             title=env.images.classes[int(trajectories.predictions[-1, image])],
             correct=bool(trajectories.correct[-1, image]),
         )
@@ -62,15 +59,15 @@ class Example:
 
     image: UInt8[Tensor, "channel height width"]
     places: tuple[int, ...]  # of each part
-    shares: tuple[Float[np.ndarray, "down across"], ...]  # each part's probability of every place
+    shares: tuple[np.ndarray, ...]  # each part's probability of every place
     title: str  # the predicted class
     correct: bool
 
 
 def draw_examples(examples: Sequence[Example], parts: Sequence[int], side: int, target: Path) -> None:
-    """Draw one row an image: the image with its parts' boxes, then each part's score map, brighter = more probable.
+    """Draw one row an image: the image with its parts' boxes, then each part's score map, bright = probable.
 
-    A score map has one cell a place, drawn at the centre of the part there; where the part would leave the image it is grey.
+    A score map has one cell a place, at the centre of the part there; it is grey where parts leave the image.
     """
     columns = 1 + len(parts)
     figure = plots.create_figure(2.1 * columns, 0.4 + 2.2 * len(examples))
@@ -98,7 +95,7 @@ def draw_image(axes: Axes, example: Example, parts: Sequence[int], side: int) ->
 def draw_score_map(axes: Axes, example: Example, number: int, part: int, side: int) -> None:
     """Draw a score map at the centres of its places, with the box of the most probable."""
     start, across = (part - 1) / 2, side - part + 1
-    shares = example.shares[number]
+    shares = example.shares[number].reshape(across, across)
     axes.set_facecolor("#8c8c90")
     extent = (start, start + across, start + across, start)
     axes.imshow(shares, extent=extent, cmap="magma", vmin=0, vmax=shares.max(), interpolation="nearest")
@@ -111,13 +108,8 @@ def draw_box(axes: Axes, place: int, part: int, side: int, number: int) -> None:
     top, left = divmod(place, side - part + 1)
     across, down = [left, left + part, left + part, left, left], [top, top, top + part, top + part, top]
     axes.plot(across, down, color="white", linewidth=3.2, solid_joinstyle="miter")
-    axes.plot(
-        across,
-        down,
-        color=COLOURS[number % len(COLOURS)],
-        linewidth=1.8,
-        linestyle=STYLES[number % len(STYLES)],
-    )
+    colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+    axes.plot(across, down, color=colour, linewidth=1.8, linestyle=style)
 
 
 def set_frame(axes: Axes, side: int) -> None:

@@ -1,4 +1,4 @@
-"""Which stages of a run are finished, and with what configuration: one small JSON file a stage, written at its end."""
+"""Finished stages of a run and their configurations: a small JSON file for each, written at its end."""
 
 from __future__ import annotations
 
@@ -8,27 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fcan.plan import FcanOptions, StageName
+from fcan.plan import ClassifyOptions, FcanOptions, LocaliseOptions, StageName
 from glimpse_env.runtime import checkpoint, files
 
 IMAGES = ("dataset", "split", "image_size", "backbone", "seed")
-LEARNING = (
-    "epochs",
-    "batch",
-    "samples",
-    "learning_rate",
-    "reward",
-    "baseline",
-    "loss_weight",
-    "dropout",
-    "label_smoothing",
-    "precision",
-)
 # The options that a stage's files depend on, besides the files of the stages before.
 OPTIONS: dict[StageName, tuple[str, ...]] = {
     "tune": (*IMAGES, "start", "crop_size", "tune_epochs"),
-    "localise": (*IMAGES, "view_size", "parts", "where", "see_earlier_maps", *LEARNING),
-    "classify": (*IMAGES, "measure", "crop_size", "final", "final_epochs", "final_penalty"),
+    "localise": (*IMAGES, "view_size", "precision", *LocaliseOptions.__dataclass_fields__),
+    "classify": (*IMAGES, "measure", "crop_size", *ClassifyOptions.__dataclass_fields__),
 }
 
 
@@ -44,19 +32,13 @@ def select_options(stage: StageName, options: FcanOptions) -> dict[str, Any]:
 
 
 def describe(stage: StageName, options: FcanOptions, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Return what a stage's files depend on, as JSON represents it.
-
-    Args:
-        stage: Which stage.
-        options: All options of the run.
-        inputs: The files of earlier stages that it reads, by name.
-    """
+    """Return what a stage's files depend on: options, and the files of earlier stages (`inputs`, by name)."""
     hashes = {name: hash_file(file) for name, file in inputs.items()}
     return json.loads(json.dumps({"options": select_options(stage, options), "inputs": hashes}))
 
 
 def is_finished(out: Path, stage: StageName, configuration: Mapping[str, Any]) -> bool:
-    """Tell whether a stage is finished with this configuration (see `describe`).
+    """Return whether a stage is finished with this configuration (see `describe`).
 
     Raises:
         ValueError: It is finished with another one; the message names what differs.
@@ -65,18 +47,20 @@ def is_finished(out: Path, stage: StageName, configuration: Mapping[str, Any]) -
     if not file.is_file():
         return False
     try:
-        saved = files.read_json(file)
-        options, inputs = saved["options"], saved["inputs"]
-    except (ValueError, KeyError, TypeError) as error:
+        saved, renamed = files.read_json(file), FcanOptions.renamed
+        options = {renamed.get(name, name): value for name, value in saved["options"].items()}
+        inputs = saved["inputs"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged: remove it, and the stage {stage} runs again") from error
     names = checkpoint.different(options, configuration["options"])
     differences = [f"--{name.replace('_', '-')} {format_value(options.get(name))}" for name in names]
-    wanted = configuration["inputs"]
-    differences += [f"other {name}" for name in {**wanted, **inputs} if inputs.get(name) != wanted.get(name)]
+    given = configuration["inputs"]
+    differences += [f"other {name}" for name in {**given, **inputs} if inputs.get(name) != given.get(name)]
     if differences:
         raise ValueError(
-            f"the stage {stage} in {out} belongs to another configuration: it was made with {', '.join(differences)}; "
-            f"give the same options, another --out, or run it again with --stage {stage}"
+            f"the stage {stage} in {out} belongs to another configuration: it was made with "
+            f"{', '.join(differences)}; give the same options, another --out, or "
+            f"run it again with --stage {stage}"
         )
     return True
 

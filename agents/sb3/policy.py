@@ -1,4 +1,4 @@
-"""A Stable-Baselines3 policy as an `Agent`, evaluated like every other: each image once, deterministic actions."""
+"""A Stable-Baselines3 policy as an `Agent`, evaluated like every other."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from glimpse_env.networks.base import Agent, Heads
 from glimpse_env.networks.glimpse_classifier import Evidence, GlimpseClassifier, certainty
 from glimpse_env.wrappers.action_forms import make_form
 
+LstmState = tuple[Tensor, Tensor] | None  # hidden and cell state
+
 
 class PolicyMemory(NamedTuple):
-    """What is carried from glimpse to glimpse."""
+    """Memory from glimpse to glimpse."""
 
     evidence: Evidence | None  # of the learned classifier
-    lstm: tuple[Tensor, Tensor] | None  # hidden and cell state of a recurrent policy
+    lstm: LstmState  # of a recurrent policy
 
 
 class PolicyAgent(Agent):
-    """The policy's most probable actions; predictions are its own, or the classifier's that was trained beside it."""
+    """The policy's most probable actions; predictions are its own, or those of a learned classifier."""
 
     def __init__(
         self,
@@ -32,12 +34,11 @@ class PolicyAgent(Agent):
         action: str,
         classifier: GlimpseClassifier | None = None,
     ) -> None:
-        """Put the parts together.
+        """Store the parts.
 
         Args:
-            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib, trained on
-                `make_sb3_env`'s Dict or flat Box, not stacked.
-            env: The environment that it was trained on, or one with the same glimpses and classes.
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib.
+            env: An environment with the glimpses and classes that it was trained on, not stacked.
             action: The action form that it was trained with.
             classifier: The network of the `LearnedClassifier` of "steering".
 
@@ -46,10 +47,8 @@ class PolicyAgent(Agent):
         """
         super().__init__()
         if (classifier is None) == (action == "steering"):
-            given = "without" if classifier is None else "with"
-            raise ValueError(
-                f"action={action!r} {given} a classifier: expected one with action='steering' only"
-            )
+            given = f"{'without' if classifier is None else 'with'} a classifier"
+            raise ValueError(f"action={action!r} {given}: expected one with action='steering' only")
         check_observation_space(policy, env, classifier is not None)
         self.policy, self.classifier, self.form = policy, classifier, make_form(action, env)
         self.architecture = build_sizes(env)
@@ -74,23 +73,13 @@ class PolicyAgent(Agent):
         choice = self.form.most_likely(distribution)
         logits = choice.logits if logits is None else logits
         assert logits is not None
-        return Heads(logits, choice.location, choice.stop, choice.stop.new_zeros(len(logits))), PolicyMemory(
-            evidence, lstm
-        )
+        heads = Heads(logits, choice.location, choice.stop, choice.stop.new_zeros(len(logits)))
+        return heads, PolicyMemory(evidence, lstm)
 
     def compute_distribution(
-        self,
-        observation: dict[str, Tensor],
-        lstm: tuple[Tensor, Tensor] | None,
-        starts: Float[Tensor, " env"],
-    ) -> tuple[Any, tuple[Tensor, Tensor] | None]:
-        """Return the policy's torch distribution over flat actions, and the LSTM's state.
-
-        Args:
-            observation: The environment's entries, and the classifier's where there is one.
-            lstm: The state of a recurrent policy.
-            starts: 1 where an episode begins, else 0.
-        """
+        self, observation: dict[str, Tensor], lstm: LstmState, starts: Float[Tensor, " env"]
+    ) -> tuple[Any, LstmState]:
+        """Return the distribution over flat actions, and the LSTM's state; `starts`: 1 begins an episode."""
         policy: Any = self.policy
         is_dict = isinstance(policy.observation_space, spaces.Dict)
         values = observation if is_dict else flatten_observation(observation)
@@ -101,14 +90,9 @@ class PolicyAgent(Agent):
 
 
 def check_observation_space(policy: Any, env: GlimpseVectorEnv, classified: bool) -> None:
-    """Refuse a policy that reads anything but one observation, such as a stack of them.
-
-    Args:
-        policy: The policy.
-        env: The environment.
-        classified: Whether a learned classifier adds `belief` (class,) and `confidence` (3,) to the observation.
-    """
-    expected = spaces.flatdim(env.single_observation_space) + (len(env.images.classes) + 3) * classified
+    """Refuse a policy that reads anything but one observation, such as a stack of them."""
+    added = (len(env.images.classes) + 3) * classified  # `belief` and `confidence` of a learned classifier
+    expected = spaces.flatdim(env.single_observation_space) + added
     if (size := spaces.flatdim(policy.observation_space)) != expected:
         raise ValueError(
             f"the policy reads {size} values at a step: expected {expected}, those of one observation; "

@@ -33,6 +33,9 @@ OLD_NAMES = {
     "depth": "encoder_layers",
     "shortcut": "skip_connection",
     "place": "location_features",
+    "look_first": "ignore_stops",
+    "rate": "learning_rate",
+    "entropy": "entropy_weight",
 }
 
 

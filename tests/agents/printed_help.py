@@ -1,4 +1,4 @@
-"""Print, as JSON, the help of the scripts given as arguments, and the slow packages that were imported to print it.
+"""Print, as JSON, the help of the given scripts, and the slow packages that were imported to print it.
 
 All scripts run in this one process, so that torch is imported once.
 """

@@ -1,4 +1,4 @@
-"""The single-file PPO: its estimates by hand, what its losses teach, and a whole run that the common tools read."""
+"""The single-file PPO: its estimates by hand, its losses, and a whole run that the common tools read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_advantages_are_the_hand_computed_ones():
 
 
 def test_with_lambda_one_value_and_advantage_are_the_return(make):
-    """With gamma = 1 nothing is discounted but by the reward: discount^t of a right answer, at every step before it."""
+    """With gamma = 1 only the reward discounts: discount^t of a correct one, at all earlier steps."""
     _, _, (_, steps, _) = collected(make)
     found = steps.value + cleanrl_ppo.advantages(steps, torch.zeros(6), 1.0)
     for row in range(6):
@@ -61,7 +61,7 @@ def test_with_lambda_one_value_and_advantage_are_the_return(make):
 
 
 def test_the_label_belongs_to_the_glimpse_that_is_seen(make, noise):
-    """Each of the small set's pictures tells its class: a glimpse is a piece of a picture of the label's class."""
+    """Each of the small set's pictures shows its class: a glimpse is a piece of one of the label's class."""
     _, _, (_, steps, _) = collected(make)
     env = make(6, autoreset_mode=AutoresetMode.SAME_STEP)
     for t in range(9):
@@ -78,7 +78,7 @@ def test_the_label_belongs_to_the_glimpse_that_is_seen(make, noise):
 
 
 def test_replayed_from_where_it_began_the_policy_has_not_moved(make):
-    """Ends of episodes lie anywhere in the rectangle, so the ratio is 1 only if memories are forgotten where they were."""
+    """Episodes end at any step: the ratio is 1 only if memories are cleared at the same steps as before."""
     options, network, (before, steps, _) = collected(make)
     assert steps.done.any()
     assert not steps.done[-1].all()
@@ -91,7 +91,7 @@ def test_replayed_from_where_it_began_the_policy_has_not_moved(make):
 
 
 def test_what_the_environment_ignores_is_no_choice(make):
-    """At the last glimpse nothing is decided, and after stopping no place is chosen: no gradient flows there."""
+    """At the last glimpse nothing is decided, after stopping no location is chosen: there is no gradient."""
     _, network, (_, steps, _) = collected(make)
     heads, _ = network({name: value[0] for name, value in steps.observation.items()}, network.begin(6))
     step = torch.tensor([[0.25], [0.25], [1.0], [1.0], [0.5], [0.5]])
@@ -115,7 +115,7 @@ def test_the_class_head_learns_from_labels_alone(make):
 
 
 def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
-    """Two classes of pictures, bright on the left or on the right: learned in seconds, evaluated by the common metric."""
+    """Two classes of pictures, bright on the left or on the right: learned in seconds."""
     folder = halves((24, 12), shape=(16, 16))
     options = Ppo(
         dataset=folder,
@@ -142,7 +142,7 @@ def test_a_run_is_read_by_the_common_tools(tmp_path, halves, capsys):
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, halves, interrupt, capsys):
-    """Weights, history and result are those of the run that nobody stopped: episodes, counts and random numbers go on too."""
+    """Weights, history and result are those of an uninterrupted run: episodes and random numbers continue."""
     folder = halves((24, 12), shape=(16, 16))
     given = {
         "dataset": folder,

@@ -1,4 +1,4 @@
-"""FCAN's localisers: places of parts, rewards and losses, and the agent on the environment; against calculations by hand."""
+"""FCAN's localisers against calculations by hand: places of parts, rewards, losses, and the agent."""
 
 from dataclasses import asdict, replace
 
@@ -7,6 +7,7 @@ import torch
 from fcan import localise
 from fcan.localise import Samples
 from fcan.plan import FcanOptions
+from fcan_greedy import DATASETS
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,6 @@ from glimpse_env.networks import fcan, registry
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.training import reinforce
 from glimpse_env.training.options import parse
-from glimpse_env.training.recipes import FCAN
 
 SIDE, PARTS = 4, (1, 2)  # cells of the map of 128 pixels, of the parts
 
@@ -66,7 +66,7 @@ def network_of(parts=PARTS, side=SIDE, channels=512, **options) -> FullyConvolut
 
 @pytest.mark.parametrize("side", [1, 3, 4, 7, 14, 16])
 def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
-    """The mean of the cells at every place = MapSensor's RoIAlign at the place's location, on maps of any side, for every pair of parts."""
+    """The mean of the cells at every place = MapSensor's RoIAlign at its location, for all pairs of parts."""
     maps = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     sizes = sorted({1, 2, side // 2, side - 1, side} & set(range(1, side + 1)))
     for part, smallest in ((part, least) for part in sizes for least in sizes):
@@ -131,8 +131,9 @@ def test_greedy_rewards_by_hand():
     third = [[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.95, 0.05]]
     logits = torch.tensor([first, second, third]).log()
     reward, correct = localise.compute_rewards(logits, torch.zeros(4, dtype=torch.int64), Greedy())
-    # Row 0: correct; correct, p(label) up; p(label) down to a mean of .5 (a tie: the lower class is predicted).
-    # Row 1: incorrect; correct, p(label) up; the same again. Row 2: correct; correct, p(label) down; correct, p(label) up.
+    # Row 0: correct; correct, p(label) up; p(label) down to a mean of .5 (a tie: the lower class is
+    # predicted). Row 1: incorrect; correct, p(label) up; the same again. Row 2: correct; correct, p(label)
+    # down; correct, p(label) up.
     # Row 3: correct; mean .5; correct, p(label) up again.
     assert reward.tolist() == [[1, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]
     assert correct[0].tolist() == [True, False, True, True]
@@ -142,7 +143,7 @@ def test_greedy_rewards_by_hand():
 
 
 def test_the_environment_gives_the_rewards_of_training(env):
-    """The same places, one sample each: rewards and predictions of episodes = those computed from the maps."""
+    """One sample at the same places: rewards and predictions of episodes = those computed from the maps."""
     network = network_of().eval()
     localise.standardise(network, env)
     index = torch.arange(6)
@@ -207,7 +208,7 @@ def test_a_greedy_reward_is_for_the_place_of_its_step_and_a_delayed_one_for_all(
 
 def test_places_that_are_not_learned_have_no_policy_loss():
     samples = build_samples(torch.zeros(2, 2), torch.ones(3, 2))
-    assert set(localise.losses(samples, replace(TWO, where="random"))) == {"classification"}
+    assert set(localise.losses(samples, replace(TWO, policy="random"))) == {"classification"}
 
 
 def test_lambda_weighs_the_cross_entropy():
@@ -220,7 +221,7 @@ def test_lambda_weighs_the_cross_entropy():
 
 
 def test_the_sampled_gradient_tends_to_the_exact_one():
-    """One part of 1 x 1 on a 2 x 2 map, a reward of 1 at place 2 only: the gradient of its probability is known."""
+    """A part of 1 x 1 on a 2 x 2 map, a reward of 1 at place 2 only: its probability's gradient is known."""
     scores = torch.zeros(1, 4, requires_grad=True)
     log_prob = scores.log_softmax(1)
     (exact,) = torch.autograd.grad(log_prob.exp()[0, 2], scores, retain_graph=True)
@@ -259,7 +260,7 @@ def test_score_maps_begin_flat():
 
 
 def test_each_head_gets_the_gradient_of_its_own_step():
-    """The localisers learn from the policy alone, the classifiers from the cross-entropy alone; part 1's from no later step."""
+    """Localisers learn from the policy, classifiers from the cross-entropy; part 1's from no later step."""
     network = network_of(channels=8, see_earlier_maps=True)
     maps = torch.randn(5, 8, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     options = replace(TWO, samples=4)
@@ -392,7 +393,7 @@ def test_leave_one_out_needs_two_samples():
 
 
 def test_recipes_name_options_and_count_for_their_data_set_alone():
-    for dataset, recipe in FCAN.items():
-        chosen = parse(FcanOptions, {}, FCAN, "", ["--dataset", dataset, "--epochs", "3"])
+    for dataset, recipe in DATASETS.items():
+        chosen = parse(FcanOptions, {}, DATASETS, "", ["--dataset", dataset, "--epochs", "3"])
         assert chosen == FcanOptions(**recipe | {"dataset": dataset, "epochs": 3})
-    assert parse(FcanOptions, {}, FCAN, "", []) == FcanOptions()
+    assert parse(FcanOptions, {}, DATASETS, "", []) == FcanOptions()

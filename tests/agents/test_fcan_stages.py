@@ -1,4 +1,4 @@
-"""FCAN's stages on a small folder of pictures: what they write, what they reuse, what they refuse; and the table's arithmetic."""
+"""FCAN's stages on a small folder of pictures: what they write, reuse and refuse; the table's arithmetic."""
 
 import json
 import sys
@@ -75,7 +75,7 @@ def times(out: Path) -> dict[str, int]:
 
 
 def copied(done: FcanOptions, target: Path) -> FcanOptions:
-    """Return the options of a copy of the run, whose files are replaced and never written into, so that links will do."""
+    """Return the options of a copy of the run; links do, since files are replaced and never written into."""
     for file in done.out.rglob("*"):
         if file.is_file():
             place = target / file.relative_to(done.out)
@@ -146,10 +146,10 @@ def test_one_stage_runs_again_and_later_ones_are_not_reused(done, tmp_path):
     [
         (
             {"tune_epochs": 2},
-            r"stage tune in .* another configuration: it was made with --tune-epochs 1; give the same options",
+            r"stage tune in .* another configuration: it was made with --tune-epochs 1; give the same",
         ),
         ({"parts": (2, 1)}, r"stage localise in .* made with --parts 1 2;"),
-        ({"reward": "delayed", "epochs": 4}, r"stage localise in .* made with --epochs 3, --reward greedy;"),
+        ({"reward": "delayed", "epochs": 4}, r"stage localise in .* made with --reward greedy, --epochs 3;"),
         ({"stage": "classify", "samples": 5}, r"stage localise in .* made with --samples 4;"),
         ({"final": "finetune"}, r"stage classify in .* made with --final linear;"),
         (
@@ -208,6 +208,33 @@ def test_localising_resumes_the_same_run(done, tmp_path, interrupt):
     assert all(torch.equal(value, again[key]) for key, value in whole.items())
 
 
+def test_files_of_earlier_versions_serve_under_the_old_names(done, tmp_path):
+    """Version 0.1 called `policy` `where`, in a finished stage's note and in the checkpoint to resume."""
+
+    def rename(options):
+        return {"where" if name == "policy" else name: value for name, value in options.items()}
+
+    other = copied(done, tmp_path)
+    note = files.read_json(other.out / "localise.json")
+    assert note["options"]["policy"] == "learned"
+    files.write_json(other.out / "localise.json", note | {"options": rename(note["options"])})
+    before = times(other.out)
+    fcan_greedy.main(other)
+    assert times(other.out) == before
+    with pytest.raises(SystemExit, match=r"stage localise in .* made with --policy learned;"):
+        fcan_greedy.main(replace(other, policy="center", final="none"))
+
+    saved = checkpoint.load(other.out / "checkpoint.pt")
+    checkpoint.save(other.out / "checkpoint.pt", saved | {"options": rename(saved["options"])})
+    resumed = replace(other, stage="localise", resume=True)
+    fcan_greedy.main(resumed)
+    assert (other.out / "localise.json").is_file()
+    with pytest.raises(
+        SystemExit, match=r"checkpoint.pt was made with --policy learned; give the same options"
+    ):
+        fcan_greedy.main(replace(resumed, policy="center", final="none"))
+
+
 def test_a_network_of_its_own_for_every_region(done, tmp_path):
     other = copied(done, tmp_path)
     fcan_greedy.main(replace(other, stage="classify", final="finetune", final_epochs=1))
@@ -224,7 +251,8 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
         ({"parts": ()}, "--parts: expected at least one side in cells"),
         (
             {"stage": "localise", "parts": (1, 3)},
-            "--parts 1 3: the feature map of resnet18 at 64 pixels has 2 x 2 cells; expected sides of 1 to 2 cells",
+            "--parts 1 3: the feature map of resnet18 at 64 pixels has 2 x 2 cells; "
+            "expected sides of 1 to 2 cells",
         ),
         ({"parts": (0,)}, "--parts=0: expected a whole number of at least 1"),
         ({"samples": 0}, "--samples=0: expected a whole number of at least 1"),
@@ -232,12 +260,13 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
         ({"batch": 0}, "--batch=0"),
         ({"epochs": 0}, "--epochs=0"),
         ({"split": "test"}, "--split test: expected train, fit or fit:K/N"),
-        ({"where": "random"}, "--where random: the stage classify needs learned locations"),
+        ({"policy": "random"}, "--policy random: the stage classify needs learned locations"),
         ({"stage": "classify", "final": "none"}, "there is nothing to do"),
         ({"stage": "tune", "weights": "a.pth"}, "--stage tune with --weights"),
         (
             {"stage": "localise", "view_size": 96},
-            "--image-size 64: the feature map of resnet18 at 96 pixels has 3 x 3 cells; expected a multiple of 3",
+            "--image-size 64: the feature map of resnet18 at 96 pixels has 3 x 3 cells; "
+            "expected a multiple of 3",
         ),
         ({"backbone": None}, "give --backbone"),
         ({"weights": "nowhere.pth"}, "nowhere.pth"),

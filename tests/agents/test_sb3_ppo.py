@@ -1,4 +1,4 @@
-"""Stable-Baselines3's agent: the policy as an `Agent`, and whole runs of `sb3_ppo.py`: files, resuming, refusals."""
+"""Stable-Baselines3: the policy as an `Agent`, and runs of `sb3_ppo.py`: files, resuming, refusals."""
 
 import json
 import sys
@@ -133,7 +133,7 @@ def test_a_run_leaves_the_files_of_every_agent(pictures, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize(("algo", "action"), [("ppo", "steering"), ("recurrent_ppo", "box")])
 def test_an_interrupted_run_is_resumed(pictures, tmp_path, interrupt, capsys, algo, action):
-    """Steps, history, policy, classifier and the order of the images are those of the run's last save; other files are refused."""
+    """Steps, history, policy, classifier, image order are those of the last save; other files are refused."""
     options = sb3_ppo.Sb3Options(
         **pictures, **SIZES, algo=algo, action=action, total_steps=1280, out=tmp_path
     )
@@ -203,7 +203,7 @@ def test_the_price_is_subtracted_where_the_episode_goes_on():
     [
         ({"split": "test"}, "sb3_ppo: --split test"),
         ({"resume": True}, r"no checkpoint at .*run.pt"),
-        ({"look_first": 1.0}, r"--look-first 1.0: expected a fraction of the steps in \[0, 1\)"),
+        ({"ignore_stops": 1.0}, r"--ignore-stops 1.0: expected a fraction of the steps in \[0, 1\)"),
         ({"total_steps": 0}, "--total-steps=0: expected a whole number of at least 1"),
         ({"num_envs": 0}, "--num-envs=0: expected a whole number of at least 1"),
         ({"dataset": "mnits"}, "dataset='mnits'"),

@@ -1,4 +1,4 @@
-"""The scripts as a user meets them: help, evaluation from the checkpoint alone, and options that are refused."""
+"""The scripts' command lines: help, recipes, and options that are refused."""
 
 import json
 import os
@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from dtram_reinforce import StopOptions
+import ram_reinforce
+from dtram_reinforce import DATASETS, RECIPES, StopOptions, check_options
+from fcan.plan import FcanOptions
+from sb3_ppo import Sb3Options
 
 from glimpse_env.runtime import terminal
-from glimpse_env.training.options import check_training
-from glimpse_env.training.recipes import DATASETS, LONG, PAPER, PAPER_STOP
+from glimpse_env.training.options import parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,9 +48,8 @@ NO_DEVICE = (
 @pytest.fixture(scope="module")
 def printed():
     """What `printed_help.py` says of all scripts."""
-    environment = (
-        os.environ | {"COLUMNS": "125"}
-    )  # wide enough for an option and the beginning of its explanation in one line, too narrow for groups side by side
+    # wide enough for an option and the beginning of its explanation, too narrow for groups side by side
+    environment = os.environ | {"COLUMNS": "125"}
     command = [sys.executable, "tests/agents/printed_help.py", *SCRIPTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -123,7 +124,7 @@ def test_unknown_option_and_missing_checkpoint_are_refused():
 )
 def test_numbers_that_train_nothing_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        check_training(StopOptions(**given))
+        check_options(StopOptions(**given))
 
 
 def test_no_thread_is_none_too_few():
@@ -131,6 +132,49 @@ def test_no_thread_is_none_too_few():
         terminal.use_threads(0)
 
 
-@pytest.mark.parametrize("recipe", [*DATASETS.values(), *PAPER.values(), PAPER_STOP, *LONG.values()])
+@pytest.mark.parametrize(
+    "recipe", [*DATASETS.values(), *RECIPES["paper"].values(), *RECIPES["long"].values()]
+)
 def test_recipes_name_options_only(recipe):
     assert StopOptions(**recipe)
+
+
+@pytest.mark.parametrize(
+    "recipe", [recipe for named in ram_reinforce.RECIPES.values() for recipe in named.values()]
+)
+def test_recipes_of_ram_name_its_options_only(recipe):
+    assert ram_reinforce.Options(**recipe)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "message"),
+    [
+        (ram_reinforce.Options, "--where", "--where is called --location-encoding now"),
+        (FcanOptions, "--where", "--where is called --policy now"),
+        (Sb3Options, "--look-first=0.5", "--look-first is called --ignore-stops now"),
+        (Sb3Options, "--entropy", "--entropy is called --entropy-weight now"),
+    ],
+)
+def test_old_names_are_refused_with_the_new_one(kind, old, message):
+    with pytest.raises(SystemExit, match=f"^{message}$"):
+        parse(kind, {}, {}, "", [old])
+
+
+GROUPS = {
+    "ram_reinforce": "run data glimpse network training policy",
+    "dtram_reinforce": "run data glimpse network training policy stopping",
+    "sermanet_rnn": "run data glimpse network training policy",
+    "fcan_greedy": "run data stage localise classify",
+    "baselines": "run data glimpse table classifier",
+    "cleanrl_ppo": "run data glimpse ppo",
+    "rllib_ppo": "run data glimpse ppo",
+    "sb3_ppo": "run data glimpse algorithm classifier",
+    "finetune_backbone": "run data tuning",
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_help_shows_groups(printed, name):
+    text = printed["scripts"][f"agents/{name}.py"]["text"]
+    titles = re.findall(r"^\W*(\w+) options\W*$", text, flags=re.MULTILINE)
+    assert titles == GROUPS[name].split()

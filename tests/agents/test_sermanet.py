@@ -7,13 +7,12 @@ import pytest
 import sermanet_rnn
 import torch
 from PIL import Image
-from sermanet_rnn import SermanetOptions, add_scales
+from sermanet_rnn import DATASETS, RECIPES, SermanetOptions, add_scales
 
 from glimpse_env.networks.double_decker import DoubleDecker
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training.options import parse
-from glimpse_env.training.recipes import PAPER_SERMANET, SERMANET
 
 SMALL = {
     "image_size": 32,
@@ -107,29 +106,28 @@ def test_layers_of_its_own_are_for_pixels(pictures, tmp_path, monkeypatch):
         sermanet_rnn.main(options)
 
 
-@pytest.mark.parametrize("recipe", [*SERMANET.values(), *PAPER_SERMANET.values()])
+@pytest.mark.parametrize("recipe", [*DATASETS.values(), *RECIPES["paper"].values()])
 def test_recipes_name_options_only(recipe):
     assert SermanetOptions(**recipe)
 
 
 def test_the_command_line_chooses_resolutions_and_recipes(capsys):
-    named = {"paper": PAPER_SERMANET}
     words = ["--dataset", "dogs", "--paper", "--resolutions", "high", "low"]
-    options = parse(SermanetOptions, named, SERMANET, "", words)
+    options = parse(SermanetOptions, RECIPES, DATASETS, "", words)
     assert (options.resolutions, options.hidden, options.backbone, options.glimpse_size) == (
         ("high", "low"),
         4096,
         "googlenet",
         96,
     )
-    assert parse(SermanetOptions, named, SERMANET, "", ["--resolutions"]).resolutions == ()
+    assert parse(SermanetOptions, RECIPES, DATASETS, "", ["--resolutions"]).resolutions == ()
     with pytest.raises(SystemExit):
-        parse(SermanetOptions, named, SERMANET, "", ["--resolutions", "huge"])
+        parse(SermanetOptions, RECIPES, DATASETS, "", ["--resolutions", "huge"])
     assert "high" in capsys.readouterr().err
     with pytest.raises(
         SystemExit, match="--paper is not available for --dataset mnist \\(available: cub, cars, dogs\\)"
     ):
-        parse(SermanetOptions, named, SERMANET, "", ["--paper"])
+        parse(SermanetOptions, RECIPES, DATASETS, "", ["--paper"])
 
 
 @pytest.mark.usefixtures("with_figures")

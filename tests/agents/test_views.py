@@ -1,4 +1,4 @@
-"""Separate views: each is read by its own classifier, answers are means of probabilities, and the script makes rows of them."""
+"""Separate views: each has its own classifier, predictions are means of probabilities; rows of the script."""
 
 import json
 import sys

@@ -11,7 +11,7 @@ import ram_reinforce
 import torch
 from dtram_reinforce import StopOptions
 from PIL import Image
-from ram_reinforce import Options
+from ram_reinforce import PAPER, Options
 from tqdm import tqdm
 
 from glimpse_env import datasets
@@ -24,7 +24,6 @@ from glimpse_env.training import trainer
 from glimpse_env.training.augment import distort
 from glimpse_env.training.environments import build_environment
 from glimpse_env.training.options import parse
-from glimpse_env.training.recipes import PAPER
 
 SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1}
 SMALL |= {"glimpses": 3, "precision": "float32", "image_size": 32, "glimpse_size": 8}
