@@ -57,22 +57,12 @@ def read_curves(paths: Sequence[Path]) -> dict[str, list[Curve]]:
             raise ValueError(
                 f"{path}: expected a run of fcan_greedy with --split fit or fit:K/N (held-out images)"
             )
-<<<<<<< HEAD
-        runs = curves.setdefault(RANDOM if options["where"] == "random" else reward, {})
+        policy = options.get("policy", options.get("where"))  # `where` until version 0.2
+        runs = curves.setdefault(RANDOM if policy == "random" else reward, {})
         if seed in runs:
             raise ValueError(f"{path}: seed {seed} of --reward {reward} is there twice; give each run once")
         runs[seed] = curve
     return {name: [runs[seed] for seed in sorted(runs)] for name, runs in curves.items()}
-=======
-        policy = options.get("policy", options.get("where"))  # `where` until version 0.2
-        runs = found.setdefault(RANDOM if policy == "random" else options["reward"], {})
-        if options["seed"] in runs:
-            raise ValueError(
-                f"{path}: seed {options['seed']} of --reward {options['reward']} is there twice; give each run once"
-            )
-        runs[options["seed"]] = curve
-    return {name: [runs[seed] for seed in sorted(runs)] for name, runs in found.items()}
->>>>>>> d31ea4352e834de01edd15c8caa6ae76943d03f7
 
 
 def reach(curve: Curve, target: float) -> int | None:
