@@ -65,7 +65,8 @@ class Episode:
 def draw(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
     """Return the picture of the episode so far: image, path and boxes on the left, class bars on the right.
 
-    Its size depends on the image and the windows only, and both sides are even, so that the pictures of an episode make a video.
+    Its size depends on the image and the windows only, and both sides are even, so that the pictures of an
+    episode make a video.
     """
     view = draw_image(episode)
     height = max(view.shape[0], HEIGHT)
