@@ -97,7 +97,9 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
         pen.line([*start, *end], INK, 5)
         pen.line([*start, *end], colour, 3)
     for step, centre in enumerate(centres):
-        draw_number(pen, centre, step + 1, colours[step])
+        x, y = centre
+        pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colours[step], INK, 1)
+        pen.text((x, y + 0.5), str(step + 1), INK, font(12 if step < 9 else 10), anchor="mm")
     return np.asarray(picture)
 
 
@@ -135,13 +137,6 @@ def draw_box(pen: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colou
     left, top, right, bottom = (round(corner) for corner in corners)
     pen.rectangle((left - 1, top - 1, right, bottom), None, INK, width + 2)
     pen.rectangle((left, top, right - 1, bottom - 1), None, colour, width)
-
-
-def draw_number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colour) -> None:
-    """Draw a fixation: a dot with the glimpse's number."""
-    x, y = centre
-    pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colour, INK, 1)
-    pen.text((x, y + 0.5), str(step), INK, font(12 if step < 10 else 10), anchor="mm")
 
 
 def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -> None:
