@@ -44,11 +44,7 @@ def describe(
 
 
 def belongs(path: Path, options: View) -> bool:
-    """Return whether there is a checkpoint of a run with these options.
-
-    Raises:
-        ValueError: The checkpoint is of a run with other options, or on other weights.
-    """
+    """Return whether there is a checkpoint; raise a ValueError if its options or weights are others."""
     if not path.is_file():
         return False
     if names := other_options(checkpoint.load(path), options):
@@ -60,15 +56,10 @@ def belongs(path: Path, options: View) -> bool:
 def load_resumable(
     path: Path, agent: str, options: Any, kind: str = "agent", compared: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Return the checkpoint to resume from.
+    """Return the checkpoint to resume from, of this agent and `kind` (see `checkpoint.load`).
 
-    Args:
-        path: Path of the checkpoint.
-        agent: Name of the agent that must have written it.
-        options: Options of the run; they must be those of the checkpoint.
-        kind: Kind of the checkpoint (see `checkpoint.load`).
-        compared: Names of the options that must be the same; None = all except output folder, device and
-            threads.
+    `options` must be those of the checkpoint: the `compared` ones, or all except output folder, device and
+    threads.
 
     Raises:
         ValueError: The checkpoint is of another agent, or of a run with other options.
