@@ -86,9 +86,12 @@ FORMER: dict[str, Any] = (
     | dict(reward="confidence", policy_weight=0.3, baseline="learned", location_discount=1.0)
     | dict(sigma_start=0.15, sigma_end=0.05, hidden=256, muon_rate=0.01)
 )
-LONG: dict[str, Any] = FORMER | dict(core="lstm", features=256)
+LSTM: dict[str, Any] = FORMER | dict(core="lstm", features=256)
+LONG: dict[str, Any] = dict(epochs=120, hidden=256, features=256, sure=0.995) | dict(
+    augment_shift=1 / 14, augment_elastic=0.025
+)
 # Few photographs, features of a frozen network: mean scores, dropout, and the decrease of the loss as reward.
-PHOTOGRAPHS: dict[str, Any] = LONG | (
+PHOTOGRAPHS: dict[str, Any] = LSTM | (
     dict(epochs=80, batch=100, samples=4, curriculum=0.0, explore=0.3, label_smoothing=0.1, augment=False)
     | dict(optimizer="adamw", learning_rate=1e-3, weight_decay=0.1, reward="information_gain")
     | dict(encoder_layers=1, location_encoding="linear", scores="mean", dropout=0.5)
@@ -96,7 +99,7 @@ PHOTOGRAPHS: dict[str, Any] = LONG | (
 )
 # Informative glimpses are rare: the classes are learned first, at random locations, by convolutions and a
 # skip connection; then the locations, on a score map of the first view.
-CLUTTER: dict[str, Any] = LONG | (
+CLUTTER: dict[str, Any] = LSTM | (
     dict(batch=128, curriculum=0.0, explore=0.3, optimizer="adamw", policy_weight=1.0, locator="map")
     | dict(glimpse_encoder="conv", location_encoding="linear", skip_connection=True)
     | dict(sigma_start=0.3, sigma_end=0.1)
@@ -166,7 +169,7 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
     for epoch in run.epochs(options.epochs, "look", optimizer):
         network.train()
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift)
+            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             acting = behaviour(options, epoch.progress, horizon, policy)
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)

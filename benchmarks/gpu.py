@@ -1,40 +1,39 @@
-"""Everything that is to be measured on a CUDA GPU, in one command of less than 8 minutes; tried without one on a CPU.
+"""All measurements of a CUDA GPU in one command of less than 8 minutes; can be tried on a CPU.
 
-    python benchmarks/gpu.py                                          # on the GPU that is there
-    python benchmarks/gpu.py --root ~/data --weights resnet50.pth     # photographs: CUB instead of generated pictures
+    python benchmarks/gpu.py                                          # on the available GPU
+    python benchmarks/gpu.py --root ~/data --weights resnet50.pth     # CUB instead of generated pictures
     python benchmarks/gpu.py --parts graph tests                      # chosen parts
     python benchmarks/gpu.py --device cpu --quick                     # tries every part in about a minute
 
-| part | what it measures |
-|---|---|
-| sensors | steps/s of the core with every sensor, beside the network alone, as it is and compiled |
-| accuracy | seconds from the command to the result on MNIST (benchmarks/time_to_accuracy.py) |
-| photographs | seconds and images/s of a fine-tuning, and of DT-RAM on a bank of the tuned network |
-| graph | a whole training update captured as a CUDA graph, against the same update run step by step, and whether the losses agree |
-| tests | the tests that are skipped without a GPU |
+sensors: steps/s with every sensor, beside the network uncompiled and compiled (benchmarks/sensors.py).
+accuracy: seconds from the command to the result on MNIST (benchmarks/time_to_accuracy.py).
+photographs: seconds and images/s of a fine-tuning, and of DT-RAM on a bank of the tuned network.
+graph: a training update captured as a CUDA graph, against the same update step by step; losses must agree.
+tests: the tests that are skipped without a GPU.
 
-Every part is a row of RESULTS/gpu.jsonl, written when the part ends. A part that fails is reported, the others still run, and the exit
-status is then 1.
+Every part is a row of RESULTS/gpu.jsonl, written when the part ends. A part that fails is reported, the
+others still run, and the exit status is then 1.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import torch
 import tyro
+from reproduction import runs
 from timing import captured, timed
 
 from glimpse_env import checks
 from glimpse_env.runtime import files, terminal
 
-ROOT = Path(__file__).resolve().parent.parent
 Part = Literal["sensors", "accuracy", "photographs", "graph", "tests"]
 Figures = dict[str, float]  # by name with unit
 
@@ -64,109 +63,57 @@ class Gpu:
     quick: bool = False
     """Try everything at the smallest sizes; the figures mean nothing."""
 
-    @property
-    def network(self) -> str:
-        """Name of the classifier in use."""
-        return "resnet18" if self.quick else self.backbone
-
-    @property
-    def place(self) -> list[str]:
-        """Options of every command that say where it runs."""
-        return ["--device", self.device, "--threads", str(self.threads)]
-
-    @property
-    def rows(self) -> Path:
-        """Folder of the rows."""
-        return self.results or ROOT / ("runs/gpu" if self.quick else "benchmarks/results")
-
-
-def script(name: str, *words: object) -> tuple[float, str]:
-    """Run a script of this project; return its seconds and its output."""
-    return timed.start([str(ROOT / name), *map(str, words)])
+    def start(self, script: str, **words: object) -> float:
+        """Run a script of this project with these options on the device; return its seconds."""
+        words |= {"device": self.device, "threads": self.threads}
+        return timed.start([str(timed.ROOT / script), *runs.format_options(words)])[0]
 
 
 def sensors(options: Gpu, folder: Path) -> Figures:
-    """Measure steps/s of the sensors and images/s of the network; it is compiled on a GPU only (compiling takes minutes on two cores)."""
-    tiny = [
-        "--size",
-        "32",
-        "--rows",
-        "8",
-        "--pictures",
-        "4",
-        "--grid",
-        "2",
-        "--turns",
-        "1",
-        "--seconds",
-        "0.05",
-    ]
-    sizes = tiny if options.quick else ["--size", "224", "--rows", "256", "--turns", "3"]
-    compiled = ["--compile"] if options.device != "cpu" else []
-    script(
-        "benchmarks/sensors.py",
-        "--backbone",
-        options.network,
-        *sizes,
-        *compiled,
-        *options.place,
-        "--json",
-        folder / "sensors.json",
-    )
-    found = files.read_json(folder / "sensors.json")["figures"]
+    """Measure steps/s of the sensors and images/s of the network."""
+    compiled = options.device != "cpu"  # compiling takes minutes on two cores
+    tiny = {"size": 32, "rows": 8, "pictures": 4, "grid": 2, "turns": 1, "seconds": 0.05}
+    words = tiny if options.quick else {"size": 224, "rows": 256, "turns": 3}
+    words |= {"backbone": "resnet18" if options.quick else options.backbone}
+    options.start("benchmarks/sensors.py", **words, compile=compiled, json=folder / "sensors.json")
+    figures = files.read_json(folder / "sensors.json")["figures"]
     eager = "network alone, not compiled"
     names = {"network": "network alone, compiled" if compiled else eager, "network_eager": eager}
-    return {f"{names.get(name, f'{name} sensor')}, 1/s": value for name, value in found.items()}
+    return {f"{names.get(name, f'{name} sensor')}, 1/s": value for name, value in figures.items()}
 
 
 def accuracy(options: Gpu, folder: Path) -> Figures:
     """Measure the time to an accuracy on MNIST."""
-    rows = folder if options.quick else options.rows
-    words = ["--seeds", options.seeds, "--results", rows, "--out", folder / "accuracy", *options.place]
-    words += ["--quick"] if options.quick else ["--epochs", *options.epochs] if options.epochs else []
-    file = rows / "time_to_accuracy.jsonl"
+    results = folder if options.quick else options.results or timed.RESULTS
+    words: dict[str, Any] = {"seeds": options.seeds, "results": results, "out": folder / "accuracy"}
+    words |= {"quick": True} if options.quick else {"epochs": options.epochs or None}
+    file = results / "time_to_accuracy.jsonl"
     before = len(timed.read(file, ()))
-    script("benchmarks/time_to_accuracy.py", *words)
-    found: Figures = {}
+    options.start("benchmarks/time_to_accuracy.py", **words)
+    figures: Figures = {}
     for row in timed.read(file, ())[before:]:
-        what = f"{row['schedule']}, seed {row['seed']}"
-        found |= {
-            f"{what}: {name}": row[key]
-            for name, key in (("s", "seconds"), ("error %", "error"), ("glimpses", "mean_glimpses"))
-        }
-    return found
+        for name, key in (("s", "seconds"), ("error %", "error"), ("glimpses", "mean_glimpses")):
+            figures[f"{row['schedule']}, seed {row['seed']}: {name}"] = row[key]
+    return figures
 
 
 def photographs(options: Gpu, folder: Path) -> Figures:
-    """Fine-tune a network, then train DT-RAM on a bank of what it sees; seconds of the commands, images/s of the training in them."""
+    """Fine-tune a network, then train DT-RAM on a bank of its features; images/s are of training alone."""
     side, train, batch, epochs = (32, 16, 4, 2) if options.quick else (256, 128, 32, 20)
+    data: dict[str, Any] = {"dataset": "cub", "root": options.root}
+    view = {}
     if options.root is None:
-        dataset = str(timed.write_pictures(folder / "pictures", side, train, train // 2))
-        sizes = ["--image-size", side, "--view-size", side, "--backbone", options.network]
-        look = [*sizes, "--glimpse-size", side // 2, "--grid", 2, "--glimpses", 2]
-    else:
-        dataset, sizes = "cub", ["--root", options.root, "--backbone", options.network]
-        look = sizes
-    given = ["--dataset", dataset, *options.place]
-    tuning = [
-        *given,
-        *sizes,
-        "--epochs",
-        1,
-        "--batch",
-        batch,
-        "--weights",
-        options.weights,
-        "--out",
-        folder / "tuning",
-    ]
-    first, _ = script("agents/finetune_backbone.py", *tuning)
-    training = ["--sensor", "bank", "--epochs", epochs, "--stop-epochs", epochs, "--batch", batch]
-    weights = ["--weights", folder / "tuning" / "weights.pth", "--out", folder / "dtram"]
-    second, _ = script("agents/dtram_reinforce.py", *given, *look, *training, *weights)
-    rates = [timed.images_per_second(folder / name / "result.json") for name in ("tuning", "dtram")]
-    names = ("fine-tuning, s", "fine-tuning, images/s", "DT-RAM, s", "DT-RAM, images/s")
-    return dict(zip(names, (first, rates[0], second, rates[1]), strict=True))
+        pictures = timed.write_pictures(folder / "pictures", side, train, train // 2)
+        data = {"dataset": pictures, "image_size": side, "view_size": side}
+        view = {"glimpse_size": side // 2, "grid": 2, "glimpses": 2}
+    data |= {"backbone": "resnet18" if options.quick else options.backbone, "batch": batch}
+    tuning, dtram = folder / "tuning", folder / "dtram"
+    first = {**data, "epochs": 1, "weights": options.weights, "out": tuning}
+    second = {**data, **view, "sensor": "bank", "epochs": epochs, "stop_epochs": epochs, "out": dtram}
+    seconds = options.start("agents/finetune_backbone.py", **first)
+    figures = {"fine-tuning, s": seconds, "fine-tuning, images/s": timed.images_per_second(tuning)}
+    seconds = options.start("agents/dtram_reinforce.py", **second, weights=tuning / "weights.pth")
+    return figures | {"DT-RAM, s": seconds, "DT-RAM, images/s": timed.images_per_second(dtram)}
 
 
 def graph(options: Gpu, folder: Path) -> Figures:
@@ -176,12 +123,11 @@ def graph(options: Gpu, folder: Path) -> Figures:
     run = captured.Options(device=options.device, threads=options.threads, augment=False, **small)
     found = captured.measure(run, *((3, 2) if options.quick else (200, 11)))
     second = "graph" if options.device != "cpu" else "no graph on cpu: eager again"
-    names = {
-        "eager_ms": "eager update, ms",
-        "graph_ms": f"{second}, ms",
-        "difference": "largest relative difference of the losses",
+    return {
+        "eager update, ms": found["eager_ms"],
+        f"{second}, ms": found["graph_ms"],
+        "largest relative difference of the losses": found["difference"],
     }
-    return {names[name]: value for name, value in found.items()}
 
 
 def tests(options: Gpu, folder: Path) -> Figures:
@@ -191,17 +137,13 @@ def tests(options: Gpu, folder: Path) -> Figures:
         RuntimeError: One failed; or was skipped on a GPU.
     """
     del folder  # they write none
-    _, output = timed.start(
-        ["-m", "pytest", "-q", "-p", "no:cacheprovider", *timed.gpu_tests(ROOT)], cwd=ROOT
-    )
-    words = output.strip().splitlines()[-1].replace(",", "").split()  # such as: 3 passed, 1 skipped in 2.1s
-    counts = {
-        name: float(words[words.index(name) - 1]) if name in words else 0.0 for name in ("passed", "skipped")
-    }
-    if options.device != "cpu" and counts["skipped"]:
-        raise RuntimeError(
-            f"{counts['skipped']:.0f} tests of the GPU were skipped: expected none on {options.device}"
-        )
+    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    _, output = timed.start([*pytest, *timed.gpu_tests(timed.ROOT)], cwd=timed.ROOT)
+    counts = {"passed": 0.0, "skipped": 0.0}
+    last = output.strip().splitlines()[-1]  # such as: 3 passed, 1 skipped in 2.1s
+    counts |= {name: float(number) for number, name in re.findall(r"(\d+) (passed|skipped)", last)}
+    if options.device != "cpu" and (skipped := counts["skipped"]):
+        raise RuntimeError(f"{skipped:.0f} tests of the GPU were skipped: expected none on {options.device}")
     return counts
 
 
@@ -212,47 +154,47 @@ PARTS: dict[str, Callable[[Gpu, Path], Figures]] = {
 
 def run_part(name: str, options: Gpu) -> dict[str, Any]:
     """Run a part in a folder of its own and return its row: figures, or the error."""
-    begin, figures, error = time.perf_counter(), {}, None
+    begin, figures, error = perf_counter(), {}, None
     try:
-        with tempfile.TemporaryDirectory() as made:
-            figures = PARTS[name](options, Path(made))
+        with tempfile.TemporaryDirectory() as folder:
+            figures = PARTS[name](options, Path(folder))
     except Exception as failure:  # the other parts still run
         error = f"{type(failure).__name__}: {failure}"
         print(f"{name}: {error}", file=sys.stderr)
-    return {
-        "part": name,
-        "figures": figures,
-        "error": error,
-        "seconds": round(time.perf_counter() - begin, 1),
-    }
+    return {"part": name, "figures": figures, "error": error, "seconds": round(perf_counter() - begin, 1)}
+
+
+def align_figures(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay out the parts: a line for each figure, and one for the part's seconds or its error."""
+    lines = [["part", "figure", "value"]]
+    for row in rows:
+        for name, value in row["figures"].items():
+            lines.append([row["part"], name, f"{value:,.3g}" if value < 100 else f"{value:,.0f}"])
+        ended = "whole part, s" if row["error"] is None else f"FAILED: {row['error'].splitlines()[-1][:90]}"
+        lines.append([row["part"], ended, f"{row['seconds']:.1f}"])
+    return timed.align(lines)
 
 
 def main(options: Gpu) -> int:
     """Run the parts, print the table, and return the exit status."""
     checks.device(options.device)
     terminal.use_threads(options.threads)
-    speed = timed.speed(options.device)
-    command = " ".join(
-        ["python benchmarks/gpu.py --device", options.device, *(["--quick"] if options.quick else [])]
-    )
     about = {
-        "command": command,
+        "command": f"python benchmarks/gpu.py --device {options.device}{' --quick' * options.quick}",
         "device": options.device,
         "quick": options.quick,
         "photographs": "cub" if options.root else "generated",
+        "speed": timed.speed(options.device),
     }
+    folder = options.results or (timed.ROOT / "runs/gpu" if options.quick else timed.RESULTS)
     rows = []
     for name in options.parts:
         print(f"{name} ...", flush=True)
-        rows.append(
-            run_part(name, options)
-            | about
-            | {"speed": speed}
-            | timed.provenance(options.threads, options.device)
-        )
-        timed.append(options.rows / "gpu.jsonl", rows[-1])
-    print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {timed.describe_speed(speed)}")
-    print(timed.align_figures(rows))
+        rows.append(run_part(name, options) | about | timed.provenance(options.device))
+        timed.append(folder / "gpu.jsonl", rows[-1])
+    speed = timed.describe_speed(about["speed"])
+    print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {speed}")
+    print(align_figures(rows))
     return int(any(row["error"] is not None for row in rows))
 
 

@@ -1,32 +1,33 @@
-"""A table of a paper, from training to the printed comparison: the paper's number, ours with its interval, the difference.
+"""A table of a paper, from training to the printed comparison of our numbers with the paper's.
 
-    python benchmarks/reproduce.py dtram-2                                   # MNIST, DT-RAM's Table 2
-    python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3       # CUB, Table 6; on whatever part of the set is there
-    python benchmarks/reproduce.py dtram-6 --only-print                      # from the rows, without data or training
+    python benchmarks/reproduce.py dtram-2                              # MNIST, DT-RAM's Table 2
+    python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3  # CUB, or the part of it that is there
+    python benchmarks/reproduce.py dtram-6 --only-print                 # from the rows: no data, no training
 
-A table is a list of runs (benchmarks/papers), each of which is a command of agents/ in a folder named by what it is, so tables share runs;
-finished runs are found and not repeated, an interrupted one resumes from its checkpoint. The same command, started twice, shares the work.
-Every row of every seed is one line of JSON in --results. Our numbers are means over seeds with the 95 % interval of that mean (Student's
-t); differences between our rows are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
+A table is a list of runs (benchmarks/papers), each of which is a command of agents/ in a folder named by its
+options, so tables share runs; finished runs are not repeated, an interrupted one resumes from its checkpoint.
+The same command, started twice, shares the work. Every row of every seed is one line of JSON in --results.
+Our numbers are means over seeds with the 95 % interval of that mean (Student's t); differences between rows
+are paired over images (the mean over seeds of each image's correctness; bootstrap over images).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from papers.tables import TABLES
-from reproduction import compare, html, measure, rows, runs, table_figures, text_table
+from reproduction import compare, measure, rows, runs, table_figures, text_table
 from reproduction.measure import Job
-from reproduction.runs import Settings, Work
+from reproduction.runs import Settings
 from reproduction.spec import Run, Table
+from reproduction.text_table import About, Rows
 
 from glimpse_env import checks
 from glimpse_env.datasets import NAMED, check_split
-from glimpse_env.reports import results
+from glimpse_env.reports import results, table_report
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 
 
@@ -39,7 +40,7 @@ class Reproduce(Settings):
     dataset: str = ""
     """mnist, cub, cars, dogs, ...; default: the paper's."""
     split: str = ""
-    """Images to train on: train, fit (a twelfth is held out) or fit:K/N; default: fit for mnist, else train."""
+    """Images to train on: train, fit (1/12 is held out) or fit:K/N; default: fit for mnist, else train."""
     rows: tuple[str, ...] = ()
     """Rows to make; default: all."""
     seeds: int = 3
@@ -52,124 +53,135 @@ class Reproduce(Settings):
     """Print the table from the rows that are there, of all seeds and splits."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """A run to be made, and the rows to take from it: none from a RAM that only starts others."""
+
+    run: Run
+    seed: int
+    names: list[str] = field(default_factory=list)
+
+
 def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
-    """Return the options with the table's data set filled in, and the table.
+    """Return the options with the table's data set and split filled in, and the table.
 
     Raises:
-        ValueError: An unknown table, row or split, a data set of no such table, or no seed; the message names what there is.
+        ValueError: Unknown table, row, split or data set, or no seed; the message names what is allowed.
     """
     if options.table not in TABLES:
         raise ValueError(f"TABLE {options.table or '(none)'}: expected one of {', '.join(TABLES)}")
     table = TABLES[options.table]
     dataset = options.dataset or table.datasets[0]
     if dataset in NAMED and dataset not in table.datasets:
-        raise ValueError(
-            f"--dataset {dataset}: {options.table} is made on {', '.join(table.datasets)}, or a folder of class folders"
-        )
+        allowed = f"{', '.join(table.datasets)}, or a folder of class folders"
+        raise ValueError(f"--dataset {dataset}: {options.table} is made on {allowed}")
     if unknown := [row for row in options.rows if row not in table.rows]:
         raise ValueError(f"--rows {unknown[0]!r}: {options.table} has {', '.join(map(repr, table.rows))}")
     for split in filter(None, (options.split, options.measure, options.stop_split)):
         check_split(split)
     if options.seeds < 1 or options.seed < 0:
-        raise ValueError(
-            f"--seeds {options.seeds} --seed {options.seed}: expected at least one seed, from 0 on"
-        )
-    return replace(
-        options, dataset=dataset, split=options.split or ("fit" if dataset == "mnist" else "train")
-    ), table
+        given = f"--seeds {options.seeds} --seed {options.seed}"
+        raise ValueError(f"{given}: expected at least one seed, from 0 on")
+    split = options.split or ("fit" if dataset == "mnist" else "train")
+    return replace(options, dataset=dataset, split=split), table
 
 
-def list_work(options: Reproduce, job: Job, file: Path, start: runs.Start) -> list[Work]:
-    """Return what is to be done: every run whose rows are not all there, after the RAM that it starts from."""
-    known, names = rows.read(file), dict[Path, list[str]]()
-    found: dict[Path, Work] = {}
-
-    def work(run: Run, seed: int, after: Callable[[Path], None] = lambda out: None) -> Work:
-        def is_ready() -> bool:
-            return run.start is None or runs.is_finished(
-                run.start.agent, runs.folder(options, run.start, seed)
-            )
-
-        return Work(
-            runs.folder(options, run, seed), lambda: after(runs.make(options, run, seed, start)), is_ready
-        )
-
+def list_work(options: Reproduce, job: Job, file: Path) -> dict[Path, Work]:
+    """Return every run whose rows are not all in the file, by folder, after the RAM that it starts from."""
+    known, works = rows.read(file), dict[Path, Work]()
     for seed in range(options.seed, options.seed + options.seeds):
         for name in dict.fromkeys(options.rows or job.table.rows):
-            if rows.is_there(file, known, measure.ask_for_row(job, name, seed)):
+            if rows.has(file, known, measure.identify_row(job, name, seed)):
                 continue
             run = job.table.rows[name].run
             if run.start is not None:
-                start_of = work(run.start, seed)
-                found.setdefault(start_of.out, start_of)
-            own = names.setdefault(runs.folder(options, run, seed), [])
-            own.append(name)
-            made = work(
-                run,
-                seed,
-                lambda out, own=own, seed=seed: rows.add(file, measure.make_rows(job, own, seed, out)),
-            )
-            found[made.out] = made
-    return list(found.values())
+                works.setdefault(runs.folder(options, run.start, seed), Work(run.start, seed))
+            works.setdefault(runs.folder(options, run, seed), Work(run, seed)).names.append(name)
+    return works
+
+
+def make_table(options: Reproduce, table: Table, file: Path, start: runs.Start) -> None:
+    """Make the runs whose rows are not there, each by `start`, and write their rows."""
+    distributed.refuse("a table of several runs")
+    options = terminal.prepare(options)
+    checks.device(options.device)
+    job = measure.start_job(options.table, table, options)
+
+    def is_ready(work: Work) -> bool:
+        ram = work.run.start
+        return ram is None or runs.is_finished(ram.agent, runs.folder(options, ram, work.seed))
+
+    def do(work: Work) -> None:
+        out = runs.make(options, work.run, work.seed, start)
+        if work.names:
+            rows.add(file, measure.make_rows(job, work.names, work.seed, out))
+
+    works = list_work(options, job, file)
+    if not works:
+        advice = "--results FOLDER makes them again in another folder"
+        print(f"all rows are in {file}: nothing is trained; {advice}")
+    runs.share_work(works, do, is_ready)
 
 
 def show(options: Reproduce, table: Table, file: Path) -> None:
     """Print the table of every part of the data set and every split that there are rows of."""
-    names = options.rows or table.rows
-    kept = [row for row in rows.read(file) if row["row"] in names]
-    if not kept:
+    known = [row for row in rows.read(file) if row["row"] in (options.rows or table.rows)]
+    if not known:
         raise ValueError(f"{file} has no rows of {options.table}: leave --only-print out to make them")
-    for about, group in text_table.group_rows(table, kept).items():
+    for about, group in text_table.group_rows(table, known).items():
         print("\n" + text_table.format_table(table, about, group))
         if points := compare.find_points(table, group):
             print("\n" + compare.format_points(points))
-        drawn = {} if table.figure is None else {table.title: write_figure(options, table, about, group)}
-        for path in drawn.values():
-            print(f"figure: {path}")
-        page = html.path_of(options.out, options.table, about)
-        html.write(page, table, about, group, drawn)
+        figures = {}
+        if table.figure is not None:
+            figures[table.title] = write_figure(options, table, about, group)
+            print(f"figure: {figures[table.title]}")
+        page = options.out / f"{about.name_file(f'report-{options.table}')}.html"
+        write_report(page, table, about, group, figures)
         print(f"report, to open in a browser: {page}")
 
 
-def write_figure(options: Reproduce, table: Table, about: text_table.About, group: text_table.Rows) -> Path:
+def write_report(page: Path, table: Table, about: About, group: Rows, figures: dict[str, Path]) -> None:
+    """Write the report of a table on one part of a data set; its accuracies are of the paper's measure."""
+    title, *notes = text_table.describe(table, about, group)
+    notes += [f"the paper also has {name}: {table.label} {value:g} %" for name, value in table.quoted.items()]
+    lines = []
+    for name, own in group.items():
+        row, paper = table.rows[name], None
+        if row.paper is not None:
+            accuracy = 1 - row.paper / 100 if table.measure == "error" else row.paper / 100
+            paper = {"accuracy": accuracy, "mean_glimpses": row.paper_glimpses}
+        lines += [dict(run) | {"paper": paper, "accuracy": run[table.accuracy]} for run in own]
+    measure = "mean class error" if table.measure == "mean_class_accuracy" else "error"
+    table_report.write_table(page, title, lines, figures, "; ".join(notes), measure)
+
+
+def write_figure(options: Reproduce, table: Table, about: About, group: Rows) -> Path:
     """Write the figure that a table stands for, and return its file."""
-    part, split, measured = about
-    target = (
-        options.results
-        / f"{'-'.join((options.table, part, checkpoint.file_name(split), checkpoint.file_name(measured)))}.png"
-    )
+    target = options.results / f"{about.name_file(options.table)}.png"
     if table.figure == "histogram":
-        table_figures.draw_histogram(group, f"{part}, {measured}", target)
+        table_figures.write_histogram(group, f"{about.part}, {about.measured}", target)
         return target
-    first = next(iter(group.values()))[0]
-    source = options.out / first["run"] / "checkpoint.pt"
+    run = next(iter(group.values()))[0]["run"]
+    source = options.out / run / "checkpoint.pt"
     if not source.is_file():
-        where = f"--out {options.out}: give its folder, or --results FOLDER to make it again"
-        raise ValueError(f"{options.table} shows images, and the run {first['run']} is not in {where}")
-    end = results.build_suffix(checkpoint.load(source), measured)
-    files.write_bytes(target, (source.parent / f"fixation_paths{end}.png").read_bytes())
+        advice = "give its folder, or --results FOLDER to make it again"
+        missing = f"{options.table} shows images, and the run {run} is not in --out {options.out}"
+        raise ValueError(f"{missing}: {advice}")
+    suffix = results.build_suffix(checkpoint.load(source), about.measured)
+    files.write_bytes(target, (source.parent / f"fixation_paths{suffix}.png").read_bytes())
     return target
 
 
 def main(options: Reproduce, start: runs.Start = runs.start) -> None:
-    """Make the runs that are not there, each by `start`, write their rows, and print the table."""
+    """List the tables, or make the rows of one that are not there and print it."""
     if not options.table:
         print("\n".join(f"{name:<16} {table.title}" for name, table in TABLES.items()))
         return
     options, table = find_table(options)
-    file = rows.path_of(options.results, table.kept_with or options.table, options.dataset)
+    file = rows.path_of(options.results, table.rows_of or options.table, options.dataset)
     if not options.only_print:
-        distributed.refuse("a table of several runs")
-        options = terminal.prepare(options)
-        checks.device(options.device)
-        lacking = list_work(
-            options, Job(options.table, table, options, measure.find_part(options)), file, start
-        )
-        if not lacking:
-            print(
-                f"all rows are in {file}: nothing is trained; --results FOLDER makes them again in another folder"
-            )
-        runs.share_work(lacking)
+        make_table(options, table, file, start)
     show(options, table, file)
 
 

@@ -1,19 +1,18 @@
-"""Steps per second that Stable-Baselines3 collects: our adapter against its `DummyVecEnv` over single environments, in one run.
+"""Steps per second that Stable-Baselines3 collects, with our adapter and with its `DummyVecEnv`.
 
     python benchmarks/sb3_collect.py                    # the table
     python benchmarks/sb3_collect.py --rows 64 128 256  # other numbers of rows
     pip install -e ".[sb3]"
 
-Both show the same digits to the same number of rows, with the same flat action (Box: x, y, stop, scores) and the same observations. "step":
-the environment alone, random actions made beforehand. "collect_rollouts": PPO's own loop with its default policy, which both pay for. The
-two take turns in one process, so whatever disturbs the machine disturbs them alike; the best of the turns counts. All show the first 1,000
-test digits: every single environment holds its own copy of them.
+Both show the first 1,000 test digits to the same number of rows, with the same flat action (Box: x, y, stop,
+scores) and the same observations. "step" is the environment alone, with random actions. "collect_rollouts" is
+PPO's own loop with its default policy, whose time counts in both. They take turns in one process, so whatever
+disturbs the machine disturbs them alike; the best turn counts.
 """
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import cycle
@@ -23,13 +22,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import tyro
+from timing import timed
 
 from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
-from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, files, terminal
+from glimpse_env.runtime import terminal
 
-DOORS = ("ours", "dummy")
-DIGITS = 1000
+DIGITS = 1000  # every single environment holds its own copy of them
 
 
 @dataclass(frozen=True)
@@ -50,90 +48,52 @@ class Collect:
     """Also write the table here."""
 
 
-def doors(rows: int, look: dict[str, Any]) -> dict[str, Any]:
-    """Return the same number of rows as our adapter and as single environments in a `DummyVecEnv`."""
+def stepping(venv: Any) -> Callable[[], object]:
+    """Return a step of the environment with random actions, drawn beforehand."""
+    random, shape = np.random.default_rng(0), (venv.num_envs, *venv.action_space.shape)
+    actions = cycle([random.uniform(-1, 1, shape).astype(np.float32) for _ in range(32)])
+    venv.reset()
+    return lambda: venv.step(next(actions))
+
+
+def collecting(venv: Any, n_steps: int) -> Callable[[], object]:
+    """Return a call of PPO's `collect_rollouts`, which makes `n_steps` steps."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import CallbackList
+
+    batch = n_steps * venv.num_envs
+    model = PPO("MultiInputPolicy", venv, n_steps=n_steps, batch_size=batch, gamma=1.0, seed=0, device="cpu")
+    _, callback = model._setup_learn(2**31, CallbackList([]))
+    return lambda: model.collect_rollouts(venv, callback, model.rollout_buffer, n_steps)
+
+
+def compare(calls: dict[str, Callable[[], object]], steps: int, options: Collect) -> dict[str, float]:
+    """Return the steps per second of the best turn of both environments, and their ratio."""
+    rates = timed.race(calls, options.turns, options.seconds)
+    best = {name: steps * max(rate) for name, rate in rates.items()}
+    return best | {"ratio": best["ours"] / best["dummy"]}
+
+
+def measured(options: Collect, view: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each number of rows, and print them."""
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     from glimpse_env.adapters.sb3 import make_sb3_env
 
     def single() -> gymnasium.Env:
-        return FlatSingleAction(gymnasium.make("GlimpseEnv-v0", **look))
+        return FlatSingleAction(gymnasium.make("GlimpseEnv-v0", **view))
 
-    return {"ours": make_sb3_env(rows, **look), "dummy": DummyVecEnv([single] * rows)}
-
-
-def stepping(venv: Any) -> Callable[[], int]:
-    """Return a turn that steps the environment with random actions, and says how many steps that were."""
-    random = np.random.default_rng(0)
-    actions = cycle(
-        [
-            random.uniform(-1, 1, (venv.num_envs, *venv.action_space.shape)).astype(np.float32)
-            for _ in range(32)
-        ]
-    )
-    venv.reset()
-
-    def turn() -> int:
-        venv.step(next(actions))
-        return venv.num_envs
-
-    return turn
-
-
-def collecting(venv: Any, n_steps: int) -> Callable[[], int]:
-    """Return a turn of PPO's `collect_rollouts`, and how many steps that were."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.callbacks import CallbackList
-
-    model = PPO(
-        "MultiInputPolicy",
-        venv,
-        n_steps=n_steps,
-        batch_size=n_steps * venv.num_envs,
-        gamma=1.0,
-        seed=0,
-        device="cpu",
-    )
-    _, callback = model._setup_learn(2**31, CallbackList([]))
-
-    def turn() -> int:
-        model.collect_rollouts(venv, callback, model.rollout_buffer, n_steps)
-        return n_steps * venv.num_envs
-
-    return turn
-
-
-def race(turns: dict[str, Callable[[], int]], options: Collect) -> dict[str, float]:
-    """Let all take turns after a warm-up; return the best steps per second of each, and the ratio."""
-    best = dict.fromkeys(turns, 0.0)
-    for repeat in range(options.turns + 1):
-        for name, turn in turns.items():
-            steps, start = turn(), time.perf_counter()  # the first step is not timed
-            steps = 0
-            while (spent := time.perf_counter() - start) < options.seconds or not steps:
-                steps += turn()
-            if repeat:
-                best[name] = max(best[name], steps / spent)
-    return best | {"ratio": best["ours"] / best["dummy"]}
-
-
-def measured(options: Collect, look: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each number of rows, and print them."""
-    print(f"{'rows':>5} {'':<17} {'ours, steps/s':>14} {'DummyVecEnv':>12} {'ratio':>6}")
-    found = []
+    found, lines = [], [["rows", "", "ours, steps/s", "DummyVecEnv", "ratio"]]
     for rows in options.rows:
-        both = doors(rows, look)
-        parts = {
-            "step": race({name: stepping(both[name]) for name in DOORS}, options),
-            "collect_rollouts": race(
-                {name: collecting(both[name], options.n_steps) for name in DOORS}, options
-            ),
-        }
-        for name, rate in parts.items():
-            print(
-                f"{rows:>5} {name:<17} {rate['ours']:>14,.0f} {rate['dummy']:>12,.0f} {rate['ratio']:>6.1f}"
-            )
+        envs = {"ours": make_sb3_env(rows, **view), "dummy": DummyVecEnv([single] * rows)}
+        step = compare({name: stepping(env) for name, env in envs.items()}, rows, options)
+        loops = {name: collecting(env, options.n_steps) for name, env in envs.items()}
+        parts = {"step": step, "collect_rollouts": compare(loops, rows * options.n_steps, options)}
         found.append({"rows": rows, **parts})
+        for part, rate in parts.items():
+            both = [f"{rate[name]:,.0f}" for name in envs]
+            lines.append([str(rows), part, *both, f"{rate['ratio']:.1f}"])
+    print(timed.align(lines))
     return found
 
 
@@ -142,12 +102,8 @@ def main(options: Collect) -> None:
     terminal.use_threads(options.threads)
     images = GlimpseVectorEnv(1, "mnist", split="test").images
     digits = [(images.image(number), int(images.labels[number])) for number in range(DIGITS)]
-    found = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})
-    if options.json is not None:
-        files.write_json(
-            options.json,
-            {"command": checkpoint.command(), "versions": results.collect_versions(), "rows": found},
-        )
+    rows = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})
+    timed.write_json(options.json, "cpu", rows=rows)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,25 @@
-"""Environment steps per second of every sensor, and of the frozen network alone: crops against it, look-ups in a bank or a map, pixels.
+"""Environment steps per second of every sensor, beside the frozen network alone.
 
-    python benchmarks/sensors.py                                        # on a CPU, small pictures: what the environment adds
-    python benchmarks/sensors.py --device cuda --size 224 --rows 512 --compile    # on a GPU, in half precision
+    python benchmarks/sensors.py                                                  # on a CPU, small pictures
+    python benchmarks/sensors.py --device cuda --size 224 --rows 512 --compile    # on a GPU
 
-The pictures are random and so are the weights: neither changes the time. All contenders take turns in one process; the best turn counts.
-"crop / network" is the share of the network's own throughput, on the same batch at the same size, that `env.step` keeps. With --compile
-the network alone is also measured as it is without.
+Pictures and weights are random: neither changes the time. All contenders take turns in one process; the best
+turn counts. "crop / network" is the share of the network's own throughput, on the same batch at the same
+size, that `env.step` reaches. With --compile the network alone is also measured uncompiled.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import tyro
+from timing import timed
 
-from glimpse_env import (
-    Backbone,
-    BankSensor,
-    CropSensor,
-    GlimpseVectorEnv,
-    ImageSet,
-    MapSensor,
-    PixelSensor,
-    Sensor,
-)
-from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, files, terminal
+from glimpse_env import Backbone, GlimpseVectorEnv, ImageSet, Sensor, sensors
+from glimpse_env.runtime import checkpoint, terminal
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class Sensors:
     pictures: int = 32
     """Number of pictures."""
     grid: int = 3
-    """Places a side of the bank."""
+    """Locations a side of the bank."""
     turns: int = 5
     """Turns of each contender."""
     seconds: float = 1.0
@@ -53,39 +43,15 @@ class Sensors:
     compile: bool = False
     """Compile the network (torch.compile)."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads that torch may use."""
     json: Path | None = None
     """Also write the figures here."""
 
 
-def rates(calls: dict[str, Callable[[], object]], options: Sensors) -> dict[str, float]:
-    """Return how many rows a second the best turn makes of each call, which does `rows` of them; the contenders take turns."""
-    best = dict.fromkeys(calls, 0.0)
-    for turn in range(options.turns + 1):  # the first one warms up
-        for name, call in calls.items():
-            wait(options)
-            start, count = time.perf_counter(), 0
-            while count == 0 or time.perf_counter() - start < options.seconds:
-                call()
-                count += 1
-                if count % 8 == 0:
-                    wait(options)  # a queue of calls must not outrun the clock
-            wait(options)
-            if turn:
-                best[name] = max(best[name], count * options.rows / (time.perf_counter() - start))
-    return best
-
-
-def wait(options: Sensors) -> None:
-    """Wait until the device has done its work."""
-    if options.device.startswith("cuda"):
-        torch.cuda.synchronize(options.device)
-
-
 def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[], object]:
-    """Return a call that takes one step in every row, at random places, stopping now and then."""
+    """Return a call that takes one step in every row, at random locations, stopping now and then."""
     pairs = [(image, int(label)) for image, label in zip(images.images, images.labels, strict=True)]
     env = GlimpseVectorEnv(options.rows, pairs, sensor=sensor, max_glimpses=6, device=options.device)
     env.reset(seed=0)
@@ -100,59 +66,42 @@ def stepping(sensor: Sensor, images: ImageSet, options: Sensors) -> Callable[[],
 
 def contenders(images: ImageSet, network: Backbone, options: Sensors) -> dict[str, Callable[[], object]]:
     """Return what is measured; the network is compiled, if at all, after the tables are computed."""
-    bank = BankSensor(images, network, glimpse_size=options.size, grid=options.grid)
-    regions = MapSensor(images, network, glimpse_size=options.size)
-    crop = CropSensor(images, network, glimpse_size=options.size, chunk=options.rows)
-    pixel = PixelSensor(images, glimpse_size=options.size, device=options.device)
-    batch = torch.rand(options.rows, 3, options.size, options.size, device=options.device)
+    size = options.size
+    by_name: dict[str, Sensor] = {
+        "crop": sensors.CropSensor(images, network, glimpse_size=size, chunk=options.rows),
+        "bank": sensors.BankSensor(images, network, glimpse_size=size, grid=options.grid),
+        "map": sensors.MapSensor(images, network, glimpse_size=size),
+        "pixel": sensors.PixelSensor(images, glimpse_size=size, device=options.device),
+    }
     if options.compile:
         network.compile()
-    sensors = {"crop": crop, "bank": bank, "map": regions, "pixel": pixel}
-    calls: dict[str, Callable[[], object]] = {
-        name: stepping(sensor, images, options) for name, sensor in sensors.items()
-    }
-    calls |= {"network": lambda: network(batch)}
-    return calls | (
-        {"network_eager": lambda: network.forward(batch)} if options.compile else {}
-    )  # `forward` is never compiled
+    batch = torch.rand(options.rows, 3, size, size, device=options.device)
+    calls = {name: stepping(sensor, images, options) for name, sensor in by_name.items()}
+    calls["network"] = lambda: network(batch)
+    if options.compile:
+        calls["network_eager"] = lambda: network.forward(batch)  # `forward` is never compiled
+    return calls
 
 
 def main(options: Sensors) -> None:
-    """Measure and print."""
+    """Measure, print and write the figures."""
     options = terminal.prepare(options)
-    side = 2 * options.size
-    pixels = torch.randint(
-        0,
-        256,
-        (options.pictures, 3, side, side),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(0),
-    )
+    shape = (options.pictures, 3, 2 * options.size, 2 * options.size)
+    noise = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
     images = ImageSet(pixels, torch.arange(options.pictures) % 2, ("even", "odd"))
     network = Backbone(options.backbone, None, options.device)
     calls = contenders(images, network, options)
-    figures = rates(calls, options)
-    print(
-        f"{options.backbone}, {options.size} x {options.size} pixels, {options.rows} rows, {network.precision}, {options.device}"
-    )
-    if options.compile:
-        print(f"not compiled  {figures['network_eager']:12,.0f} images/s")
-    print(f"network alone {figures['network']:12,.0f} images/s")
-    print(
-        f"crop sensor   {figures['crop']:12,.0f} steps/s   crop / network {figures['crop'] / figures['network']:.2f}"
-    )
-    for name in ("bank", "map", "pixel"):
-        print(f"{name + ' sensor':<13} {figures[name]:12,.0f} steps/s")
-    if options.json is not None:
-        hardware = (
-            torch.cuda.get_device_name(options.device)
-            if options.device.startswith("cuda")
-            else options.device.upper()
-        )
-        settings = checkpoint.plain(options) | {"precision": str(network.precision), "hardware": hardware}
-        files.write_json(
-            options.json, {"figures": figures, "settings": settings, "versions": results.collect_versions()}
-        )
+    rates = timed.race(calls, options.turns, options.seconds, options.device)
+    figures = {name: options.rows * max(rate) for name, rate in rates.items()}
+    view = f"{options.size} x {options.size} pixels, {options.rows} rows"
+    print(f"{options.backbone}, {view}, {network.precision}, {options.device}")
+    names = {"network": "network alone", "network_eager": "network alone, not compiled"}
+    lines = [[names.get(name, f"{name} sensor"), f"{value:,.0f}"] for name, value in figures.items()]
+    print(timed.align([["", "images or steps/s"], *lines]))
+    print(f"crop / network {figures['crop'] / figures['network']:.2f}")
+    settings = checkpoint.plain(options) | {"precision": str(network.precision)}
+    timed.write_json(options.json, options.device, figures=figures, settings=settings)
 
 
 if __name__ == "__main__":

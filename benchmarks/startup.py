@@ -1,27 +1,23 @@
-"""How long a user waits before anything happens: `import glimpse_env`, and `--help` of every script, against the libraries underneath.
+"""Seconds of `import glimpse_env`, and of every script's `--help`, against the libraries underneath.
 
     python benchmarks/startup.py
 
-Every command runs in a process of its own, and all take turns; the best turn of each counts. An import is compared with
-`import torch, torchvision, gymnasium`, a help with `import torch`. Wanted: at most 1.2 and 1.5 times as long.
+Every command runs in a process of its own, and all take turns; the best turn of each counts. An import is
+compared with `import torch, torchvision, gymnasium`, a help with `import torch`. The aim: at most 1.2 and 1.5
+times as long.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from timing import timed
 
-from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint, files, terminal
+from glimpse_env import checks
+from glimpse_env.runtime import terminal
 
-ROOT = Path(__file__).parent.parent
 TORCH, LIBRARIES, PACKAGE = "import torch", "import torch, torchvision, gymnasium", "import glimpse_env"
 
 
@@ -35,59 +31,22 @@ class Startup:
     """Also write the seconds here."""
 
 
-def commands() -> dict[str, list[str]]:
-    """Return what is timed, by name: the imports, then every script's help."""
-    scripts = sorted(path for folder in ("agents", "benchmarks") for path in (ROOT / folder).glob("*.py"))
-    imports = {line: ["-c", line] for line in (TORCH, LIBRARIES, PACKAGE)}
-    return imports | {path.relative_to(ROOT).as_posix(): [str(path), "--help"] for path in scripts}
-
-
-def seconds(arguments: list[str]) -> float:
-    """Return how long Python takes for these arguments, from its start to its end.
-
-    Raises:
-        ValueError: It fails.
-    """
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]  # this tree, wherever it is started
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-    )
-    spent = time.perf_counter() - start
-    if done.returncode:
-        raise ValueError(
-            f"python {' '.join(arguments)} fails: {done.stderr.decode(errors='replace').strip()[-500:]}"
-        )
-    return spent
-
-
-def table(best: Mapping[str, float]) -> str:
-    """Lay out seconds, and how many times those of the libraries they are."""
-    lines = [f"{'':<{max(map(len, best))}}  seconds  ratio"]
-    for name, spent in best.items():
-        base = LIBRARIES if name == PACKAGE else TORCH
-        ratio = "" if name in (TORCH, LIBRARIES) else f"{spent / best[base]:7.2f}"
-        lines.append(f"{name:<{max(map(len, best))}}  {spent:7.2f}{ratio}")
-    return "\n".join(lines)
-
-
 def main(options: Startup) -> None:
     """Time all commands, print the table and write it."""
-    if options.turns < 1:
-        raise ValueError(f"--turns {options.turns}: expected at least 1")
-    timed = commands()
-    for arguments in timed.values():  # files into memory
-        seconds(arguments)
-    turns = [{name: seconds(arguments) for name, arguments in timed.items()} for _ in range(options.turns)]
-    best = {name: min(turn[name] for turn in turns) for name in timed}
-    print(table(best))
-    if options.json is not None:
-        files.write_json(
-            options.json,
-            {"command": checkpoint.command(), "seconds": best, "versions": results.collect_versions()},
-        )
+    checks.count("--turns", options.turns)
+    scripts = [*sorted(timed.ROOT.glob("agents/*.py")), *sorted(timed.ROOT.glob("benchmarks/*.py"))]
+    commands = {line: ["-c", line] for line in (TORCH, LIBRARIES, PACKAGE)}
+    commands |= {path.relative_to(timed.ROOT).as_posix(): [str(path), "--help"] for path in scripts}
+    turns = []
+    for _ in range(options.turns + 1):
+        turns.append({name: timed.start(words)[0] for name, words in commands.items()})
+    best = {name: min(turn[name] for turn in turns[1:]) for name in commands}  # the first fills file caches
+    lines = [["", "seconds", "ratio"]]
+    for name, seconds in best.items():
+        ratio = seconds / best[LIBRARIES if name == PACKAGE else TORCH]
+        lines.append([name, f"{seconds:.2f}", "" if name in (TORCH, LIBRARIES) else f"{ratio:.2f}"])
+    print(timed.align(lines))
+    timed.write_json(options.json, "cpu", seconds=best)
 
 
 if __name__ == "__main__":

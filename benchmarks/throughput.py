@@ -1,27 +1,22 @@
-"""Environment steps per second on MNIST: the single door, the numpy vector door and the core, beside ap-gym and the bare crop.
+"""Environment steps per second on MNIST: single, numpy vector and core, beside ap-gym and the bare crop.
 
-    python benchmarks/throughput.py            # the table; --json also writes benchmarks/results/throughput.json
-    pip install ap-gym==0.6.0 aiohttp          # optional, for its column (https://github.com/TimSchneider42/active-perception-gym)
+    python benchmarks/throughput.py            # --json also writes benchmarks/results/throughput.json
+    pip install ap-gym==0.6.0 aiohttp          # for its columns
 
-All contenders of a line take turns in one process, so whatever disturbs the machine disturbs them alike; the best of the turns counts.
-Ours: default arguments (8 x 8 sub-pixel glimpses, NEXT_STEP autoreset), random actions, random stops. ap-gym: its MNIST-v0 with default
-arguments (5 x 5 glimpses, 16 steps) on the same digits, handed over as an array, random actions; it has no stop. Bare crop: the same
-number of 8 x 8 glimpses at random places of random images and nothing else, bilinear and whole-pixel.
+All contenders of a line take turns in one process, so whatever disturbs the machine disturbs them alike; the
+best turn counts. Ours: default arguments (8 x 8 sub-pixel glimpses, NEXT_STEP autoreset), random actions,
+random stops. ap-gym: its MNIST-v0 with default arguments (5 x 5 glimpses, 16 steps) on the same digits,
+random actions; it has no stop. Bare crop: the same number of 8 x 8 glimpses at random locations of random
+images and nothing else, bilinear and whole-pixel.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import cycle
-from pathlib import Path
+from statistics import median
 from typing import Any
 
 import gymnasium
@@ -29,19 +24,15 @@ import numpy as np
 import torch
 import tyro
 from reproduction import origin
+from timing import timed
 
 from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, datasets, retina
 from glimpse_env.runtime import terminal
 
-Turn = tuple[Callable[[], object], int]  # a call, and the number of environment steps it does
-HOW_TO_INSTALL = "ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp"
+Turns = dict[str, Callable[[], object]]  # by contender, a call that steps every row once
 COLUMNS = ("single", "numpy", "core", "ap-gym single", "ap-gym vector", "crop bilinear", "crop whole-pixel")
-RATIOS = (
-    ("single", "ap-gym single"),
-    ("numpy", "ap-gym vector"),
-    ("core", "ap-gym vector"),
-    ("core", "crop bilinear"),
-)
+RATIOS = {"single": ["ap-gym single"], "numpy": ["ap-gym vector"], "core": ["ap-gym vector", "crop bilinear"]}
+BATCHES = 32  # of random actions, drawn before the clock starts
 
 
 @dataclass(frozen=True)
@@ -57,15 +48,15 @@ class Args:
     threads: int = 1
     """Threads that torch may use."""
     stop: float = 0.2
-    """Probability that a random action answers."""
+    """Probability that a random action stops."""
     seed: int = 0
     """Seed of actions and environments."""
     json: bool = False
     """Write the figures with hardware and versions to benchmarks/results/throughput.json."""
 
 
-def random_actions(rows: int, args: Args, batches: int = 32) -> list[dict[str, np.ndarray]]:
-    """Return batches of random actions, made before the clock starts."""
+def random_actions(rows: int, args: Args) -> list[dict[str, np.ndarray]]:
+    """Return batches of random actions."""
     rng = np.random.default_rng(args.seed)
     return [
         {
@@ -73,18 +64,18 @@ def random_actions(rows: int, args: Args, batches: int = 32) -> list[dict[str, n
             "stop": (rng.random(rows) < args.stop).astype(np.int64),
             "prediction": rng.random((rows, 10)).astype(np.float32),
         }
-        for _ in range(batches)
+        for _ in range(BATCHES)
     ]
 
 
-def vector(env: gymnasium.vector.VectorEnv, actions: Iterator[Any], seed: int) -> Turn:
-    """Step a vector environment that resets its rows itself."""
+def vector(env: gymnasium.vector.VectorEnv, actions: Iterator[Any], seed: int) -> Callable[[], object]:
+    """Return a step of a vector environment that resets its rows itself."""
     env.reset(seed=seed)
-    return lambda: env.step(next(actions)), env.num_envs
+    return lambda: env.step(next(actions))
 
 
-def single(env: gymnasium.Env, actions: Iterator[Any], seed: int) -> Turn:
-    """Step one environment, with a reset (which is no step) after each end."""
+def single(env: gymnasium.Env, actions: Iterator[Any], seed: int) -> Callable[[], object]:
+    """Return a step of one environment, with a reset (which is no step) after each end."""
     env.reset(seed=seed)
 
     def turn() -> None:
@@ -92,34 +83,34 @@ def single(env: gymnasium.Env, actions: Iterator[Any], seed: int) -> Turn:
         if terminated or truncated:
             env.reset()
 
-    return turn, 1
+    return turn
 
 
-def bare_crops(rows: int, digits: ImageSet, seed: int) -> dict[str, Turn]:
+def bare_crops(rows: int, digits: ImageSet, seed: int) -> Turns:
     """Cut glimpses and do nothing else."""
     canvas = PixelSensor(digits, glimpse_size=8, location_range=13 / 14).canvas
     generator = torch.Generator().manual_seed(seed)
     images, channels, height, width = canvas.pixels.shape
-    index = cycle(list(torch.randint(images, (32, rows), generator=generator)))
-    place = cycle(list(torch.rand(32, rows, 2, generator=generator) * 2 - 1))
+    index = cycle(list(torch.randint(images, (BATCHES, rows), generator=generator)))
+    location = cycle(list(torch.rand(BATCHES, rows, 2, generator=generator) * 2 - 1))
     last = canvas.pixels.numel() - 8 * width
-    start = cycle(list(torch.randint(last, (32, rows), generator=generator)))
+    start = cycle(list(torch.randint(last, (BATCHES, rows), generator=generator)))
     windows = canvas.pixels.as_strided((last, channels, 8, 8), (1, height * width, width, 1))
     return {
-        "crop bilinear": (lambda: retina.crop(canvas, next(index), next(place), 8).mul_(1 / 255), rows),
-        "crop whole-pixel": (lambda: windows.index_select(0, next(start)).float().mul_(1 / 255), rows),
+        "crop bilinear": lambda: retina.crop(canvas, next(index), next(location), 8).mul_(1 / 255),
+        "crop whole-pixel": lambda: windows.index_select(0, next(start)).float().mul_(1 / 255),
     }
 
 
-def ap_gym_turns(rows: int, digits: ImageSet, args: Args) -> dict[str, Turn]:
+def ap_gym_turns(rows: int, digits: ImageSet, args: Args) -> Turns:
     """Step ap-gym's MNIST environment on the same digits."""
     import ap_gym  # noqa: F401 - registers its environments  # pyright: ignore[reportMissingImports]
-    from ap_gym.envs.image import ImageClassificationDataset, ImagePerceptionConfig  # pyright: ignore[reportMissingImports]
+    from ap_gym.envs import image  # pyright: ignore[reportMissingImports]
 
     pixels, labels = digits.images[:, 0].numpy(), digits.labels.numpy()
 
-    class Digits(ImageClassificationDataset):
-        """The embedded digits as ap-gym wants them."""
+    class Digits(image.ImageClassificationDataset):
+        """The digits as ap-gym takes them."""
 
         def _get_num_classes(self) -> int:
             return 10
@@ -133,27 +124,22 @@ def ap_gym_turns(rows: int, digits: ImageSet, args: Args) -> dict[str, Turn]:
         def _get_data_point_batch(self, idx: np.ndarray) -> Any:
             return pixels[idx], labels[idx]
 
-    def actions(batch: tuple[int, ...]) -> Iterator[dict[str, np.ndarray]]:
+    def actions(*batch: int) -> Iterator[dict[str, np.ndarray]]:
         rng = np.random.default_rng(args.seed)
-        made = (
-            rng.uniform(-1, 1, (32, *batch, 2)).astype(np.float32),
-            rng.standard_normal((32, *batch, 10)).astype(np.float32),
-        )
-        return cycle(
-            [{"action": action, "prediction": prediction} for action, prediction in zip(*made, strict=True)]
-        )
+        moves = rng.uniform(-1, 1, (BATCHES, *batch, 2)).astype(np.float32)
+        logits = rng.standard_normal((BATCHES, *batch, 10)).astype(np.float32)
+        return cycle([{"action": moves[i], "prediction": logits[i]} for i in range(BATCHES)])
 
-    config = ImagePerceptionConfig(dataset=Digits())
+    config = image.ImagePerceptionConfig(dataset=Digits())
     many = gymnasium.make_vec("MNIST-v0", num_envs=rows, image_perception_config=config)
-    turns = {"ap-gym vector": vector(many, actions((rows,)), args.seed)}
+    turns = {"ap-gym vector": vector(many, actions(rows), args.seed)}
     if rows == 1:
-        turns["ap-gym single"] = single(
-            gymnasium.make("MNIST-v0", image_perception_config=config), actions(()), args.seed
-        )
+        one = gymnasium.make("MNIST-v0", image_perception_config=config)
+        turns["ap-gym single"] = single(one, actions(), args.seed)
     return turns
 
 
-def contenders(rows: int, digits: ImageSet, args: Args) -> dict[str, Turn]:
+def contenders(rows: int, digits: ImageSet, args: Args) -> Turns:
     """Return who takes turns at this number of rows."""
     arrays = random_actions(rows, args)
     tensors = [{name: torch.from_numpy(value) for name, value in action.items()} for action in arrays]
@@ -169,77 +155,35 @@ def contenders(rows: int, digits: ImageSet, args: Args) -> dict[str, Turn]:
     return turns | (ap_gym_turns(rows, digits, args) if find_spec("ap_gym") else {})
 
 
-def race(turns: dict[str, Turn], args: Args) -> dict[str, list[float]]:
-    """Let all take turns after a warm-up; return the steps per second of each turn."""
-    rates: dict[str, list[float]] = {name: [] for name in turns}
-    for repeat in range(args.turns + 1):
-        for name, (turn, steps) in turns.items():
-            calls, start = 0, time.perf_counter()
-            while (spent := time.perf_counter() - start) < args.seconds or not calls:
-                turn()
-                calls += 1
-            if repeat:  # the first is the warm-up
-                rates[name].append(calls * steps / spent)
-    return rates
-
-
 def table(best: dict[int, dict[str, float]]) -> str:
     """Lay out steps per second and ratios, one line for each number of rows."""
-    ratios = [f"{ours} / {theirs}" for ours, theirs in RATIOS]
-    lines = [["rows", *COLUMNS, *ratios]]
+    pairs = [(ours, other) for ours, others in RATIOS.items() for other in others]
+    lines = [["rows", *COLUMNS, *(f"{ours} / {other}" for ours, other in pairs)]]
     for rows, rate in best.items():
-        quotients = (f"{rate[a] / rate[b]:.2f}" if a in rate and b in rate else "-" for a, b in RATIOS)
-        lines.append(
-            [str(rows), *(f"{rate[name]:,.0f}" if name in rate else "-" for name in COLUMNS), *quotients]
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-    )
-
-
-def machine() -> dict[str, Any]:
-    """Describe hardware and versions, without names of hosts, users or folders."""
-    packages = ["torch", "numpy", "gymnasium", *(["ap-gym"] if find_spec("ap_gym") else [])]
-    return {
-        "cpu": origin.find_cpu(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-    }
-
-
-def write(args: Args, rates: dict[int, dict[str, list[float]]]) -> None:
-    """Keep best and median steps per second, with what they were measured on."""
-    figures = {
-        rows: {
-            name: {"best": round(max(turns)), "median": round(statistics.median(turns))}
-            for name, turns in line.items()
-        }
-        for rows, line in rates.items()
-    }
-    target = Path(__file__).parent / "results" / "throughput.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(
-        json.dumps({"args": asdict(args), "machine": machine(), "steps_per_second": figures}, indent=2) + "\n"
-    )
-    print(f"wrote benchmarks/results/{target.name}")
+        steps = [f"{rate[name]:,.0f}" if name in rate else "-" for name in COLUMNS]
+        ratios = [f"{rate[a] / rate[b]:.2f}" if a in rate and b in rate else "-" for a, b in pairs]
+        lines.append([str(rows), *steps, *ratios])
+    return timed.align(lines)
 
 
 def main(args: Args) -> None:
     """Run every line of the table."""
     terminal.use_threads(args.threads)
-    if not find_spec("ap_gym"):
-        print(HOW_TO_INSTALL)
-    digits, rates = datasets.load("mnist"), {}
+    libraries = ["ap-gym"] if find_spec("ap_gym") else []
+    if not libraries:
+        print("ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp")
+    digits, best, figures = datasets.load("mnist"), {}, {}
     for rows in args.rows:
-        rates[rows] = race(contenders(rows, digits, args), args)
-    print(
-        f"environment steps per second on MNIST, best of {args.turns} turns, {args.threads} thread(s); {machine()['cpu']}"
-    )
-    print(table({rows: {name: max(turns) for name, turns in line.items()} for rows, line in rates.items()}))
+        best[rows], figures[rows] = {}, {}
+        for name, rate in timed.race(contenders(rows, digits, args), args.turns, args.seconds).items():
+            best[rows][name] = rows * max(rate)
+            figures[rows][name] = {"best": round(rows * max(rate)), "median": round(rows * median(rate))}
+    measured = f"best of {args.turns} turns, {args.threads} thread(s); {origin.find_cpu()}"
+    print(f"environment steps per second on MNIST, {measured}\n{table(best)}")
     if args.json:
-        write(args, rates)
+        target = timed.RESULTS / "throughput.json"
+        timed.write_json(target, "cpu", libraries, args=asdict(args), steps_per_second=figures)
+        print(f"wrote benchmarks/results/{target.name}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""How long it takes from the command to the result: wall-clock seconds of DT-RAM on MNIST, and the error that they buy.
+"""Wall-clock seconds of DT-RAM on MNIST, from the command to the result, and the error that it reaches.
 
     python benchmarks/time_to_accuracy.py                              # the agent's own schedule, 3 seeds
     python benchmarks/time_to_accuracy.py --epochs 8 12 20 40          # several schedules
     python benchmarks/time_to_accuracy.py --epochs 12 --extra="--batch 512 --stop-epochs 3"
-    python benchmarks/time_to_accuracy.py --only-print                 # from the rows that are there
+    python benchmarks/time_to_accuracy.py --only-print                 # from the rows of earlier runs
 
-Each run is `python agents/dtram_reinforce.py` in a new folder, one after the other; its seconds count from the start of the command to its
-end, with the report written. Rows are appended to RESULTS/time_to_accuracy.jsonl and drawn in RESULTS/time_to_accuracy.png: lines are the
-error on held-out images against the seconds of training, marks the error on the test images against the seconds of the whole command.
+Each run is `python agents/dtram_reinforce.py` in a new folder, one after the other; its seconds count from
+the start of the command to its end, with the report written. Rows are appended to
+RESULTS/time_to_accuracy.jsonl and drawn in RESULTS/time_to_accuracy.png: lines are the error on held-out
+images against the seconds of training, marks the error on the test images against the seconds of the whole
+command.
 """
 
 from __future__ import annotations
@@ -21,43 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from timing import figure, report, timed
+from timing import report, timed
 
 from glimpse_env import checks
 from glimpse_env.runtime import checkpoint, files, terminal
 
-ROOT = Path(__file__).resolve().parent.parent
 AGENT = "agents/dtram_reinforce.py"
-NEEDED = (
-    "schedule",
-    "seed",
-    "seconds",
-    "train_seconds",
-    "error",
-    "mean_glimpses",
-    "curve",
-    "speed",
-    "hardware",
-    "versions",
-    "commit",
-)
-QUICK = (
-    *(
-        "--epochs",
-        "1",
-        "--stop-epochs",
-        "1",
-        "--batch",
-        "16",
-        "--hidden",
-        "16",
-        "--features",
-        "16",
-        "--encoder-layers",
-        "1",
-    ),
-    *("--image-size", "16", "--glimpse-size", "4", "--glimpses", "2", "--no-augment"),
-)
+FIGURES = ("seconds", "train_seconds", "error", "mean_glimpses", "curve")
+NEEDED = ("schedule", "seed", *FIGURES, "speed", "hardware", "versions", "commit")
+QUICK = """--epochs 1 --stop-epochs 1 --batch 16 --hidden 16 --features 16 --encoder-layers 1
+    --image-size 16 --glimpse-size 4 --glimpses 2 --no-augment"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +48,7 @@ class TimeToAccuracy:
     seeds: int = 3
     """Runs of each schedule, with seeds 0, 1, ..."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; the log says which), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     results: Path | None = None
@@ -83,7 +58,7 @@ class TimeToAccuracy:
     quick: bool = False
     """Try everything in seconds: one seed, one epoch of a small network on a few generated pictures."""
     only_print: bool = False
-    """Print and draw the rows that are there; run nothing."""
+    """Print and draw the rows of earlier runs; run nothing."""
 
 
 def schedules(options: TimeToAccuracy) -> list[tuple[str, ...]]:
@@ -97,7 +72,7 @@ def schedules(options: TimeToAccuracy) -> list[tuple[str, ...]]:
     if len(set(options.epochs)) < len(options.epochs):
         raise ValueError(f"--epochs {' '.join(map(str, options.epochs))}: expected different numbers")
     if options.quick:
-        return [QUICK]
+        return [tuple(QUICK.split())]
     own = [("--epochs", str(epochs)) for epochs in options.epochs] or ([] if options.long else [()])
     return own + ([("--long",)] if options.long else [])
 
@@ -113,82 +88,66 @@ def run(
     """Start the agent, wait for its end, and return the row of the run.
 
     Raises:
-        ValueError: The folder is there: a finished or interrupted run must not count as a fast one.
+        ValueError: The folder exists: a finished or interrupted run must not count as a fast one.
     """
     if out.exists():
         raise ValueError(f"{out} exists: a run is timed in a new folder; give another --out, or remove it")
-    chosen = [
-        *words,
-        *shlex.split(options.extra),
-        "--seed",
-        str(seed),
-        "--device",
-        options.device,
-        "--threads",
-        str(options.threads),
-    ]
-    seconds, _ = timed.start([str(ROOT / AGENT), *chosen, "--out", str(out)])
+    machine = ["--device", options.device, "--threads", str(options.threads)]
+    command = [AGENT, *words, *shlex.split(options.extra), "--seed", str(seed), *machine]
+    seconds, _ = timed.start([str(timed.ROOT / AGENT), *command[1:], "--out", str(out)])
     result, saved = files.read_json(out / "result.json"), checkpoint.load(out / "checkpoint.pt")
-    shown = [row for row in saved["progress"]["history"] if row.get("validation_accuracy") is not None]
+    curve = []
+    for row in saved["progress"]["history"]:
+        if row.get("validation_accuracy") is not None:
+            error = 100 * (1 - row["validation_accuracy"])
+            curve.append({"seconds": row["seconds"], "stage": row["stage"], "error": error})
     return {
         "schedule": name,
-        "command": shlex.join(["python", AGENT, *chosen]),
+        "command": shlex.join(["python", *command]),
         "seed": seed,
         "epochs": result["options"]["epochs"],
         "seconds": round(seconds, 2),
         "train_seconds": result["train_seconds"],
         "error": 100 * (1 - result["accuracy"]),
         "mean_glimpses": result["mean_glimpses"],
-        "curve": [
-            {
-                "seconds": row["seconds"],
-                "stage": row["stage"],
-                "error": 100 * (1 - row["validation_accuracy"]),
-            }
-            for row in shown
-        ],
+        "curve": curve,
         "speed": dict(speed),
-        **timed.provenance(options.threads, options.device),
+        **timed.provenance(options.device),
     }
 
 
 def measure(options: TimeToAccuracy, out: Path, file: Path) -> None:
     """Measure the machine, then run every schedule with every seed; each row is written when its run ends."""
     checks.device(options.device)
-    plan, seeds = schedules(options), range(1 if options.quick else options.seeds)
+    plan, seeds = schedules(options), 1 if options.quick else options.seeds
     speed = timed.speed(options.device)
     print(f"this machine, {options.threads} thread(s), {options.device}: {timed.describe_speed(speed)}")
-    with tempfile.TemporaryDirectory() as made:
-        pictures = (
-            ("--dataset", str(timed.write_pictures(Path(made) / "pictures", 16, 24, 8)))
-            if options.quick
-            else ()
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        pictures: tuple[str, ...] = ()
+        if options.quick:
+            pictures = ("--dataset", str(timed.write_pictures(Path(folder) / "pictures", 16, 24, 8)))
         for words in plan:
             name = name_of(words, options.extra, options.quick)
-            for seed in seeds:
-                folder = out / checkpoint.file_name(name.replace(" ", "").lstrip("-")) / str(seed)
-                row = run(name, (*pictures, *words), seed, folder, options, speed)
+            runs = out / checkpoint.file_name(name.replace(" ", "").lstrip("-"))
+            for seed in range(seeds):
+                row = run(name, (*pictures, *words), seed, runs / str(seed), options, speed)
                 timed.append(file, row)
-                print(
-                    f"{name}, seed {seed}: {row['seconds']:.0f} s, error {row['error']:.2f} % at {row['mean_glimpses']:.2f} glimpses"
-                )
+                reached = f"error {row['error']:.2f} % at {row['mean_glimpses']:.2f} glimpses"
+                print(f"{name}, seed {seed}: {row['seconds']:.0f} s, {reached}")
 
 
 def main(options: TimeToAccuracy) -> None:
     """Measure, then print and draw all rows."""
-    out = options.out or ROOT / "runs" / "time_to_accuracy" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
-    file = (
-        options.results or (out if options.quick else ROOT / "benchmarks" / "results")
-    ) / "time_to_accuracy.jsonl"
+    out = options.out or timed.ROOT / f"runs/time_to_accuracy/{datetime.now():%Y%m%d-%H%M%S-%f}"
+    folder = options.results or (out if options.quick else timed.RESULTS)
+    file = folder / "time_to_accuracy.jsonl"
     if not options.only_print:
-        options = terminal.prepare(options)
-        measure(options, out, file)
+        measure(terminal.prepare(options), out, file)
     rows = timed.read(file, NEEDED)
     if not rows:
         raise ValueError(f"{file} has no rows: run this script without --only-print first")
     print(report.report(rows))
-    figure.draw(report.grouped(rows), file.with_suffix(".png"))
+    report.draw(report.grouped(rows), file.with_suffix(".png"))
     print(f"figure: {file.with_suffix('.png')}")
 
 

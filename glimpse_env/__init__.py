@@ -1,4 +1,4 @@
-"""Glimpse: learn where to look in an image, and when to stop. The import registers `GlimpseEnv-v0` with Gymnasium."""
+"""Glimpse: learn where to look in an image, and when to stop. Registers `GlimpseEnv-v0` with Gymnasium."""
 
 from gymnasium import register
 

@@ -1,4 +1,4 @@
-"""The numpy interface: `GlimpseEnv` (one image at a time) and `NumpyVectorEnv` (what `gymnasium.make_vec` returns)."""
+"""The numpy interface: `GlimpseEnv` (one image at a time) and `NumpyVectorEnv` (for `gymnasium.make_vec`)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from glimpse_env.rendering import frames
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 Arrays = dict[str, np.ndarray]
+Info = dict[str, Any]
 
 
 class GlimpseEnv(gymnasium.Env):
-    """Row 0 of a batch of one, as numpy copies; `GlimpseVectorEnv` documents spaces, rewards, start, end and arguments.
+    """Row 0 of a batch of one, as numpy copies; see `GlimpseVectorEnv` for spaces, rewards, start and end.
 
-    `render_mode="rgb_array"` draws the image with the fixation path, the glimpse boxes and the class bars. A step after the end
-    repeats the last observation with reward 0 and terminated True.
+    `render_mode="rgb_array"` draws the image with the fixation path, the glimpse boxes and the class bars.
+    A step after the end repeats the last observation with reward 0 and terminated True.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - as Gymnasium declares it
+    metadata: Info = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012 - as Gymnasium declares it
 
     def __init__(self, dataset: Any = "mnist", *, render_mode: str | None = None, **options: Any) -> None:
         """Build the core with the arguments of `GlimpseVectorEnv`, without num_envs and autoreset_mode."""
@@ -40,20 +41,16 @@ class GlimpseEnv(gymnasium.Env):
         self._ended = False
 
     @torch.inference_mode()
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Arrays, dict[str, Any]]:
-        """Draw an image and show glimpse 1; options `indices` (1,) and `locations` (1, 2) are as the core's, as numpy arrays."""
-        tensors = reset_tensors(self.core, options)
-        checks.seed(seed)
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
+        """Draw an image and show glimpse 1; options are numpy arrays: `indices` (1,), `locations` (1, 2)."""
+        observation, info = self.core.reset(seed=seed, options=reset_tensors(self.core, options))
         super().reset(seed=seed)
-        observation, info = self.core.reset(seed=seed, options=tensors)
         row = first_row(observation)
         self._path, self._prediction, self._ended = [row["location"]], None, False
         return row, first_row_scalars(info)
 
     @torch.inference_mode()
-    def step(self, action: Mapping[str, Any]) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Mapping[str, Any]) -> tuple[Arrays, float, bool, bool, Info]:
         """Take a glimpse or stop, as `GlimpseVectorEnv.step` with one row."""
         arrays = read_action(action, (), len(self.core.images.classes))
         tensors = {name: torch.from_numpy(value[None]).to(self.core.device) for name, value in arrays.items()}
@@ -72,12 +69,12 @@ class GlimpseEnv(gymnasium.Env):
             return None
         if not self._path:
             raise RuntimeError("render() before reset(): call reset() once to draw an image")
-        core = self.core
+        core, sensor = self.core, self.core.sensor
         view = frames.Episode(
             image=core.image(0),
-            path=np.stack(self._path) * core.sensor.reach,
-            windows=core.sensor.windows,
-            whole_first=core.sensor.whole_first,
+            path=np.stack(self._path) * sensor.reach,
+            windows=sensor.windows,
+            whole_first=sensor.whole_first,
             prediction=self._prediction,
             classes=core.images.classes,
             label=core.label(0),
@@ -90,37 +87,27 @@ class GlimpseEnv(gymnasium.Env):
 
 
 class NumpyVectorEnv(VectorEnv):
-    """The core with numpy arrays in and out, as Gymnasium's wrappers and other libraries expect. Arguments as `GlimpseVectorEnv`."""
+    """`GlimpseVectorEnv` with numpy arrays in and out, as Gymnasium's wrappers expect."""
 
     def __init__(self, num_envs: int = 1, dataset: Any = "mnist", **options: Any) -> None:
         """Build the core."""
-        self.core = GlimpseVectorEnv(num_envs, dataset, **options)
-        self.num_envs, self.metadata = self.core.num_envs, self.core.metadata
-        self.autoreset_mode = self.core.autoreset_mode
-        self.single_observation_space, self.observation_space = (
-            self.core.single_observation_space,
-            self.core.observation_space,
-        )
-        self.single_action_space, self.action_space = self.core.single_action_space, self.core.action_space
+        core = self.core = GlimpseVectorEnv(num_envs, dataset, **options)
+        self.num_envs, self.metadata, self.autoreset_mode = core.num_envs, core.metadata, core.autoreset_mode
+        self.single_observation_space = core.single_observation_space
+        self.observation_space = core.observation_space
+        self.single_action_space, self.action_space = core.single_action_space, core.action_space
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Arrays, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
         """Start episodes as `GlimpseVectorEnv.reset`, with options as numpy arrays."""
-        tensors = reset_tensors(self.core, options)
-        checks.seed(seed)
+        observation, info = self.core.reset(seed=seed, options=reset_tensors(self.core, options))
         super().reset(seed=seed)
-        observation, info = self.core.reset(seed=seed, options=tensors)
         return to_numpy(observation), to_numpy(info)
 
-    def step(
-        self, actions: Mapping[str, Any]
-    ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Take a glimpse or stop, in every row; rewards are float64, `final_obs` is an object array of per-row dicts."""
+    def step(self, actions: Mapping[str, Any]) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, Info]:
+        """Take a glimpse or stop, in every row; rewards are float64, `final_obs` holds one dict per row."""
         arrays = read_action(actions, (self.num_envs,), len(self.core.images.classes))
-        observation, reward, terminated, truncated, info = self.core.step(
-            {name: torch.from_numpy(value).to(self.core.device) for name, value in arrays.items()}
-        )
+        tensors = {name: torch.from_numpy(value).to(self.core.device) for name, value in arrays.items()}
+        observation, reward, terminated, truncated, info = self.core.step(tensors)
         ended = (terminated.cpu().numpy().copy(), truncated.cpu().numpy().copy())
         return to_numpy(observation), reward.double().cpu().numpy(), *ended, with_final_rows(to_numpy(info))
 
@@ -130,36 +117,32 @@ class NumpyVectorEnv(VectorEnv):
 
 
 def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int) -> Arrays:
-    """Return location (float32), stop (bool) and prediction (float32) of an action, after checking shapes, dtypes and values.
+    """Return location (float32), stop (bool) and prediction (float32) of an action, after all checks.
 
     Raises:
         ValueError: A missing key, a wrong shape, a value out of range or NaN.
         TypeError: A wrong dtype.
     """
     checks.keys("action", action, ("location", "stop", "prediction"))
+    location = checks.array("action['location']", action["location"], (*batch, 2), "f", -1, 1)
+    stop = checks.array("action['stop']", action["stop"], batch, "iub", 0, 1)
+    prediction = checks.array("action['prediction']", action["prediction"], (*batch, classes), "f", 0, 1)
     return {
-        "location": checks.array("action['location']", action["location"], (*batch, 2), "f", -1, 1).astype(
-            np.float32, copy=False
-        ),
-        "stop": checks.array("action['stop']", action["stop"], batch, "iub", 0, 1).astype(
-            np.bool_, copy=False
-        ),
-        "prediction": checks.array(
-            "action['prediction']", action["prediction"], (*batch, classes), "f", 0, 1
-        ).astype(np.float32, copy=False),
+        "location": location.astype(np.float32, copy=False),
+        "stop": stop.astype(np.bool_, copy=False),
+        "prediction": prediction.astype(np.float32, copy=False),
     }
 
 
 def reset_tensors(core: GlimpseVectorEnv, options: Mapping[str, Any] | None) -> dict[str, Tensor]:
-    """Return reset options as tensors on the core's device, after all checks."""
-    tensors = {
-        name: torch.as_tensor(np.asarray(value)).to(core.device) for name, value in (options or {}).items()
-    }
+    """Return reset options as tensors on the core's device, after checks of their values."""
+    arrays = {name: np.asarray(value) for name, value in (options or {}).items()}
+    tensors = {name: torch.as_tensor(array).to(core.device) for name, array in arrays.items()}
     checks.reset_options(tensors, core.num_envs, len(core.images), core.autoreset_mode, values=True)
     return tensors
 
 
-def to_numpy(values: Mapping[str, Any]) -> dict[str, Any]:
+def to_numpy(values: Mapping[str, Any]) -> Info:
     """Copy a dict of tensors (nested) into numpy arrays."""
     return {
         name: to_numpy(value) if isinstance(value, Mapping) else value.cpu().numpy().copy()
@@ -167,8 +150,8 @@ def to_numpy(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_final_rows(info: dict[str, Any]) -> dict[str, Any]:
-    """Return `info` as Gymnasium's wrappers expect it: `final_obs` holds one dict or None per row; no `final_*` if no episode ended."""
+def with_final_rows(info: Info) -> Info:
+    """Return `info` as Gymnasium's wrappers expect: one `final_obs` per row, no `final_*` if none ended."""
     ended = info.get("_final_obs")
     if ended is None:
         return info
@@ -185,6 +168,6 @@ def first_row(observation: Mapping[str, Tensor]) -> Arrays:
     return {name: value.numpy(force=True)[0].copy() for name, value in observation.items()}
 
 
-def first_row_scalars(info: Mapping[str, Tensor]) -> dict[str, Any]:
+def first_row_scalars(info: Mapping[str, Tensor]) -> Info:
     """Return row 0 of the info as Python numbers, without the masks."""
     return {name: value.item() for name, value in info.items() if name[0] != "_"}

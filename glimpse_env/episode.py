@@ -1,4 +1,4 @@
-"""The dynamics of an episode as pure functions: the state of every row, how a prediction is scored, and how a step changes the state."""
+"""The dynamics of an episode as pure functions of the state of every row."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+Bools = Bool[Tensor, " env"]  # one value per row
+Floats = Float[Tensor, " env"]
+Ints = Int64[Tensor, " env"]
+Points = Float[Tensor, "env 2"]  # one location (x, y) per row
+
 TINY = 1e-30  # smallest score of a class: an all-zero prediction becomes uniform, and the loss stays finite
 
 
@@ -16,17 +21,15 @@ TINY = 1e-30  # smallest score of a class: an all-zero prediction becomes unifor
 class State:
     """Everything that changes from step to step; row i of every field belongs to environment i."""
 
-    order_index: Int64[
-        Tensor, " env"
-    ]  # position of the row's episode in the permutation: episode * num_envs + row
-    index: Int64[Tensor, " env"]  # image shown
-    label: Int64[Tensor, " env"]  # its class
-    step: Int64[Tensor, " env"]  # t, glimpses taken, from 1
-    location: Float[Tensor, "env 2"]  # where the last glimpse was taken, (x, y) in [-1, 1]
-    correct: Bool[Tensor, " env"]  # the last prediction was correct
-    loss: Float[Tensor, " env"]  # of the last prediction, nats; ln(classes) before any
-    done: Bool[Tensor, " env"]  # the episode has ended
-    valid: Bool[Tensor, " env"]  # False: order="once" has no image left for this row
+    order_index: Ints  # position of the row's episode in the permutation: episode * num_envs + row
+    index: Ints  # image shown
+    label: Ints  # its class
+    step: Ints  # t, glimpses taken, from 1
+    location: Points  # where the last glimpse was taken, in [-1, 1]
+    correct: Bools  # the last prediction was correct
+    loss: Floats  # of the last prediction, nats; ln(classes) before any
+    done: Bools  # the episode has ended
+    valid: Bools  # False: order="once" has no image left for this row
 
 
 def initial_state(rows: int, chance_loss: float, device: torch.device) -> State:
@@ -46,27 +49,19 @@ def initial_state(rows: int, chance_loss: float, device: torch.device) -> State:
 
 
 def rename_fields(saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the fields of a saved state under their present names: earlier checkpoints call `order_index` `place`."""
+    """Return a saved state with the present names of fields: old checkpoints call `order_index` `place`."""
     return {"order_index" if name == "place" else name: value for name, value in saved.items()}
 
 
-def judge(
-    prediction: Float[Tensor, "env class"], label: Int64[Tensor, " env"]
-) -> tuple[Bool[Tensor, " env"], Float[Tensor, " env"]]:
-    """Return whether the most probable class is the label (ties: the lower class counts), and -log p(label) in nats."""
+def judge(prediction: Float[Tensor, "env class"], label: Ints) -> tuple[Bools, Floats]:
+    """Return whether the most probable class (the first of equal ones) is the label, and the loss in nats."""
     scored = prediction.gather(1, label[:, None]).squeeze(1).clamp_min(TINY)
     total = prediction.sum(1).clamp_min(prediction.shape[1] * TINY)
     return prediction.argmax(1) == label, (total / scored).log()
 
 
-def advance(
-    state: State,
-    location: Float[Tensor, "env 2"],
-    stop: Bool[Tensor, " env"],
-    correct: Bool[Tensor, " env"],
-    loss: Float[Tensor, " env"],
-) -> State:
-    """Return the state after an action: rows that stop are done, rows that continue move, done rows stay as they are."""
+def advance(state: State, location: Points, stop: Bools, correct: Bools, loss: Floats) -> State:
+    """Return the state after an action: rows that stop are done, those that continue move, done rows stay."""
     done = state.done | stop
     return State(
         order_index=state.order_index,
@@ -81,9 +76,7 @@ def advance(
     )
 
 
-def hash_location(
-    index: Int64[Tensor, " env"], episode: Int64[Tensor, " env"], seed: int
-) -> Float[Tensor, "env 2"]:
+def hash_location(index: Ints, episode: Ints, seed: int) -> Points:
     """Return a location in [-1, 1] that depends on seed, image and episode only, uniform over images."""
     bits = (index * 2 + 1) * 0x5851F42D4C957F2D + episode * 0x14057B7EF767814F + seed
     axes = torch.stack((bits, bits ^ 0x2545F4914F6CDD1D), 1)

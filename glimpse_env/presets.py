@@ -1,4 +1,4 @@
-"""The environment's settings for a data set: its preset with the given fields put in, checked for the sensor."""
+"""The environment's settings for a data set: its preset with the given fields, checked for the sensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from glimpse_env.retina import Fill
 from glimpse_env.sensors import SENSORS
 
 PRESETS = {name: spec.preset for name, spec in datasets.NAMED.items()}
-SHOWN_ON_REQUEST = ("context", "show_map")  # fields that add an entry to the observation
 
 
 def resolve(dataset: object, **given: object) -> Preset:
@@ -22,11 +21,9 @@ def resolve(dataset: object, **given: object) -> Preset:
     """
     changes = {name: value for name, value in given.items() if value is not None}
     preset = replace(datasets.find_preset(dataset), **changes)
-    for name in ("image_size", "glimpse_size", "view_size"):
+    for name in ("image_size", "glimpse_size", "view_size", "max_glimpses", "grid"):
         if getattr(preset, name) is not None:
             checks.count(name, getattr(preset, name))
-    checks.count("max_glimpses", preset.max_glimpses)
-    checks.count("grid", preset.grid)
     checks.choice("first_view", preset.first_view, get_args(FirstView))
     checks.choice("initial_location", preset.initial_location, get_args(InitialLocation))
     checks.choice("fill", preset.fill, get_args(Fill))
@@ -40,13 +37,13 @@ def resolve(dataset: object, **given: object) -> Preset:
 def check_sensor(preset: Preset) -> None:
     """Refuse what the preset's sensor cannot show."""
     spec = SENSORS[preset.sensor]
-    for name in SHOWN_ON_REQUEST:
+    for name in ("context", "show_map"):  # they add an entry to the observation
         if getattr(preset, name) and name not in spec.settings:
             able = ", ".join(repr(sensor) for sensor, other in SENSORS.items() if name in other.settings)
             raise ValueError(f"{name}=True: sensor={preset.sensor!r} cannot show it; expected one of {able}")
     views = preset.grid**2 + (preset.first_view == "image")
     if spec.on_grid and preset.max_glimpses > views:
         raise ValueError(
-            f"max_glimpses={preset.max_glimpses}: sensor={preset.sensor!r} with grid={preset.grid} has {views} views of "
-            "an image; expected at most as many glimpses"
+            f"max_glimpses={preset.max_glimpses}: sensor={preset.sensor!r} with grid={preset.grid} "
+            f"has {views} views of an image; expected at most as many glimpses"
         )

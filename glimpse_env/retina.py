@@ -1,8 +1,8 @@
-"""The retina: square glimpses cut out of a batch of images at any sub-pixel location, at one or several scales.
+"""The retina: square glimpses of a batch of images at any sub-pixel location, at one or several scales.
 
-Coordinates follow `torch.nn.functional.grid_sample` with align_corners=False: (x, y) = (-1, -1) is the outer corner of the
-top-left pixel and (1, 1) that of the bottom-right one, so a point (x, y) of a W x H image lies at pixel ((x + 1) W - 1) / 2.
-Other modules use locations (x, y) in [-1, 1], this one converts them to pixels.
+Coordinates follow `torch.nn.functional.grid_sample` with align_corners=False: (-1, -1) is the outer corner of
+the top-left pixel and (1, 1) that of the bottom-right one, so x of an image W pixels wide lies at pixel
+((x + 1) W - 1) / 2. Other modules use locations (x, y) in [-1, 1], this one converts them to pixels.
 """
 
 from __future__ import annotations
@@ -16,14 +16,22 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from glimpse_env import checks
+
+Centre = Float[Tensor, "env 2"]  # (x, y) of each row's window
+Index = Int64[Tensor, " env"]  # each row's image
+Images = UInt8[Tensor, "image channel height width"]
+
 Fill = Literal["zero", "reflect", "noise"]
-TILE = 257  # side in pixels of the noise that is repeated; a prime, so that its period is no multiple of a window
+TILE = 257  # side in pixels of the repeated noise; a prime, so that its period is no multiple of a window
 
 
 class Windows(NamedTuple):
-    """All windows of one size on a canvas, and how to index them."""
+    """All windows of one size on a canvas, by the flat position of their top-left pixel.
 
-    # By the flat position of a window's top-left pixel. Taps: the window's size, plus one for interpolation if the canvas is larger.
+    Taps: the window's size, and one more for interpolation if the canvas is larger.
+    """
+
     view: UInt8[Tensor, "start channel tap_down tap_across"]
     image: int  # flat positions from one image to the next
     row: int  # flat positions from one row of pixels to the next
@@ -36,19 +44,19 @@ class Windows(NamedTuple):
 class Canvas:
     """Images with a margin around them, so that every window of the retina lies inside.
 
-    The margin is painted once (zeros, the mirrored image, or noise from a fixed seed), so a glimpse at the same location of the same image
-    is always the same.
+    The margin is painted once (zeros, the mirrored image, or noise from a fixed seed), so a glimpse at the
+    same location of the same image is always the same.
     """
 
     pixels: UInt8[Tensor, "image channel padded_height padded_width"]
     margin: int  # pixels on each side
-    cache: dict[int, Windows] = field(default_factory=dict, repr=False)  # by size, made at their first use
+    cache: dict[int, Windows] = field(default_factory=dict, repr=False)  # by size, built at first use
 
     def windows(self, size: int) -> Windows:
         """Return the windows of `size` x `size` pixels.
 
-        They are one strided view of the pixels: indexing its first axis copies rows of pixels without an index per pixel, which makes
-        the crop fast.
+        They are one strided view of the pixels: indexing its first axis copies rows of pixels without an
+        index per pixel, which makes the crop fast.
         """
         if size not in self.cache:
             store = self.pixels
@@ -77,39 +85,35 @@ class Canvas:
         return self.pixels.shape[3] - 2 * self.margin
 
 
-def paint(images: UInt8[Tensor, "image channel height width"], margin: int, fill: Fill = "zero") -> Canvas:
+def paint(images: Images, margin: int, fill: Fill = "zero") -> Canvas:
     """Surround `images` with `margin` pixels of zeros, of their mirror image, or of uniform noise."""
-    if fill not in get_args(Fill):
-        raise ValueError(f"fill={fill!r}: expected one of {', '.join(get_args(Fill))}")
-    border = (margin, margin, margin, margin)
-    if fill == "reflect":
-        if margin >= min(images.shape[-2:]):
-            raise ValueError(
-                f"fill='reflect' can mirror at most {min(images.shape[-2:]) - 1} pixels of a {tuple(images.shape[-2:])} image, but these "
-                f"glimpses reach {margin} pixels beyond it: use smaller glimpses or scales, or fill='zero'"
-            )
-        rows = reflect(images.shape[2], margin, images.device)
-        columns = reflect(images.shape[3], margin, images.device)
-        return Canvas(images[:, :, rows[:, None], columns].contiguous(), margin)
+    checks.choice("fill", fill, get_args(Fill))
+    height, width = images.shape[-2:]
     if fill == "zero":
-        return Canvas(functional.pad(images, border).contiguous(), margin)
+        return Canvas(functional.pad(images, (margin, margin, margin, margin)).contiguous(), margin)
+    if fill == "reflect":
+        if margin >= min(height, width):
+            most = f"at most {min(height, width) - 1} pixels of a {(height, width)} image"
+            raise ValueError(
+                f"fill='reflect' can mirror {most}, but these glimpses reach {margin} pixels beyond it: "
+                "use smaller glimpses or scales, or fill='zero'"
+            )
+        rows, columns = (reflect(side, margin, images.device) for side in (height, width))
+        return Canvas(images[:, :, rows[:, None], columns].contiguous(), margin)
     pixels = paint_noise(images, margin)
-    pixels[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin] = images
+    pixels[:, :, margin : margin + height, margin : margin + width] = images
     return Canvas(pixels, margin)
 
 
-def paint_noise(
-    images: UInt8[Tensor, "image channel height width"], margin: int
-) -> UInt8[Tensor, "image channel padded_height padded_width"]:
-    """Return uniform noise for canvases: one tile from a fixed seed, repeated, and shifted by an amount computed from each image's pixels.
+def paint_noise(images: Images, margin: int) -> UInt8[Tensor, "image channel padded_height padded_width"]:
+    """Return uniform noise for canvases: one tile from a fixed seed, repeated, with a shift for each image.
 
-    A pixel of it depends only on the image and on its position relative to the image: it is the same for every margin and in every part
-    of a set. So tables that are computed part by part, one window at a time, show the same as one canvas of all images.
+    A pixel of it depends only on the image's pixels and on its position relative to the image: it is the same
+    for every margin and in every part of a set. So tables that are computed part by part, one window at a
+    time, show the same as one canvas of all images.
     """
-    generator = torch.Generator().manual_seed(0)
-    tile = torch.randint(0, 256, (images.shape[1], TILE, TILE), dtype=torch.uint8, generator=generator).to(
-        images.device
-    )
+    generator, shape = torch.Generator().manual_seed(0), (images.shape[1], TILE, TILE)
+    tile = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(images.device)
     shift = images.sum((1, 2, 3))[:, None]
     down, across = (torch.arange(-margin, side + margin, device=images.device) for side in images.shape[2:])
     rows, columns = (down + shift) % TILE, (across + shift // TILE) % TILE
@@ -127,13 +131,11 @@ def margin_for(image_size: int, window: int, reach: float) -> int:
     return max(0, math.ceil((reach - 1) * image_size / 2 + window / 2 - 1e-6))  # ignores rounding errors
 
 
-def crop(
-    canvas: Canvas, index: Int64[Tensor, " env"], centre: Float[Tensor, "env 2"], size: int
-) -> Float[Tensor, "env channel size size"]:
-    """Cut a `size` x `size` window around `centre` out of image `index[i]`, for every row i, by bilinear interpolation.
+def crop(canvas: Canvas, index: Index, centre: Centre, size: int) -> Float[Tensor, "env channel size size"]:
+    """Cut a `size` x `size` window around `centre` out of each row's image, by bilinear interpolation.
 
-    Values stay in [0, 255]. If the window's edges lie on pixel edges the result equals slicing. Centres for which the window would leave
-    the canvas are moved to the nearest ones for which it does not.
+    Values stay in [0, 255]. If the window's edges lie on pixel edges the result equals slicing. Centres for
+    which the window would leave the canvas are moved to the nearest ones for which it does not.
     """
     windows = canvas.windows(size)
     corner, whole = top_left(windows, centre)
@@ -146,13 +148,11 @@ def crop(
     return torch.lerp(pixels[..., :-1], pixels[..., 1:], across) if pixels.shape[3] > size else pixels
 
 
-def top_left(
-    windows: Windows, centre: Float[Tensor, "env 2"]
-) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env 2"]]:
-    """Return the top-left corner (x, y) of the window at each centre, kept on the canvas, and the whole pixel to interpolate from.
+def top_left(windows: Windows, centre: Centre) -> tuple[Centre, Centre]:
+    """Return the window's top-left corner (x, y) on the canvas, and the whole pixel to interpolate from.
 
-    Rounded down, except at the canvas' far edge: there the previous pixel is returned, and interpolation gives its neighbour the full
-    weight, so that no pixel beyond the canvas is read.
+    Rounded down, except at the canvas' far edge: there the previous pixel is returned, and interpolation
+    gives its neighbour the full weight, so that no pixel beyond the canvas is read.
     """
     (across, down), (right, bottom) = windows.half, windows.last
     if across == down:  # one scale for both axes
@@ -165,20 +165,13 @@ def top_left(
 
 
 def glimpse(
-    canvas: Canvas,
-    index: Int64[Tensor, " env"],
-    centre: Float[Tensor, "env 2"],
-    size: int,
-    windows: tuple[int, ...],
+    canvas: Canvas, index: Index, centre: Centre, size: int, windows: tuple[int, ...]
 ) -> Float[Tensor, "env scale_channel size size"]:
-    """Return the foveal glimpse: windows of several widths (pixels) at one centre, each shrunk to `size`, stacked as channels.
+    """Return windows of several widths at one centre, shrunk to `size`, stacked as channels in [0, 1].
 
-    Values lie in [0, 1]. (Mnih et al. 2014, the glimpse sensor; Sermanet et al. 2015, the multi-resolution glimpse.)
+    (Mnih et al. 2014, the glimpse sensor; Sermanet et al. 2015, the multi-resolution glimpse.)
     """
-    patches = []
-    for window in windows:
-        patch = crop(canvas, index, centre, window)
-        patches.append(patch if window == size else shrink(patch, size))
+    patches = [shrink(crop(canvas, index, centre, window), size) for window in windows]
     stacked = patches[0] if len(patches) == 1 else torch.cat(patches, 1)
     return stacked.mul_(1 / 255)
 
@@ -188,18 +181,20 @@ def shrink(
 ) -> Float[Tensor, "env channel size size"]:
     """Resize patches to `size` pixels a side: block means for whole factors, else antialiased bilinear."""
     height, width = patch.shape[-2:]
+    if height == width == size:
+        return patch
     if height % size == 0 and width % size == 0:
         return functional.avg_pool2d(patch, (height // size, width // size))
     return functional.interpolate(patch, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def whole(canvas: Canvas, index: Int64[Tensor, " env"], size: int) -> Float[Tensor, "env channel size size"]:
+def whole(canvas: Canvas, index: Index, size: int) -> Float[Tensor, "env channel size size"]:
     """Return the whole image shrunk to `size` x `size`, values in [0, 1]: the first, coarse view."""
-    margin, pixels = canvas.margin, canvas.pixels
-    inside = pixels[:, :, margin : pixels.shape[2] - margin, margin : pixels.shape[3] - margin]
+    bottom, right = canvas.margin + canvas.image_height, canvas.margin + canvas.image_width
+    inside = canvas.pixels[:, :, canvas.margin : bottom, canvas.margin : right]
     return shrink(inside.index_select(0, index).float(), size).mul_(1 / 255)
 
 
 def to_pixels(location: Float[Tensor, "point 2"], height: int, width: int) -> Float[Tensor, "point 2"]:
-    """Return locations of a `height` x `width` image as (x, y) in pixels from the outer corner of its top-left pixel."""
+    """Return locations as (x, y) in pixels from the outer corner of the image's top-left pixel."""
     return (location + 1) * location.new_tensor([width, height]) / 2

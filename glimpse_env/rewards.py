@@ -1,4 +1,4 @@
-"""Rewards: callables from a transition to one number per row. A user's own callable is used in the same way."""
+"""Rewards: callables from a transition to one number per row; a user's own callable works in the same way."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Transition:
-    """One step of every row. Rows that had already ended are included; the environment sets their reward to 0."""
+    """One step of every row; the environment sets the reward of rows that had already ended to 0."""
 
     glimpses: Int64[Tensor, " env"]  # t, glimpses taken before the prediction, from 1
-    stop: Bool[
-        Tensor, " env"
-    ]  # the episode ends with this step (the agent stopped, or t reached max_glimpses)
+    stop: Bool[Tensor, " env"]  # the episode ends with this step: the agent stopped, or t = max_glimpses
     correct: Bool[Tensor, " env"]  # the most probable class is the label
     loss: Float[Tensor, " env"]  # -log p(label) of this step's prediction, nats
     previous_loss: Float[Tensor, " env"]  # of the previous step's prediction; ln(classes) before any
@@ -29,7 +27,7 @@ Reward = Callable[[Transition], Float[Tensor, " env"]]
 def discount_correct(
     discount: float, correct: Bool[Tensor, "*batch"], glimpses: Int64[Tensor, "*#batch"]
 ) -> Float[Tensor, "*batch"]:
-    """Return discount^t for a correct prediction after t glimpses, 0 for an incorrect one (DT-RAM, section 3.3)."""
+    """Return discount^t for a correct prediction after t glimpses, else 0 (DT-RAM, section 3.3)."""
     return correct * torch.pow(discount, glimpses)
 
 
@@ -37,7 +35,7 @@ def discount_correct(
 class Delayed:
     """discount^t at the end of the episode if the prediction is correct, 0 before (DT-RAM, section 3.3).
 
-    The discount is part of the reward: train with the algorithm's own gamma = 1, else the delay is discounted twice.
+    The discount is part of the reward: train with gamma = 1, else the delay is discounted twice.
     """
 
     discount: float = 1.0
@@ -54,7 +52,7 @@ class Delayed:
 
 @dataclass(frozen=True)
 class Greedy:
-    """1 for a correct first prediction; later 1 if the prediction is correct and its loss decreased (FCAN, Eq. 4)."""
+    """1 for a correct first prediction; later 1 if it is correct and its loss decreased (FCAN, Eq. 4)."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -64,7 +62,7 @@ class Greedy:
 
 @dataclass(frozen=True)
 class InformationGain:
-    """Decrease of the cross-entropy since the last prediction, in nats (AdaptiveNN 2025); sums to ln(classes) - final loss."""
+    """Decrease of the loss since the last prediction (AdaptiveNN 2025); sums to ln(classes) - last loss."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -73,7 +71,7 @@ class InformationGain:
 
 @dataclass(frozen=True)
 class ConfidenceGain:
-    """Increase of the true class' probability since the last prediction (Glance-and-Focus 2020); sums to p(label) - 1/classes."""
+    """Increase of p(label) since the last prediction (Glance-and-Focus 2020); sums to p(label) - 1/C."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -82,7 +80,7 @@ class ConfidenceGain:
 
 @dataclass(frozen=True)
 class Confidence:
-    """The true class' probability at every step: rewards early correct predictions, not only the final one."""
+    """p(label) at every step: rewards early correct predictions, not only the final one."""
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -91,7 +89,7 @@ class Confidence:
 
 @dataclass(frozen=True)
 class Priced:
-    """Another reward minus a price per additional glimpse: at every step but the one that ends the episode."""
+    """Another reward minus a price per additional glimpse: at every step but the one that ends."""
 
     reward: Reward
     price: float

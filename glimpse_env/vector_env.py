@@ -12,39 +12,42 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpse_env import checks, datasets, presets, rewards
+from glimpse_env import checks, datasets, episode, presets, rewards
 from glimpse_env.backbone import FeatureExtractor
-from glimpse_env.episode import State, advance, hash_location, initial_state, judge, rename_fields
-from glimpse_env.retina import Fill
+from glimpse_env.episode import Bools, Floats, Ints, Points, State
 from glimpse_env.sensors import Sensor, make_sensor
+
+Info = dict[str, Any]
+Observation = dict[str, Tensor]
 
 
 class GlimpseVectorEnv(VectorEnv):
     """Observe an image one glimpse at a time, stop, and predict its class.
 
-    Action space: Dict(`location` Box(-1, 1, (2,)): centre (x, y) of the next glimpse; `stop` Discrete(2): 1 = end the episode;
-    `prediction` Box(0, 1, (num_classes,)): class scores, which the environment divides by their sum; all zero = uniform).
+    Action space: Dict(`location` Box(-1, 1, (2,)): centre (x, y) of the next glimpse; `stop` Discrete(2):
+    1 = end the episode; `prediction` Box(0, 1, (class,)): scores, divided by their sum; all zero = uniform).
 
-    Observation space: Dict(`glimpse`: from the sensor, PixelSensor: (scale * channel, height, width) in [0, 1], the others: (feature,);
-    `location` (2,): where it was taken; `step` (1,): t / max_glimpses; a sensor may add entries), float32. Rewards: `rewards.NAMED`.
+    Observation space: Dict(`glimpse`: (scale * channel, height, width) in [0, 1] or (feature,); `location`
+    (2,): where it was taken; `step` (1,): t / max_glimpses; a sensor may add entries), float32.
 
-    Start: `reset` draws an image and shows glimpse 1. Episode e of row r shows entry e * num_envs + r of the seeded permutation, repeated
-    after its end: rows do not depend on when others stop. order="once": every image once; rows past the end are absorbing, `valid` False.
+    Start: `reset` draws an image and shows glimpse 1. Episode e of row r shows entry e * num_envs + r of the
+    seeded permutation, repeated after its end: rows do not depend on when others stop. order="once": every
+    image once; rows past the end are absorbing, `valid` False.
 
-    End: `stop` is 1 or t = max_glimpses: terminated, never truncated. The terminal observation repeats the last. Under
-    AutoresetMode.DISABLED a finished row is absorbing: reward 0, state frozen, terminated stays True (an extension of Gymnasium's
-    contract, with which a rollout is one (time, env) array); `reset(options={"reset_mask": ...})` restarts chosen rows.
+    End: `stop` is 1 or t = max_glimpses: terminated, never truncated. The terminal observation repeats the
+    last. Under AutoresetMode.DISABLED a finished row is absorbing: reward 0, state frozen, terminated stays
+    True (an extension of Gymnasium's contract); `reset(options={"reset_mask": ...})` restarts it.
 
-    Info, every step, with `_key` masks: label, correct, loss (nats), glimpses, pixels, flops (both of the episode so far), valid.
+    Info, every step, with `_key` masks: label, correct, loss (nats), glimpses, pixels, flops (so far), valid.
 
-    All tensors live on `device`; `step`, and `reset` without a seed, make no host sync unless `validate` or `compact` is set. Returned
-    tensors belong to the environment: do not write into them.
+    All tensors live on `device`; `step`, and `reset` without a seed, make no host sync unless `validate` or
+    `compact` is set. Returned tensors belong to the environment: do not write into them.
     """
 
-    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 - as Gymnasium declares it
+    metadata: Info = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012 - Gymnasium's
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class GlimpseVectorEnv(VectorEnv):
         first_view: presets.FirstView | None = None,
         initial_location: presets.InitialLocation | None = None,
         location_range: float | None = None,
-        fill: Fill | None = None,
+        fill: presets.Fill | None = None,
         max_glimpses: int | None = None,
         grid: int | None = None,
         view_size: int | None = None,
@@ -76,18 +79,18 @@ class GlimpseVectorEnv(VectorEnv):
         compact: bool = False,
         validate: bool = False,
     ) -> None:
-        """Load the data set and build the sensor.
+        """Load the data set and build the sensor; None = as in the data set's preset, unless noted below.
 
         Args:
             num_envs: Rows.
-            dataset: A name (one of `datasets.NAMED`), a folder of class folders, or a map-style torch data set object.
-            split: "train", "test", or a fixed partition of the training images: "fit" and "validation".
-            root: Folder of archives, and in which a relative data set folder is looked for; None = GLIMPSE_DATA. Embedded sets need none.
-            download: Whether missing data may be downloaded. Embedded, generated and user-given sets never need it.
-            sensor: A name of `sensors.SENSORS`, or an object that follows `sensors.Sensor`; None = the preset's.
-            backbone: Network of a sensor that runs one: a name (see `build_backbone`) or a `FeatureExtractor`; None = the preset's.
-            weights: The named backbone's: "DEFAULT" (the library's own), a file, or None (random); see `Backbone`.
-            image_size: Side in pixels to which images are resized. None for this argument and the next twelve = the data set's preset.
+            dataset: One of `datasets.NAMED`, a folder of class folders, or a map-style torch data set.
+            split: "train", "test", or a fixed partition of the training images: "fit", "validation".
+            root: Folder of archives, and of a relative data set folder; None = GLIMPSE_DATA.
+            download: Whether missing data may be downloaded.
+            sensor: One of `sensors.SENSORS`, or an object that follows `sensors.Sensor`.
+            backbone: Of a sensor that runs a network: a name (see `build_backbone`) or a `FeatureExtractor`.
+            weights: The named backbone's: "DEFAULT" (the library's own), a file, or None (random).
+            image_size: Side in pixels to which images are resized.
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
@@ -99,15 +102,15 @@ class GlimpseVectorEnv(VectorEnv):
             view_size: Side in pixels to which the whole image is resized for a network.
             context: Observations hold the whole image, small, as `context`; it costs pixels, not a glimpse.
             show_map: Observations of the map sensor hold its whole map, as `map`.
-            reward: A name of `rewards.NAMED` or a callable; None = `rewards.Delayed()`.
+            reward: One of `rewards.NAMED`, or a callable on a `Transition`; None = `rewards.Delayed()`.
             order: "shuffle" (training) or "once" (evaluation).
             autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.
-            device: Where the images and all tensors live; "auto" = a CUDA GPU where there is one, else MPS, else the CPU.
-            compact: Run the sensor for unfinished rows only, so that stopping early saves time (costs a host sync per step).
-            validate: Check the values of actions and options too (costs a host sync per call).
+            device: Of the images and all tensors; "auto" = a CUDA GPU if present, else MPS, else the CPU.
+            compact: Run the sensor for unfinished rows only, to save time; costs a host sync per step.
+            validate: Check the values of actions and options too; costs a host sync per call.
 
         Raises:
-            ValueError: An unknown name or a value outside its range; the message names it and what is allowed.
+            ValueError: An unknown name or a value outside its range.
             FileNotFoundError: The data set's folder is missing, or the backbone's weights.
         """
         self.device = checks.device(device)
@@ -117,74 +120,51 @@ class GlimpseVectorEnv(VectorEnv):
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        names = {
-            "sensor": sensor if isinstance(sensor, str) else None,
-            "backbone": backbone if isinstance(backbone, str) else None,
-        }
-        sizes = {
-            "image_size": image_size,
-            "view_size": view_size,
-            "glimpse_size": glimpse_size,
-            "scales": scales,
-            "grid": grid,
-        }
-        views = {
-            "first_view": first_view,
-            "initial_location": initial_location,
-            "location_range": location_range,
-            "fill": fill,
-        }
-        self.preset = presets.resolve(
-            dataset, **names, **sizes, **views, max_glimpses=max_glimpses, context=context, show_map=show_map
-        )
-        self.images = datasets.load(
-            dataset, split, root=root, download=download, image_size=self.preset.image_size
-        )
+        given = dict(sensor=sensor, backbone=backbone)
+        names = {name: value for name, value in given.items() if isinstance(value, str)}
+        sizes = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
+        views = dict(first_view=first_view, initial_location=initial_location, location_range=location_range)
+        others = dict(fill=fill, max_glimpses=max_glimpses, grid=grid, context=context, show_map=show_map)
+        self.preset = presets.resolve(dataset, **names, **sizes, **views, **others)
+        size = self.preset.image_size
+        self.images = datasets.load(dataset, split, root=root, download=download, image_size=size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
         self._make_spaces()
         self._make_constants()
         self._state: State | None = None
 
     def _make_spaces(self) -> None:
-        """Describe one row's observation and action, then the batch's."""
-        unit = {
-            "location": spaces.Box(-1.0, 1.0, (2,), np.float32),
-            "step": spaces.Box(0.0, 1.0, (1,), np.float32),
-        }
-        prediction = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
-        self.single_observation_space = spaces.Dict(unit | self.sensor.space)
-        self.single_action_space = spaces.Dict(
-            {"location": unit["location"], "stop": spaces.Discrete(2), "prediction": prediction}
-        )
+        """Build the spaces of one row's observation and action, and the batch's."""
+        location = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        step = spaces.Box(0.0, 1.0, (1,), np.float32)
+        scores = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
+        stop = spaces.Discrete(2)
+        self.single_observation_space = spaces.Dict({"location": location, "step": step} | self.sensor.space)
+        self.single_action_space = spaces.Dict({"location": location, "stop": stop, "prediction": scores})
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def _make_constants(self) -> None:
         """Put on the device what `step` looks up; tables over t where it depends on t."""
         steps = torch.arange(self.preset.max_glimpses + 1, device=self.device)
+        costs = (self.sensor.pixels, self.sensor.flops)
         self._fraction = (steps / self.preset.max_glimpses)[:, None]
-        self._pixels, self._flops = (
-            first + (steps - 1) * later for first, later in (self.sensor.pixels, self.sensor.flops)
-        )
+        self._pixels, self._flops = (first + (steps - 1) * later for first, later in costs)
         self._labels = self.images.labels.to(self.device)
         self._everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         self._nobody = ~self._everyone
         self._centre = torch.zeros(self.num_envs, 2, device=self.device)
-        self._masks = tuple(
-            f"_{name}" for name in ("label", "correct", "loss", "glimpses", "pixels", "flops", "valid")
-        )
+        self._masks = ("_label", "_correct", "_loss", "_glimpses", "_pixels", "_flops", "_valid")
         self._chance_loss = math.log(len(self.images.classes))
 
     @torch.no_grad()
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Start an episode in every row (or in those of `reset_mask`); return observation and info of all rows.
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
+        """Start an episode in every row (or in those of `reset_mask`); return observation and info of all.
 
         Args:
-            seed: Draws a new order of the images and starts at its first; None continues in the present order.
-            options: `indices` (env,) int64 chooses the images; `locations` (env, 2) the location of glimpse 1; `reset_mask` (env,) bool the
-                rows to start (AutoresetMode.DISABLED only). Tensors on the environment's device.
+            seed: Draws a new order of the images and starts at its first; None continues in the present one.
+            options: Tensors on the environment's device: `indices` (env,) int64 of the images; `locations`
+                (env, 2) of glimpse 1; `reset_mask` (env,) bool: rows to start (AutoresetMode.DISABLED only).
         """
         options = options or {}
         checks.is_open(self.closed)
@@ -195,61 +175,42 @@ class GlimpseVectorEnv(VectorEnv):
         if seed is not None or state is None:
             super().reset(seed=seed)
             state = self._permute(int(self.np_random.integers(2**62)))
-        return self._show(
-            self._begin(
-                state,
-                options.get("reset_mask", self._everyone),
-                options.get("indices"),
-                options.get("locations"),
-            )
-        )
+        fresh = options.get("reset_mask", self._everyone)
+        return self._show(self._begin(state, fresh, options.get("indices"), options.get("locations")))
 
     @torch.no_grad()
-    def step(
-        self, actions: dict[str, Tensor]
-    ) -> tuple[
-        dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]
-    ]:
-        """Take a glimpse or stop, in every row. Returns observation, reward, terminated, truncated (never) and info."""
-        before = self._ready()
-        location, stop, prediction = checks.action(
-            actions, self.num_envs, len(self.images.classes), self.validate
-        )
+    def step(self, actions: dict[str, Tensor]) -> tuple[Observation, Floats, Bools, Bools, Info]:
+        """Take a glimpse or stop, in every row; truncated is never True."""
+        before, classes = self._ready(), len(self.images.classes)
+        location, stop, prediction = checks.action(actions, self.num_envs, classes, self.validate)
         stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
-        correct, loss = judge(prediction, before.label)
+        correct, loss = episode.judge(prediction, before.label)
         reward = self._reward(before, stop, correct, loss)
-        state = advance(before, location, stop, correct, loss)
+        state = episode.advance(before, location, stop, correct, loss)
         terminated, final = state.done, {}
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             state = self._begin(state, before.done)
             terminated = state.done
         elif self.autoreset_mode == AutoresetMode.SAME_STEP:
-            final = {
-                "final_obs": self._observation,
-                "_final_obs": stop,
-                "final_info": self._info(state, stop),
-                "_final_info": stop,
-            }
+            final = {"final_obs": self._observation, "final_info": self._info(state, stop)}
+            final |= {"_final_obs": stop, "_final_info": stop}
             state = self._begin(state, state.done)
         observation, info = self._show(state)
         return observation, reward, terminated, self._nobody, info | final
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Info:
         """Return what `load_state_dict` needs to continue the same episodes (before any reset: nothing)."""
         if self._state is None:
             return {}
-        return {
-            "seed": self._seed,
-            "state": asdict(self._state),
-            "np_random": self.np_random.bit_generator.state,
-        }
+        numbers = self.np_random.bit_generator.state
+        return {"seed": self._seed, "state": asdict(self._state), "np_random": numbers}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue from a `state_dict`, in an environment made with the same arguments."""
+    def load_state_dict(self, saved: Info) -> None:
+        """Continue from a `state_dict` of an environment with the same arguments."""
         if not saved:
             self._state = None
             return
-        saved = saved | {"state": rename_fields(saved.get("state", {}))}
+        saved = saved | {"state": episode.rename_fields(saved.get("state", {}))}
         checks.saved_state(saved, State.__dataclass_fields__, self.num_envs, len(self.images))
         super().reset(seed=0)
         self.np_random.bit_generator.state = saved["np_random"]
@@ -265,20 +226,14 @@ class GlimpseVectorEnv(VectorEnv):
         return int(self._ready().label[row].item())
 
     def _permute(self, seed: int) -> State:
-        """Draw the order of the images, drop the last observation, and return the state before every row's first episode."""
-        self._seed = seed
-        self._permutation = torch.randperm(
-            len(self.images), generator=torch.Generator().manual_seed(seed)
-        ).to(self.device)
-        self._observation: dict[str, Tensor] = {}
-        return initial_state(self.num_envs, self._chance_loss, self.device)
+        """Draw the order of the images; return the state before every row's first episode."""
+        self._seed, generator = seed, torch.Generator().manual_seed(seed)
+        self._permutation = torch.randperm(len(self.images), generator=generator).to(self.device)
+        self._observation: Observation = {}
+        return episode.initial_state(self.num_envs, self._chance_loss, self.device)
 
     def _begin(
-        self,
-        state: State,
-        fresh: Bool[Tensor, " env"],
-        indices: Int64[Tensor, " env"] | None = None,
-        locations: Float[Tensor, "env 2"] | None = None,
+        self, state: State, fresh: Bools, indices: Ints | None = None, locations: Points | None = None
     ) -> State:
         """Start the next episode of the rows in `fresh`; leave the others as they are."""
         order_index = state.order_index.add(fresh, alpha=self.num_envs)
@@ -287,13 +242,15 @@ class GlimpseVectorEnv(VectorEnv):
             past = fresh & (order_index >= len(self.images))
             done, valid, fresh = done | past, valid & ~past, fresh & ~past
             order_index = torch.where(fresh, order_index, state.order_index)
-        drawn = (
-            self._permutation.index_select(0, order_index % len(self.images))
-            if indices is None
-            else indices.long()
-        )
-        index = torch.where(fresh, drawn, state.index)
-        first = self._initial(index, order_index) if locations is None else locations.clamp(-1, 1).float()
+        if indices is None:
+            indices = self._permutation.index_select(0, order_index % len(self.images))
+        index = torch.where(fresh, indices, state.index)
+        if locations is not None:
+            first = locations.clamp(-1, 1).float()
+        elif self.preset.initial_location == "center" or self.sensor.whole_first:
+            first = self._centre
+        else:  # not from the row
+            first = episode.hash_location(index, order_index // self.num_envs, self._seed)
         return State(
             order_index=order_index,
             index=index,
@@ -306,14 +263,6 @@ class GlimpseVectorEnv(VectorEnv):
             valid=valid,
         )
 
-    def _initial(
-        self, index: Int64[Tensor, " env"], order_index: Int64[Tensor, " env"]
-    ) -> Float[Tensor, "env 2"]:
-        """Return where glimpse 1 is taken: the centre, or a location hashed from seed, image and episode (not from the row)."""
-        if self.preset.initial_location == "center" or self.sensor.whole_first:
-            return self._centre
-        return hash_location(index, order_index // self.num_envs, self._seed)
-
     def _ready(self) -> State:
         """Return the state; raise an error if the environment is closed or was never reset."""
         checks.is_open(self.closed)
@@ -321,44 +270,30 @@ class GlimpseVectorEnv(VectorEnv):
             raise RuntimeError("step() before reset(): call reset() once to draw the first images")
         return self._state
 
-    def _reward(
-        self,
-        state: State,
-        stop: Bool[Tensor, " env"],
-        correct: Bool[Tensor, " env"],
-        loss: Float[Tensor, " env"],
-    ) -> Float[Tensor, " env"]:
+    def _reward(self, state: State, stop: Bools, correct: Bools, loss: Floats) -> Floats:
         """Return the reward of unfinished rows; 0 for the others."""
         reward = self.reward(rewards.Transition(state.step, stop, correct, loss, state.loss))
         checks.shape("the reward callable's result", reward, (self.num_envs,), floating=True)
         return reward.masked_fill(state.done, 0.0)
 
-    def _show(self, state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _show(self, state: State) -> tuple[Observation, Info]:
         """Make `state` the present state; return its observation and info."""
-        observation = {
-            "location": state.location,
-            "step": self._fraction.index_select(0, state.step),
-        } | self._observe(state)
+        step = self._fraction.index_select(0, state.step)
+        observation = {"location": state.location, "step": step} | self._observe(state)
         self._state, self._observation = state, observation
         return dict(observation), self._info(state, self._everyone)
 
-    def _observe(self, state: State) -> dict[str, Tensor]:
-        """Return the sensor's entries; with `compact`, only unfinished rows go through it and the others keep their last entries."""
+    def _observe(self, state: State) -> Observation:
+        """Return the sensor's entries; with `compact`, finished rows keep their last ones."""
         if not self.compact or not self._observation:
             return self.sensor.observe(state.index, state.location, state.step)
         rows = (~state.done).nonzero().squeeze(1)
         part = self.sensor.observe(state.index[rows], state.location[rows], state.step[rows])
         return {name: self._observation[name].index_copy(0, rows, value) for name, value in part.items()}
 
-    def _info(self, state: State, mask: Bool[Tensor, " env"]) -> dict[str, Any]:
-        """Return what is known of each row but hidden from its agent, and the mask of rows that it holds for."""
-        info: dict[str, Any] = {
-            "label": state.label,
-            "correct": state.correct,
-            "loss": state.loss,
-            "glimpses": state.step,
-            "pixels": self._pixels.index_select(0, state.step),
-            "flops": self._flops.index_select(0, state.step),
-            "valid": state.valid,
-        }
+    def _info(self, state: State, mask: Bools) -> Info:
+        """Return what is known of each row but hidden from its agent; `mask`: the rows that it holds for."""
+        pixels, flops = (costs.index_select(0, state.step) for costs in (self._pixels, self._flops))
+        info = {"label": state.label, "correct": state.correct, "loss": state.loss, "glimpses": state.step}
+        info |= {"pixels": pixels, "flops": flops, "valid": state.valid}
         return info | dict.fromkeys(self._masks, mask)

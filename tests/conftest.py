@@ -1,4 +1,4 @@
-"""Shared by all tests: shapes are checked on every call, one thread, and a small data set of distinct images."""
+"""Shared by all tests: shapes are checked on every call, one thread, a small data set of distinct images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,8 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     from glimpse_env.runtime import devices
     from glimpse_env.training import trainer
 
-FIRST = (
-    "test_processes",
-    "test_fcan_stages",
-    "test_finetuning",
-    "test_views",
-)  # the longest files: begun last they would end alone
+# The longest files: started last they would end alone.
+FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
 
@@ -49,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Noise(torch.utils.data.Dataset):
-    """23 grey images of 12 x 12 random pixels in 5 classes: no two alike, so a picture tells its index."""
+    """23 grey images of 12 x 12 random pixels in 5 classes: no two alike, so pixels identify an image."""
 
     classes = tuple("abcde")
 
@@ -92,7 +88,7 @@ def threads_given_back(one_thread: None) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def counted_once() -> Iterator[None]:
-    """Count what a network costs once for every size of image: every sensor asks, and counting takes longer than computing."""
+    """Count a network's flops once for every size of image: counting takes longer than computing."""
     known: dict[tuple, int] = {}
     count = Backbone.flops
 
@@ -109,7 +105,7 @@ def counted_once() -> Iterator[None]:
 
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[int], None]]:
-    """Return a function that lets the next trainings end, as by Ctrl-C, after so many checkpoints; 0 = let them run."""
+    """Return a function: interrupt the next trainings after that many checkpoints; 0 = never."""
     hooks = trainer.Run.after_save
 
     def arrange(saves: int) -> None:
@@ -168,7 +164,7 @@ def make(noise: Noise) -> Callable[..., GlimpseVectorEnv]:
 
 @pytest.fixture(scope="session")
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Write a folder of class folders with noise, on which `paint(pixels, name, number)` leaves what tells the classes."""
+    """Write a folder of class folders with noise, on which `paint(pixels, name, number)` marks the class."""
 
     def write(
         classes: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""Liu et al. 2016 (FCAN, arXiv 1603.06765): the whole image, its parts, and their combinations, on Dogs, Cars and CUB."""
+"""Liu et al. 2016 (FCAN, arXiv 1603.06765): the whole image, its parts and their combinations."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from reproduction.spec import Row, Run, Table
 from glimpse_env.datasets import NAMED
 from glimpse_env.reports import published
 
-RUN = Run("fcan")
 RANDOM, CENTRAL = "multi-view: whole + random places", "rigid: whole + central places"
-# As the agent's result names its rows, and as `published` does; part1-8x8 is the part of 8 x 8 cells, which the agent looks for first.
+# By the names in the agent's result, the names in `published`; part1-8x8, of 8 x 8 cells, is localised first.
 ROWS = {
     "whole image": "whole image",
     "part1-8x8 alone": "part alone",
@@ -18,20 +17,19 @@ ROWS = {
     RANDOM: "multi-view",
     CENTRAL: "rigid",
 }
+NOTE = (
+    "parts of 8 x 8 and 4 x 4 cells; the network is ResNet-50, frozen after its fine-tuning, with linear "
+    "classifiers for regions"
+)
 
 
 def table(number: str, *datasets: str) -> Table:
     """Return the paper's table of the first data set: all its rows come from one run of the agent a seed."""
     paper = published.read_table("FCAN", number, datasets[0])
+    rows = {name: Row(Run("fcan"), paper[row].value, regions=name) for name, row in ROWS.items()}
     quoted = {name: figure.value for name, figure in paper.items() if name not in ROWS.values()}
-    return Table(
-        f"FCAN, {number} ({NAMED[datasets[0]].title})",
-        datasets,
-        {name: Row(RUN, paper[row].value, regions=name) for name, row in ROWS.items()},
-        against=("whole image", RANDOM, CENTRAL),
-        quoted=quoted,
-        note="parts of 8 x 8 and 4 x 4 cells; the network is ResNet-50, frozen after its fine-tuning, with linear classifiers for regions",
-    )
+    title = f"FCAN, {number} ({NAMED[datasets[0]].title})"
+    return Table(title, datasets, rows, against=("whole image", RANDOM, CENTRAL), quoted=quoted, note=NOTE)
 
 
 TABLES = {

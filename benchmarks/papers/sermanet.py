@@ -1,4 +1,4 @@
-"""Sermanet et al. 2015 (arXiv 1412.7054): resolutions against glimpses on Stanford Dogs, mean class accuracy."""
+"""Sermanet et al. 2015 (arXiv 1412.7054): resolutions against glimpses, mean class accuracy."""
 
 from __future__ import annotations
 
@@ -18,26 +18,20 @@ PAPER = published.read_table("Sermanet", "Table 1", "dogs")
 
 def row(resolutions: tuple[str, ...], glimpses: int) -> Row:
     """Return the row of a set of resolutions."""
-    name = f"{' + '.join(resolutions)}, {glimpses} glimpse{'s' * (glimpses > 1)}"
-    return Row(
-        Run("sermanet", {"resolutions": resolutions, "glimpses": glimpses}), PAPER[name].value, glimpses
-    )
+    run = Run("sermanet", {"resolutions": resolutions, "glimpses": glimpses})
+    figure = PAPER[f"{' + '.join(resolutions)}, {glimpses} glimpse{'s' * (glimpses > 1)}"]
+    return Row(run, figure.value, figure.glimpses)
 
-
-ROWS = {
-    f"{name}, {glimpses}": row(resolutions, glimpses)
-    for name, resolutions in SETS.items()
-    for glimpses in (1, 2, 3)
-}
 
 TABLES = {
     "sermanet-1": Table(
         "Sermanet et al., Table 1 (Stanford Dogs): resolutions and glimpses",
         ("dogs", "cub", "cars"),
-        ROWS,
+        {f"{name}, {count}": row(SETS[name], count) for name in SETS for count in (1, 2, 3)},
         measure="mean_class_accuracy",
-        pairs={f"{name}, {glimpses}": f"{name}, 1" for name in SETS for glimpses in (2, 3)},
+        pairs={f"{name}, {count}": f"{name}, 1" for name in SETS for count in (2, 3)},
         quoted={name: PAPER[name].value for name in ("whole image at 96 pixels", "GoogLeNet at 224 pixels")},
-        note="glimpses lie on a grid; the paper's network is a GoogLeNet of stride 1 that has not seen the images of Dogs",
-    ),
+        note="glimpses lie on a grid; the paper's network is a GoogLeNet of stride 1 that has not seen the "
+        "images of Dogs",
+    )
 }

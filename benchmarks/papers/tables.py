@@ -1,4 +1,4 @@
-"""Every table and figure that benchmarks/reproduce.py makes. A new one is one entry here, or in the file of its paper."""
+"""Every table and figure that benchmarks/reproduce.py makes; a new one is one entry in its paper's file."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Rewards of FCAN's localisers compared: how accurate, how steady and how soon, from the learning curves of finished runs.
+r"""Rewards of FCAN's localisers compared by learning curves: final accuracy, steadiness, speed.
 
-    python agents/fcan_greedy.py --dataset cub --weights WEIGHTS --split fit:1/4 --final none --reward delayed --out runs/rewards/delayed-0
+    python agents/fcan_greedy.py --dataset cub --weights WEIGHTS --split fit:1/4 \
+        --final none --reward delayed --out runs/rewards/delayed-0
     python benchmarks/probes/fcan_rewards.py runs/rewards/*/checkpoint.pt
 
-FCAN's claim (section 3.3) is that its greedy reward (Eq. 4) learns faster and more steadily than one at the end. Give runs of
-several rewards and seeds with --final none, and of `--policy random`: the same classifiers on random places. Every run is measured
-after each epoch on the training images that its --split holds out. The curves are drawn in the figure.
+FCAN's claim (section 3.3) is that its greedy reward (Eq. 4) learns faster and more steadily than one at the
+end. Give runs of several rewards and seeds with --final none, and of `--where random`: the same classifiers
+on random locations. Every run is measured after each epoch on the training images that its --split holds out.
+The curves are drawn in the figure.
 """
 
 from __future__ import annotations
@@ -46,22 +48,21 @@ class Rewards:
 
 def read_curves(paths: Sequence[Path]) -> dict[str, list[Curve]]:
     """Return the learning curves of runs by their reward, in the order of the seeds."""
-    found: dict[str, dict[int, Curve]] = {}
+    curves: dict[str, dict[int, Curve]] = {}
     for path in paths:
         saved = checkpoint.load(path)
         options, curve = saved["options"], saved["progress"]["history"]
+        reward, seed = options["reward"], options["seed"]
         if saved["agent"] != "fcan_greedy" or "validation_accuracy" not in curve[-1]:
             raise ValueError(
-                f"{path}: expected a run of fcan_greedy with --split fit or fit:K/N, whose held-out images draw the curves"
+                f"{path}: expected a run of fcan_greedy with --split fit or fit:K/N (held-out images)"
             )
         policy = options.get("policy", options.get("where"))  # `where` until version 0.2
-        runs = found.setdefault(RANDOM if policy == "random" else options["reward"], {})
-        if options["seed"] in runs:
-            raise ValueError(
-                f"{path}: seed {options['seed']} of --reward {options['reward']} is there twice; give each run once"
-            )
-        runs[options["seed"]] = curve
-    return {name: [runs[seed] for seed in sorted(runs)] for name, runs in found.items()}
+        runs = curves.setdefault(RANDOM if policy == "random" else reward, {})
+        if seed in runs:
+            raise ValueError(f"{path}: seed {seed} of --reward {reward} is there twice; give each run once")
+        runs[seed] = curve
+    return {name: [runs[seed] for seed in sorted(runs)] for name, runs in curves.items()}
 
 
 def reach(curve: Curve, target: float) -> int | None:
@@ -71,47 +72,43 @@ def reach(curve: Curve, target: float) -> int | None:
     return after if after <= curve[-1]["epoch"] else None
 
 
-def make_rows(found: Mapping[str, Sequence[Curve]], target: float) -> list[dict[str, Any]]:
-    """Return a row for each reward: accuracies by seed in %, how much they still move, how soon they reach the target."""
-    rows = []
-    for name, runs in found.items():
-        last = [100 * run[-1]["validation_accuracy"] for run in runs]
-        # How much a run's accuracy still moves from epoch to epoch in its last third, in points.
-        moving = [[100 * row["validation_accuracy"] for row in run[-max(2, len(run) // 3) :]] for run in runs]
-        moves = [statistics.fmean(abs(b - a) for a, b in itertools.pairwise(run)) for run in moving]
-        entropy = statistics.fmean(run[-1]["entropy"] for run in runs)
-        rows.append(
-            {
-                "row": name,
-                "accuracy": last,
-                "moves": moves,
-                "epochs": [reach(run, target) for run in runs],
-                "entropy": entropy,
-            }
-        )
-    return rows
+def measure_moves(curve: Curve) -> float:
+    """Return how much the accuracy still moves from epoch to epoch in the last third, in points."""
+    last_third = [100 * row["validation_accuracy"] for row in curve[-max(2, len(curve) // 3) :]]
+    return statistics.fmean(abs(b - a) for a, b in itertools.pairwise(last_third))
+
+
+def make_rows(curves: Mapping[str, Sequence[Curve]], target: float) -> list[dict[str, Any]]:
+    """Return a row for each reward: accuracies in %, their moves, the epochs that reach the target."""
+    return [
+        {
+            "row": name,
+            "accuracy": [100 * run[-1]["validation_accuracy"] for run in runs],
+            "moves": [measure_moves(run) for run in runs],
+            "epochs": [reach(run, target) for run in runs],
+            "entropy": statistics.fmean(run[-1]["entropy"] for run in runs),
+        }
+        for name, runs in curves.items()
+    ]
 
 
 def main(options: Rewards) -> None:
     """Print and write the table, and draw the figure."""
-    found = read_curves(options.checkpoints)
-    # The target lies halfway from the lowest to the highest mean, so that no figure of a data set is written into this file.
-    ends = [statistics.fmean(run[-1]["validation_accuracy"] for run in runs) for runs in found.values()]
+    curves = read_curves(options.checkpoints)
+    # The target lies halfway from the lowest to the highest mean: this file holds no figure of a data set.
+    ends = [statistics.fmean(run[-1]["validation_accuracy"] for run in runs) for runs in curves.values()]
     target = (min(ends) + max(ends)) / 2
-    rows = make_rows(found, target)
-    when = f"epochs to {target:.1%}"
-    print(
-        f"{'':<20} {'accuracy %':>15} {'spread over seeds':>18} {'last third, up and down':>24} {when:>16} {'entropy':>8}"
-    )
+    rows = make_rows(curves, target)
+    line = "{:<20} {:>15} {:>18} {:>24} {:>16} {:>8}"
+    heads = "spread over seeds", "last third, up and down", f"epochs to {target:.1%}", "entropy"
+    print(line.format("", "accuracy %", *heads))
     for row in rows:
-        spread, moves = max(row["accuracy"]) - min(row["accuracy"]), statistics.fmean(row["moves"])
+        accuracy, moves = row["accuracy"], f"{statistics.fmean(row['moves']):.2f}"
+        spread = f"{max(accuracy) - min(accuracy):.1f}"
         epochs = " ".join("-" if epoch is None else str(epoch) for epoch in row["epochs"])
-        accuracy = intervals.format_mean(row["accuracy"])
-        print(
-            f"{row['row']:<20} {accuracy:>15} {spread:>18.1f} {moves:>24.2f} {epochs:>16} {row['entropy']:>8.2f}"
-        )
-    options.figure.parent.mkdir(parents=True, exist_ok=True)
-    plots.write_compared_curves(found, PANELS, options.figure)
+        figures = intervals.format_mean(accuracy), spread, moves, epochs, f"{row['entropy']:.2f}"
+        print(line.format(row["row"], *figures))
+    plots.write_compared_curves(curves, PANELS, options.figure)
     print(f"curves: {options.figure}")
     if options.json is not None:
         files.write_json(options.json, {"command": checkpoint.command(), "rows": rows})

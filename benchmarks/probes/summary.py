@@ -1,4 +1,4 @@
-"""Mean over seeds of finished runs: one line per agent, data set and settings, with the 95 % interval of the mean.
+"""Means over seeds of finished runs, with 95 % intervals: one line per agent, data set and settings.
 
     python benchmarks/probes/summary.py runs/*/result.json
     python benchmarks/probes/summary.py benchmarks/results/runs.json     # the published runs
@@ -21,6 +21,7 @@ from glimpse_env.evaluation import intervals
 from glimpse_env.runtime import checkpoint, terminal
 
 OWN = ("seed", "out", "threads", "device", "resume", "root")  # options that do not make another setting
+NEEDED = {"agent", "options", "per_step_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,11 @@ class Summary:
 
 
 def describe_setting(row: dict[str, Any]) -> str:
-    """Return what makes runs the same but for their seed; options that came later than a run count as what it did."""
+    """Return what distinguishes runs but for their seed; options newer than a run count as what it did."""
     options = checkpoint.ADDED | row["options"]
-    kept = {name: value for name, value in options.items() if name not in OWN} | {
-        "ram": options.get("ram") is not None
-    }
-    return json.dumps([row["agent"], row["dataset"], row["split"], kept], sort_keys=True)
+    setting = {name: value for name, value in options.items() if name not in OWN}
+    setting["ram"] = options.get("ram") is not None
+    return json.dumps([row["agent"], row["dataset"], row["split"], setting], sort_keys=True)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -46,45 +46,41 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: It holds something else.
     """
+    expected = "expected the result.json of a run"
     try:
         content = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a JSON file: expected the result.json of a run ({error})") from error
-    found = content if isinstance(content, list) else [content]
-    if not all(
-        isinstance(row, dict) and {"agent", "options", "per_step_accuracy"} <= row.keys() for row in found
-    ):
-        raise ValueError(
-            f"{path} does not hold rows of runs: expected the result.json of a run, or a list of such rows"
-        )
-    return found
+        raise ValueError(f"{path} is not a JSON file: {expected} ({error})") from error
+    rows = content if isinstance(content, list) else [content]
+    if not all(isinstance(row, dict) and row.keys() >= NEEDED for row in rows):
+        raise ValueError(f"{path} does not hold rows of runs: {expected}, or a list of such rows")
+    return rows
 
 
 def main(options: Summary) -> None:
     """Print a line per setting."""
     if not options.results:
         raise ValueError("expected at least one result.json, such as runs/*/result.json")
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for path in options.results:
         for row in read_rows(path):
             group = groups[describe_setting(row)]
-            if any(row["seed"] == other["seed"] for other in group):
-                raise ValueError(
-                    f"{path}: seed {row['seed']} of {row['agent']} with the same settings is there twice; give each run once"
-                )
-            group.append(row)
-    head = f"{'agent':<18} {'data set':<10} {'split':<10} {'seeds':>5} {'error %':>14} {'mean glimpses':>15}"
-    print(f"{head} {'error % after all':>20} {'train s':>8}")
-    for rows in groups.values():
-        first = rows[0]
+            if row["seed"] in group:
+                setting = f"seed {row['seed']} of {row['agent']} with the same settings"
+                raise ValueError(f"{path}: {setting} is there twice; give each run once")
+            group[row["seed"]] = row
+    line = "{:<18} {:<10} {:<10} {:>5} {:>14} {:>15} {:>20} {:>8}"
+    heads = "agent", "data set", "split", "seeds", "error %", "mean glimpses", "error % after all", "train s"
+    print(line.format(*heads))
+    for group in groups.values():
+        rows = list(group.values())
+        setting = (rows[0][name] for name in ("agent", "dataset", "split"))
         error = intervals.format_mean([100 * (1 - row["accuracy"]) for row in rows])
-        last = intervals.format_mean([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
         glimpses = intervals.format_mean([row["mean_glimpses"] for row in rows])
-        seconds = statistics.fmean(row["train_seconds"] for row in rows)
-        seeds = len({row["seed"] for row in rows})
-        what = f"{first['agent']:<18} {first['dataset']:<10} {first['split']:<10} {seeds:>5}"
-        after_all = f"{last} at {len(first['per_step_accuracy'])}"
-        print(f"{what} {error:>14} {glimpses:>15} {after_all:>20} {seconds:>8.0f}")
+        last = intervals.format_mean([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
+        after_all = f"{last} at {len(rows[0]['per_step_accuracy'])}"
+        seconds = f"{statistics.fmean(row['train_seconds'] for row in rows):.0f}"
+        print(line.format(*setting, len(rows), error, glimpses, after_all, seconds))
 
 
 if __name__ == "__main__":

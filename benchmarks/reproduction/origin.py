@@ -1,4 +1,4 @@
-"""Where a run was made: command, hardware and commit, noted in its folder when it starts."""
+"""How a run was made: command, hardware and commit, written into its folder when it starts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ NAME = "origin.json"
 
 
 def write(out: Path, threads: int, device: str) -> None:
-    """Note in a run's folder how and where it is made; a resumed run is where it was made last."""
-    made = {
-        "command": checkpoint.command(),
-        "hardware": describe_hardware(threads, device),
-        "commit": find_commit(),
-    }
+    """Write into a run's folder how and where it is made; a resumed run replaces it."""
+    hardware = describe_hardware(threads, device)
+    made = {"command": checkpoint.command(), "hardware": hardware, "commit": find_commit()}
     files.write_json(out / NAME, made)
 
 
@@ -29,12 +26,11 @@ def read(out: Path) -> dict[str, Any]:
     """Return how and where a run was made.
 
     Raises:
-        ValueError: The run does not say; it was not made by a table.
+        ValueError: The folder lacks the file: the run was not made by a table.
     """
     if not (out / NAME).is_file():
-        raise ValueError(
-            f"{out} does not say on what hardware and commit it was made: {NAME} is not there; remove the folder, or give another --out"
-        )
+        problem = f"{out} does not say on what hardware and commit it was made: {NAME} is not there"
+        raise ValueError(f"{problem}; remove the folder, or give another --out")
     return files.read_json(out / NAME)
 
 
@@ -45,7 +41,7 @@ def describe_hardware(threads: int, device: str) -> dict[str, Any]:
 
 
 def find_cpu() -> str:
-    """Return the processor's model, or its architecture where the system does not tell."""
+    """Return the processor's model, or its architecture where the system does not report one."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -53,20 +49,19 @@ def find_cpu() -> str:
 
 
 def find_commit() -> str | None:
-    """Return the commit of this source tree, with "+" if tracked files differ from it; None = it is no git working copy."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """Return the commit of this source tree, with "+" if tracked files differ; None = no git working copy."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
     try:
-        own = subprocess.run(
-            [*git, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True
-        )  # not of a tree around it
-        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
+        tracked = git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # else the commit is of a tree around it
+        head, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
     except FileNotFoundError:
         return None
-    return (
-        None
-        if own.returncode or found.returncode
-        else found.stdout.strip() + ("+" if changed.stdout.strip() else "")
-    )
+    if tracked.returncode or head.returncode:
+        return None
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")

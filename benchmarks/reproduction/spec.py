@@ -1,4 +1,4 @@
-"""What a table of a paper is made of: runs (an agent and its options), and how each row is measured on one of them."""
+"""What a table consists of: runs (an agent and its options), and how each row is measured on one."""
 
 from __future__ import annotations
 
@@ -7,40 +7,44 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 AgentName = Literal["ram", "dtram", "sermanet", "fcan"]
-Measure = Literal["error", "accuracy", "mean_class_accuracy"]
+# The settings of all MNIST rows, but for those with the agents' own defaults (`Run.quick`).
+LSTM: dict[str, Any] = (
+    dict(core="lstm", hidden=256, features=256, epochs=40, samples=2, curriculum=0.3, sure=1.0)
+    | dict(reward="confidence", policy_weight=0.3, baseline="learned", location_discount=1.0)
+    | dict(sigma_start=0.15, sigma_end=0.05, augment_shift=1 / 14, learning_rate=2e-3, muon_rate=0.01)
+)
+MNIST = {"ram": LSTM, "dtram": LSTM | dict(gamma=0.99, stop_epochs=6, stop_rate=None)}
 
 
 @dataclass(frozen=True)
 class Run:
-    """An agent and its options, named as on its command line; its recipe for the data set says the rest, and the seed comes later."""
+    """An agent and its options, named as on its command line; its recipe for the data set sets the others."""
 
     agent: AgentName
     own: Mapping[str, Any] = field(default_factory=dict)
-    start: Run | None = None  # the RAM that a DT-RAM is taught from
-    quick: bool = False  # MNIST: the agent's own defaults instead of --long, the recipe of the papers' tables
+    start: Run | None = None  # the RAM that a DT-RAM is trained from
+    quick: bool = False  # MNIST: the agent's own defaults instead of `MNIST`
 
     @property
     def options(self) -> dict[str, Any]:
-        """Return the options, those of the RAM that it starts from included."""
+        """The options, including those of the RAM that it starts from."""
         return {**(self.start.options if self.start else {}), **self.own}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: whose predictions, after which glimpse, and what the paper says."""
+    """A row of a table: whose predictions, after which glimpse, and the paper's number."""
 
     run: Run
     paper: float | None = None  # error or accuracy in %, as the table measures
     paper_glimpses: float | None = None  # the paper's mean glimpses
-    threshold: float | None = (
-        None  # predict where the confidence exceeds this, instead of when the agent does
-    )
-    after: int | None = None  # predict after this many glimpses, instead of when the agent does
+    threshold: float | None = None  # stop where the confidence exceeds this, instead of where the agent stops
+    after: int | None = None  # stop after this many glimpses instead
     regions: str | None = None  # FCAN: which combination of regions predicts
 
     @property
     def by_itself(self) -> bool:
-        """Tell whether the prediction counts that the agent makes by itself."""
+        """Whether the agent itself decides when to stop."""
         return self.threshold is None and self.after is None
 
 
@@ -51,11 +55,21 @@ class Table:
     title: str
     datasets: tuple[str, ...]  # the first is the paper's
     rows: Mapping[str, Row]
-    measure: Measure = "accuracy"
+    measure: Literal["error", "accuracy", "mean_class_accuracy"] = "accuracy"
     against: tuple[str, ...] = ()  # rows that all others are compared with, paired over images
     pairs: Mapping[str, str] = field(default_factory=dict)  # row -> the row that it alone is compared with
-    quoted: Mapping[str, float] = field(default_factory=dict)  # rows of the paper that no run here stands for
+    quoted: Mapping[str, float] = field(default_factory=dict)  # rows of the paper that no run reproduces
     note: str = ""  # what differs from the paper
-    kept_with: str = ""  # the table whose file of rows has these too
+    rows_of: str = ""  # the table whose file has these rows, if not its own
     figure: Literal["histogram", "paths"] | None = None  # what is drawn beside the rows
-    history: bool = False  # rows keep their run's learning curve
+    history: bool = False  # rows have their run's learning curve
+
+    @property
+    def accuracy(self) -> str:
+        """The entry of a row that the measure is computed from."""
+        return "accuracy" if self.measure == "error" else self.measure
+
+    @property
+    def label(self) -> str:
+        """The measure in words."""
+        return self.measure.replace("_", " ")

@@ -1,17 +1,18 @@
-"""The figures of tables, drawn from rows: ways to stop, costs, stopping steps (DT-RAM, Figures 5 and 6), ablations (Tables 6, 8 and 9)."""
+"""The figures of the papers, from the rows of one part of a data set; False = these are not enough."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from reproduction import text_table
+from papers.tables import TABLES
 from reproduction.spec import Table
-from reproduction.text_table import Rows, Runs
+from reproduction.text_table import About, Rows, Runs, compare_rows, mean_glimpses, to_percent
 
 from glimpse_env.evaluation import intervals
 from glimpse_env.reports import plots
@@ -20,175 +21,174 @@ from glimpse_env.reports.plots import BLUE, COMPARED, GREEN, GREY, RED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Tables = Mapping[str, Rows]  # by table, of one part of a data set and one split
+Points = list[tuple[float, Sequence[float]]]  # glimpses or cost, values by seed
 PURPLE, ORANGE, LIGHT = "#cc79a7", "#e69f00", "#9a9aa2"
 SIZES = {"*": 13, ".": 5, "o": 5, "x": 6, "s": 4.5, "D": 6}  # of markers
-Points = Sequence[tuple[float, Sequence[float]]]  # glimpses or cost, values by seed
+WAYS = {  # to stop: marker, line, colour
+    "fixed number of glimpses, one network": ("s", ":", GREY),
+    "RAM trained with a fixed number": ("D", "none", ORANGE),
+    "stop above a confidence": (".", "-", BLUE),
+    "random stop, as many as DT-RAM": ("x", "--", PURPLE),
+    "DT-RAM, several discounts": ("*", "-", RED),
+    "the paper's RAM": ("D", "none", LIGHT),
+    "the paper's DT-RAM": ("o", "none", LIGHT),
+}
+COSTS = (
+    ("flops", 1e9, "operations per image (billions; 2 x multiply-adds)"),
+    ("pixels", 1e3, "pixels per image (thousands)"),
+)
+SERIES = {  # of costs: tables, and how the names of their rows start
+    "RAM, 1 to 6 glimpses": (["dtram-6"], tuple("123456")),
+    "RAM 6, stopped above a confidence": (["dtram-7"], ">"),
+    "DT-RAM": (["dtram-6", "dtram-7"], "DT-RAM"),
+    "Sermanet, high, 1 to 3 glimpses": (["sermanet-1"], "high,"),
+    "Sermanet, all, 1 to 3 glimpses": (["sermanet-1"], "all,"),
+    "FCAN, whole image and parts": (["fcan-2", "fcan-4", "fcan-6"], "whole"),
+}
+ABLATIONS = {  # by table: legend, marker, line, colour
+    "dtram-6": ("with curriculum and supervision (Table 6)", "o", "-", BLUE),
+    "dtram-8": ("without curriculum (Table 8)", "s", "--", RED),
+    "dtram-9": ("without supervision (Table 9)", "^", "-.", GREEN),
+}
+PANELS = {
+    "validation_accuracy": "Error on held-out images (%)",
+    "train_accuracy": "Error on training images, sampled places (%)",
+}
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Return the half-width of the mean's 95 % interval over seeds; 0 for a single one."""
-    return intervals.compute_half_width(values) if len(values) > 1 else 0.0
+def describe(about: About, group: Rows) -> str:
+    """Return the title of a figure: the part of the data set, the numbers of images and seeds."""
+    seeds = {len(runs) for runs in group.values()}
+    count = str(*seeds) if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    images = next(iter(group.values()))[0]["images"]
+    return f"{about.part}, {images:,} images ({about.measured}), {count} seed{'s' * (count != '1')}"
 
 
-def draw_stopping(table: Table, group: Rows, title: str, target: Path) -> None:
-    """Write what every way to stop makes of its mean number of glimpses: who lies below all others spends them best.
+def set_title(axes: Axes, title: str, size: float = 11) -> None:
+    """Write a title above the left end of the axes, without mathematics."""
+    axes.set_title(title, fontsize=size, loc="left", parse_math=False)
 
-    Args:
-        table: Which has RAMs of several numbers of glimpses, and DT-RAMs of several discounts.
-        group: Its rows.
-        title: Of the figure.
-        target: The PNG file.
-    """
-    rows = {name: row for name, row in table.rows.items() if name in group}
-    rams = [group[name] for name, row in rows.items() if row.run.agent == "ram" and row.by_itself]
-    learned = [runs for runs in group.values() if all("rivals" in run for run in runs)]
-    learned.sort(key=mean_glimpses)
+
+def draw_means(axes: Axes, points: Points, **style: Any) -> None:
+    """Draw the means over seeds with their 95 % intervals; a single seed has none."""
+    ends = [intervals.compute_half_width(values) if len(values) > 1 else 0.0 for _, values in points]
+    means = [statistics.fmean(values) for _, values in points]
+    axes.errorbar([position for position, _ in points], means, yerr=ends, capsize=2, elinewidth=0.9, **style)
+
+
+def draw_stopping(about: About, tables: Tables, target: Path) -> bool:
+    """Draw accuracy or error against mean glimpses: RAMs, DT-RAMs and other ways to stop."""
+    rows = {name: row for table in tables for name, row in TABLES[table].rows.items()}
+    group = {name: runs for own in tables.values() for name, runs in own.items() if rows[name].after is None}
+    if not any("rivals" in run for runs in group.values() for run in runs):
+        return False
+    table = replace(TABLES[next(iter(tables))], rows=rows)
     figure = plots.create_figure(7.6, 5.2)
     axes = figure.subplots()
-    if rams:
-        longest = max(rams, key=lambda runs: runs[0]["mean_glimpses"])
-        draw_points(
-            axes, "fixed number of glimpses, one network", "s", ":", GREY, points_by_step(table, longest)
-        )
-        draw_points(
-            axes, "RAM trained with a fixed number", "D", "", ORANGE, [locate(table, runs) for runs in rams]
-        )
-        quoted = [locate(table, group[name]) for name, row in rows.items() if row.threshold is not None]
-        draw_points(
-            axes,
-            "stop above a confidence",
-            ".",
-            "-",
-            BLUE,
-            sorted(quoted + points_by_threshold(table, longest)),
-        )
-    blind = [
-        (mean_glimpses(runs), [percent(table, run["random_stop_accuracy"]) for run in runs])
-        for runs in learned
-    ]
-    draw_points(axes, "random stop, as many as DT-RAM", "x", "--", PURPLE, blind)
-    draw_points(axes, "DT-RAM, several discounts", "*", "-", RED, [locate(table, runs) for runs in learned])
-    name_discounts(axes, table, learned)
-    for agent, marker, name in (("ram", "D", "RAM"), ("dtram", "o", "DT-RAM")):
-        own = [row for row in rows.values() if row.run.agent == agent and row.by_itself]
-        papers = [(row.paper_glimpses, [row.paper]) for row in own if row.paper and row.paper_glimpses]
-        draw_points(axes, f"the paper's {name}", marker, "", LIGHT, papers)
-    axes.set(xlabel="mean glimpses per image", ylabel=f"{table.measure.replace('_', ' ')} (%)")
-    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
+    learned = [runs for runs in group.values() if all("rivals" in run for run in runs)]
+    learned.sort(key=mean_glimpses)
+    for name, points in collect_stopping(table, group, learned).items():
+        marker, line, colour = WAYS[name]
+        style = {"marker": marker, "linestyle": line, "color": colour, "markersize": SIZES[marker]}
+        style |= {"markerfacecolor": "white" if colour == LIGHT else colour}
+        style |= {"markeredgecolor": "white" if marker == "*" else colour}
+        if points:
+            draw_means(axes, points, label=name, linewidth=1.4, zorder=5 if marker == "*" else 2, **style)
+    label_discounts(axes, table, learned)
+    axes.set(xlabel="mean glimpses per image", ylabel=f"{table.label} (%)")
+    set_title(axes, describe(about, group))
     axes.legend(fontsize=8.5, frameon=False)
     if table.measure == "error":
         plots.set_log_scale(axes)
     plots.tidy(axes)
     plots.save(figure, target)
+    return True
 
 
-def name_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
-    """Write each point's discount beside it, on alternating sides of the curve, which falls with the glimpses if it shows errors."""
+def collect_stopping(table: Table, group: Rows, learned: Sequence[Runs]) -> dict[str, Points]:
+    """Return the points of every way to stop, by its name in `WAYS`; `learned` are the rows of DT-RAMs."""
+    rows = {name: row for name, row in table.rows.items() if name in group}
+    rams = [group[name] for name, row in rows.items() if row.run.agent == "ram" and row.by_itself]
+    fixed: Points = []
+    thresholds = [locate(table, group[name]) for name, row in rows.items() if row.threshold is not None]
+    if rams:
+        longest = max(rams, key=lambda runs: runs[0]["mean_glimpses"])
+        steps = zip(*(run["per_step_accuracy"] for run in longest), strict=True)
+        for step, accuracies in enumerate(steps, start=1):
+            fixed.append((float(step), [to_percent(table, accuracy) for accuracy in accuracies]))
+        curves = zip(*(run["threshold_curve"] for run in longest), strict=True)
+        thresholds += [locate(table, runs, "accuracy") for runs in curves]
+    papers = {"ram": [], "dtram": []}
+    for row in rows.values():
+        if row.by_itself and row.paper and row.paper_glimpses:
+            papers[row.run.agent].append((row.paper_glimpses, [row.paper]))
+    return {
+        "fixed number of glimpses, one network": fixed,
+        "RAM trained with a fixed number": [locate(table, runs) for runs in rams],
+        "stop above a confidence": sorted(thresholds) if rams else [],
+        "random stop, as many as DT-RAM": [locate(table, runs, "random_stop_accuracy") for runs in learned],
+        "DT-RAM, several discounts": [locate(table, runs) for runs in learned],
+        "the paper's RAM": papers["ram"],
+        "the paper's DT-RAM": papers["dtram"],
+    }
+
+
+def locate(table: Table, runs: Runs, accuracy: str = "") -> tuple[float, list[float]]:
+    """Return the mean glimpses of runs, and their values of the table's measure, or of another accuracy."""
+    return mean_glimpses(runs), [to_percent(table, run[accuracy or table.accuracy]) for run in runs]
+
+
+def label_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
+    """Write each point's discount beside it, on alternating sides of the curve."""
     falls = table.measure == "error"
-    for position, runs in enumerate(learned):
-        label = rf"$\gamma$ {runs[0]['options']['gamma']:g}"
-        aside, side = (
-            ((6, 9 if falls else -16), "left") if position % 2 else ((-7, -13 if falls else 9), "right")
-        )
-        glimpses, values = locate(table, runs)
-        style = {"ha": side, "fontsize": 8.5, "color": RED, "bbox": plots.LABEL, "zorder": 4}
-        axes.annotate(label, (glimpses, statistics.fmean(values)), aside, textcoords="offset points", **style)
+    sides = ((-7, -13 if falls else 9), "right"), ((6, 9 if falls else -16), "left")
+    style = {"fontsize": 8.5, "color": RED, "bbox": plots.LABEL, "zorder": 4}
+    for runs, (offset, side) in zip(learned, cycle(sides), strict=False):
+        label, (glimpses, values) = rf"$\gamma$ {runs[0]['options']['gamma']:g}", locate(table, runs)
+        point = (glimpses, statistics.fmean(values))
+        axes.annotate(label, point, offset, textcoords="offset points", ha=side, **style)
 
 
-def draw_points(axes: Axes, label: str, marker: str, line: str, colour: str, points: Points) -> None:
-    """Draw points with the intervals of their means."""
-    if not points:
-        return
-    axes.errorbar(
-        [place for place, _ in points],
-        [statistics.fmean(values) for _, values in points],
-        yerr=[half_width(values) for _, values in points],
-        label=label,
-        marker=marker,
-        linestyle=line or "none",
-        color=colour,
-        markersize=SIZES[marker],
-        markerfacecolor="white" if colour == LIGHT else colour,
-        markeredgecolor="white" if marker == "*" else colour,
-        linewidth=1.4,
-        elinewidth=0.9,
-        capsize=2,
-        zorder=5 if marker == "*" else 2,
-    )
-
-
-def percent(table: Table, accuracy: float) -> float:
-    """Return an accuracy as the table measures, in %."""
-    return 100 * (1 - accuracy) if table.measure == "error" else 100 * accuracy
-
-
-def mean_glimpses(runs: Runs) -> float:
-    """Return the mean glimpses over seeds."""
-    return statistics.fmean(run["mean_glimpses"] for run in runs)
-
-
-def locate(table: Table, runs: Runs) -> tuple[float, list[float]]:
-    """Return a row's mean glimpses and its values by seed."""
-    return mean_glimpses(runs), [text_table.percent(table, run) for run in runs]
-
-
-def points_by_step(table: Table, runs: Runs) -> list[tuple[float, list[float]]]:
-    """Return how a network's predictions fare after every number of glimpses."""
-    columns = zip(*(run["per_step_accuracy"] for run in runs), strict=True)
-    return [
-        (float(step), [percent(table, accuracy) for accuracy in column])
-        for step, column in enumerate(columns, start=1)
-    ]
-
-
-def points_by_threshold(table: Table, runs: Runs) -> list[tuple[float, list[float]]]:
-    """Return what the threshold rule makes of a network, averaged over seeds at every threshold."""
-    columns = zip(*(run["threshold_curve"] for run in runs), strict=True)
-    return [
-        (mean_glimpses(column), [percent(table, one["accuracy"]) for one in column]) for column in columns
-    ]
-
-
-COSTS = (
-    ("flops", 1e9, "operations per image (billions; 2 x multiply-adds)"),
-    ("pixels", 1e3, "pixels per image (thousands)"),
-)
-
-
-def draw_cost(series: Mapping[str, Sequence[Runs]], title: str, target: Path) -> None:
-    """Write accuracy against what an image costs: operations of the sensor's network, and pixels that it is fed.
-
-    Args:
-        series: By what it is called in the legend, rows with `pixels` and `flops` (first view, later glimpse); a series is joined.
-        title: Of the figure.
-        target: The PNG file.
-    """
+def draw_cost(about: About, tables: Tables, target: Path) -> bool:
+    """Draw accuracy against the cost of an image: operations and pixels of the sensor's network."""
+    series: dict[str, list[Runs]] = {}
+    for label, (names, start) in SERIES.items():
+        rows = {name: runs for table in names for name, runs in tables.get(table, {}).items()}
+        if chosen := [runs for name, runs in rows.items() if name.startswith(start)]:
+            series[label] = chosen
+    if not any(run["flops"][0] for rows in series.values() for runs in rows for run in runs):
+        return False
     figure = plots.create_figure(10.4, 4.4)
     for axes, (key, unit, label) in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
-        for (name, points), (colour, line), marker in zip(series.items(), cycle(COMPARED), cycle("osD^v*")):
-            accuracies = [[100 * run["accuracy"] for run in runs] for runs in points]
-            costs = [statistics.fmean(cost(run, key) for run in runs) / unit for runs in points]
-            places, values = zip(*sorted(zip(costs, accuracies, strict=True)), strict=True)
-            means, ends = [statistics.fmean(one) for one in values], [half_width(one) for one in values]
+        for (name, rows), (colour, line), marker in zip(series.items(), cycle(COMPARED), cycle("osD^v*")):
+            points: Points = []
+            for runs in rows:
+                costs = [run[key][0] + (run["mean_glimpses"] - 1) * run[key][1] for run in runs]
+                points.append((statistics.fmean(costs) / unit, [100 * run["accuracy"] for run in runs]))
             style = {"marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.3}
-            axes.errorbar(places, means, yerr=ends, label=name, capsize=2, elinewidth=0.9, **style)
+            draw_means(axes, sorted(points), label=name, **style)
         axes.set_xlabel(label)
         axes.set_xlim(left=0)
         plots.tidy(axes)
     figure.axes[0].set_ylabel("accuracy (%)")
-    figure.axes[0].set_title(title, fontsize=11, loc="left", parse_math=False)
+    set_title(figure.axes[0], describe(about, {name: rows[0] for name, rows in series.items()}))
     figure.axes[1].legend(fontsize=8.5, frameon=False)
     plots.save(figure, target)
+    return True
 
 
-def cost(run: Mapping[str, Any], key: str) -> float:
-    """Return what an image costs on average: the first view, and every later glimpse."""
-    first, later = run[key]
-    return first + (run["mean_glimpses"] - 1) * later
+def draw_histogram(about: About, tables: Tables, target: Path) -> bool:
+    """Draw the stopping steps of the paper's DT-RAMs."""
+    rows = {"dtram-2": TABLES["dtram-figure-5"].rows, "dtram-6": TABLES["dtram-figure-6"].rows}
+    group = {name: runs for table, own in tables.items() for name, runs in own.items() if name in rows[table]}
+    if group:
+        write_histogram(group, describe(about, group), target)
+    return bool(group)
 
 
-def draw_histogram(group: Rows, title: str, target: Path) -> None:
-    """Write how many images stop after each number of glimpses (DT-RAM, Figures 5 and 6): means over seeds, and their ranges."""
+def write_histogram(group: Rows, title: str, target: Path) -> None:
+    """Write the share of images that stop after each number of glimpses: means over seeds, with ranges."""
     figure = plots.create_figure(6.4, 3.8)
     axes = figure.subplots()
     width = 0.8 / len(group)
@@ -200,54 +200,54 @@ def draw_histogram(group: Rows, title: str, target: Path) -> None:
         bars = {"color": colour, "label": label, "hatch": hatch, "edgecolor": "white", "linewidth": 0.6}
         axes.bar(steps, shares.mean(0), width, yerr=ends, ecolor=GREY, capsize=2, **bars)
     axes.set(xlabel="glimpses before stopping", ylabel="share of test images (%)")
-    axes.set_title(title, fontsize=11, loc="left", parse_math=False)
+    set_title(axes, title)
     plots.set_whole_ticks(axes)
     axes.legend(fontsize=9, frameon=False)
     plots.tidy(axes)
     plots.save(figure, target)
 
 
-ABLATIONS = {
-    "grown, supervised": ("with curriculum and supervision (Table 6)", "o", "-", BLUE),
-    "not grown": ("without curriculum (Table 8)", "s", "--", RED),
-    "not supervised": ("without supervision (Table 9)", "^", "-.", GREEN),
-}
-
-
-Gains = Mapping[int, tuple[float, float, float]]  # by number of glimpses, in points with their 95 % interval
-
-
-def draw_ablations(curves: Mapping[str, tuple[Gains, Sequence[float]]], title: str, target: Path) -> None:
-    """Write what glimpses add to one view, with and without curriculum and intermediate supervision (DT-RAM, Tables 6, 8 and 9).
-
-    Args:
-        curves: By the key of `ABLATIONS`: the gains over one view; the paper's accuracies from one glimpse on.
-        title: Of our panel.
-        target: The PNG file.
-    """
+def draw_ablations(about: About, tables: Tables, target: Path) -> bool:
+    """Draw the gains of glimpses over one view, with and without curriculum and intermediate supervision."""
+    known = [name for name in ABLATIONS if len(tables.get(name, {})) > 1 and "1 glimpse" in tables[name]]
+    if not known:
+        return False
     figure = plots.create_figure(9.6, 4.2)
     ours, paper = figure.subplots(1, 2, sharey=True)
-    for name, (found, quoted) in curves.items():
-        label, marker, line, colour = ABLATIONS[name]
-        style = {
-            "label": label,
-            "marker": marker,
-            "linestyle": line,
-            "color": colour,
-            "markersize": 5,
-            "linewidth": 1.5,
-        }
-        steps = sorted(found)
-        middle = np.asarray([found[step][0] for step in steps])
-        ends = np.abs(np.asarray([found[step][1:] for step in steps]).T - middle)
-        ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, **style)
-        paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], **style)
+    for name in known:
+        draw_gains(ours, paper, name, tables[name])
+    title = describe(about, next(iter(tables.values())))
     for axes, head in ((ours, title), (paper, "the paper: CUB-200-2011")):
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xlabel("glimpses")
         plots.set_whole_ticks(axes)
-        axes.set_title(head, fontsize=10, loc="left", parse_math=False)
+        set_title(axes, head, 10)
         plots.tidy(axes)
     ours.set_ylabel("accuracy above one view (points)")
     paper.legend(fontsize=8.5, frameon=False)
     plots.save(figure, target)
+    return True
+
+
+def draw_gains(ours: Axes, paper: Axes, name: str, group: Rows) -> None:
+    """Draw a table's gains over one view, with intervals, and the paper's."""
+    # Of the tables that compare pairs, the half without.
+    rows = [row for row in TABLES[name].rows if row.endswith(("glimpse", "glimpses", "without"))]
+    quoted = [TABLES[name].rows[row].paper for row in rows]
+    gains = [compare_rows(group.get(row, ()), group["1 glimpse"]) for row in rows]
+    steps, known = zip(*[(step, gain) for step, gain in enumerate(gains, start=1) if gain], strict=True)
+    middle, low, high = np.asarray(known).T
+    label, marker, line, colour = ABLATIONS[name]
+    style = {"marker": marker, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
+    ends = (middle - low, high - middle)
+    ours.errorbar(steps, middle, yerr=ends, capsize=2, elinewidth=0.9, label=label, **style)
+    paper.plot(range(1, len(quoted) + 1), np.asarray(quoted) - quoted[0], label=label, **style)
+
+
+def draw_rewards(about: About, tables: Tables, target: Path) -> bool:
+    """Draw learning curves."""
+    histories = {name: [run["history"] for run in runs] for name, runs in tables["rewards"].items()}
+    epochs = [epoch for runs in histories.values() for history in runs for epoch in history]
+    panels = {key: title for key, title in PANELS.items() if all(key in epoch for epoch in epochs)}
+    plots.write_compared_curves(histories, panels, target, errors=True)
+    return True

@@ -1,10 +1,11 @@
-"""A table in text: the paper's number, ours with its interval, and the difference; and how our rows differ from each other."""
+"""A table as text: the paper's number, ours with its interval, and differences between rows."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,99 +14,108 @@ from reproduction.spec import Table
 from torch import Tensor
 
 from glimpse_env.evaluation import intervals
+from glimpse_env.runtime import checkpoint
 
 Runs = Sequence[Mapping[str, Any]]  # the rows of one name, one of each seed
 Rows = Mapping[str, Runs]  # by the row's name
 RESAMPLES = 2000  # of the bootstrap: a table has many intervals, and MNIST many images
-About = tuple[
-    str, str, str
-]  # the part of the data set, the split that was trained on, the one that was measured
 
 
-def group_rows(table: Table, found: Runs) -> dict[About, dict[str, list[Mapping[str, Any]]]]:
-    """Return rows by the part of the data set, what was trained on and what was measured; then by name, in the table's order."""
+class About(NamedTuple):
+    """The images that rows are about."""
+
+    part: str  # of the data set
+    split: str  # that was trained on
+    measured: str  # the split that was evaluated
+
+    def name_file(self, start: str) -> str:
+        """Return the name of a file about these images, without its suffix."""
+        return "-".join([start, *map(checkpoint.file_name, self)])
+
+
+def group_rows(table: Table, known: Runs) -> dict[About, dict[str, list[Mapping[str, Any]]]]:
+    """Return rows by the images that they are about, then by name, in the table's order."""
     groups: dict[About, dict[str, list[Mapping[str, Any]]]] = {}
-    for row in sorted(found, key=lambda row: row["seed"]):
-        group = groups.setdefault(
-            (row["part"], row["split"], row["measured"]), {name: [] for name in table.rows}
-        )
-        if row["row"] in group:
-            group[row["row"]].append(row)
-    return {about: {name: one for name, one in group.items() if one} for about, group in groups.items()}
+    for run in sorted(known, key=itemgetter("seed")):
+        if run["row"] in table.rows:
+            about = About(run["part"], run["split"], run["measured"])
+            groups.setdefault(about, {name: [] for name in table.rows})[run["row"]].append(run)
+    return {about: {name: runs for name, runs in group.items() if runs} for about, group in groups.items()}
 
 
-def percent(table: Table, row: Mapping[str, Any]) -> float:
-    """Return what the table shows of a row, in %."""
-    if table.measure == "error":
-        return 100 * (1 - row["accuracy"])
-    return 100 * row[table.measure]
+def to_percent(table: Table, accuracy: float) -> float:
+    """Return an accuracy as the table measures, in %."""
+    return 100 * (1 - accuracy) if table.measure == "error" else 100 * accuracy
+
+
+def mean_glimpses(runs: Runs) -> float:
+    """Return the mean glimpses over seeds."""
+    return statistics.fmean(run["mean_glimpses"] for run in runs)
 
 
 def format_cells(table: Table, name: str, runs: Runs) -> list[str]:
     """Return the cells of a row: the paper's number, ours, the difference, mean glimpses, number of seeds."""
-    ours, row = [percent(table, run) for run in runs], table.rows[name]
-    glimpses = f"{statistics.fmean(run['mean_glimpses'] for run in runs):.2f}"
+    ours, row = [to_percent(table, run[table.accuracy]) for run in runs], table.rows[name]
     paper, less = "", ""
     if row.paper is not None:
         paper = f"{row.paper:g}" + ("" if row.paper_glimpses is None else f" at {row.paper_glimpses:g}")
         less = f"{statistics.fmean(ours) - row.paper:+.2f}"
-    return [paper, intervals.format_mean(ours), less, glimpses, str(len(runs))]
+    return [paper, intervals.format_mean(ours), less, f"{mean_glimpses(runs):.2f}", str(len(runs))]
 
 
 def format_table(table: Table, about: About, group: Rows) -> str:
     """Return the table."""
     others = [name for name in table.against if name in group]
     width = max([len(name) for name in (*group, *table.quoted)], default=0)
-    what = table.measure.replace("_", " ")
 
     def line(name: str, cells: Sequence[str], differences: Sequence[str]) -> str:
         columns = " ".join(f"{cell:>{wide}}" for cell, wide in zip(cells, (14, 16, 8, 9, 5), strict=True))
         return f"{name:<{width}} {columns}  " + "  ".join(f"{cell:>22}" for cell in differences)
 
-    head = line("", ("paper", f"{what} %", "- paper", "glimpses", "seeds"), [f"- {name}" for name in others])
-    lines = [*describe(table, about, group), head + ("  pair" if table.pairs else "")]
-    lines += [f"{name:<{width}} {paper:>14g}" for name, paper in table.quoted.items()]
+    head = ("paper", f"{table.label} %", "- paper", "glimpses", "seeds")
+    heads = line("", head, [f"- {name}" for name in others]) + ("  pair" if table.pairs else "")
+    quoted = [f"{name:<{width}} {paper:>14g}" for name, paper in table.quoted.items()]
+    lines = [*describe(table, about, group), heads, *quoted]
     for name, runs in group.items():
-        differences = [
-            format_difference(table, runs, group[other]) if other != name else "" for other in others
-        ]
+        compared = ["" if other == name else format_difference(table, runs, group[other]) for other in others]
         pair = table.pairs.get(name, "")
         to_pair = f"  {format_difference(table, runs, group[pair])} to {pair!r}" if pair in group else ""
-        lines.append((line(name, format_cells(table, name, runs), differences) + to_pair).rstrip())
+        lines.append((line(name, format_cells(table, name, runs), compared) + to_pair).rstrip())
     return "\n".join(lines)
 
 
 def describe(table: Table, about: About, group: Rows) -> list[str]:
-    """Return what the table is about, and on what part of which data set."""
-    part, split, measured = about
+    """Return the table's title, the images that it is about, and its note."""
     first = next(iter(group.values()))[0]
     whole = "" if first["of_classes"] in (None, first["classes"]) else f" of {first['of_classes']}"
-    here = f"here: {part} ({first['classes']}{whole} classes), trained on {split}, {first['images']:,} images of {measured}"
-    return [table.title, here, *([f"note: {table.note}"] if table.note else [])]
+    here = f"here: {about.part} ({first['classes']}{whole} classes), trained on {about.split}"
+    images = f"{first['images']:,} images of {about.measured}"
+    return [table.title, f"{here}, {images}", *([f"note: {table.note}"] if table.note else [])]
 
 
 def format_difference(table: Table, first: Runs, second: Runs) -> str:
-    """Return how much a row's measure is above another's in points, with its interval; nothing if they share no seed."""
-    found = compare_rows(first, second)
-    if found is None:
+    """Return the difference of two rows in points, with its interval; empty if they share no seed."""
+    difference = compare_rows(first, second)
+    if difference is None:
         return ""
-    mean, low, high = found
+    mean, low, high = difference
     if table.measure == "error":
         mean, low, high = 0.0 - mean, 0.0 - high, 0.0 - low  # no -0.00
     return intervals.format_interval((mean, low, high), 2)
 
 
 def compare_rows(first: Runs, second: Runs) -> tuple[float, float, float] | None:
-    """Return how many points more often one row is correct than another, paired over images, averaged over the seeds that both have."""
-    seeds = sorted({run["seed"] for run in first} & {run["seed"] for run in second})
-    return (
-        intervals.compare_paired(stack_correct(first, seeds), stack_correct(second, seeds), RESAMPLES)
-        if seeds
-        else None
-    )
+    """Return by how many points one row is correct more often than another, and the ends of its interval.
+
+    Paired over images, averaged over the seeds that both rows have; None = they share none.
+    """
+    seeds = {run["seed"] for run in first} & {run["seed"] for run in second}
+    if not seeds:
+        return None
+    ours, others = ([run for run in runs if run["seed"] in seeds] for runs in (first, second))
+    return intervals.compare_paired(stack_correct(ours), stack_correct(others), RESAMPLES)
 
 
-def stack_correct(runs: Runs, seeds: Sequence[int]) -> Float[Tensor, "seed image"]:
-    """Return which images the runs of these seeds predict correctly."""
-    by_seed = {run["seed"]: rows.unpack_bits(run["right"], run["images"]) for run in runs}
-    return torch.stack([by_seed[seed] for seed in seeds]).float()
+def stack_correct(runs: Runs) -> Float[Tensor, "run image"]:
+    """Return which images every run predicts correctly."""
+    return torch.stack([rows.unpack_bits(run["right"], run["images"]).float() for run in runs])

@@ -1,15 +1,20 @@
-"""The tables of benchmarks/time_to_accuracy.py, from its rows: seconds and error of every schedule, and the seconds to each target."""
+"""Table and figure of benchmarks/time_to_accuracy.py, from its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timing import timed
 
 from glimpse_env.evaluation import intervals
-from glimpse_env.reports import published
+from glimpse_env.reports import plots, published
+
+if TYPE_CHECKING:  # plots imports it when a figure is drawn
+    from matplotlib.axes import Axes
 
 PAPER = published.read_table("DT-RAM", "Table 2", "mnist")
 # Error in % and mean glimpses, at most.
@@ -19,67 +24,89 @@ TARGETS = {
     "0.9 % at 2.2": (0.9, 2.2),
     "0.75 % at 2.2": (0.75, 2.2),
 }
-Row = Mapping[str, Any]
-Groups = dict[tuple[str, str], list[Row]]  # by machine and schedule, a row of each seed
+Runs = Sequence[Mapping[str, Any]]
+Groups = Mapping[str, Mapping[str, Runs]]  # by machine and schedule, a row of each seed
 
 
-def grouped(rows: Sequence[Row]) -> Groups:
+def grouped(rows: Runs) -> Groups:
     """Return the last row of each seed by machine and schedule."""
     last = {(timed.machine_name(row), row["schedule"], row["seed"]): row for row in rows}
-    groups: Groups = {}
+    groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for (machine, schedule, _), row in last.items():
-        groups.setdefault((machine, schedule), []).append(row)
+        groups.setdefault(machine, {}).setdefault(schedule, []).append(row)
     return groups
 
 
-def mean(rows: Sequence[Row], name: str) -> float:
-    """Return the mean of an entry over seeds."""
-    return fmean(row[name] for row in rows)
-
-
-def fastest(groups: Groups, machine: str, target: tuple[float, float]) -> str:
-    """Return the seconds and name of the machine's fastest schedule whose means over seeds meet the target (error, glimpses)."""
-    met = [
-        (mean(rows, "seconds"), schedule, len(rows))
-        for (where, schedule), rows in groups.items()
-        if where == machine and mean(rows, "error") <= target[0] and mean(rows, "mean_glimpses") <= target[1]
-    ]
+def fastest(schedules: Mapping[str, Runs], target: tuple[float, float]) -> str:
+    """Return a machine's fastest schedule whose means over seeds meet the target (error, glimpses)."""
+    met = []
+    for schedule, rows in schedules.items():
+        names = ("seconds", "error", "mean_glimpses")
+        seconds, error, glimpses = (fmean(row[name] for row in rows) for name in names)
+        if error <= target[0] and glimpses <= target[1]:
+            met.append((seconds, schedule, len(rows)))
     if not met:
         return "not reached"
     seconds, schedule, seeds = min(met)
-    return f"{seconds:.0f} s ({schedule}; {seeds} {'seed' if seeds == 1 else 'seeds'})"
+    return f"{seconds:.0f} s ({schedule}; {seeds} seed{'s' * (seeds != 1)})"
 
 
-def report(rows: Sequence[Row]) -> str:
-    """Return the tables: every machine and schedule with 95 % intervals over seeds, then the seconds to each target, a column a machine."""
+def report(rows: Runs) -> str:
+    """Return a table of each machine (95 % intervals over seeds), then one of the seconds to each target."""
     groups = grouped(rows)
-    machines = list(dict.fromkeys(machine for machine, _ in groups))
-    lines = [["schedule", "seeds", "total s", "training s", "error %", "mean glimpses", "commit"]]
+    head = ["schedule", "seeds", "total s", "training s", "error %", "mean glimpses", "commit"]
     blocks = []
-    for machine in machines:
-        own = {schedule: found for (where, schedule), found in groups.items() if where == machine}
-        body = [line(schedule, found) for schedule, found in own.items()]
+    for machine, schedules in groups.items():
         newest = next(row for row in reversed(rows) if timed.machine_name(row) == machine)
-        blocks.append(f"{machine}: {timed.describe_speed(newest['speed'])}\n{timed.align(lines + body)}")
-    table = [["target (error at glimpses, at most)", *machines]]
+        body = [line(schedule, runs) for schedule, runs in schedules.items()]
+        blocks.append(f"{machine}: {timed.describe_speed(newest['speed'])}\n{timed.align([head, *body])}")
+    table = [["target (error at glimpses, at most)", *groups]]
     for name, (error, glimpses) in TARGETS.items():
         shown = f"{error} % at {glimpses}"
-        table.append(
-            [
-                shown if name == shown else f"{shown}, {name}",
-                *(fastest(groups, where, (error, glimpses)) for where in machines),
-            ]
-        )
+        cells = [fastest(schedules, (error, glimpses)) for schedules in groups.values()]
+        table.append([shown if name == shown else f"{shown}, {name}", *cells])
     return "\n\n".join([*blocks, timed.align(table)])
 
 
-def line(schedule: str, rows: Sequence[Row]) -> list[str]:
+def line(schedule: str, rows: Runs) -> list[str]:
     """Return the table's line of a schedule."""
-    figures = [
-        intervals.format_mean([row[name] for row in rows])
-        for name in ("seconds", "train_seconds", "error", "mean_glimpses")
-    ]
-    commits = sorted(
-        {f"{row['commit'][:7]}{row['commit'][40:]}" if row["commit"] else "unknown" for row in rows}
-    )
-    return [schedule, str(len(rows)), *figures, ", ".join(commits)]
+    names = ("seconds", "train_seconds", "error", "mean_glimpses")
+    figures = [intervals.format_mean([row[name] for row in rows]) for name in names]
+    commits = {f"{row['commit'][:7]}{row['commit'][40:]}" if row["commit"] else "unknown" for row in rows}
+    return [schedule, str(len(rows)), *figures, ", ".join(sorted(commits))]
+
+
+def draw(groups: Groups, target: Path) -> None:
+    """Write error against seconds as a PNG file: a panel for each machine, a colour for each schedule."""
+    figure = plots.create_figure(5.4 * len(groups), 4.2)
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, (machine, schedules) in zip(panels, groups.items(), strict=True):
+        for (schedule, rows), (colour, style) in zip(schedules.items(), cycle(plots.COMPARED)):
+            draw_schedule(axes, schedule, rows, colour, style)
+        axes.set_title(machine, fontsize=9, loc="left", parse_math=False)
+        finish(axes)
+    plots.save(figure, target)
+
+
+def draw_schedule(axes: Axes, schedule: str, rows: Runs, colour: str, style: Any) -> None:
+    """Draw the held-out error of each seed as a line, and its test error as a mark."""
+    for row in rows:
+        seconds, errors = ([point[name] for point in row["curve"]] for name in ("seconds", "error"))
+        axes.plot(seconds, errors, color=colour, linestyle=style, linewidth=1.2, alpha=0.8)
+    seconds, errors = ([row[name] for row in rows] for name in ("seconds", "error"))
+    star = {"marker": "*", "markersize": 9, "markeredgecolor": "white", "linestyle": ""}
+    axes.plot(seconds, errors, color=colour, label=schedule, **star)
+
+
+def finish(axes: Axes) -> None:
+    """Label the axes; both are logarithmic where all values are positive."""
+    from matplotlib.ticker import FuncFormatter
+
+    plots.set_log_scale(axes)
+    if all(value > 0 for line in axes.lines for value in line.get_xdata()):  # pyright: ignore[reportGeneralTypeIssues]
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("seconds (lines: of training; stars: of the whole command)")
+    axes.set_ylabel("error % (lines: held-out images; stars: test images)")
+    axes.legend(fontsize=8, frameon=False)
+    plots.tidy(axes)

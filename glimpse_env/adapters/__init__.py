@@ -1,1 +1,1 @@
-"""Interfaces to other libraries' algorithms. Each module needs its library, which is optional; importing this package needs none."""
+"""Interfaces to other libraries' algorithms; each module needs its library, this package needs none."""

@@ -1,4 +1,4 @@
-"""A wrapper in which a policy chooses only where to look and when to stop: a classifier trained beside it predicts the class."""
+"""A wrapper in which a policy chooses locations and stops, and a classifier trained beside it predicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import GlimpseVectorEnv, checks
 from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrow
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
@@ -28,23 +28,23 @@ KIND = "classifier"  # of its checkpoints
 
 @dataclass(frozen=True)
 class Teaching(Descent):
-    """How the classifier is made and taught."""
+    """Sizes and training of the classifier."""
 
     hidden: int = 128
     """Units of the classifier's recurrent core."""
     features: int = 128
-    """Units of its glimpse network's branches for what and where."""
+    """Units of its glimpse network's encoders of glimpse and location."""
     depth: int = 2
-    """ReLU layers of its branch for what."""
+    """ReLU layers of its glimpse encoder."""
     dropout: float = 0.0
-    """Share of a glimpse's values, and of the features made of them, that is dropped while training."""
+    """Share of a glimpse's values, and of its features, that is dropped in training."""
     batch: int = 256
     """Finished episodes per update of the classifier."""
     updates: int = 3
-    """Updates of the classifier for every such batch: one on it, the others on batches drawn from the last ones. A policy's algorithm takes
-    most of the time, so glimpses are dear and updates cheap."""
+    """Updates of the classifier per such batch: one on it, the others on batches drawn from the last ones.
+    Glimpses are expensive, since most of the time goes to the policy's algorithm; updates are cheap."""
     memory: int = 16
-    """Batches that are kept for this."""
+    """Number of last batches from which these are drawn."""
     label_smoothing: float = 0.0
     """Share of the target of the cross-entropy that is spread over all classes."""
 
@@ -59,69 +59,61 @@ class Episodes(NamedTuple):
 
 
 class LearnedClassifier(VectorWrapper):
-    """Fill in `prediction` by a recurrent classifier, trained beside the policy by cross-entropy on the labels in `info`.
+    """Fill in `prediction` by a recurrent classifier, trained beside the policy on the labels in `info`.
 
-    Action: Box(-1, 1, (3,)): x and y of the next glimpse, stop if the third is above 0. Observation: the environment's entries, `belief`
-    (class,): the classifier's probabilities, and `confidence` (3,): log-odds of the top class, margin over the second, log of the
-    entropy, so that a policy without memory can learn when to stop. Rewards come from the classifier's predictions.
+    Action: Box(-1, 1, (3,)): x and y of the next glimpse, stop if the third is above 0. Observation: the
+    environment's entries, `belief` (class,): the classifier's probabilities, and `confidence` (3,): log-odds
+    of the top class, margin over the second, log of the entropy, so that a policy without memory can learn
+    when to stop. Rewards come from the classifier's predictions.
 
-    The loss is the mean over all glimpses of finished episodes (intermediate supervision, DT-RAM Eq. 8), minimised whenever a batch of
-    them is full. The classifier's state is reset with each episode.
+    The loss is the mean cross-entropy over all glimpses of finished episodes (intermediate supervision,
+    DT-RAM Eq. 8), minimised whenever a batch of them is full. The classifier's state is reset with each
+    episode.
     """
 
     def __init__(self, env: GlimpseVectorEnv, teaching: Teaching | None = None) -> None:
         """Build the classifier for the environment's glimpses; torch's global seed draws its weights.
 
-        Args:
-            env: The core, in autoreset mode SAME_STEP.
-            teaching: Sizes, batch and optimiser; None = the defaults.
-
         Raises:
-            ValueError: Another autoreset mode.
+            ValueError: Another autoreset mode than SAME_STEP, or a count below 1.
         """
         options = self.teaching = teaching or Teaching()
         for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
-            if getattr(options, name) < 1:
-                raise ValueError(
-                    f"{name}={getattr(options, name)} of the classifier: expected a whole number of at least 1"
-                )
+            checks.count(f"the classifier's {name}", getattr(options, name))
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(
-                f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: expected AutoresetMode.SAME_STEP, whose final_info has labels"
+                f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: "
+                "expected AutoresetMode.SAME_STEP, whose final_info has labels"
             )
         super().__init__(env)
         self.core = env
         sizes = {name: getattr(options, name) for name in ("hidden", "features", "depth", "dropout")}
-        values, classes, horizon = (
-            spaces.flatdim(env.sensor.space["glimpse"]),
-            len(env.images.classes),
-            env.preset.max_glimpses,
-        )
-        self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(env.device)
+        values, classes = spaces.flatdim(env.sensor.space["glimpse"]), len(env.images.classes)
+        horizon, device = env.preset.max_glimpses, env.device
+        self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(device)
         self.optimizer = optimizers.make(
             self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay
         )
-        self._make_spaces(classes)
-        rows = torch.arange(env.num_envs, device=env.device)
-        self._rows, self._fractions = rows, torch.arange(1, horizon + 1, device=env.device)[:, None] / horizon
-        self._glimpses = torch.zeros(horizon, env.num_envs, values, device=env.device)
-        self._locations = torch.zeros(horizon, env.num_envs, 2, device=env.device)
+        self._set_spaces(classes)
+        self._rows = torch.arange(env.num_envs, device=device)
+        self._fractions = torch.arange(1, horizon + 1, device=device)[:, None] / horizon
+        self._glimpses = torch.zeros(horizon, env.num_envs, values, device=device)
+        self._locations = torch.zeros(horizon, env.num_envs, 2, device=device)
         self._waiting: list[Episodes] = []
-        self._kept: deque[Episodes] = deque(maxlen=self.teaching.memory)
+        self._batches: deque[Episodes] = deque(maxlen=options.memory)
         self.learns = True  # False: the classifier is not trained
-        self.obeys_stop = True  # False: every episode has all its glimpses, so that the classifier is trained on late ones too
+        self.obeys_stop = True  # False: every episode has all its glimpses, to train on late ones too
         self.updates = 0
         self.loss = float("nan")  # of the last update, nats a glimpse
 
-    def _make_spaces(self, classes: int) -> None:
+    def _set_spaces(self, classes: int) -> None:
         """Set the spaces: the action of three numbers, and the observation with the classifier's entries."""
-        added = {
-            "belief": spaces.Box(0.0, 1.0, (classes,), np.float32),
-            "confidence": spaces.Box(-14.0, 14.0, (3,), np.float32),
-        }
+        belief = spaces.Box(0.0, 1.0, (classes,), np.float32)
+        confidence = spaces.Box(-14.0, 14.0, (3,), np.float32)
         observed = self.core.single_observation_space
         assert isinstance(observed, spaces.Dict)
-        self.single_observation_space = spaces.Dict(observed.spaces | added)
+        entries = observed.spaces | {"belief": belief, "confidence": confidence}
+        self.single_observation_space = spaces.Dict(entries)
         self.single_action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -136,29 +128,19 @@ class LearnedClassifier(VectorWrapper):
 
     def step(
         self, actions: Float[Tensor, "env 3"]
-    ) -> tuple[
-        dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]
-    ]:
-        """Step every row; the classifier is trained on the episodes that end. `final_obs` holds its entries too."""
-        stop = (actions[:, 2] > 0) & self.obeys_stop
-        action, before = (
-            {"location": actions[:, :2], "stop": stop, "prediction": self._certainty["belief"]},
-            self._certainty,
-        )
+    ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict]:
+        """Step every row; train on the episodes that end. `final_obs` holds the classifier's entries too."""
+        stop, before = (actions[:, 2] > 0) & self.obeys_stop, self._certainty
+        action = {"location": actions[:, :2], "stop": stop, "prediction": before["belief"]}
         observation, reward, terminated, truncated, info = self.core.step(action)
         if self.learns:
             self._collect(info["_final_info"], info["final_info"])
-        return (
-            self._classify(observation),
-            reward,
-            terminated,
-            truncated,
-            info | {"final_obs": info["final_obs"] | before},
-        )
+        info = info | {"final_obs": info["final_obs"] | before}
+        return self._classify(observation), reward, terminated, truncated, info
 
     @torch.no_grad()
     def _classify(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep the glimpses for training, update the classifier's state, and return the policy's observation."""
+        """Store the glimpses for training, update the classifier's state, return the policy's observation."""
         time = (observation["step"].squeeze(1) * self.network.sizes.horizon).round().long() - 1
         self._glimpses[time, self._rows] = observation["glimpse"].flatten(1)
         self._locations[time, self._rows] = observation["location"]
@@ -168,25 +150,18 @@ class LearnedClassifier(VectorWrapper):
         return observation | self._certainty
 
     def _collect(self, ended: Bool[Tensor, " env"], final: dict[str, Tensor]) -> None:
-        """Keep the episodes that ended, and train on them once they fill a batch."""
+        """Store the episodes that ended, and train on them once they fill a batch."""
         rows = ended.nonzero().squeeze(1)
-        self._waiting.append(
-            Episodes(
-                self._glimpses[:, rows],
-                self._locations[:, rows],
-                final["glimpses"][rows],
-                final["label"][rows],
-            )
-        )
-        if sum(len(part.label) for part in self._waiting) >= self.teaching.batch:
-            columns = zip(*self._waiting, strict=True)
-            self._kept.append(
-                Episodes(*(torch.cat(column, 1 if column[0].ndim > 1 else 0) for column in columns))
-            )
-            self._waiting = []
-            self.update(self._kept[-1])
-            for i in torch.randint(len(self._kept), (self.teaching.updates - 1,)).tolist():
-                self.update(self._kept[i])
+        glimpses, locations = self._glimpses[:, rows], self._locations[:, rows]
+        self._waiting.append(Episodes(glimpses, locations, final["glimpses"][rows], final["label"][rows]))
+        if sum(len(part.label) for part in self._waiting) < self.teaching.batch:
+            return
+        columns = zip(*self._waiting, strict=True)
+        self._batches.append(Episodes(*(torch.cat(parts, min(parts[0].ndim - 1, 1)) for parts in columns)))
+        self._waiting = []
+        self.update(self._batches[-1])
+        for i in torch.randint(len(self._batches), (self.teaching.updates - 1,)).tolist():
+            self.update(self._batches[i])
 
     @torch.enable_grad()
     def update(self, episodes: Episodes) -> None:
@@ -202,43 +177,34 @@ class LearnedClassifier(VectorWrapper):
     def compute_loss(self, episodes: Episodes) -> Float[Tensor, ""]:
         """Return the cross-entropy in nats, the mean over all glimpses that were taken.
 
-        Episodes are sorted, the longest first, so that those still running at a glimpse are a prefix and ended ones are not computed.
+        Episodes are sorted, the longest first, so that those still running at a glimpse are a prefix and
+        ended ones are not computed.
         """
         order = episodes.length.argsort(descending=True)
-        glimpse, location, length, label = (
-            value[:, order] if value.ndim > 1 else value[order] for value in episodes
-        )
+        length, label = episodes.length[order], episodes.label[order]
+        glimpse, location = episodes.glimpse[:, order], episodes.location[:, order]
         running = (length[None] > torch.arange(int(length[0]), device=length.device)[:, None]).sum(1).tolist()
         evidence, total = self.network.begin(len(order)), glimpse.new_zeros(())
+        smoothing = self.teaching.label_smoothing
         for time, rows in enumerate(running):
             observation = {"glimpse": glimpse[time, :rows], "location": location[time, :rows]}
             observation["step"] = self._fractions[time].expand(rows, 1)
             logits, evidence = self.network(observation, narrow(evidence, rows))
-            total = total + F.cross_entropy(
-                logits, label[:rows], reduction="sum", label_smoothing=self.teaching.label_smoothing
-            )
+            loss = F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=smoothing)
+            total = total + loss
         return total / length.sum()
 
     def save(self, target: Path) -> None:
         """Write the classifier and its optimiser as a checkpoint, atomically."""
-        state = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "updates": self.updates,
-        }
-        checkpoint.save(target, {"kind": KIND, "architecture": asdict(self.network.sizes), **state})
+        content = {"kind": KIND, "architecture": asdict(self.network.sizes), "updates": self.updates}
+        content |= {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        checkpoint.save(target, content)
 
     def load(self, source: Path) -> None:
-        """Load the classifier that `save` wrote.
-
-        Raises:
-            ValueError: It has other sizes: other glimpses, classes or layers.
-        """
-        saved = checkpoint.load(source, self.core.device, KIND)
-        if saved["architecture"] != asdict(self.network.sizes):
-            raise ValueError(
-                f"{source} holds a classifier of {saved['architecture']}: expected {asdict(self.network.sizes)}"
-            )
+        """Load what `save` wrote; ValueError if it has other sizes: other glimpses, classes or layers."""
+        saved, sizes = checkpoint.load(source, self.core.device, KIND), asdict(self.network.sizes)
+        if saved["architecture"] != sizes:
+            raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {sizes}")
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.updates = saved["updates"]

@@ -1,4 +1,4 @@
-"""Shared by agents made of other libraries' policies: sizes, the flat observation, the description of their runs."""
+"""For agents that are policies of other libraries: sizes, flat observations, the description of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from glimpse_env.training.options import View
 
 @dataclass(frozen=True)
 class PolicySizes:
-    """The sizes that a policy was made for."""
+    """The sizes that a policy was built for."""
 
     glimpse: int  # values of one glimpse
     classes: int
@@ -33,12 +33,12 @@ def build_sizes(env: GlimpseVectorEnv) -> PolicySizes:
 
 
 def flatten_observation(observation: Mapping[str, Tensor]) -> Float[Tensor, "env value"]:
-    """Return a Dict observation as one row of numbers, entries in the order of their names, as Gymnasium flattens a Dict."""
+    """Return a Dict observation as one row of numbers, entries sorted by name, as Gymnasium flattens it."""
     return torch.cat([observation[name].flatten(1) for name in sorted(observation)], 1)
 
 
 def describe(agent: str, options: View, env: GlimpseVectorEnv) -> dict[str, Any]:
-    """Return a run's description, as `resume.describe` does, for a policy that another library saves and loads."""
+    """Return a run's description, as `resume.describe`, for a policy that another library saves and loads."""
     arguments = resume.env_options(env, options)
     return {
         "agent": agent,

@@ -1,7 +1,8 @@
-"""Ray RLlib: PPO on `GlimpseEnv-v0` with environments in processes of their own, and its policy as an `Agent`.
+"""Ray RLlib: PPO on `GlimpseEnv-v0` with environments in other processes, and its policy as an `Agent`.
 
-RLlib takes Gymnasium environments as they are. The settings that ours needs: observations flattened by RLlib's own connector, actions that
-it maps from [-1, 1] to their ranges (its default), and gamma = 1, since the discount is in the reward `Delayed`.
+RLlib takes Gymnasium environments as they are. The settings that ours needs: observations flattened by
+RLlib's own connector, actions that it maps from [-1, 1] to their ranges (its default), and gamma = 1, since
+the discount is in the reward `Delayed`.
 """
 
 # pyright: reportMissingImports=false
@@ -36,7 +37,7 @@ ActionName = Literal["dict", "multidiscrete"]
 
 
 def make_single_env(config: Mapping[str, Any]) -> gymnasium.Env:
-    """Return one environment: `action` of the configuration is its action form, the rest goes to `gymnasium.make`."""
+    """Return one environment: `config["action"]` is its action form, the rest goes to `gymnasium.make`."""
     env = gymnasium.make(NAME, **{name: value for name, value in config.items() if name != "action"})
     return env if config["action"] == "dict" else FlatSingleAction(env, config["action"])
 
@@ -51,13 +52,9 @@ def build_config(
 ) -> PPOConfig:
     """Return RLlib's configuration of PPO on our environment; its own methods set the rest.
 
-    Args:
-        view: Arguments of `gymnasium.make`.
-        action: "dict": the environment's own action; "multidiscrete": a cell of the grid, stop, a class.
-        workers: Processes that collect.
-        envs: Environments in each of them.
-        seed: Of weights, images and actions.
-        gpu: Whether the learner has one.
+    `view` holds the arguments of `gymnasium.make`; `workers` processes collect, each with `envs`
+    environments. The action is the environment's own ("dict"), or a cell of the grid, stop and a class
+    ("multidiscrete").
     """
     register_env(NAME, make_single_env)
     config = PPOConfig().environment(NAME, env_config={**view, "action": action}).debugging(seed=seed)
@@ -87,12 +84,9 @@ class ModuleAgent(Agent):
     """A policy of RLlib as an `Agent`: its most probable locations, stops and predictions."""
 
     def __init__(self, module: nn.Module, env: GlimpseVectorEnv, action: ActionName) -> None:
-        """Wrap a policy.
+        """Wrap a policy that was trained with this action form on the same glimpses and classes as `env` has.
 
-        Args:
-            module: RLlib's default PPO module, without memory, trained on `make_single_env`.
-            env: The core with the same glimpses and classes.
-            action: The action form that it was trained with.
+        `module` is RLlib's default PPO module, without memory, trained on `make_single_env`.
         """
         super().__init__()
         self.module, self.architecture = module, build_sizes(env)
@@ -104,19 +98,18 @@ class ModuleAgent(Agent):
         return ()
 
     def forward(self, observation: dict[str, Tensor], state: tuple[()]) -> tuple[Heads, tuple[()]]:
-        """Take in one glimpse."""
+        """Process one glimpse."""
         module: Any = self.module
-        choice = self.choose_action(
-            module.forward_inference({"obs": flatten_observation(observation)})["action_dist_inputs"]
-        )
+        output = module.forward_inference({"obs": flatten_observation(observation)})
+        choice = self.choose_action(output["action_dist_inputs"])
         assert choice.logits is not None
         return Heads(choice.logits, choice.location, choice.stop, torch.zeros_like(choice.stop)), state
 
     def choose_action(self, inputs: Tensor) -> Choice:
-        """Return the most probable action of a distribution.
+        """Return the most probable action of a distribution with these parameters.
 
-        Args:
-            inputs: Its parameters. For a Dict: means and log standard deviations of location and prediction, then the logits of stop.
+        Those of a Dict: means and log standard deviations of location and of prediction, then the logits of
+        stop.
         """
         if self.form is not None:
             return self.form.most_likely([Categorical(logits=part) for part in inputs.split(self.parts, 1)])

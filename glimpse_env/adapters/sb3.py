@@ -1,4 +1,4 @@
-"""Stable-Baselines3: the batched core as a `VecEnv`, without subprocesses and without a loop over the rows whose episode goes on.
+"""Stable-Baselines3: the batched core as a `VecEnv`, without subprocesses or a loop over unfinished rows.
 
     venv = make_sb3_env(256, dataset="mnist", action="steering", reward=Delayed(0.98))
     PPO("MultiInputPolicy", VecMonitor(venv), gamma=1.0).learn(1_000_000)
@@ -29,14 +29,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f'{error.name} is not installed: pip install -e ".[sb3]"') from error
 
-EPISODE_INFO = (
-    "label",
-    "correct",
-    "loss",
-    "glimpses",
-    "pixels",
-    "flops",
-)  # of a finished episode, as Python numbers
+# Entries of the info of a finished episode, as Python numbers.
+EPISODE_INFO = ("label", "correct", "loss", "glimpses", "pixels", "flops")
 Observation = np.ndarray | dict[str, np.ndarray]
 Rows = int | Iterable[int] | None  # None = all
 
@@ -56,10 +50,10 @@ def make_sb3_env(
     Args:
         num_envs: Rows.
         dataset: As for `GlimpseVectorEnv`.
-        action: "box": x, y, stop, a score for each class; "multidiscrete": a cell of the `grid`, stop, a class; "steering": x, y, stop,
-            and a `LearnedClassifier` predicts.
+        action: "box": x, y, stop, a score for each class; "multidiscrete": a cell of the `grid`, stop, a
+            class; "steering": x, y, stop, and a `LearnedClassifier` predicts.
         flat: Observations are one Box instead of a Dict.
-        frame_stack: Observations at a time, 1 or all `max_glimpses` (which gives a policy without recurrence a memory).
+        frame_stack: Observations at a time: 1, or all `max_glimpses` as a memory.
         teaching: Sizes and training of the classifier of "steering"; None = the defaults.
         **options: Further arguments of `GlimpseVectorEnv`.
 
@@ -67,85 +61,65 @@ def make_sb3_env(
         ValueError: An unknown action form, a stack that forgets glimpses, or what the core refuses.
     """
     if "autoreset_mode" in options:
-        raise ValueError(
-            f"autoreset_mode={options['autoreset_mode']}: Stable-Baselines3 expects SAME_STEP, which is set here; leave it out"
-        )
+        mode = f"autoreset_mode={options['autoreset_mode']}"
+        raise ValueError(f"{mode}: Stable-Baselines3 expects SAME_STEP, which is set here; leave it out")
     if teaching is not None and action != "steering":
         raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier")
     core = GlimpseVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.SAME_STEP, **options)
     form, horizon = make_form(action, core), core.preset.max_glimpses
     if frame_stack not in (1, horizon):
         raise ValueError(
-            f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; a shorter stack drops the first glimpses and is not "
-            "Markov (RecurrentPPO needs no stack)"
+            f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; "
+            "a shorter stack drops the first glimpses and is not Markov (RecurrentPPO needs no stack)"
         )
     venv = GlimpseVecEnv(LearnedClassifier(core, teaching) if action == "steering" else core, form, flat)
     return VecFrameStack(venv, frame_stack) if frame_stack > 1 else venv
 
 
 class GlimpseVecEnv(VecEnv):
-    """A torch environment's rows as numpy arrays. A row whose episode ends shows the next episode in the same step (SAME_STEP).
+    """A torch environment's rows as numpy arrays; a row whose episode ends shows the next in the same step.
 
-    `infos` of such a row: `terminal_observation`, `TimeLimit.truncated` (always False), `is_success` (the prediction was correct;
-    Stable-Baselines3 logs its mean), `label`, `correct`, `loss`, `glimpses`, `pixels`, `flops`. Those of the other rows hold only
-    `TimeLimit.truncated`: the label is for a loss at the end of the episode, not for the policy.
+    `infos` of such a row: `terminal_observation`, `TimeLimit.truncated` (always False), `is_success` (the
+    prediction was correct; Stable-Baselines3 logs its mean), `label`, `correct`, `loss`, `glimpses`,
+    `pixels`, `flops`. Those of the other rows hold only `TimeLimit.truncated`: the label is for a loss at the
+    end of the episode, not for the policy.
     """
 
-    def __init__(
-        self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool = False
-    ) -> None:
+    def __init__(self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool) -> None:
         """Wrap an environment in autoreset mode SAME_STEP whose action `form` decodes."""
-        self.env, self.form = env, form
+        self.env, self.form, self._flat = env, form, flat
+        self.core, self.classifier = (env.core, env) if isinstance(env, LearnedClassifier) else (env, None)
         space = env.single_observation_space
         assert isinstance(space, spaces.Dict)
-        self._flat = flat
         super().__init__(env.num_envs, flatten_space(space) if flat else space, form.space)
         self._actions = np.zeros(0)
 
-    @property
-    def core(self) -> GlimpseVectorEnv:
-        """Return the batched core."""
-        return self.env.core if isinstance(self.env, LearnedClassifier) else self.env
-
-    @property
-    def classifier(self) -> LearnedClassifier | None:
-        """Return the learned classifier of "steering"."""
-        return self.env if isinstance(self.env, LearnedClassifier) else None
-
     def reset(self) -> Observation:
-        """Start an episode in every row, with the first row's seed (one seed orders the images of all rows) and the rows' options."""
+        """Start an episode in every row; the first row's seed orders the images of all rows."""
         options = {name: stack_option(name, self._options).to(self.core.device) for name in self._options[0]}
         observation, info = self.env.reset(seed=self._seeds[0], options=options)
-        columns = {name: info[name].tolist() for name in EPISODE_INFO}
-        self.reset_infos = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ]
+        rows = zip(*(info[name].tolist() for name in EPISODE_INFO), strict=True)
+        self.reset_infos = [dict(zip(EPISODE_INFO, row, strict=True)) for row in rows]
         self._reset_seeds()
         self._reset_options()
         return self._to_numpy(observation)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Take the actions of all rows."""
-        if np.shape(actions) != (self.num_envs, *(self.action_space.shape or ())):
-            raise ValueError(
-                f"actions: expected shape {(self.num_envs, *(self.action_space.shape or ()))}, got {np.shape(actions)}"
-            )
+        expected = (self.num_envs, *(self.action_space.shape or ()))
+        if np.shape(actions) != expected:
+            raise ValueError(f"actions: expected shape {expected}, got {np.shape(actions)}")
         self._actions = actions
 
     def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step all rows."""
         actions = torch.from_numpy(np.asarray(self._actions, self.action_space.dtype)).to(self.core.device)
         observation, reward, _, _, info = self.env.step(self.form.decode(actions))
-        ended = info["_final_obs"].numpy(force=True).copy()
-        return (
-            self._to_numpy(observation),
-            reward.numpy(force=True).copy(),
-            ended,
-            self._build_infos(ended, info),
-        )
+        ended, rewards = info["_final_obs"].numpy(force=True).copy(), reward.numpy(force=True).copy()
+        return self._to_numpy(observation), rewards, ended, self._build_infos(ended, info)
 
     def _build_infos(self, ended: np.ndarray, info: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the info of every row: about the episode where it ended, else almost empty."""
+        """Return the info of every row: about the episode that ended, else almost empty."""
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
         rows = np.flatnonzero(ended)
         if not len(rows):
@@ -154,21 +128,19 @@ class GlimpseVecEnv(VecEnv):
         last = self._to_numpy({name: value[indices] for name, value in info["final_obs"].items()})
         columns = [info["final_info"][name][indices].tolist() for name in EPISODE_INFO]
         for i, (row, *values) in enumerate(zip(rows.tolist(), *columns, strict=True)):
+            terminal = last[i] if isinstance(last, np.ndarray) else {k: v[i] for k, v in last.items()}
             infos[row].update(zip(EPISODE_INFO, values, strict=True))
-            infos[row]["is_success"] = infos[row]["correct"]
-            infos[row]["terminal_observation"] = (
-                last[i] if isinstance(last, np.ndarray) else {k: v[i] for k, v in last.items()}
-            )
+            infos[row] |= {"is_success": infos[row]["correct"], "terminal_observation": terminal}
         return infos
 
     def _to_numpy(self, observation: Mapping[str, Tensor]) -> Observation:
-        """Return observations as numpy copies: a dict of arrays, or one array in the order of the space's entries."""
+        """Return observations as numpy copies: a dict of arrays, or their entries in one array."""
         if self._flat:
             return flatten_observation(observation).numpy(force=True)
         return {name: value.numpy(force=True).copy() for name, value in observation.items()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Resume the image order of a core's `state_dict`: the next reset shows every row's next image, whatever was seeded."""
+        """Load a core's `state_dict`: the next reset shows the next images, not the seed's."""
         self.core.load_state_dict(saved)
         self._reset_seeds()
 
@@ -177,26 +149,18 @@ class GlimpseVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: Rows = None) -> list[Any]:
-        """Return an attribute of the environment, which all rows share, once for each row."""
+        """Return the environment's attribute once for each of the rows, which share it."""
         return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Rows = None) -> None:
-        """Set an attribute of the environment, which all rows share.
-
-        Raises:
-            ValueError: `indices` leaves rows out.
-        """
+        """Set an attribute of the environment; ValueError if `indices` leaves out rows, which share it."""
         self._check_all_rows("set_attr", indices)
         setattr(self.env, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Rows = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of the environment, which all rows share, once; return its result for each row.
-
-        Raises:
-            ValueError: `indices` leaves rows out.
-        """
+        """Call a method of the environment once, return its result for each row; `indices` as `set_attr`."""
         self._check_all_rows("env_method", indices)
         return [getattr(self.env, method_name)(*method_args, **method_kwargs)] * self.num_envs
 
@@ -205,19 +169,14 @@ class GlimpseVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     def _check_all_rows(self, method: str, indices: Rows) -> None:
-        """Refuse to change for some rows what all rows share."""
-        if len(set(self._get_indices(indices))) != self.num_envs:
+        if len(set(self._get_indices(indices))) != (rows := self.num_envs):
             raise ValueError(
-                f"{method} with indices={indices}: all {self.num_envs} rows are one environment; expected None"
+                f"{method} with indices={indices}: all {rows} rows are one environment; expected None"
             )
 
 
 def stack_option(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-    """Return one reset option of all rows as a tensor.
-
-    Raises:
-        ValueError: A row lacks it.
-    """
+    """Return one reset option of all rows as a tensor; ValueError if a row lacks it."""
     if not all(name in row for row in rows):
         raise ValueError(f"reset option {name!r}: expected it for every row or for none")
     return torch.as_tensor(np.stack([np.asarray(row[name]) for row in rows]))

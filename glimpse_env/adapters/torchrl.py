@@ -1,4 +1,4 @@
-"""torchrl: `make_torchrl_env` gives the batched numpy environment as a torchrl one, for its collectors, transforms and losses."""
+"""torchrl: the batched numpy environment as one of its own, for its collectors, transforms and losses."""
 
 from __future__ import annotations
 
@@ -14,27 +14,19 @@ from glimpse_env.wrappers.flat import FlatAction
 if TYPE_CHECKING:
     from torchrl.envs import GymWrapper  # pyright: ignore[reportMissingImports] - an optional dependency
 
-# Entries of the info that torchrl's TensorDicts hold beside the observation: for a loss (the label), and to be logged.
-INFO = {
-    "label": torch.int64,
-    "correct": torch.bool,
-    "loss": torch.float32,
-    "glimpses": torch.int64,
-    "valid": torch.bool,
-}
+# Entries of the info that TensorDicts hold beside the observation: for a loss (the label), and for logs.
+INFO = {"label": torch.int64, "correct": torch.bool, "loss": torch.float32}
+INFO |= {"glimpses": torch.int64, "valid": torch.bool}
 
 
 def make_torchrl_env(
-    num_envs: int,
-    dataset: Any = "mnist",
-    *,
-    form: AnsweringForm = "box",
-    **options: Any,
+    num_envs: int, dataset: Any = "mnist", *, form: AnsweringForm = "box", **options: Any
 ) -> GymWrapper:
     """Return torchrl's own `GymWrapper` on a batch of episodes with a `FlatAction`.
 
-    torchrl restarts rows whose episode ended, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14 refuses NEXT_STEP; with
-    SAME_STEP it reads the terminal observation of a Dict space as zeros, and resets once more when all rows end at once.
+    torchrl restarts rows whose episode ended, through `reset_mask` (AutoresetMode.DISABLED). torchrl 0.14
+    refuses NEXT_STEP; with SAME_STEP it reads the terminal observation of a Dict space as zeros, and resets
+    once more when all rows end at once.
 
     Args:
         num_envs: Rows.
@@ -50,12 +42,10 @@ def make_torchrl_env(
         from torchrl.envs import GymWrapper, default_info_dict_reader  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
-            f"make_torchrl_env needs torchrl, which could not be imported ({error}): pip install -e '.[torchrl]'"
+            f"make_torchrl_env needs torchrl, which cannot be imported ({error}): pip install -e '.[torchrl]'"
         ) from error
-    env = GymWrapper(
-        FlatAction(NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options), form)
-    )
-    spec = Composite(
-        {name: Unbounded((num_envs,), dtype=kind) for name, kind in INFO.items()}, shape=(num_envs,)
-    )
-    return env.set_info_dict_reader(default_info_dict_reader(list(INFO), spec=spec))
+    env = NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options)
+    shape = (num_envs,)
+    spec = Composite({name: Unbounded(shape, dtype=kind) for name, kind in INFO.items()}, shape=shape)
+    reader = default_info_dict_reader(list(INFO), spec=spec)
+    return GymWrapper(FlatAction(env, form)).set_info_dict_reader(reader)

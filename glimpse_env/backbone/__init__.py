@@ -1,8 +1,8 @@
 """Frozen classifiers as feature extractors.
 
-How to add another library: write a module with a class that follows `base.FeatureExtractor` and a function that
-finds the file of its weights, and put both into `LIBRARIES` below. A backbone's name is then "library:model";
-without a library it is torchvision's.
+How to add another library: write a module with a class that follows `base.FeatureExtractor` and a function
+that returns the file of its weights, and put both into `LIBRARIES` below. A backbone's name is then
+"library:model"; without a library it is torchvision's.
 """
 
 from __future__ import annotations
@@ -13,24 +13,13 @@ import torch
 
 from glimpse_env.backbone import weights as torchvision_weights
 from glimpse_env.backbone.base import FeatureExtractor, Library
-from glimpse_env.backbone.torchvision import DEVIATION, MAP_NODES, MEAN, Backbone
+from glimpse_env.backbone.torchvision import DEVIATION, MEAN, Backbone
 from glimpse_env.backbone.weights import build_classifier, final_layer
 
 LIBRARIES: dict[str, Library] = {"torchvision": Library(Backbone, torchvision_weights.find_weights)}
 
-__all__ = [
-    "DEVIATION",
-    "LIBRARIES",
-    "MAP_NODES",
-    "MEAN",
-    "Backbone",
-    "FeatureExtractor",
-    "Library",
-    "build_backbone",
-    "build_classifier",
-    "final_layer",
-    "find_weights",
-]
+__all__ = ["DEVIATION", "LIBRARIES", "MEAN", "Backbone", "FeatureExtractor", "Library", "build_backbone",
+           "build_classifier", "final_layer", "find_weights"]  # fmt: skip
 
 
 def build_backbone(name: str, weights: str | Path | None, device: torch.device | str) -> FeatureExtractor:

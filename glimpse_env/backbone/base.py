@@ -1,4 +1,4 @@
-"""What sensors require of a frozen network, and what a library must provide to make one by name."""
+"""What sensors require of a frozen network, and what a library must provide to build one by name."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FeatureExtractor(Protocol):
 
 
 class Library(NamedTuple):
-    """What makes backbones by name: one line of `backbone.LIBRARIES`."""
+    """What builds backbones by name: one line of `backbone.LIBRARIES`."""
 
     # From a model's name, its weights and the device.
     build: Callable[[str, str | Path | None, torch.device | str], FeatureExtractor]

@@ -1,7 +1,7 @@
-"""torchvision classifiers with their weights: downloaded, from a file, or random (which is logged as a warning).
+"""torchvision classifiers with their weights: downloaded, from a file, or random (logged as a warning).
 
-torchvision is imported in the functions that use it, here and in the whole package: it imports torch._dynamo, which takes as long as torch
-itself, and neither `--help` nor an environment without a network needs it.
+torchvision is imported in the functions that use it, here and in the whole package: it imports torch._dynamo,
+which takes as long as torch itself, and neither `--help` nor an environment without a network needs it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from torch import Tensor, nn
 
 log = logging.getLogger("glimpse_env")
 
-# Without the auxiliary classifiers, which only training uses; with the change of colour range that torchvision's weights expect.
+# Without the auxiliary classifiers, which only training uses; with the colour range of torchvision's weights.
 INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": False}
 OPTIONS: dict[str, dict[str, bool]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
 def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
-    """Return the classifier `name` on the CPU, in evaluation mode.
+    """Return the torchvision classifier `name` on the CPU, in evaluation mode.
 
-    Args:
-        name: A torchvision classifier.
-        weights: "DEFAULT" = torchvision's, downloaded once; a file (a path, or a name inside GLIMPSE_WEIGHTS); None = random from a fixed
-            seed.
+    `weights`: "DEFAULT" = torchvision's, downloaded once; None = random from a fixed seed; or a file with a
+    state dict (a path, or a name inside GLIMPSE_WEIGHTS), which may be in half precision, and lack the final
+    layer or have one of other classes.
 
     Raises:
         ValueError: An unknown name, or weights of another architecture.
@@ -39,10 +38,8 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
 
     known = models.list_models(module=models)
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5]
-        raise ValueError(
-            f"backbone={name!r}: expected the name of a torchvision classifier, such as {', '.join(near)}"
-        )
+        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
+        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {near}")
     if weights is None:
         log.warning(
             "backbone %s has random weights (weights=None): its features carry little information", name
@@ -72,29 +69,27 @@ def find_weights(name: str, weights: str | Path) -> Path | None:
         file = folder / models.get_model_weights(name)["DEFAULT"].url.rsplit("/", 1)[-1]
         return file if os.environ.get("GLIMPSE_WEIGHTS") and file.is_file() else None
     given = Path(weights).expanduser()
-    for file in (given, folder / given):
+    files = (given, folder / given)
+    for file in files:
         if file.is_file():
             return file
-    tried = ", ".join(dict.fromkeys(str(file.absolute()) for file in (given, folder / given)))
-    raise FileNotFoundError(
-        f"weights={str(weights)!r}: file not found; looked for {tried}. Expected 'DEFAULT' (torchvision's), None (random), a path, "
-        "or the name of a file in the folder that GLIMPSE_WEIGHTS names"
-    )
+    tried = ", ".join(dict.fromkeys(str(file.absolute()) for file in files))
+    allowed = "'DEFAULT' (torchvision's), None (random), a path, or the name of a file in GLIMPSE_WEIGHTS"
+    raise FileNotFoundError(f"weights={str(weights)!r}: file not found: {tried}. Expected {allowed}")
 
 
 def download(name: str) -> nn.Module:
-    """Return the classifier with torchvision's own weights, which torch downloads once and keeps."""
+    """Return the classifier with torchvision's own weights, which torch downloads once."""
     from torchvision import models
 
     entry = models.get_model_weights(name)["DEFAULT"]
     try:
         return models.get_model(name, weights=entry).eval()
-    except (OSError, RuntimeError) as error:  # no connection, no such page, no disk space; a wrong checksum
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise FileNotFoundError(
-            f"weights='DEFAULT' of {name}: {entry.url} could not be downloaded ({error}). Put that file into {folder} or into the folder "
-            "that GLIMPSE_WEIGHTS names, or pass weights=<path of a file>"
-        ) from error
+    except (OSError, RuntimeError) as error:  # no connection, no such page, no disk space; another checksum
+        cause = f"{entry.url} could not be downloaded ({error})"
+        folders = f"{Path(torch.hub.get_dir(), 'checkpoints')} or into the folder that GLIMPSE_WEIGHTS names"
+        advice = f"Put that file into {folders}, or pass weights=<path of a file>"
+        raise FileNotFoundError(f"weights='DEFAULT' of {name}: {cause}. {advice}") from error
 
 
 def read_state(file: Path) -> Mapping[str, Tensor]:
@@ -102,13 +97,10 @@ def read_state(file: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # errors of zip, pickle and end of file are of many kinds
-        raise ValueError(
-            f"weights file {file}: not a state dict that torch.load can read ({error})"
-        ) from error
+        raise ValueError(f"weights file {file}: not a state dict that torch.load reads ({error})") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(
-            f"weights file {file}: expected a state dict, from names to tensors, got {type(state).__name__}"
-        )
+        expected = "expected a state dict, from names to tensors"
+        raise ValueError(f"weights file {file}: {expected}, got {type(state).__name__}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
@@ -116,31 +108,25 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, nam
     """Load a state dict into the network; the final layer may be missing, or have another number of classes.
 
     Raises:
-        ValueError: The first name that is missing, of another shape, or unknown.
+        ValueError: The first name that is missing, of another shape, not finite, or unknown.
     """
     own, final = network.state_dict(), final_layer(network)
     free = (*AUXILIARY, *([f"{final}."] if final else []))
+    mismatch = f"{source}: weights of another architecture: "
+    unknown = [f"{key} of shape {tuple(value.shape)}" for key, value in state.items() if key not in own]
     for key, value in own.items():
         if key.startswith(free) or key.endswith("num_batches_tracked"):
             continue
         expected = f"{name} has {key} of shape {tuple(value.shape)}"
         if key not in state:
-            other = next(
-                (f"{key} of shape {tuple(value.shape)}" for key, value in state.items() if key not in own),
-                "nothing in its place",
-            )
-            raise ValueError(f"{source}: weights of another architecture: {expected}, the file has {other}")
+            other = unknown[0] if unknown else "nothing in its place"
+            raise ValueError(f"{mismatch}{expected}, the file has {other}")
         if state[key].shape != value.shape:
-            raise ValueError(
-                f"{source}: weights of another architecture: {expected}, in the file its shape is {tuple(state[key].shape)}"
-            )
+            raise ValueError(f"{mismatch}{expected}, in the file its shape is {tuple(state[key].shape)}")
         if not state[key].isfinite().all():
             raise ValueError(f"{source}: {key} holds values that are not finite numbers")
-    for key, value in state.items():
-        if key not in own and not key.startswith(free):
-            raise ValueError(
-                f"{source}: weights of another architecture: it has {key} of shape {tuple(value.shape)}, which {name} lacks"
-            )
+    if surplus := [entry for entry in unknown if not entry.startswith(free)]:
+        raise ValueError(f"{mismatch}it has {surplus[0]}, which {name} lacks")
     usable = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     network.load_state_dict(usable, strict=False)
     return network

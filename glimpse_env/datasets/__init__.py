@@ -1,9 +1,9 @@
 """Data sets by name, folder or object: `load`, and `NAMED`, the table of those that have a name.
 
-How to add one: write a module here that ends with `SPEC`, a `DataSetSpec` (its loader, title, number of classes,
-kind and preset); for an archive of photographs, `photographs.specify(Archive(...), ...)` makes the spec, and the
-module only reads the archive's lists. Put `your_module.SPEC` into `NAMED` below. The environment's defaults, the
-agents' recipes (by kind) and the titles in reports follow from it.
+How to add one: write a module here that ends with `SPEC`, a `DataSetSpec`; for an archive of photographs,
+`photographs.specify(Archive(...), ...)` builds it, and the module only reads the archive's lists. Put
+`your_module.SPEC` into `SPECS` below. The environment's defaults, the agents' recipes (by kind) and the
+titles in reports follow from it.
 """
 
 from __future__ import annotations
@@ -13,37 +13,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from glimpse_env.datasets import cars, clutter, cub, dogs, folder, mnist, torch_dataset
-from glimpse_env.datasets.base import (
-    DataSetSpec,
-    ImageSet,
-    Kind,
-    MapStyle,
-    Preset,
-    Split,
-    check_split,
-    held_out,
-    partition,
-)
+from glimpse_env import checks
+from glimpse_env.datasets import base, cars, clutter, cub, dogs, folder, mnist, torch_dataset
+from glimpse_env.datasets.base import DataSetSpec, ImageSet, MapStyle, check_split, held_out, partition
 
 Value = TypeVar("Value")
 
 SPECS = (mnist.SPEC, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
-__all__ = [
-    "NAMED",
-    "DataSetSpec",
-    "ImageSet",
-    "MapStyle",
-    "Split",
-    "check_split",
-    "expand_kinds",
-    "find_preset",
-    "held_out",
-    "list_names",
-    "load",
-]
+__all__ = ["NAMED", "DataSetSpec", "ImageSet", "MapStyle", "check_split", "expand_kinds", "find_preset",
+           "held_out", "list_names", "load"]  # fmt: skip
 
 
 def load(
@@ -57,30 +37,27 @@ def load(
     """Load one split of a data set.
 
     Args:
-        dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data set object of (image, label)
-            pairs, which is one split.
-        split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation" (1/12), or fold K of N:
-            "fit:K/N" and "validation:K/N".
-        root: Folder that holds the archives of photographs, and in which a relative data set folder is looked for if it is not in the
-            working directory; None = the environment variable GLIMPSE_DATA, else (archives only) a folder in the user's home.
+        dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data
+            set of (image, label) pairs, which is one split.
+        split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation"
+            (1/12), or fold K of N: "fit:K/N" and "validation:K/N".
+        root: Folder that holds the archives of photographs, and in which a relative data set folder is looked
+            for if it is not in the working directory; None = the environment variable GLIMPSE_DATA, else
+            (archives only) a folder in the user's home.
         download: Whether to download an archive of photographs that is missing and still served.
-        image_size: Side in pixels to resize the images to; None keeps the data set's own (which must then be one size, as photographs
-            are not).
+        image_size: Side in pixels to resize the images to; None = the data set's own, which must be one size
+            (photographs have several).
 
     Raises:
-        ValueError: Unknown name or split, an image that cannot be read, labels outside the classes, differing sizes, or lists of an archive
-            that contradict each other.
+        ValueError: Unknown name or split, an image that cannot be read, labels outside the classes, differing
+            sizes, or lists of an archive that contradict each other.
         TypeError: Neither a name nor a path nor a map-style data set of images with labels.
         FileNotFoundError: The folder, the archive or one of its images does not exist.
     """
     check_split(split)
-    if image_size is not None and (
-        isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1
-    ):
-        raise ValueError(
-            f"image_size={image_size!r}: expected None or a whole number of at least 1, in pixels"
-        )
     source = "test" if split == "test" else "train"
+    if image_size is not None:
+        checks.count("image_size", image_size)
     if not isinstance(dataset, str | Path):
         images = torch_dataset.load_object(dataset, split, image_size)
     elif str(dataset) in NAMED:
@@ -92,7 +69,7 @@ def load(
 
 
 def find_folder(dataset: str | Path, root: str | Path | None) -> Path:
-    """Return the folder that `dataset` names, in the working directory, else in `root` (None = GLIMPSE_DATA); ~ is the home folder.
+    """Return the folder `dataset` in the working directory, else in `root` (None: GLIMPSE_DATA); ~ is home.
 
     Raises:
         ValueError: A plain word that is neither a data set nor a folder.
@@ -100,30 +77,30 @@ def find_folder(dataset: str | Path, root: str | Path | None) -> Path:
     """
     root = os.environ.get("GLIMPSE_DATA") if root is None else root
     name = os.path.expanduser(dataset)
-    paths = [Path(name)] if root in (None, "") else [Path(name), Path(os.path.expanduser(root), name)]
+    paths = [Path(name), *([Path(os.path.expanduser(root), name)] if root else [])]
     for path in paths if name else []:
         if path.is_dir():
             return path
     word = isinstance(dataset, str) and Path(dataset).name == dataset
-    tried = ", ".join(str(path.absolute()) for path in paths)
-    raise (ValueError if word or not name else FileNotFoundError)(
-        f"dataset={str(dataset)!r}: neither a known data set ({', '.join(sorted(NAMED))}) nor a folder of class folders; looked for {tried}"
+    raise (ValueError if word else FileNotFoundError)(
+        f"dataset={str(dataset)!r}: neither a known data set ({', '.join(sorted(NAMED))}) nor a folder of "
+        f"class folders; looked for {', '.join(str(path.absolute()) for path in paths)}"
         + ("" if root else "; a folder to look in can be given as root= or in GLIMPSE_DATA")
     )
 
 
-def find_preset(dataset: object) -> Preset:
+def find_preset(dataset: object) -> base.Preset:
     """Return the environment's defaults for a data set given as in `load`."""
     if not isinstance(dataset, str | Path):
         return torch_dataset.PRESET
     return NAMED[str(dataset)].preset if str(dataset) in NAMED else folder.PRESET
 
 
-def list_names(kind: Kind) -> tuple[str, ...]:
+def list_names(kind: base.Kind) -> tuple[str, ...]:
     """Return the names of the data sets of a kind."""
     return tuple(name for name, spec in NAMED.items() if spec.kind == kind)
 
 
-def expand_kinds(values: Mapping[Kind, Value]) -> dict[str, Value]:
-    """Return values that are given by kind of data set, such as recipes, by the names of the data sets."""
+def expand_kinds(values: Mapping[base.Kind, Value]) -> dict[str, Value]:
+    """Return values by the names of the data sets that are given by their kinds, such as recipes."""
     return {name: values[spec.kind] for name, spec in NAMED.items() if spec.kind in values}

@@ -17,14 +17,8 @@ from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
-FAILURES = (
-    OSError,
-    RuntimeError,
-    HTTPException,
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-)  # of downloading, checking and unpacking
+# Of downloading, checking and unpacking.
+FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError, zlib.error)
 
 log = logging.getLogger("glimpse_env")
 
@@ -37,9 +31,8 @@ class Listing:
     images: list[str]  # paths from the archive's folder
     labels: list[int]  # one per image, in the archive's numbering of classes
     names: dict[int, str]  # of the classes, by number
-    boxes: Callable[
-        [], Float[Tensor, "image 4"]
-    ]  # (left, top, right, bottom) around the object, in pixels of the upright photograph
+    # (left, top, right, bottom) around the object, in pixels of the upright photograph.
+    boxes: Callable[[], Float[Tensor, "image 4"]]
 
 
 @dataclass(frozen=True)
@@ -57,33 +50,31 @@ class Archive:
     advice: str = ""  # where else it can be obtained
 
 
-def data_root(root: str | Path | None) -> Path:
-    """Return the folder of archives: `root`, else the environment variable GLIMPSE_DATA, else a folder in the user's home."""
-    return Path(root or os.environ.get("GLIMPSE_DATA") or "~/.cache/glimpse_env/data").expanduser()
-
-
 def find_archive(archive: Archive, root: str | Path | None, download: bool) -> Path:
-    """Return the archive's folder; download it first if it is missing, `download` allows it and it is still served.
+    """Return the archive's folder; download it first if it is missing, `download` allows it and it is served.
+
+    It is expected in `root`, else in the environment variable GLIMPSE_DATA, else in the user's home.
 
     Raises:
-        FileNotFoundError: It or a part of it is missing; the message says which files to put where.
+        FileNotFoundError: It or a part of it is missing; the message names the files and their folder.
     """
-    parent = data_root(root)
+    parent = Path(root or os.environ.get("GLIMPSE_DATA") or "~/.cache/glimpse_env/data").expanduser()
     folder = locate(archive, parent)
-    if folder is None and download and archive.sources:
+    if folder is None:
+        tried = [str(parent.absolute() / name) for name in archive.folders]
+        absent = f"dataset={archive.name!r}: {archive.title} is not at {' and '.join(tried)}"
+        remedy = f"{describe_remedy(archive, Path(tried[0]))}; root= or GLIMPSE_DATA can name another folder"
+        if not (download and archive.sources):
+            raise FileNotFoundError(f"{absent}. {remedy}")
         try:
             folder = fetch(archive, parent)
         except FAILURES as error:
-            raise FileNotFoundError(
-                f"{describe_absence(archive, parent)}. The download failed: {type(error).__name__}: {error}"
-            ) from error
-    if folder is None:
-        raise FileNotFoundError(describe_absence(archive, parent))
+            cause = f"{type(error).__name__}: {error}"
+            raise FileNotFoundError(f"{absent}. {remedy}. The download failed: {cause}") from error
     if missing := [name for name in archive.needed if not (folder / name).exists()]:
-        raise FileNotFoundError(
-            f"{folder} has no {', '.join(missing)}: expected all of {archive.title}. Add what is missing, or move the folder away and "
-            f"start again. {describe_remedy(archive, folder.absolute())}"
-        )
+        remedy = f"Add them, or move the folder away. {describe_remedy(archive, folder.absolute())}"
+        absent = f"{folder} has no {', '.join(missing)}"
+        raise FileNotFoundError(f"{absent}: expected all of {archive.title}. {remedy}")
     return folder
 
 
@@ -96,51 +87,40 @@ def locate(archive: Archive, parent: Path) -> Path | None:
     return parent if itself and parent.is_dir() else None
 
 
-def describe_absence(archive: Archive, parent: Path) -> str:
-    """Return an error message: where the archive was looked for, and what to do."""
-    tried = " and ".join(str(parent.absolute() / name) for name in archive.folders)
-    return (
-        f"dataset={archive.name!r}: {archive.title} is not at {tried}. {describe_remedy(archive, parent.absolute() / archive.folders[0])}; "
-        "another folder to look in can be given as root= or in GLIMPSE_DATA"
-    )
-
-
 def describe_remedy(archive: Archive, folder: Path) -> str:
     """Return which file to put where."""
-    parts = ", ".join(str(folder / name) for name in archive.needed)
-    urls = " and ".join(f"{url} (MD5 {md5})" for url, md5 in archive.sources)
-    tars = ", ".join(url.rpartition("/")[2] for url, _ in archive.sources)
-    by_hand = f"Download {urls}, and put {tars} into {folder.parent} (download=True checks and unpacks it), or unpack it so that "
-    return f"{archive.advice}{by_hand if urls else 'Put the files so that '}these are there: {parts}"
+    remedy = "Put the files so that "
+    if archive.sources:
+        urls = " and ".join(f"{url} (MD5 {md5})" for url, md5 in archive.sources)
+        tars = ", ".join(url.rpartition("/")[2] for url, _ in archive.sources)
+        put = f"put {tars} into {folder.parent} (download=True checks and unpacks it)"
+        remedy = f"Download {urls}, and {put}, or unpack it so that "
+    needed = ", ".join(str(folder / name) for name in archive.needed)
+    return f"{archive.advice}{remedy}these are there: {needed}"
 
 
 def fetch(archive: Archive, parent: Path) -> Path:
-    """Download the tar files, check and unpack them; the archive's folder appears in `parent` when it is complete.
+    """Download the tar files, check and unpack them; the archive's folder appears when it is complete.
 
-    Tar files that already lie in `parent` are used if their checksum matches. Only one process at a time fetches an archive.
+    Tar files in `parent` are used if their checksum matches. Only one process at a time fetches an archive.
     """
-    from torchvision.datasets.utils import (
-        check_integrity,
-        download_url,
-    )  # slow to import: see backbone.weights
+    from torchvision.datasets import utils  # slow to import: see backbone.weights
 
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / archive.folders[0]
-    with (
-        FileLock(parent / f".{archive.name}.lock"),
-        TemporaryDirectory(prefix=f".{archive.name}-", dir=parent) as temporary,
-    ):
+    lock = FileLock(parent / f".{archive.name}.lock")
+    with lock, TemporaryDirectory(prefix=f".{archive.name}-", dir=parent) as temporary:
         if target.is_dir():  # another process was faster
             return target
         unpacked = Path(temporary, "unpacked")
         for url, md5 in archive.sources:
             file = parent / url.rpartition("/")[2]
-            if not check_integrity(file, md5):
+            if not utils.check_integrity(file, md5):
                 if file.exists():
                     log.warning("%s is not complete: its MD5 is not %s; downloading it again", file, md5)
                 log.info("downloading %s", url)
                 file = Path(temporary, file.name)
-                download_url(url, temporary, file.name, md5)
+                utils.download_url(url, temporary, file.name, md5)
             with tarfile.open(file) as tar:
                 unpack(tar, unpacked)
         (unpacked / archive.inside).rename(target)
@@ -148,11 +128,7 @@ def fetch(archive: Archive, parent: Path) -> Path:
 
 
 def unpack(tar: tarfile.TarFile, folder: Path) -> None:
-    """Unpack a tar file.
-
-    Raises:
-        tarfile.TarError: A member would lie outside the folder, or is neither a file nor a folder.
-    """
+    """Unpack a tar file, or raise `TarError` if a member is not a file or folder inside `folder`."""
     if hasattr(tarfile, "data_filter"):
         tar.extractall(folder, filter="data")
         return

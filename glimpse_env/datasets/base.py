@@ -1,4 +1,4 @@
-"""What the environment gets of a data set: equal-sized uint8 images with labels; and the specs of named ones."""
+"""What the environment gets of a data set: equal-sized uint8 images with labels; and specs of named ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from glimpse_env.datasets.decode import Fit
+from glimpse_env.datasets.decode import Fit, to_square
 from glimpse_env.retina import Fill
 
 Split = Literal["train", "fit", "validation", "test"]
@@ -21,7 +21,7 @@ HELD_OUT = 1 / 12  # share of the training images in the validation split (5,000
 
 FirstView = Literal["image", "glimpse"]
 InitialLocation = Literal["center", "random"]
-Kind = Literal["digits", "clutter", "photographs"]  # agents keep one recipe for each
+Kind = Literal["digits", "clutter", "photographs"]  # agents have one recipe for each
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,13 @@ class Preset:
     scales: tuple[float, ...] = (1.0,)  # window widths in units of glimpse_size, each shrunk to glimpse_size
     first_view: FirstView = "image"  # glimpse 1: the whole image, or a glimpse at initial_location
     initial_location: InitialLocation = "center"
-    location_range: float | None = (
-        None  # location +-1 lies at +-location_range; None = the smallest window stays inside
-    )
+    location_range: float | None = None  # where location +-1 lies; None = the smallest window stays inside
     fill: Fill = "zero"  # pixels beyond the image
     max_glimpses: int = 6  # T, the horizon
     sensor: str = "pixel"  # a name of `sensors.SENSORS`
     backbone: str | None = None  # the network of a sensor that runs one
     grid: int = 5  # cells per side, for sensors on a grid and actions that choose a cell
-    view_size: int | None = (
-        None  # side in pixels of the whole image for a network; None = glimpse_size (map: image_size)
-    )
+    view_size: int | None = None  # side of a network's whole image; None = glimpse_size (map: image_size)
     context: bool = False  # observations hold the whole image, small, too; it costs pixels, not a glimpse
     show_map: bool = False  # observations hold the whole feature map too
 
@@ -60,7 +56,7 @@ class DataSetSpec:
     preset: Preset
     load: Callable[
         [str, str | Path | None, bool, int | None], ImageSet
-    ]  # train/test, root, download, image_size
+    ]  # of split, root, download, image_size
     fit: Fit = "crop"  # how a user's own image becomes a square
     grey: bool = False  # images have one channel
     dark_ground: bool = False  # light strokes on dark: a user's own image with a light border is inverted
@@ -83,10 +79,11 @@ class MapStyle(Protocol):
 class ImageSet:
     """Images, labels and class names of one split.
 
-    Image i of the split is `images[rows[i]]`; `rows` None = in order. So a part of a split shares the pixels of the whole, which may be a
-    memory-mapped store larger than memory. `target_centers` (the centre (x, y) of the pattern that decides the class) and `boxes` (around
-    the object, (left, top, right, bottom)) lie in [-1, 1]; None = unknown. They serve measurement and are never shown to an agent.
-    `key` names the stored pixels, so that features computed from them can be cached on disk; None = they have no name.
+    Image i of the split is `images[rows[i]]`; `rows` None = in order. So a part of a split shares the pixels
+    of the whole, which may be a memory-mapped store larger than memory. `target_centers` (the centre (x, y)
+    of the pattern that decides the class) and `boxes` (around the object, (left, top, right, bottom)) lie in
+    [-1, 1]; None = unknown. They serve measurement and are never shown to an agent. `key` names the stored
+    pixels, so that features computed from them can be cached on disk; None = they have no name.
     """
 
     images: UInt8[Tensor, "stored channel height width"]
@@ -100,19 +97,15 @@ class ImageSet:
     def __post_init__(self) -> None:
         """Check dtype, shape, counts and labels."""
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise ValueError(
-                f"images: expected uint8 (image, channel, height, width), got {self.images.dtype} {tuple(self.images.shape)}"
-            )
-        count = len(self.images if self.rows is None else self.rows)
-        if count == 0 or count != len(self.labels):
-            raise ValueError(
-                f"{count} images and {len(self.labels)} labels: expected equally many, and at least one"
-            )
+            got = f"{self.images.dtype} {tuple(self.images.shape)}"
+            raise ValueError(f"images: expected uint8 (image, channel, height, width), got {got}")
+        count, classes = len(self.images if self.rows is None else self.rows), len(self.classes)
+        if count == 0 or count != len(self):
+            raise ValueError(f"{count} images and {len(self)} labels: expected equally many, at least one")
         low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= len(self.classes):
-            raise ValueError(
-                f"labels run from {low} to {high}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
-            )
+        if low < 0 or high >= classes:
+            allowed = f"0 to {classes - 1} for {classes} classes"
+            raise ValueError(f"labels run from {low} to {high}: expected {allowed}")
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -133,65 +126,49 @@ class ImageSet:
 
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
         """Return the images at `keep`, in that order, on the same stored pixels."""
-        centers, boxes = (
-            None if value is None else value[keep] for value in (self.target_centers, self.boxes)
-        )
-        return replace(
-            self, labels=self.labels[keep], target_centers=centers, boxes=boxes, rows=self.stored[keep]
-        )
+        measured = {"target_centers": self.target_centers, "boxes": self.boxes}
+        parts = {name: None if value is None else value[keep] for name, value in measured.items()}
+        return replace(self, labels=self.labels[keep], rows=self.stored[keep], **parts)
 
     def resized(self, size: int) -> ImageSet:
-        """Return the set with its images resized to `size` x `size` pixels (bilinear, antialiased)."""
+        """Return the set with its images stretched to `size` x `size` pixels (bilinear, antialiased)."""
         if self.images.shape[-2:] == (size, size):
             return self
-        from torchvision.transforms import v2  # slow to import: see backbone.weights
-
-        return replace(
-            self, images=v2.functional.resize(self.stack(), [size, size], antialias=True), rows=None, key=None
-        )
+        return replace(self, images=to_square(self.stack(), size, "stretch"), rows=None, key=None)
 
 
 def check_split(split: str) -> None:
     """Refuse an unknown split."""
     fold = FOLD.fullmatch(split)
-    if split not in get_args(Split) and not (
-        fold and 1 <= int(fold[2]) <= int(fold[3]) and int(fold[3]) >= 2
-    ):
-        raise ValueError(
-            f"split={split!r}: expected one of {', '.join(get_args(Split))}, or a fold of the training images such as fit:1/5 and "
-            "validation:1/5 (counted from 1, at least 2 folds)"
-        )
+    if split in get_args(Split) or (fold and 1 <= int(fold[2]) <= int(fold[3]) >= 2):
+        return
+    folds = "a fold of the training images such as fit:1/5 and validation:1/5 (from 1, at least 2 folds)"
+    raise ValueError(f"split={split!r}: expected one of {', '.join(get_args(Split))}, or {folds}")
 
 
 def held_out(split: str) -> str | None:
-    """Return the split that training on `split` holds out: "validation" for "fit", "validation:K/N" for "fit:K/N", else None."""
+    """Return the split that training on `split` holds out: "validation" for "fit", its fold for "fit:K/N"."""
     return split.replace("fit", "validation", 1) if split.startswith("fit") else None
 
 
 def partition(train: ImageSet, split: str) -> ImageSet:
-    """Return the part of a training split that `split` names.
+    """Return the part of a training split that `split` names; too few images are a `ValueError`.
 
-    "train" is all of it; "validation" is a fixed twelfth and "fit" the rest; "validation:K/N" is fold K of N and "fit:K/N" the other folds.
-    The images are dealt by a fixed permutation, so that every run holds out the same ones.
-
-    Raises:
-        ValueError: Too few images to hold one out.
+    "train" is all of it; "validation" is a fixed twelfth and "fit" the rest; "validation:K/N" is fold K of N
+    and "fit:K/N" the other folds. The images are dealt by a fixed permutation, the same for every run.
     """
+    count = len(train)
     if split == "train":
         return train
-    if len(train) < 2:
-        raise ValueError(
-            f"split={split!r}: the training split has {len(train)} image, expected at least 2 to hold one out for validation"
-        )
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    start, stop = 0, max(1, round(len(train) * HELD_OUT))
+    if count < 2:
+        raise ValueError(f"split={split!r}: {count} training image, expected at least 2, to hold one out")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    start, stop = 0, max(1, round(count * HELD_OUT))
     if fold := FOLD.fullmatch(split):
         part, parts = int(fold[2]), int(fold[3])
-        if parts > len(train):
-            raise ValueError(
-                f"split={split!r}: {parts} folds of {len(train)} training images; expected at most as many folds as images"
-            )
-        start, stop = (len(train) * edge // parts for edge in (part - 1, part))
+        if parts > count:
+            raise ValueError(f"split={split!r}: expected at most as many folds as training images, {count}")
+        start, stop = count * (part - 1) // parts, count * part // parts
     if split.startswith("validation"):
         return train.subset(order[start:stop])
     return train.subset(torch.cat((order[:start], order[stop:])))

@@ -1,10 +1,11 @@
-"""Clutter: 96 x 96 grey images whose class is one 12 x 12 glyph among 8 distractors on noise, generated from fixed seeds.
+"""Clutter: 96 x 96 grey images, generated; the class is one 12 x 12 glyph among 8 distractors on noise.
 
-All glyphs, those of the classes and the distractors, come from one generator of random strokes and have the same amount of ink, with
-about the same distribution. A blurred view therefore shows nine similar blobs: where glyphs are, but not which. (From the 16 x 16 block
-means, a linear classifier stays at chance and a small convolutional network is correct on 19 % of the images; from the glyph's own pixels,
-a linear classifier is always correct.) The class glyph lies at a uniformly random location and is never covered. `ImageSet.target_centers`
-holds its centre, so that fixations on it can be measured.
+All glyphs, those of the classes and the distractors, come from one generator of random strokes and have the
+same amount of ink, with about the same distribution. A blurred view therefore shows nine similar blobs: where
+glyphs are, but not which. (From the 16 x 16 block means, a linear classifier stays at chance and a small
+convolutional network is correct on 19 % of the images; from the glyph's own pixels, a linear classifier is
+always correct.) The class glyph lies at a uniformly random location and is never covered.
+`ImageSet.target_centers` holds its centre, so that fixations on it can be measured.
 """
 
 from __future__ import annotations
@@ -29,15 +30,11 @@ STROKE_WIDTH = 1.0  # pixels
 INK = 35.0  # the sum of a glyph's pixels, in units of one fully inked pixel
 INK_SPREAD = 2.0  # largest difference of a drawn glyph from INK, to which it is then scaled
 BLUR = 6  # pixels: the block of which a 16 x 16 first view shows the mean
-BLUR_SPREAD = (
-    0.2  # largest distance of a blurred glyph from the mean blurred glyph, relative to the norm of that mean
-)
+BLUR_SPREAD = 0.2  # largest distance of a blurred glyph from the mean one, relative to the norm of that
 LIKENESS = 0.65  # largest correlation of two glyphs under shifts of up to 2 pixels
-CONTRAST = (
-    160  # grey levels between a fully inked pixel and the background; with the noise, pixels stay below 256
-)
+CONTRAST = 160  # grey levels of full ink above the background; with the noise, pixels stay below 256
 FINE, COARSE = 32, 32  # grey levels of the noise per pixel and per cell; powers of two
-CELL = 4  # pixels per side of a cell of the coarse noise, which hides the differences between glyphs that remain after the blur
+CELL = 4  # pixels per side of a cell of the coarse noise, which hides what differs in blurred glyphs
 COUNTS = {"train": 20_000, "test": 4_000}
 KEY = "clutter-1"  # names the pixels in caches of features: change it with anything above
 SEEDS = {"glyphs": 0, "train": 1, "test": 2}
@@ -45,24 +42,24 @@ SEEDS = {"glyphs": 0, "train": 1, "test": 2}
 
 @lru_cache(maxsize=2)
 def load(split: str) -> ImageSet:
-    """Generate "train" (20,000 images) or "test" (4,000); the second call in a process returns the same set."""
+    """Generate "train" (20,000 images) or "test" (4,000) from a fixed seed, once in a process."""
     count, source = COUNTS[split], Generator().manual_seed(SEEDS[split])
     labels = torch.randperm(count, generator=source) % CLASSES
     kinds = torch.rand(count, DISTRACTOR_KINDS, generator=source).argsort(1)[:, :DISTRACTORS] + CLASSES
     corners = scatter(count, 1 + DISTRACTORS, source)
     images = draw_background(count, source)
-    shapes = draw_glyphs()
-    for slot, kind in enumerate((labels, *kinds.unbind(1))):
-        stamp(images, shapes[kind], corners[:, slot])
+    pixels, shapes, step = images.view(-1), draw_glyphs(), torch.arange(GLYPH)
+    starts = torch.arange(count)[:, None] * SIDE**2 + corners[..., 1] * SIDE + corners[..., 0]
+    for start, kind in zip(starts.unbind(1), (labels, *kinds.unbind(1)), strict=True):
+        pixels[start[:, None, None] + step[:, None] * SIDE + step] += shapes[kind]
+    classes = tuple(f"glyph {name}" for name in range(CLASSES))
     centers = (2 * corners[:, 0] + GLYPH) / SIDE - 1
-    return ImageSet(
-        images, labels, tuple(f"glyph {name}" for name in range(CLASSES)), centers, key=f"{KEY}-{split}"
-    )
+    return ImageSet(images, labels, classes, centers, key=f"{KEY}-{split}")
 
 
 @lru_cache(maxsize=1)
 def draw_glyphs() -> UInt8[Tensor, "glyph 12 12"]:
-    """Return all glyphs in grey levels above the background: the classes, then the distractors; no two are similar."""
+    """Return dissimilar glyphs in grey levels above the background: the classes, then the distractors."""
     source = Generator().manual_seed(SEEDS["glyphs"])
     glyphs = torch.zeros(0, GLYPH, GLYPH)
     count = CLASSES + DISTRACTOR_KINDS
@@ -79,12 +76,11 @@ def draw_glyphs() -> UInt8[Tensor, "glyph 12 12"]:
 
 
 def draw_strokes(count: int, source: Generator) -> Float[Tensor, "glyph 12 12"]:
-    """Draw random glyphs, ink in [0, 1]: each is a chain of straight strokes that visits all four quadrants."""
+    """Draw random glyphs, ink in [0, 1]: chains of straight strokes that visit all four quadrants."""
     quadrant = torch.rand(count, 4, generator=source).argsort(1)[:, torch.arange(STROKES + 1) % 4]
     shift = torch.stack([quadrant % 2, quadrant // 2], -1) * (GLYPH / 2)
-    joints = (torch.rand(count, STROKES + 1, 2, generator=source) * (GLYPH / 2 - 1) + 0.5 + shift)[
-        :, :, None, None
-    ]
+    joints = torch.rand(count, STROKES + 1, 2, generator=source) * (GLYPH / 2 - 1) + 0.5 + shift
+    joints = joints[:, :, None, None]
     start, along = joints[:, :-1], joints[:, 1:] - joints[:, :-1]
     axis = torch.arange(GLYPH) + 0.5
     pixel = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
@@ -95,7 +91,7 @@ def draw_strokes(count: int, source: Generator) -> Float[Tensor, "glyph 12 12"]:
 
 
 def are_balanced(candidates: Float[Tensor, "glyph 12 12"]) -> Bool[Tensor, " glyph"]:
-    """Tell which glyphs have about `INK` ink and look, blurred, about like the mean glyph."""
+    """Tell which glyphs have about `INK` ink and are, blurred, about equal to the mean glyph."""
     ink = candidates.sum((1, 2))
     scaled = candidates * (INK / ink)[:, None, None]
     blurred = functional.avg_pool2d(functional.pad(scaled, [BLUR - 1] * 4), BLUR, stride=1).flatten(1)
@@ -118,7 +114,7 @@ def normalise(shapes: Float[Tensor, "glyph height width"]) -> Float[Tensor, "gly
 
 
 def scatter(count: int, pieces: int, source: Generator) -> Int64[Tensor, "image piece 2"]:
-    """Draw the top-left pixels (x, y) of glyphs that do not overlap: the first uniform, the others uniform over what is free."""
+    """Draw top-left pixels (x, y) of glyphs: the first uniform, the others uniform over what is free."""
     corners = torch.randint(0, SIDE - GLYPH + 1, (count, pieces, 2), generator=source)
     for piece in range(1, pieces):
         todo = torch.arange(count)
@@ -141,19 +137,6 @@ def draw_noise(levels: int, shape: tuple[int, ...], source: Generator) -> UInt8[
     """Return uniform noise from 0 to levels - 1, eight values from each random word."""
     words = torch.randint(-(2**63), 2**63 - 1, (math.prod(shape) // 8,), generator=source)
     return words.view(torch.uint8).bitwise_and_(levels - 1).view(shape)
-
-
-def stamp(
-    images: UInt8[Tensor, "image 1 96 96"],
-    shapes: UInt8[Tensor, "image 12 12"],
-    corners: Int64[Tensor, "image 2"],
-) -> None:
-    """Add one glyph to each image in place, its top-left pixel at (x, y)."""
-    step = torch.arange(GLYPH)
-    first = torch.arange(len(images)) * (SIDE * SIDE) + corners[:, 1] * SIDE + corners[:, 0]
-    pixel = first[:, None, None] + step[:, None] * SIDE + step
-    flat = images.view(-1)
-    flat[pixel] = flat[pixel] + shapes
 
 
 SPEC = DataSetSpec(

@@ -21,12 +21,10 @@ Fit = Literal["crop", "stretch"]  # how an image becomes a square: its centre, o
 def read_image(
     path: str | PathLike[str], size: int | None, fit: Fit
 ) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
-    """Decode one image file as RGB, upright by its EXIF orientation, and resize it to a square of `size` pixels (None keeps its size).
+    """Decode an image file as RGB, upright by its EXIF orientation, and resize it (see `to_square`).
 
-    A JPEG of at least twice `size` is decoded at a half, a quarter or an eighth of its size, which stays at or above `size`.
-
-    Returns:
-        The pixels, and the (width, height) of the upright photograph in the file.
+    The second result is the (width, height) of the upright photograph in the file. A JPEG of at least twice
+    `size` is decoded at a half, a quarter or an eighth of its size, which stays at or above `size`.
 
     Raises:
         ValueError: The file cannot be decoded; the message names it.
@@ -34,26 +32,20 @@ def read_image(
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation) in ON_THE_SIDE
+            if image.getexif().get(ExifTags.Base.Orientation) in ON_THE_SIDE:
+                width, height = height, width
             if size is not None:
                 image.draft(None, (size, size))  # formats other than JPEG ignore it
             pixels = from_pil(ImageOps.exif_transpose(image), colour=True)
-        return (stretch if fit == "stretch" else square)(pixels, size), (height, width) if turned else (
-            width,
-            height,
-        )
-    except (
-        Exception
-    ) as error:  # Pillow's readers raise many kinds on a damaged file; the user needs the path in any case
+        return to_square(pixels, size, fit), (width, height)
+    except Exception as error:  # Pillow's readers raise many kinds on a damaged file
         raise ValueError(f"{path} cannot be read as an image ({error}): replace or remove it") from error
 
 
 def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel height width"]:
-    """Return a PIL image as 1 grey channel, or as 3 if it has colours or `colour` is set; transparency is dropped."""
+    """Return a PIL image as 1 channel if it is grey, else (or with `colour`) as 3, without transparency."""
     if image.mode.startswith(WIDE):
-        raise ValueError(
-            f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits first"
-        )
+        raise ValueError(f"PIL mode {image.mode!r}: expected 8 bits a channel; scale the image to 8 bits")
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette with transparency cannot be converted to RGB directly
     from torchvision.transforms import v2  # slow to import: see backbone.weights
@@ -61,36 +53,31 @@ def from_pil(image: Image.Image, colour: bool = False) -> UInt8[Tensor, "channel
     return v2.functional.pil_to_tensor(image.convert("L" if image.mode in GREY and not colour else "RGB"))
 
 
-def square(
-    image: UInt8[Tensor, "channel height width"], size: int | None
-) -> UInt8[Tensor, "channel height2 width2"]:
-    """Resize the short side to `size` pixels (bilinear, antialiased) and crop the central square; None keeps the image as it is."""
+def to_square(
+    images: UInt8[Tensor, "*image channel height width"], size: int | None, fit: Fit
+) -> UInt8[Tensor, "*image channel height2 width2"]:
+    """Resize to squares of `size` pixels (bilinear, antialiased); None keeps the images as they are.
+
+    "crop": the short side becomes `size`, then the central square is cropped. "stretch": both sides become
+    `size`.
+    """
     if size is None:
-        return image
-    from torchvision.transforms import v2
+        return images
+    from torchvision.transforms.v2 import functional
 
-    return v2.functional.center_crop(v2.functional.resize(image, [size], antialias=True), [size, size])
-
-
-def stretch(
-    image: UInt8[Tensor, "channel height width"], size: int | None
-) -> UInt8[Tensor, "channel height2 width2"]:
-    """Resize both sides to `size` pixels (bilinear, antialiased), so that the square shows all of the image; None keeps it as it is."""
-    if size is None:
-        return image
-    from torchvision.transforms import v2
-
-    return v2.functional.resize(image, [size, size], antialias=True)
+    if fit == "stretch":
+        return functional.resize(images, [size, size], antialias=True)
+    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:
-    """Stack images of one size; grey images among coloured ones get three equal channels. `names` appear in errors."""
+    """Stack images of one shape, grey ones among coloured ones as 3 channels; errors quote their `names`."""
     if {len(image) for image in images} == {1, 3}:
         images = [image.expand(3, -1, -1) for image in images]
+    first = images[0].shape
     for image, name in zip(images, names, strict=True):
-        if image.shape != images[0].shape:
-            raise ValueError(
-                f"{name} has shape {tuple(image.shape)} (channel, height, width) but {names[0]} has {tuple(images[0].shape)}: expected one "
-                f"number of channels and one size, or pass image_size= to have the images resized"
-            )
+        if image.shape != first:
+            shapes = f"{name} has shape {tuple(image.shape)} but {names[0]} has {tuple(first)}"
+            expected = "expected one (channel, height, width); pass image_size= to have the images resized"
+            raise ValueError(f"{shapes}: {expected}")
     return torch.stack(images)

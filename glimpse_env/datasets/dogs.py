@@ -1,13 +1,12 @@
 """Stanford Dogs: 20,580 photographs of 120 breeds, 12,000 to train on and 8,580 to test.
 
-Khosla, Jayadevaprakash, Yao & Fei-Fei, "Novel Dataset for Fine-Grained Image Categorization", FGVC workshop at CVPR, 2011.
-The archive is three tar files: `Images/BREED/NAME.jpg`, `Annotation/BREED/NAME` (XML) and the lists `train_list.mat` and `test_list.mat`,
-which may lie in a folder `lists`.
+Khosla, Jayadevaprakash, Yao & Fei-Fei, "Novel Dataset for Fine-Grained Image Categorization", FGVC at CVPR,
+2011. The archive is three tar files: `Images/BREED/NAME.jpg`, `Annotation/BREED/NAME` (XML) and the lists
+`train_list.mat` and `test_list.mat`, which may lie in a folder `lists`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -30,43 +29,33 @@ def read_listing(folder: Path, split: str) -> Listing:
     file = inner if inner.is_file() else folder / f"{split}_list.mat"
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist, nor {inner}: unpack {SITE}/lists.tar into {folder}")
-    images, labels = (
-        [str(value) for value in np.atleast_1d(column)] for column in read_mat(file, "file_list", "labels")
-    )
+    images, numbers = (np.atleast_1d(column).tolist() for column in read_mat(file, "file_list", "labels"))
+    labels = [int(number) for number in numbers]
     if len(images) != len(labels):
-        raise ValueError(
-            f"{file}: file_list has {len(images)} entries but labels has {len(labels)}, expected equally many; replace it"
-        )
-    numbers = [int(label) for label in labels]
+        counts = f"file_list has {len(images)} entries but labels has {len(labels)}"
+        raise ValueError(f"{file}: {counts}, expected equally many; replace it")
     return Listing(
         file=file,
         images=[f"{PHOTOGRAPHS}/{image}" for image in images],
-        labels=numbers,
-        names={number: image.partition("/")[0] for number, image in zip(numbers, images, strict=True)},
-        boxes=lambda: read_boxes([folder / ANNOTATIONS / Path(image).with_suffix("") for image in images]),
+        labels=labels,
+        names={number: image.partition("/")[0] for number, image in zip(labels, images, strict=True)},
+        boxes=lambda: torch.stack([read_box(folder / ANNOTATIONS / image) for image in images]),
     )
 
 
-def read_boxes(files: Sequence[Path]) -> Float[Tensor, "image 4"]:
-    """Return the box around all dogs of each annotation."""
-    boxes = []
-    for file in files:
-        try:
-            edges = [
-                [float(box.findtext(edge, "")) for edge in EDGES]
-                for box in ElementTree.parse(file).iter("bndbox")
-            ]
-            dogs = torch.tensor(edges).view(-1, 4)
-            boxes.append(torch.cat([dogs[:, :2].amin(0), dogs[:, 2:].amax(0)]))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{file} does not exist: expected a photograph's annotation; unpack {SITE}/annotation.tar"
-            ) from error
-        except (ElementTree.ParseError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"{file}: expected XML with a bndbox of {', '.join(EDGES)} ({error}); replace it"
-            ) from error
-    return torch.stack(boxes)
+def read_box(photograph: Path) -> Float[Tensor, "4"]:
+    """Return the box around all dogs of a photograph from its annotation, the file without the suffix."""
+    file = photograph.with_suffix("")
+    try:
+        boxes = ElementTree.parse(file).iter("bndbox")
+        dogs = torch.tensor([[float(box.findtext(edge, "")) for edge in EDGES] for box in boxes]).view(-1, 4)
+        return torch.cat([dogs[:, :2].amin(0), dogs[:, 2:].amax(0)])
+    except FileNotFoundError as error:
+        expected = "expected a photograph's annotation"
+        raise FileNotFoundError(f"{file} does not exist: {expected}; unpack {SITE}/annotation.tar") from error
+    except (ElementTree.ParseError, ValueError, IndexError) as error:
+        expected = f"expected XML with a bndbox of {', '.join(EDGES)}"
+        raise ValueError(f"{file}: {expected} ({error}); replace it") from error
 
 
 ARCHIVE = Archive(
@@ -82,6 +71,7 @@ ARCHIVE = Archive(
         (f"{SITE}/lists.tar", "edbb9f16854ec66506b5f09b583e0656"),
     ),
 )
-# Sermanet et al. 2015 (up to 3 glimpses of 96 x 96 through GoogLeNet) and FCAN (256 x 256 images through VGG-16) use other settings:
-# image_size, glimpse_size and backbone. The images are ImageNet's, so torchvision's weights may have been trained on them.
+# Sermanet et al. 2015 (up to 3 glimpses of 96 x 96 through GoogLeNet) and FCAN (256 x 256 images through
+# VGG-16) use other settings: image_size, glimpse_size and backbone. The images are ImageNet's, so
+# torchvision's weights may have been trained on them.
 SPEC = specify(ARCHIVE, short="Dogs")

@@ -1,10 +1,10 @@
-"""The image store: photographs decoded and resized once, in one memory-mapped uint8 file that may be larger than memory.
+"""The image store: photographs decoded and resized once, in one memory-mapped file, maybe larger than memory.
 
-A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the original (width, height) of every photograph (int32),
-then the pixels (uint8, image by image, channel height width). It is written under another name, flushed to disk and renamed, so that a
-store is always complete. The header holds a fingerprint of the photographs' paths, sizes in bytes and modification times, which shows
-whether the store is stale, and a digest of the pixels, which names cached features: photographs that were copied are decoded again in
-seconds, and their features, which may have taken hours, are found again.
+A store is a file in the cache folder: one line of JSON padded to `HEADER` bytes, the original (width, height)
+of every photograph (int32), then the pixels (uint8, image by image, channel height width). The header holds a
+fingerprint of the photographs' paths, sizes in bytes and modification times, which shows whether the store is
+stale, and a digest of the pixels, which names cached features: copied photographs are decoded again, which
+takes seconds, but their features, which may take hours, are not computed again.
 """
 
 from __future__ import annotations
@@ -64,11 +64,8 @@ class Plan:
 
     def header(self, pixels: str) -> bytes:
         """Return the first bytes of the file; `pixels` is the digest of the rest."""
-        content = asdict(self) | {"pixels": pixels}
-        return (
-            json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace").ljust(HEADER - 1)
-            + b"\n"
-        )
+        content = json.dumps(asdict(self) | {"pixels": pixels}, ensure_ascii=False)
+        return content.encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
 
     @property
     def start(self) -> int:
@@ -82,68 +79,54 @@ class Plan:
 
 
 def cache_folder() -> Path:
-    """Return the folder of stores and feature tables: the environment variable GLIMPSE_CACHE, else a folder in the user's home."""
+    """Return the folder of stores and feature tables: GLIMPSE_CACHE, else a folder in the user's home."""
     return Path(os.environ.get("GLIMPSE_CACHE") or "~/.cache/glimpse_env").expanduser()
 
 
 def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fit) -> Store:
-    """Return the store of photographs at `size` x `size` pixels; build it if there is none, or if it is stale.
+    """Return the store of photographs at `size` x `size` pixels; build it if it is missing or stale.
 
+    `name` is of the photographs, such as "cub-train"; `files` are their paths in `folder`, in order.
     Processes that need the same store wait for the one that builds it.
-
-    Args:
-        name: Name of the photographs, such as "cub-train".
-        folder: Their folder.
-        files: Their paths in it, in order.
-        size: Side in pixels.
-        fit: How a photograph becomes a square.
 
     Raises:
         ValueError: A photograph cannot be decoded.
         OSError: The store cannot be written, for example because the disk is full. No partial file remains.
     """
     name = re.sub(r"[^\w.-]+", "_", name)[-80:]
-    plan = Plan(
-        name, str(folder.absolute())[-500:], len(files), size, fit, fingerprint(folder, files, size, fit)
-    )
-    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[
-        :8
-    ]  # folders of the same name have different stores
-    file = cache_folder() / f"{name}-{size}-{fit}-{digest}.images"
+    source, mark = str(folder.absolute())[-500:], fingerprint(folder, files, size, fit)
+    plan = Plan(name, source, len(files), size, fit, mark)
+    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()  # two folders may have one name
+    file = cache_folder() / f"{name}-{size}-{fit}-{digest[:8]}.images"
     try:
         if find_fault(file, plan):
             build_once(file, plan, [folder / path for path in files])
         return map_store(file, plan)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent} ({error.strerror or error}): "
-            "free some space there, or set the environment variable GLIMPSE_CACHE to another folder",
-        ) from error
+        need = f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent}"
+        advice = "free some space there, or set the environment variable GLIMPSE_CACHE to another folder"
+        raise OSError(error.errno, f"{need} ({error.strerror or error}): {advice}") from error
 
 
 def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
-    """Return a hash of the photographs' paths, sizes and times, and of how they are decoded, without reading them."""
+    """Return a hash of the photographs' paths, sizes and times, and of how they are decoded."""
     digest = hashlib.sha256(f"{VERSION} {size} {fit}".encode())
     for path in files:
         status = (folder / path).stat()
-        digest.update(
-            f"\0{Path(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}".encode(
-                errors="surrogateescape"
-            )
-        )
+        entry = f"\0{Path(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}"
+        digest.update(entry.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
 def find_fault(file: Path, plan: Plan) -> str:
-    """Return what is wrong with the file of a planned store; "" = nothing."""
+    """Return the fault of the file of a planned store; "" = none."""
     try:
         with file.open("rb") as stream:
             length, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER)
     except FileNotFoundError:
         return "does not exist"
     if header != plan.header(read_digest(header)):
-        return "is stale or damaged: it was made from other photographs, or by another version"
+        return "is stale or damaged: it was built from other photographs, or by another version"
     return "" if length == plan.length else f"is damaged: {length:,} bytes, expected {plan.length:,}"
 
 
@@ -160,24 +143,22 @@ def build_once(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{file}.lock")
     try:
-        lock.acquire(blocking=False)
+        held = lock.acquire(blocking=False)
     except Timeout:
         log.info("waiting for the process that builds the image store %s", file)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         if fault := find_fault(file, plan):
             if file.exists():
                 log.warning("image store %s %s; building it again", file, fault)
             build(file, plan, paths)
-    finally:
-        lock.release()
 
 
 def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
     """Write the store to a partial file, then rename it."""
     partial = file.with_name(f"{file.name}.partial")
     file.unlink(missing_ok=True)  # stale, and its disk space may be needed
-    partial.unlink(missing_ok=True)  # left by a process that was killed
+    partial.unlink(missing_ok=True)  # of a process that was killed
     if shutil.disk_usage(file.parent).free < plan.length:
         raise OSError(ENOSPC, os.strerror(ENOSPC))
     try:
@@ -186,13 +167,8 @@ def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
         publish(partial, file)
     finally:
         partial.unlink(missing_ok=True)
-    log.info(
-        "image store %s: %s photographs at %d px, %.3g GB",
-        file,
-        f"{plan.images:,}",
-        plan.size,
-        plan.length / 1e9,
-    )
+    content = f"{plan.images:,} photographs at {plan.size} px, {plan.length / 1e9:.3g} GB"
+    log.info("image store %s: %s", file, content)
 
 
 def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
@@ -200,15 +176,12 @@ def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
     extents: list[tuple[int, int]] = []
     digest = hashlib.sha256()
     stream.seek(plan.start)
-    workers = os.cpu_count()  # threads: Pillow and torch release the interpreter lock
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image") as progress,
-    ):
+    progress = tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image")
+    pool = ThreadPoolExecutor(os.cpu_count())  # threads: Pillow and torch release the interpreter lock
+    with pool, progress:
         for first in range(0, len(paths), SLICE):
-            for pixels, extent in pool.map(
-                lambda path: read_image(path, plan.size, plan.fit), paths[first : first + SLICE]
-            ):
+            part = paths[first : first + SLICE]
+            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit), part):
                 content = pixels.contiguous().numpy().data
                 stream.write(content)
                 digest.update(content)
@@ -226,16 +199,14 @@ def map_store(file: Path, plan: Plan) -> Store:
     with file.open("rb") as stream:
         digest = read_digest(stream.read(HEADER))
         if sys.platform == "linux":
-            # Private, hence writable without reaching the file (torch warns of read-only memory, and writing to it would end the
-            # process); unreserved, because Linux refuses a private mapping that is larger than memory and swap otherwise.
+            # Private, hence writable without changing the file (torch warns of read-only memory, and writing
+            # to it would end the process); unreserved, because Linux refuses a private mapping that is larger
+            # than memory and swap otherwise.
             flags, protection = mmap.MAP_PRIVATE | UNRESERVED, mmap.PROT_READ | mmap.PROT_WRITE
             memory = mmap.mmap(stream.fileno(), plan.length, flags=flags, prot=protection)
         else:
             memory = mmap.mmap(stream.fileno(), plan.length, access=mmap.ACCESS_COPY)
     pixels = torch.frombuffer(memory, dtype=torch.uint8, offset=plan.start)
-    extents = torch.frombuffer(memory, dtype=torch.int32, offset=HEADER, count=2 * plan.images)
-    return Store(
-        pixels.view(plan.images, 3, plan.size, plan.size),
-        extents.view(plan.images, 2).long(),
-        f"{plan.name}-{plan.size}-{digest[:16]}",
-    )
+    extents = torch.frombuffer(memory, dtype=torch.int32, offset=HEADER, count=2 * plan.images).view(-1, 2)
+    images = pixels.view(plan.images, 3, plan.size, plan.size)
+    return Store(images, extents.long(), f"{plan.name}-{plan.size}-{digest[:16]}")

@@ -13,106 +13,93 @@ from torch.utils.data import IterableDataset, Subset
 from tqdm import tqdm
 
 from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
-from glimpse_env.datasets.decode import from_pil, square, stack
+from glimpse_env.datasets.decode import from_pil, stack, to_square
 
 PRESET = Preset()  # sizes as the object has them
 MANY = 1000  # images: above it reading shows a progress bar
 CHANNELS = (1, 3, 4)  # by which the channel axis of an array is recognised
 ROUNDING = 1e-4  # by which values of a floating image may exceed [0, 1]
-KINDS = "expected a PIL image, a uint8 tensor or array, or a floating one in [0, 1], shaped (H, W), (C, H, W) or, an array only, (H, W, C)"
+KINDS = (
+    "expected a PIL image, a uint8 tensor or array, or a floating one in [0, 1], shaped (H, W), (C, H, W), "
+    "or (an array only) (H, W, C)"
+)
 
 
 def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageSet:
-    """Read all of a data set object, which is one split: "train", from which "fit" and "validation" are taken.
+    """Read all of a data set object, which is the split "train" ("fit" and "validation" are parts of it).
 
-    Class names are `dataset.classes` (for a Subset: those of its data set), else "0" to the largest label.
-
-    Args:
-        dataset: Has a length and returns (image, label) by position. Images: PIL, uint8, or floating in [0, 1]. Labels: whole numbers.
-        split: Anything but "test".
-        image_size: Side in pixels; the short side is resized to it and the central square is cropped. None: all images have one size.
+    Images are PIL, uint8, or floating in [0, 1]; labels are whole numbers. Class names are `dataset.classes`
+    (for a Subset: those of its data set), else "0" to the largest label. `image_size` is as for `to_square`
+    with "crop"; None: all images have one size.
 
     Raises:
         TypeError: Not a map-style data set, or a pair, image or label of an unsupported type.
-        ValueError: split="test", no images, sizes that differ without `image_size`, values or labels out of range.
+        ValueError: split="test", no images, sizes that differ without `image_size`, values out of range.
     """
     kind = type(dataset).__name__
-    if isinstance(dataset, IterableDataset) or not (
-        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    ):
-        raise TypeError(
-            f"dataset: expected a name, a folder or a map-style data set (__len__ and __getitem__), got {kind}"
-        )
+    if isinstance(dataset, IterableDataset) or not isinstance(dataset, MapStyle):
+        expected = "expected a name, a folder or a map-style data set (__len__ and __getitem__)"
+        raise TypeError(f"dataset: {expected}, got {kind}")
     if split == "test":
-        raise ValueError(
-            f"split='test': a {kind} object is one split; to evaluate on test images pass the test object with split='train'"
-        )
+        advice = "to evaluate on test images pass the test object with split='train'"
+        raise ValueError(f"split='test': a {kind} object is one split; {advice}")
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
     images, labels = [], []
-    for position in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
-        image, label = check_pair(dataset[position], position)
-        images.append(square(to_pixels(image, position), image_size))
-        labels.append(to_label(label, position))
-    names = find_class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
-    for position, label in enumerate(labels):
-        if not 0 <= label < len(names):
-            raise ValueError(
-                f"label {label} of image {position}: expected 0 to {len(names) - 1}, for {len(names)} classes"
-            )
-    return ImageSet(
-        stack(images, [f"image {position}" for position in range(len(images))]), torch.tensor(labels), names
-    )
+    for index in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
+        image, label = check_pair(dataset[index], index)
+        images.append(to_square(to_pixels(image, index), image_size, "crop"))
+        labels.append(to_label(label, index))
+    classes = find_class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
+    for index, label in enumerate(labels):
+        if not 0 <= label < len(classes):
+            allowed = f"0 to {len(classes) - 1}, for {len(classes)} classes"
+            raise ValueError(f"label {label} of image {index}: expected {allowed}")
+    names = [f"image {index}" for index in range(len(images))]
+    return ImageSet(stack(images, names), torch.tensor(labels), classes)
 
 
-def check_pair(item: Any, position: int) -> tuple[Any, Any]:
+def check_pair(item: Any, index: int) -> tuple[Any, Any]:
     """Return (image, label), or raise an error that names what the item is."""
-    if not isinstance(item, tuple | list) or len(item) != 2:
-        got = (
-            f"{type(item).__name__} of {len(item)}" if isinstance(item, tuple | list) else type(item).__name__
-        )
-        raise TypeError(f"dataset[{position}]: expected an (image, label) pair, got a {got}")
-    return item[0], item[1]
+    length = len(item) if isinstance(item, tuple | list) else None
+    if length == 2:
+        return item[0], item[1]
+    got = type(item).__name__ + ("" if length is None else f" of {length}")
+    raise TypeError(f"dataset[{index}]: expected an (image, label) pair, got a {got}")
 
 
-def to_pixels(image: Any, position: int) -> UInt8[Tensor, "channel height width"]:
+def to_pixels(image: Any, index: int) -> UInt8[Tensor, "channel height width"]:
     """Return an image of any supported type as uint8."""
     if isinstance(image, Image.Image):
         return from_pil(image)
-    if not isinstance(image, Tensor | np.ndarray):
-        raise TypeError(f"image {position} is a {type(image).__name__}: {KINDS}")
-    last = isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[-1] in CHANNELS
-    pixels = (
-        image.detach().cpu().as_subclass(Tensor)
-        if isinstance(image, Tensor)
-        else torch.from_numpy(image.copy())
-    )
-    pixels = pixels.permute(2, 0, 1) if last else pixels[None] if pixels.ndim == 2 else pixels
-    if (
-        pixels.ndim != 3
-        or 0 in pixels.shape
-        or (pixels.shape[0] not in CHANNELS and pixels.shape[-1] in CHANNELS)
-    ):
-        raise ValueError(f"image {position} has shape {tuple(image.shape)}: {KINDS}")
+    if isinstance(image, Tensor):
+        pixels = image.detach().cpu().as_subclass(Tensor)
+    elif isinstance(image, np.ndarray):
+        pixels = torch.from_numpy(image.copy())
+        if pixels.ndim == 3 and pixels.shape[-1] in CHANNELS:
+            pixels = pixels.permute(2, 0, 1)
+    else:
+        raise TypeError(f"image {index} is a {type(image).__name__}: {KINDS}")
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    shape = pixels.shape
+    if len(shape) != 3 or 0 in shape or (shape[0] not in CHANNELS and shape[2] in CHANNELS):
+        raise ValueError(f"image {index} has shape {tuple(image.shape)}: {KINDS}")
     if pixels.is_floating_point():
         low, high = pixels.aminmax()
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise ValueError(
-                f"image {position} has values from {low:g} to {high:g}: {KINDS}; remove normalising transforms"
-            )
+            advice = f"{KINDS}; remove normalising transforms"
+            raise ValueError(f"image {index} has values from {low:g} to {high:g}: {advice}")
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     if pixels.dtype != torch.uint8:
-        raise TypeError(f"image {position} has dtype {image.dtype}: {KINDS}")
+        raise TypeError(f"image {index} has dtype {image.dtype}: {KINDS}")
     return pixels
 
 
-def to_label(label: Any, position: int) -> int:
+def to_label(label: Any, index: int) -> int:
     """Return a label as a whole number."""
     value = label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim == 0 else label
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(
-            f"label of image {position} is {label!r}: expected a whole number or a 0-d integer tensor"
-        )
+        raise TypeError(f"label of image {index} is {label!r}: expected a whole number, or a tensor of one")
     return value
 
 

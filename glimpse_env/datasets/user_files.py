@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from glimpse_env.datasets import NAMED
-from glimpse_env.datasets.decode import read_image
-
-GREY = (19595, 38470, 7471)  # weights of red, green and blue in 65536ths (ITU-R 601-2), as Pillow has them
+from glimpse_env.datasets.decode import from_pil, read_image
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,11 @@ class Unlabelled:
 def read_like(dataset: str, path: Path, size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
     """Decode an image file as `datasets.load` does for this data set.
 
-    MNIST's digits are light on dark: there a file with a light border (the median of its outermost pixels above one half) is inverted, so
-    that dark ink on white paper can be read too.
+    MNIST's digits are light on dark: there a file with a light border (the median of its outermost pixels
+    above one half) is inverted, so that dark ink on white paper can be read too.
 
-    Args:
-        dataset: A name, or the folder that was the data set.
-        path: The file, in any format that Pillow decodes; turned upright by its EXIF orientation.
-        size: Side in pixels; None = the data set's preset (of a folder: the file's own size).
+    `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
+    preset (of a folder: the file's own size). See also `decode.read_image`.
 
     Raises:
         ValueError: The file cannot be decoded.
@@ -52,14 +49,12 @@ def read_like(dataset: str, path: Path, size: int | None) -> UInt8[Tensor, "chan
     pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit)
     if not spec.grey:
         return pixels
-    weights = torch.tensor(GREY, dtype=torch.int32)[:, None, None]
-    grey = (((pixels * weights).sum(0, keepdim=True) + 2**15) >> 16).to(torch.uint8)
-    return 255 - grey if spec.dark_ground and is_light(grey) else grey
+    grey = from_pil(Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L"))
+    return 255 - grey if spec.dark_ground and is_light(grey[0]) else grey
 
 
-def is_light(image: UInt8[Tensor, "1 height width"]) -> bool:
+def is_light(plane: UInt8[Tensor, "height width"]) -> bool:
     """Tell whether the median of the outermost pixels is above one half."""
-    plane = image[0]
     border = torch.cat((plane[0], plane[-1], plane[1:-1, 0], plane[1:-1, -1]))
     return bool(border.median() > 127)
 
@@ -67,10 +62,8 @@ def is_light(image: UInt8[Tensor, "1 height width"]) -> bool:
 def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list[Path], set[Path]]:
     """Return files, each once: those given, and those in given folders, at any depth, sorted by path.
 
-    Names that begin with a dot are ignored, and so are all files in the folder `without`.
-
-    Returns:
-        The files, and those of them that come from a folder: they need not be images.
+    The second result is those that come from a folder: they need not be images. Names that begin with a dot
+    are ignored, and so are all files in the folder `without`.
 
     Raises:
         FileNotFoundError: A path does not exist, or is a folder without files.
@@ -79,26 +72,21 @@ def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list
     listed: set[Path] = set()
     for given in paths:
         if given.is_file():
-            files.setdefault(given.resolve(), given)
-            listed.discard(files[given.resolve()])
+            listed.discard(files.setdefault(given.resolve(), given))
             continue
         if not given.is_dir():
             raise FileNotFoundError(f"{given} does not exist: expected an image file, or a folder of images")
-        inside = [
-            path
-            for path in sorted(given.rglob("*"))
-            if path.is_file() and is_listed(path.relative_to(given), path, without)
-        ]
+        inside = [path for path in sorted(given.rglob("*")) if is_listed(path, given, without)]
         if not inside:
             raise FileNotFoundError(f"{given} holds no files: expected images")
         for path in inside:
-            if path.resolve() not in files:
-                files[path.resolve()] = path
+            if files.setdefault(path.resolve(), path) is path:
                 listed.add(path)
     return list(files.values()), listed
 
 
-def is_listed(name: Path, path: Path, without: Path | None) -> bool:
-    """Tell whether a file in a folder counts: it is not hidden, and not in `without`."""
-    hidden = any(part.startswith(".") for part in name.parts)
-    return not hidden and (without is None or without.resolve() not in path.resolve().parents)
+def is_listed(path: Path, folder: Path, without: Path | None) -> bool:
+    """Tell whether a path in a folder counts: a file, not hidden, and not in `without`."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    excluded = without is not None and without.resolve() in path.resolve().parents
+    return path.is_file() and not hidden and not excluded

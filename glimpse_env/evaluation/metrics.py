@@ -1,4 +1,4 @@
-"""From trajectories to the measures of a result row: accuracy beside mean glimpses, and what other ways to stop would give."""
+"""The measures of a result row from trajectories: accuracy, mean glimpses, and other ways to stop."""
 
 from __future__ import annotations
 
@@ -12,25 +12,8 @@ from torch import Tensor
 from glimpse_env.evaluation.stopping_rules import Rule, choose_rule
 from glimpse_env.evaluation.trajectories import Trajectories
 
-THRESHOLDS = (
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.85,
-    0.9,
-    0.93,
-    0.95,
-    0.97,
-    0.98,
-    0.985,
-    0.99,
-    0.993,
-    0.995,
-    0.997,
-    0.998,
-    0.999,
-)
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98)
+THRESHOLDS += (0.985, 0.99, 0.993, 0.995, 0.997, 0.998, 0.999)
 
 
 def summarize(
@@ -41,8 +24,8 @@ def summarize(
     accuracy, glimpses = trajectories.score_at(stops)
     curve = []
     for threshold in thresholds:
-        of_rule, spent = trajectories.score_at(Rule("confidence", threshold).find_stops(trajectories))
-        curve.append({"threshold": threshold, "mean_glimpses": spent, "accuracy": of_rule})
+        correct, spent = trajectories.score_at(Rule("confidence", threshold).find_stops(trajectories))
+        curve.append({"threshold": threshold, "mean_glimpses": spent, "accuracy": correct})
     return {
         "images": len(stops),
         "accuracy": accuracy,
@@ -55,9 +38,9 @@ def summarize(
 
 
 def score_random_stop(trajectories: Trajectories, stops: Int64[Tensor, " image"]) -> Float[Tensor, " image"]:
-    """Return the probability that each image's prediction is correct if the same steps are assigned to the images at random.
+    """Return the probability that each image's prediction is correct if steps are assigned at random.
 
-    A random stop with the same histogram, and so with the same mean number of glimpses: a stopping rule must be better to be useful.
+    It stops at random with the same mean number of glimpses: a stopping rule must be better to be useful.
     """
     shares = torch.bincount(stops, minlength=len(trajectories.predictions)) / len(stops)
     return (shares[:, None] * trajectories.correct).sum(0)

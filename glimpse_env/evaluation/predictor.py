@@ -1,4 +1,4 @@
-"""A trained agent on a user's own image files: what it predicts, how probable that is, and where it looked."""
+"""A trained agent on a user's own images: predictions, their probabilities, and the fixation paths."""
 
 from __future__ import annotations
 
@@ -33,11 +33,6 @@ class Prediction:
     view: frames.Episode  # its path holds one location for every glimpse taken
 
     @property
-    def name(self) -> str:
-        """The name of the predicted class."""
-        return self.view.classes[self.index]
-
-    @property
     def probability(self) -> float:
         """The probability of the predicted class."""
         return float(self.probabilities[self.index])
@@ -61,59 +56,32 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> list[Prediction]:
-        """Return a prediction for each image, of the data set's size; images that have stopped cost nothing more."""
+        """Return a prediction for each image, of the data set's size; none is computed after a stop."""
         env = self.build_environment(images)
-        behaviour = Behaviour(
-            env.preset.max_glimpses, build_unlearned(self.policy, env.preset.grid), stop="likely"
-        )
+        sensor, policy = env.sensor, build_unlearned(self.policy, env.preset.grid)
+        behaviour = Behaviour(env.preset.max_glimpses, policy, stop="likely")
         generator = torch.Generator(env.device).manual_seed(0)  # for policies that draw
-        rollout = collect(
-            env, self.network, behaviour, generator, torch.arange(len(images), device=env.device)
-        )
-        taken = rollout.active.sum(0).cpu()
-        logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * env.sensor.reach
-        return [
-            self.build_prediction(env, image, logits[count - 1, row].softmax(0), locations[:count, row])
-            for row, (image, count) in enumerate(zip(images, taken.tolist(), strict=True))
-        ]
+        indices = torch.arange(len(images), device=env.device)
+        rollout = collect(env, self.network, behaviour, generator, indices)
+        logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * sensor.reach
+        predictions = []
+        for row, (image, count) in enumerate(zip(images, rollout.active.sum(0).tolist(), strict=True)):
+            probabilities = logits[count - 1, row].softmax(0)
+            path, scores = locations[:count, row].numpy(), probabilities.numpy()
+            view = frames.Episode(image, path, sensor.windows, sensor.whole_first, scores, self.classes, None)
+            predictions.append(Prediction(int(probabilities.argmax()), probabilities, view))
+        return predictions
 
     def build_environment(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> GlimpseVectorEnv:
-        """Return the environment of these images. In place of a bank, each glimpse is computed when it is taken, on the bank's grid."""
+        """Return these images' environment, which computes glimpses on a bank's grid instead of a bank."""
         spec = SENSORS[self.arguments["sensor"]]
-        env = GlimpseVectorEnv(
-            len(images),
-            Unlabelled(images, self.classes),
-            **{
-                **self.arguments,
-                "sensor": spec.without_table or self.arguments["sensor"],
-                "backbone": self.backbone,
-            },
-            device=self.device,
-            autoreset_mode=AutoresetMode.DISABLED,
-            compact=True,
-        )
+        sensor = spec.without_table or self.arguments["sensor"]
+        arguments = {**self.arguments, "sensor": sensor, "backbone": self.backbone, "device": self.device}
+        arguments |= {"autoreset_mode": AutoresetMode.DISABLED, "compact": True}
+        env = GlimpseVectorEnv(len(images), Unlabelled(images, self.classes), **arguments)
         if spec.on_grid:
             env.sensor = OnGrid(env.sensor, env.preset.grid)
         return env
-
-    def build_prediction(
-        self,
-        env: GlimpseVectorEnv,
-        image: UInt8[Tensor, "channel height width"],
-        probabilities: Float[Tensor, " class"],
-        path: Float[Tensor, "time 2"],
-    ) -> Prediction:
-        """Return the prediction of one image."""
-        view = frames.Episode(
-            image=image,
-            path=path.numpy(),
-            windows=env.sensor.windows,
-            whole_first=env.sensor.whole_first,
-            prediction=probabilities.numpy(),
-            classes=self.classes,
-            label=None,
-        )
-        return Prediction(int(probabilities.argmax()), probabilities, view)
 
 
 def load_predictor(
@@ -121,13 +89,9 @@ def load_predictor(
 ) -> Predictor:
     """Return the agent of a checkpoint, ready for images.
 
-    Args:
-        saved: The checkpoint's content.
-        source: Its path, for errors.
-        rule: When it stops.
-        root: Folder of the data set, which is needed for the class names of older checkpoints only.
-        weights: Path of the backbone's weights file; None = the path in training.
-        device: Where to run.
+    `saved` is the content of the checkpoint at `source`; `root` the folder of the data set, for the class
+    names of older checkpoints; `weights` the path of the backbone's weights file (None = the path in
+    training).
 
     Raises:
         ValueError: The class names are not known, or the weights are not those of training.
@@ -136,16 +100,13 @@ def load_predictor(
     options = saved["environment"] | ({} if weights is None else {"weights": weights})
     resume.check_weights(saved, options, source)
     given = {name: value for name, value in options.items() if name not in ("dataset", "root", "weights")}
-    arguments = asdict(
-        presets.resolve(options["dataset"], **given)
-    )  # checkpoints of earlier versions do not hold all of them
-    network = registry.rebuild(saved).to(device).eval()
+    # Resolved, since checkpoints of earlier versions do not hold all arguments.
+    arguments = asdict(presets.resolve(options["dataset"], **given))
+    name = arguments["backbone"]
     return Predictor(
-        network=RuledAgent(network, rule).eval(),
+        network=RuledAgent(registry.rebuild(saved).to(device), rule).eval(),
         arguments=arguments,
-        backbone=None
-        if arguments["backbone"] is None
-        else build_backbone(arguments["backbone"], options["weights"], device),
+        backbone=None if name is None else build_backbone(name, options["weights"], device),
         policy=saved["options"].get("policy", "learned"),
         classes=read_class_names(saved, source, root),
         device=device,
@@ -153,31 +114,25 @@ def load_predictor(
 
 
 def read_class_names(saved: Mapping[str, Any], source: Path, root: str | None) -> tuple[str, ...]:
-    """Return the names of a checkpoint's classes: its own, or for checkpoints of earlier versions those of the data set."""
+    """Return a checkpoint's class names; those of its data set, if an earlier version wrote it."""
     if "classes" in saved:
         return tuple(saved["classes"])
     options = saved["environment"]
+    reading = {"root": root or options["root"], "download": False, "image_size": options["image_size"]}
     try:
-        images = datasets.load(
-            options["dataset"],
-            "train",
-            root=root or options["root"],
-            download=False,
-            image_size=options["image_size"],
-        )
+        return datasets.load(options["dataset"], "train", **reading).classes
     except (ValueError, OSError) as error:
         raise ValueError(
-            f"{source} was written by an earlier version, without the class names, and its data set cannot be read ({error}): give the "
-            "data set's folder as --root, or train again"
+            f"{source} was written by an earlier version, without the class names, and its data set cannot "
+            f"be read ({error}): give the data set's folder as --root, or train again"
         ) from error
-    return images.classes
 
 
 def build_row(file: Path, prediction: Prediction) -> dict[str, Any]:
-    """Return a file's prediction as plain values; locations are (x, y) in [-1, 1] of the image as the agent sees it."""
+    """Return a file's prediction as plain values; locations are (x, y) in [-1, 1] of the resized image."""
     return {
         "file": str(file),
-        "class": prediction.name,
+        "class": prediction.view.classes[prediction.index],
         "probability": prediction.probability,
         "glimpses": prediction.glimpses,
         "locations": prediction.view.path.tolist(),

@@ -1,4 +1,4 @@
-"""Stopping rules: when an agent's trajectories end by a threshold, at a given mean number of glimpses, and an agent that stops by one."""
+"""Stopping rules: by a threshold, at a given mean number of glimpses, and an agent that stops by a rule."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ NEAR = 0.05  # glimpses by which a mean may miss the budget
 class Rule:
     """Stop as soon as a probability exceeds the threshold, at the horizon in any case."""
 
-    by: Literal[
-        "confidence", "stop head", "horizon"
-    ]  # of the most probable class (DT-RAM, Table 7), or of stopping; "horizon": not before
+    # Of the most probable class (DT-RAM, Table 7), or of stopping; "horizon": not before.
+    by: Literal["confidence", "stop head", "horizon"]
     threshold: float = 1.0
     expected: float | None = None  # mean glimpses on the images from which the threshold was computed
 
@@ -31,18 +30,18 @@ class Rule:
         """Describe the rule in words."""
         if self.by == "horizon":
             return "stops after the last glimpse"
-        spent = (
-            "" if self.expected is None else f", {self.expected:.2f} glimpses on average on held-out images"
-        )
-        return f"stops when the {'confidence' if self.by == 'confidence' else 'stop probability'} exceeds {self.threshold:.6g}{spent}"
+        score = "confidence" if self.by == "confidence" else "stop probability"
+        text = f"stops when the {score} exceeds {self.threshold:.6g}"
+        if self.expected is None:
+            return text
+        return f"{text}, {self.expected:.2f} glimpses on average on held-out images"
 
     def find_stops(self, trajectories: Trajectories) -> Int64[Tensor, " image"]:
         """Return the step (from 0) at which each image stops."""
         if self.by == "horizon":
             return torch.full_like(trajectories.labels, len(trajectories.predictions) - 1)
-        return find_first(
-            (trajectories.stop if self.by == "stop head" else trajectories.confidence) > self.threshold
-        )
+        score = trajectories.stop if self.by == "stop head" else trajectories.confidence
+        return find_first(score > self.threshold)
 
 
 # One half itself stops, so the threshold is the largest number below it.
@@ -51,7 +50,7 @@ HORIZON = Rule("horizon")
 
 
 def choose_rule(dynamic: bool) -> Rule:
-    """Return the rule by which an agent is evaluated: the stop head's more probable decision (`dynamic`), or the horizon."""
+    """Return the rule of an evaluation: the stop head's probable decision (`dynamic`), or the horizon."""
     return LEARNED if dynamic else HORIZON
 
 
@@ -65,13 +64,11 @@ def compute_mean_glimpses(stops: Int64[Tensor, " image"]) -> float:
     return (stops + 1).double().mean().item()
 
 
-def bracket(
-    scores: Float[Tensor, "time image"], glimpses: float
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def bracket(scores: Float[Tensor, "time image"], glimpses: float) -> tuple[Tensor, Tensor]:
     """Return the neighbouring thresholds between whose mean numbers of glimpses a number lies.
 
-    All scores that occur are candidates: between two of them nothing changes, 0 stops every image at once, and the largest score none
-    before the horizon.
+    All scores that occur are candidates: between two of them nothing changes, 0 stops every image at once,
+    and the largest score none before the horizon.
     """
     thresholds = torch.cat((scores.new_zeros(1), scores[:-1].flatten().unique()))
 
@@ -83,15 +80,10 @@ def bracket(
 
 
 def choose_rule_for_budget(trajectories: Trajectories, dynamic: bool, budget: float) -> Rule:
-    """Return the rule whose mean number of glimpses on these images is nearest to the budget.
+    """Return the rule whose mean number of glimpses on these (held-out) images is nearest to the budget.
 
-    Args:
-        trajectories: Of held-out images, to the horizon.
-        dynamic: Whether to move the stop head's threshold, or the confidence threshold.
-        budget: Mean glimpses.
-
-    Raises:
-        ValueError: No threshold's mean is within 0.05 glimpses of the budget.
+    Its threshold is one of the stop probability (`dynamic`), else of the confidence. ValueError if no
+    threshold's mean is within 0.05 glimpses.
     """
     time, images = trajectories.confidence.shape
     if not 1 <= budget <= time:
@@ -102,37 +94,34 @@ def choose_rule_for_budget(trajectories: Trajectories, dynamic: bool, budget: fl
     nearest = min((0, 1), key=lambda side: abs(means[side] - budget))
     if abs(means[nearest] - budget) > max(NEAR, time / images):
         raise ValueError(
-            f"--budget {budget:g}: no threshold gives this mean; there are thresholds for 1.00 to {low:.2f} and for {high:.2f} to "
-            f"{time:.2f} glimpses on average"
+            f"--budget {budget:g}: no threshold gives this mean; there are thresholds for 1.00 to {low:.2f} "
+            f"and for {high:.2f} to {time:.2f} glimpses on average"
         )
     return Rule("stop head" if dynamic else "confidence", thresholds[nearest].item(), means[nearest])
 
 
-# Rules that are applied at random, each to its share of the images: how often, and the steps (from 0) at which images stop.
+# Rules applied at random, each to its share of the images: share, and the steps (from 0) at which images
+# stop.
 Mixture = list[tuple[float, Int64[Tensor, " image"]]]
 
 
 def mix_thresholds(trajectories: Trajectories, glimpses: float) -> Mixture:
-    """Return the rule "stop when max softmax > threshold" (DT-RAM, Table 7) at a mean number of glimpses: two neighbouring thresholds.
+    """Return the rule "stop when max softmax > threshold" (DT-RAM, Table 7) at a mean number of glimpses.
 
-    Every confidence is a candidate, so no other choice of thresholds is better. Labels are not used.
+    It mixes two neighbouring thresholds. Every confidence is a candidate, so no other choice is better.
+    Labels are not used.
     """
-    low, high = (
-        find_first(trajectories.confidence > threshold)
-        for threshold in bracket(trajectories.confidence, glimpses)
-    )
-    return mix(low, high, glimpses)
+    scores = trajectories.confidence
+    low, high = bracket(scores, glimpses)
+    return mix(find_first(scores > low), find_first(scores > high), glimpses)
 
 
 def mix_fixed_numbers(trajectories: Trajectories, glimpses: float) -> Mixture:
     """Return a fixed number of glimpses for every image; between two numbers, a mixture of them."""
     time = len(trajectories.predictions)
     low = min(max(math.floor(glimpses), 1), time)
-    return mix(
-        torch.full_like(trajectories.labels, low - 1),
-        torch.full_like(trajectories.labels, min(low, time - 1)),
-        glimpses,
-    )
+    fewer = torch.full_like(trajectories.labels, low - 1)
+    return mix(fewer, torch.full_like(trajectories.labels, min(low, time - 1)), glimpses)
 
 
 def mix(fewer: Int64[Tensor, " image"], more: Int64[Tensor, " image"], glimpses: float) -> Mixture:
@@ -151,7 +140,7 @@ class RuledAgent(Agent):
     """An agent that chooses locations and predicts as another one does, but stops by a rule."""
 
     def __init__(self, agent: Agent, rule: Rule) -> None:
-        """Take the agent and the rule."""
+        """Wrap the agent."""
         super().__init__()
         self.agent, self.rule, self.architecture = agent, rule, agent.architecture
         self.location_policy = agent.location_policy
@@ -160,9 +149,7 @@ class RuledAgent(Agent):
         """Return the state before the first glimpse."""
         return self.agent.begin(rows)
 
-    def start(
-        self, rows: int, context: Tensor | None
-    ) -> tuple[Memory, Float[Tensor, "env parameter"] | None]:
+    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Tensor | None]:
         """Return the state before the first glimpse, and the location policy's parameters for it."""
         return self.agent.start(rows, context)
 

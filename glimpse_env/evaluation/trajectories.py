@@ -1,4 +1,4 @@
-"""Evaluation, the same for every agent: each image once, one deterministic rollout to the horizon, every step kept."""
+"""Evaluation, the same for every agent: each image once, one deterministic rollout to the horizon."""
 
 from __future__ import annotations
 
@@ -32,12 +32,8 @@ class Trajectories:
     predictions: Int64[Tensor, "time image"]  # most probable class after each glimpse
     confidence: Float[Tensor, "time image"]  # its probability
     stop: Float[Tensor, "time image"]  # probability of stopping, by the stop head
-    locations: Float[
-        Tensor, "time image 2"
-    ]  # (x, y) in [-1, 1] of each glimpse, before the environment's location range
-    probabilities: Float[Tensor, "time image class"] | None = (
-        None  # in half precision; None if read from a file
-    )
+    locations: Float[Tensor, "time image 2"]  # (x, y) in [-1, 1], before the environment's location range
+    probabilities: Float[Tensor, "time image class"] | None = None  # half precision; None if read from a file
 
     @property
     def correct(self) -> Bool[Tensor, "time image"]:
@@ -53,24 +49,17 @@ class Trajectories:
         return self.correct_at(stops).float().mean().item(), (stops + 1).float().mean().item()
 
     def save(self, path: Path) -> None:
-        """Write the trajectories as a numpy archive, atomically, without `probabilities`, which would be most of it."""
+        """Write a numpy archive, atomically, without `probabilities`, which would be most of it."""
         names = [name for name in self.__dataclass_fields__ if name != "probabilities"]
         files.write_numpy(path, {name: getattr(self, name).numpy() for name in names})
 
     @classmethod
     def load(cls, path: Path) -> Trajectories:
-        """Read what `save` wrote, here or in version 0.1.
-
-        Raises:
-            ValueError: The file is damaged.
-        """
+        """Read what `save` wrote, here or in version 0.1; ValueError if the file is damaged."""
         try:
             with path.open("rb") as file, np.load(file) as archive:
-                arrays = {
-                    EARLIER.get(str(name), str(name)): torch.from_numpy(archive[name])
-                    for name in archive.files
-                }
-                return cls(**arrays)
+                names = map(str, archive.files)
+                return cls(**{EARLIER.get(name, name): torch.from_numpy(archive[name]) for name in names})
         except (BadZipFile, EOFError, ValueError) as error:
             raise ValueError(f"{path} is damaged: remove it, then evaluate again ({error})") from error
 
@@ -85,46 +74,30 @@ def evaluate(
 ) -> Trajectories:
     """Show every image to the agent for `steps` glimpses.
 
-    The agent takes its most probable actions; policy="random" draws locations from a fixed seed instead. Processes that train together
-    share the images, and each of them gets all trajectories.
-
-    Args:
-        env: An environment with order="once".
-        network: The agent's network, on the environment's device.
-        steps: Glimpses an image.
-        precision: Of the network's computations.
-        policy: Who chooses the locations.
-        guide: Chooses the locations instead of the policy.
+    The agent takes its most probable actions; policy="random" draws locations from a fixed seed instead, and
+    a `guide` chooses them. `env` has order="once" and the network's device; `precision` is that of the
+    network. Processes that train together share the images, and each of them gets all trajectories.
     """
     network.eval()
-    generator = torch.Generator(
-        env.device
-    )  # a learned policy draws nothing from it: its actions are deterministic
+    generator = torch.Generator(env.device)  # unused by a learned policy: its actions are deterministic
     behaviour = Behaviour(steps, build_unlearned(policy, env.preset.grid), guide=guide)
-    parts = []
-    own = range(0, len(env.images), env.num_envs)[distributed.rank() :: distributed.count()]
+    parts, total = [], len(env.images)
+    own = range(0, total, env.num_envs)[distributed.rank() :: distributed.count()]
     with torch.no_grad(), distributed.apart():
         for start in own:
             generator.manual_seed(start)
-            count = min(env.num_envs, len(env.images) - start)
-            indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(
-                max=len(env.images) - 1
-            )
+            count = min(env.num_envs, total - start)
+            indices = torch.arange(start, start + env.num_envs, device=env.device).clamp(max=total - 1)
             rollout = collect(env, network, behaviour, generator, indices, precision)
             probabilities = rollout.logits.softmax(2)
-            best = probabilities.max(2)
-            stop = rollout.stop_logits.sigmoid()
-            part = (
-                indices,
-                rollout.labels,
-                best.indices,
-                best.values,
-                stop,
-                rollout.locations,
-                probabilities.half(),
-            )
-            parts.append(
-                [(value[..., :count, :] if value.ndim == 3 else value[..., :count]).cpu() for value in part]
-            )
-    columns = list(zip(*distributed.gathered(parts), strict=True))
-    return Trajectories(*(torch.cat(column, 0 if column[0].ndim == 1 else 1) for column in columns))
+            confidence, predictions = probabilities.max(2)
+            part = (indices, rollout.labels, predictions, confidence, rollout.stop_logits.sigmoid())
+            part += (rollout.locations, probabilities.half())
+            parts.append([value.narrow(image_axis(value), 0, count).cpu() for value in part])
+    columns = zip(*distributed.gathered(parts), strict=True)
+    return Trajectories(*(torch.cat(column, image_axis(column[0])) for column in columns))
+
+
+def image_axis(value: Tensor) -> int:
+    """Return the axis of the images: the first of (image,), else the second, after time."""
+    return min(value.ndim - 1, 1)

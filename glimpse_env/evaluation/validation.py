@@ -15,17 +15,14 @@ from glimpse_env.training.resume import env_options
 
 
 class Validation:
-    """Measures an agent on the images that the training split holds out; measures nothing where it holds out none."""
+    """Measures an agent on the images that the training split holds out, if it holds out any."""
 
     def __init__(self, env: GlimpseVectorEnv, options: Training) -> None:
-        """Build an environment over the held-out images that shows them as `env` shows the training images."""
-        held = held_out(options.split)
+        """Build an environment of the held-out images, which shows them as `env` shows its own."""
         self.policy: PolicyName = options.policy
-        self.env = (
-            None
-            if held is None
-            else build_evaluation_environment(env_options(env, options), held, env.device)
-        )
+        self.env = None
+        if (held := held_out(options.split)) is not None:
+            self.env = build_evaluation_environment(env_options(env, options), held, env.device)
 
     def __call__(self, network: Agent, glimpses: int, precision: torch.dtype) -> dict[str, float]:
         """Return the accuracy after so many glimpses; empty where no images are held out."""

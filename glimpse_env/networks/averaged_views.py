@@ -1,7 +1,7 @@
-"""Separate views, averaged: a linear classifier for every kind of view, no memory but the mean of their scores (FCAN, Tables 2, 4, 6).
+"""Separate views, averaged: one linear classifier for each kind of view (FCAN, Tables 2, 4, 6).
 
-FCAN's multi-view (the whole image and random crops) and rigid combination (the whole image and centre crops) are these views at random and
-at central locations. The locations are never learned.
+FCAN's multi-view (the whole image and random crops) and rigid combination (the whole image and centre crops)
+are these views at random and at central locations. The locations are never learned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.base import Agent, Heads, Logits
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ViewsArchitecture:
     glimpse: int  # values of one glimpse: those of all its windows side by side
     classes: int
     horizon: int
-    windows: int = 1  # of a glimpse; later glimpses look through them in turn
+    windows: int = 1  # of a glimpse; later glimpses use them in turn
     whole_first: bool = True  # glimpse 1 shows the whole image
     dropout: float = 0.0
 
@@ -32,15 +32,15 @@ class ViewsArchitecture:
 class Averaged(NamedTuple):
     """The memory: the logarithm of the sum of all views' probabilities."""
 
-    total: Float[Tensor, "env class"]
+    total: Logits
 
 
 class AveragedViews(Agent):
-    """One linear classifier for the whole image and one for each window size; their probabilities are averaged over the views.
+    """A linear classifier for the whole image and one for each window size; probabilities are averaged.
 
-    A glimpse of several windows is read through one of them, the next glimpse through the next: with two sizes the glimpses after the first
-    view are FCAN's two parts, at locations of their own. During training every view is classified alone, so that the classifiers are
-    trained separately, as FCAN's are.
+    Of a glimpse of several windows one is read, of the next glimpse the next: with two sizes the glimpses
+    after the first view are FCAN's two parts, each at its own location. During training every view is
+    classified alone, so that the classifiers are trained separately, as FCAN's are.
     """
 
     def __init__(self, architecture: ViewsArchitecture) -> None:
@@ -48,13 +48,13 @@ class AveragedViews(Agent):
         super().__init__()
         self.architecture = a = architecture
         self.dropout = nn.Dropout(a.dropout)
-        self.classifiers = nn.ModuleList(
-            nn.Linear(a.glimpse // a.windows, a.classes) for _ in range(a.windows + a.whole_first)
-        )
+        count = a.windows + a.whole_first
+        self.classifiers = nn.ModuleList(nn.Linear(a.glimpse // a.windows, a.classes) for _ in range(count))
 
     def begin(self, rows: int) -> Averaged:
         """Return the memory before the first view."""
-        return Averaged(torch.full((rows, self.architecture.classes), -math.inf, device=self.device))
+        weight = next(self.parameters())
+        return Averaged(weight.new_full((rows, self.architecture.classes), -math.inf))
 
     def forward(self, observation: dict[str, Tensor], state: Averaged) -> tuple[Heads, Averaged]:
         """Process one view; return the outputs and the next memory."""
@@ -65,26 +65,13 @@ class AveragedViews(Agent):
         prediction = log_p if self.training else state.total - taken.log()
         return Heads(prediction, none[:, None].expand(-1, 2), none - math.inf, none), state
 
-    def classify(
-        self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]
-    ) -> Float[Tensor, "env class"]:
+    def classify(self, glimpse: Float[Tensor, "env ..."], taken: Int64[Tensor, " env"]) -> Logits:
         """Return the scores of each row's view: of the whole image, or of the window whose turn it is."""
         a = self.architecture
-        parts = self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1))
+        inputs = list(self.dropout(glimpse.flatten(1)).unflatten(1, (a.windows, -1)).unbind(1))
         window = (taken - 1 - int(a.whole_first)) % a.windows
-        if not a.whole_first:
-            read = [classifier(parts[:, number]) for number, classifier in enumerate(self.classifiers)]
-        else:  # the first view is repeated for every window
-            whole, *rest = self.classifiers
-            read = [
-                whole(parts[:, 0]),
-                *(classifier(parts[:, number]) for number, classifier in enumerate(rest)),
-            ]
-            window = torch.where(taken == 1, 0, window + 1)
-        scores = torch.stack(read, 1)
+        if a.whole_first:  # the first view is repeated for every window
+            inputs, window = [inputs[0], *inputs], torch.where(taken == 1, 0, window + 1)
+        pairs = zip(self.classifiers, inputs, strict=True)
+        scores = torch.stack([classifier(values) for classifier, values in pairs], 1)
         return scores.gather(1, window[:, None, None].expand(-1, 1, a.classes)).squeeze(1).float()
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the classifiers."""
-        return next(self.parameters()).device

@@ -10,48 +10,38 @@ from torch import Tensor, nn
 
 from glimpse_env.networks.location_policy import Gaussian, LocationPolicy
 
+NEVER = -10.0  # log-odds of stopping, of a network whose number of glimpses is fixed
+Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of tensors of its own
+Logits = Float[Tensor, "env class"]
+Parameters = Float[Tensor, "env parameter"]  # of a location policy
+
 
 class Heads(NamedTuple):
     """Outputs of the network after one glimpse."""
 
-    logits: Float[Tensor, "env class"]
-    location_parameters: Float[
-        Tensor, "env parameter"
-    ]  # of `Agent.location_policy`, from which the next location is drawn
+    logits: Logits
+    location_parameters: Parameters  # of `Agent.location_policy`, for the next location
     stop: Float[Tensor, " env"]  # log-odds of stopping now
     baseline: Float[Tensor, " env"]  # predicted return, where a learned baseline is used
 
 
-Memory = Any  # what a network carries from glimpse to glimpse: a NamedTuple of tensors of its own
-
-
 class Agent(nn.Module, ABC):
-    """A network that glimpses, predicts and stops; its memory goes in and comes out. `architecture` rebuilds it."""
+    """A network that glimpses, predicts and stops; its memory goes in and comes out."""
 
-    architecture: Any  # a frozen dataclass with at least `glimpse` (values of one glimpse) and `classes`
-    location_policy: LocationPolicy = (
-        Gaussian()
-    )  # whose parameters the network puts out; by default the location itself
-    decides: bool = True  # False while it learns where to look: an agent may then leave its stop head out, a tenth of an update
-    location_gradient: float = (
-        0.0  # share of the class scores' gradient that reaches the policy through the observed `location`
-    )
+    architecture: Any  # rebuilds it: a frozen dataclass with at least `glimpse` (values) and `classes`
+    location_policy: LocationPolicy = Gaussian()  # by default the network proposes the location itself
+    decides: bool = True  # False: the stop head is not trained and may be left out, which saves time
+    location_gradient: float = 0.0  # share of the class scores' gradient that passes through `location`
 
     @abstractmethod
     def begin(self, rows: int) -> Memory:
         """Return the memory before the first glimpse."""
 
-    def start(
-        self, rows: int, context: Tensor | None
-    ) -> tuple[Memory, Float[Tensor, "env parameter"] | None]:
+    def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Parameters | None]:
         """Return the memory before the first glimpse, and the location policy's parameters for glimpse 1.
 
-        Args:
-            rows: Number of episodes that run in parallel.
-            context: What the sensor shows of their images before glimpse 1; None = nothing.
-
-        Returns:
-            The memory; and the parameters, or None where the environment chooses the location.
+        The parameters are None where the environment chooses the location. `context` is what the sensor shows
+        of the images before glimpse 1; None = nothing.
         """
         del context
         return self.begin(rows), None

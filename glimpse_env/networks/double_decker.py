@@ -1,79 +1,72 @@
-"""The double-decker network of Sermanet et al. 2015: one recurrent deck for the class, one for the next location.
+"""The double-decker network of Sermanet et al. 2015: a recurrent deck for the class, one for the location.
 
-References: Sermanet, Frome, Real 2015 (arXiv 1412.7054, section 3); Ba, Mnih, Kavukcuoglu 2014 (DRAM, on which it builds).
+References: Sermanet, Frome, Real 2015 (arXiv 1412.7054, section 3); Ba, Mnih, Kavukcuoglu 2014 (DRAM, its
+basis).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.base import NEVER, Agent, Heads
+from glimpse_env.networks.recurrent_attention import relu_layers
 
-NEVER = -10.0  # log-odds of stopping: the number of glimpses is fixed
+Hidden = Float[Tensor, "env hidden"]
+Locations = Float[Tensor, "env 2"]
 
 
 @dataclass(frozen=True)
 class DeckSizes:
-    """What a double-decker network is made of; saved with the weights, so that a checkpoint rebuilds it."""
+    """Sizes and variants; saved with the weights, so that a checkpoint rebuilds its network."""
 
     glimpse: int  # values of one glimpse, flattened: those of its scales one after the other
     classes: int
     scales: int  # patches of a glimpse; the context is one patch more
     hidden: int = 512  # units of each deck
     location_features: int = 128
-    features: int = 256  # of a patch, where it passes through `encoder_layers` of the network's own
-    encoder_layers: int = (
-        0  # ReLU layers of a patch's encoder; 0 = its values are features already (of a frozen network)
-    )
+    features: int = 256  # of a patch after `encoder_layers`
+    encoder_layers: int = 0  # ReLU layers of a patch's encoder; 0 = the sensor outputs features
     dropout: float = 0.0  # share of a patch's features dropped while training
-    location_gradient: float = (
-        1.0  # share of the class scores' gradient that reaches the location deck through the location
-    )
+    location_gradient: float = 1.0  # share of the class scores' gradient that the location deck gets
     learned_start: bool = True  # the context proposes the location of glimpse 1
 
 
 class DeckState(NamedTuple):
     """Recurrent state of both decks."""
 
-    class_deck: Float[Tensor, "env hidden"]  # r1, which the class scores read
-    location_deck: Float[Tensor, "env hidden"]  # r2, which proposes the next location
+    class_deck: Hidden  # r1, which the class scores read
+    location_deck: Hidden  # r2, which proposes the next location
 
 
 class Fovea(nn.Module):
-    """Glimpse features - those of the patches side by side - and location features, concatenated, through one linear layer.
+    """Glimpse features (those of the patches side by side) and location features, through one linear layer.
 
-    All patches and the context pass through the same encoder, which has no layers where the sensor runs a frozen network.
+    All patches and the context pass through the same encoder, which has no layers where the sensor runs a
+    frozen network.
     """
 
     def __init__(self, sizes: DeckSizes) -> None:
         """Build the patches' encoder, the location's layer, and the fusing layer."""
         super().__init__()
-        patch = sizes.glimpse // sizes.scales
-        widths = [patch] + [sizes.features] * sizes.encoder_layers
-        layers = [
-            layer for before, after in pairwise(widths) for layer in (nn.Linear(before, after), nn.ReLU())
-        ]
-        self.patch = nn.Sequential(*layers, nn.Dropout(sizes.dropout))
-        self.place = nn.Sequential(nn.Linear(2, sizes.location_features), nn.ReLU())
+        widths = [sizes.glimpse // sizes.scales] + [sizes.features] * sizes.encoder_layers
+        self.patch = relu_layers(*widths).append(nn.Dropout(sizes.dropout))
+        self.place = relu_layers(2, sizes.location_features)
         self.fuse = nn.Linear(widths[-1] * sizes.scales + sizes.location_features, sizes.hidden)
         self.scales, self.width = sizes.scales, widths[-1]
 
-    def forward(
-        self, glimpse: Float[Tensor, "env value"], location: Float[Tensor, "env 2"]
-    ) -> Float[Tensor, "env hidden"]:
-        """Return what the class deck is fed."""
+    def forward(self, glimpse: Float[Tensor, "env value"], location: Locations) -> Hidden:
+        """Return the input of the class deck."""
         features = self.patch(glimpse.unflatten(1, (self.scales, -1))).flatten(1)
         return self.fuse(torch.cat((features, self.place(location)), 1))
 
 
 class Decks(nn.Module):
-    """Two vanilla recurrent layers: r1_n = ReLU(glimpse_n + W1 r1_{n-1}), r2_n = ReLU(V r1_n + W2 r2_{n-1})."""
+    """Two recurrent layers: r1_n = ReLU(glimpse_n + W1 r1_{n-1}), r2_n = ReLU(V r1_n + W2 r2_{n-1})."""
 
     def __init__(self, hidden: int, context: int) -> None:
         """Build the maps between and within the decks, and the one from the context to the location deck."""
@@ -81,23 +74,22 @@ class Decks(nn.Module):
         self.within_what, self.within_where = nn.Linear(hidden, hidden, bias=False), nn.Linear(hidden, hidden)
         self.across, self.begin = nn.Linear(hidden, hidden, bias=False), nn.Linear(context, hidden)
 
-    def forward(self, glimpse: Float[Tensor, "env hidden"], state: DeckState) -> DeckState:
+    def forward(self, glimpse: Hidden, state: DeckState) -> DeckState:
         """Return the next state of both."""
         class_deck = (glimpse + self.within_what(state.class_deck)).relu()
-        return DeckState(
-            class_deck, (self.across(class_deck) + self.within_where(state.location_deck)).relu()
-        )
+        location_deck = (self.across(class_deck) + self.within_where(state.location_deck)).relu()
+        return DeckState(class_deck, location_deck)
 
 
 class DoubleDecker(Agent):
-    """The class deck r1 classifies; the location deck r2 proposes the next location, the first one from the context.
+    """The class deck r1 classifies; the location deck r2 proposes locations, the first from the context.
 
-    The context initialises r2 alone, and nothing leads from r2 to r1 but the location of the next glimpse: with the locations held fixed
-    the class scores do not depend on the context. The location deck learns from REINFORCE and, through the location that r1 reads, from the
-    class scores (`location_gradient`).
+    The context initialises r2 alone, and nothing leads from r2 to r1 but the location of the next glimpse:
+    with the locations held fixed the class scores do not depend on the context. The location deck learns from
+    REINFORCE and, through the location that r1 reads, from the class scores (`location_gradient`).
 
-    The paper does not state, so these are this project's: ReLU in both decks and on the location features, tanh on the proposed location,
-    and r1 starting at zero.
+    The paper does not state, so these are this project's: ReLU in both decks and on the location features,
+    tanh on the proposed location, and r1 starting at zero.
     """
 
     def __init__(self, architecture: DeckSizes) -> None:
@@ -117,23 +109,21 @@ class DoubleDecker(Agent):
         zeros = self.locator.weight.new_zeros(rows, self.architecture.hidden)
         return DeckState(zeros, zeros)
 
-    def start(self, rows: int, context: Tensor | None) -> tuple[DeckState, Float[Tensor, "env 2"]]:
+    def start(self, rows: int, context: Tensor | None) -> tuple[DeckState, Locations]:
         """Return the decks with the context in the location deck, and the mean of glimpse 1's location."""
         if context is None:
-            raise ValueError(
-                "the double-decker network proposes glimpse 1 from a context: make the environment with context=True, and choose the images"
-            )
-        state = self.begin(rows)._replace(
-            location_deck=self.core.begin(self.glimpse.patch(context.flatten(1))).relu()
-        )
+            needed = "make the environment with context=True, and choose the images"
+            raise ValueError(f"the double-decker network proposes glimpse 1 from a context: {needed}")
+        location_deck = self.core.begin(self.glimpse.patch(context.flatten(1))).relu()
+        state = self.begin(rows)._replace(location_deck=location_deck)
         return state, self.propose(state)
 
-    def propose(self, state: DeckState) -> Float[Tensor, "env 2"]:
+    def propose(self, state: DeckState) -> Locations:
         """Return the mean of the next location."""
         return self.locator(state.location_deck).float().tanh()
 
     def forward(self, observation: dict[str, Tensor], state: DeckState) -> tuple[Heads, DeckState]:
-        """Take in one glimpse."""
+        """Process one glimpse."""
         state = self.core(self.glimpse(observation["glimpse"].flatten(1), observation["location"]), state)
         logits = self.classifier(state.class_deck).float()
         baseline = self.baseline(state.class_deck.detach()).float().squeeze(1)

@@ -1,4 +1,4 @@
-"""Location policies that are not learned, to compare with: random locations, the centre, and the cells of a grid in a fixed order."""
+"""Location policies that are not learned: random, the centre, and the cells of a grid in a fixed order."""
 
 from __future__ import annotations
 
@@ -10,41 +10,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glimpse_env.networks.location_policy import LocationPolicy
+from glimpse_env.networks.location_policy import LocationPolicy, Random
 from glimpse_env.runtime import distributed
 from glimpse_env.sensors import lattice
 
 PolicyName = Literal["learned", "random", "center", "grid", "raster"]
 Order = Literal["center", "grid", "raster"]
+Locations = Float[Tensor, "env 2"]
 
 
 class Unlearned(LocationPolicy):
-    """A policy without parameters: its actions are locations, and nothing is trained by their log-probability, so it is 0."""
+    """A policy without parameters: its actions are locations, of log-probability 0 (nothing is trained)."""
 
-    def log_prob(self, parameters: Tensor, action: Float[Tensor, "env 2"]) -> Float[Tensor, " env"]:
+    def log_prob(self, parameters: Tensor, action: Locations) -> Float[Tensor, " env"]:
         """Return zeros."""
         return torch.zeros_like(action[:, 0])
 
 
 @dataclass(frozen=True)
 class Uniform(Unlearned):
-    """Uniformly random locations in the square [-1, 1] x [-1, 1]; glimpse 1 is left to the environment."""
+    """Uniformly random locations in [-1, 1] x [-1, 1]; the environment chooses that of glimpse 1."""
 
-    def sample(
-        self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0
-    ) -> Float[Tensor, "env 2"]:
+    def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Locations:
         """Draw a location."""
-        return (
-            distributed.drawn(torch.rand, torch.Size((len(parameters), 2)), generator, parameters.device) * 2
-            - 1
-        )
+        return distributed.draw(torch.rand, (len(parameters), 2), generator, parameters.device) * 2 - 1
 
-    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
+    def mode(self, parameters: Tensor, index: int = 0) -> Locations:
         """Return the centre: all locations are equally probable, and it is their mean."""
         return parameters.new_zeros(len(parameters), 2)
 
     def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> None:
-        """Leave it to the environment."""
+        """Return None: the environment chooses."""
 
 
 @dataclass(frozen=True)
@@ -54,48 +50,34 @@ class Fixed(Unlearned):
     order: Order
     grid: int  # cells a side
 
-    def sample(
-        self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0
-    ) -> Float[Tensor, "env 2"]:
+    def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Locations:
         """Return the location of this index."""
         return self.mode(parameters, index)
 
-    def mode(self, parameters: Tensor, index: int = 0) -> Float[Tensor, "env 2"]:
-        """Return the location of this index; the last one again for the choice after the last glimpse, which nothing uses."""
+    def mode(self, parameters: Tensor, index: int = 0) -> Locations:
+        """Return the location of this index; after the last one, which nothing uses, the last one again."""
         cells = order_cells(self.order, self.grid, parameters.device)
         return cells[min(index, len(cells) - 1)].expand(len(parameters), 2)
 
-    def first(
-        self, parameters: Tensor | None, rows: int, generator: torch.Generator
-    ) -> Float[Tensor, "env 2"]:
+    def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Locations:
         """Return the first location."""
         return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
 
     def check(self, choices: int) -> None:
-        """Refuse to choose more locations than the grid has cells.
-
-        Raises:
-            ValueError: `choices` exceeds the number of cells.
-        """
+        """Raise a ValueError if the grid has fewer cells than `choices`."""
         if self.order != "center" and choices > self.grid**2:
-            raise ValueError(
-                f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {self.grid} x {self.grid} = "
-                f"{self.grid**2} cells: use fewer --glimpses, or a larger --grid"
-            )
+            cells = f"{self.grid} x {self.grid} = {self.grid**2} cells"
+            refused = f"--policy {self.order}: {choices} locations are to be chosen, but the grid has {cells}"
+            raise ValueError(f"{refused}: use fewer --glimpses, or a larger --grid")
 
 
 @lru_cache(maxsize=64)
 def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
     """Return the locations of the cells of a `grid` x `grid` lattice in the order in which they are visited.
 
-    Cached, so that a step only reads it.
-
-    Args:
-        order: "raster" is row by row. "grid" starts at the middle and continues with the cell that is farthest from all earlier ones (of
-            equally far ones the first in reading order), so that any number of glimpses is spread over the image. "center" is the
-            centre of the image alone.
-        grid: Cells a side.
-        device: Device of the locations.
+    "raster" is row by row. "grid" starts at the middle and continues with the cell that is farthest from all
+    earlier ones (of equally far ones the first in reading order), so that any number of glimpses is spread
+    over the image. "center" is the centre of the image alone. Cached, so that a step only reads it.
     """
     cells = lattice(1 if order == "center" else grid, torch.device("cpu"))
     if order == "grid":
@@ -111,12 +93,7 @@ def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, 
 
 
 def build_unlearned(name: PolicyName, grid: int) -> LocationPolicy | None:
-    """Return the policy of this name that is not learned; None for "learned", which is the network's own.
-
-    Args:
-        name: "random", or an order of `order_cells`.
-        grid: Cells a side of the grid.
-    """
+    """Return the policy of this name that is not learned; None for "learned", which is the network's own."""
     if name == "random":
         return Uniform()
     return None if name == "learned" else Fixed(name, grid)

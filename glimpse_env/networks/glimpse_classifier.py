@@ -1,4 +1,4 @@
-"""A recurrent classifier of glimpses that another program chooses: glimpses and their locations become class scores."""
+"""A recurrent classifier of glimpses whose locations another program chooses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env.networks import recurrent_attention
-from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork
+from glimpse_env.networks.base import Logits
+from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork, LSTMCell, State
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ClassifierSizes:
     horizon: int  # max_glimpses
     hidden: int = 256  # units of the recurrent core
     features: int = 256  # width of the glimpse network's two branches
-    depth: int = 3  # layers of its branch for what is seen
+    depth: int = 3  # layers of the glimpse encoder
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
 
 
@@ -34,61 +35,45 @@ class Evidence(NamedTuple):
 
 
 class GlimpseClassifier(nn.Module):
-    """RAM's glimpse network (Mnih et al. 2014, section 2) -> LSTM -> class scores, without heads for locations and stopping.
+    """RAM's glimpse network (Mnih et al. 2014, section 2) -> LSTM -> class scores, without other heads.
 
-    The state (`Evidence`) goes in and comes out. A row's first glimpse starts from zeros, whatever the state of an earlier episode.
+    The state (`Evidence`) goes in and comes out. A row's first glimpse starts from zeros, whatever the state
+    of an earlier episode.
     """
 
     def __init__(self, sizes: ClassifierSizes) -> None:
         """Build the modules."""
         super().__init__()
         self.sizes = s = sizes
-        sizes_of_core = {
-            "hidden": s.hidden,
-            "features": s.features,
-            "encoder_layers": s.depth,
-            "dropout": s.dropout,
-        }
-        self.glimpse = GlimpseNetwork(Architecture(s.glimpse, s.classes, s.horizon, **sizes_of_core))
-        self.core = recurrent_attention.LSTMCell(s.hidden, s.hidden)
+        core = {"hidden": s.hidden, "features": s.features, "encoder_layers": s.depth, "dropout": s.dropout}
+        self.glimpse = GlimpseNetwork(Architecture(s.glimpse, s.classes, s.horizon, **core))
+        self.core = LSTMCell(s.hidden, s.hidden)
         self.classifier = nn.Linear(s.hidden, s.classes)
 
     def begin(self, rows: int) -> Evidence:
         """Return the state before the first glimpse."""
-        nothing = self.classifier.weight.new_zeros(rows, self.sizes.hidden)
-        return Evidence(nothing, nothing)
+        zeros = self.classifier.weight.new_zeros(rows, self.sizes.hidden)
+        return Evidence(zeros, zeros)
 
-    def forward(
-        self, observation: dict[str, Tensor], evidence: Evidence
-    ) -> tuple[Float[Tensor, "env class"], Evidence]:
-        """Take in one glimpse; return the class scores of the episode so far."""
-        same_episode = ~self.is_first(observation["step"])
+    def forward(self, observation: dict[str, Tensor], evidence: Evidence) -> tuple[Logits, Evidence]:
+        """Process one glimpse; return the class scores of the episode so far."""
+        same_episode = ~(observation["step"] * self.sizes.horizon < 1.5)
         features = self.glimpse.encode(observation["glimpse"])
-        none = evidence.hidden.new_zeros(
-            len(features), 0
-        )  # the core's state has room for what this network does not keep
-        state = recurrent_attention.State(
-            evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none
-        )
+        none = evidence.hidden.new_zeros(len(features), 0)  # of the state, what this network does not use
+        state = State(evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none)
         state = self.core(self.glimpse(features, observation["location"]), state)
         return self.classifier(state.hidden).float(), Evidence(state.hidden, state.cell)
 
-    def is_first(self, step: Float[Tensor, "env 1"]) -> Bool[Tensor, "env 1"]:
-        """Return which rows see the first glimpse of an episode."""
-        return step * self.sizes.horizon < 1.5
 
-
-def certainty(logits: Float[Tensor, "env class"]) -> dict[str, Float[Tensor, "env feature"]]:
+def certainty(logits: Logits) -> dict[str, Float[Tensor, "env feature"]]:
     """Return what a policy may read of the classifier's prediction.
 
-    `belief`: the probability of every class; `confidence`: log-odds of the top class, its margin over the second, and the log of the
-    entropy in nats (each within +-14).
+    `belief`: the probability of every class; `confidence`: log-odds of the top class, its margin over the
+    second, and the log of the entropy in nats (each within +-14).
     """
-    nothing = logits.new_zeros(len(logits), 0)
-    return {
-        "belief": logits.softmax(1),
-        "confidence": recurrent_attention.confidence(logits, nothing).clamp(-14, 14),
-    }
+    no_step = logits.new_zeros(len(logits), 0)
+    confidence = recurrent_attention.confidence(logits, no_step).clamp(-14, 14)
+    return {"belief": logits.softmax(1), "confidence": confidence}
 
 
 def narrow(evidence: Evidence, rows: int) -> Evidence:

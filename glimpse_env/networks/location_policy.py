@@ -1,9 +1,10 @@
 """Location policies: how the location of the next glimpse is chosen. Another policy is another class.
 
-A learned policy is a distribution whose parameters the network puts out for every row (`Heads.location_parameters`). The policies that are
-not learned, to compare with, read no parameters (`fixed_policies`).
+A learned policy is a distribution whose parameters the network outputs (`Heads.location_parameters`).
+Policies that are not learned read no parameters (`fixed_policies`).
 
-References: Mnih et al. 2014 (RAM: a Gaussian); Liu et al. 2016 (FCAN, section 3.2: the multinomial of a score map).
+References: Mnih et al. 2014 (RAM: a Gaussian); Liu et al. 2016 (FCAN, section 3.2: the multinomial of a score
+map).
 """
 
 from __future__ import annotations
@@ -22,25 +23,30 @@ from glimpse_env.runtime import distributed
 LearnedName = Literal["gaussian", "grid_softmax"]
 LOG_2PI = math.log(2 * math.pi)
 
+Random = distributed.Random
+Locations = Float[Tensor, "*env 2"]
+Cells = Int64[Tensor, " env"]
+Samples = Int64[Tensor, "env sample"]
+LogProbs = Float[Tensor, "env cell"]
+
 
 class LocationPolicy(ABC):
     """How the next location is chosen in every row.
 
-    `sample` and `mode` return actions, without gradient, and `log_prob` takes them. An action is a location (x, y) or, where `locate` is
-    overridden, what `locate` turns into one, such as the number of a cell.
+    `sample` and `mode` return actions, without gradient, and `log_prob` takes them. An action is a location
+    (x, y) or what `locate` turns into one, such as the number of a cell.
     """
 
-    num_parameters: int = 0  # of a row, which a network's location head puts out; 0 = the policy is not learned, or has no such head
-    reparametrised: bool = False  # actions are the parameters plus noise, so gradient may pass through an action to the parameters
+    num_parameters: int = 0  # of a row, which a network's location head outputs; 0 = no such head
+    reparametrised: bool = False  # an action is the parameters plus noise: gradient may pass through it
 
     @abstractmethod
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Tensor:
+    def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Tensor:
         """Draw an action in every row.
 
-        Args:
-            parameters: Of the distribution, (env, parameter). A policy that is not learned reads their number of rows alone.
-            generator: Source of randomness, in the same state in all processes that train together; None = torch's global one.
-            index: How many locations were chosen before in this episode.
+        `parameters` are (env, parameter); a policy that is not learned uses their number of rows alone. The
+        generator is in the same state in all processes that train together. `index` counts the locations
+        chosen before in this episode.
         """
 
     @abstractmethod
@@ -49,7 +55,7 @@ class LocationPolicy(ABC):
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
-        """Return the log-probability (or log-density) of every row's action, with gradient to the parameters."""
+        """Return the log-probability (or density) of every row's action, with gradient to the parameters."""
 
     def locate(self, action: Tensor) -> Tensor:
         """Return the location (x, y) of every action; the environment clamps it to [-1, 1]."""
@@ -60,15 +66,10 @@ class LocationPolicy(ABC):
         return outputs
 
     def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Tensor | None:
-        """Return the action that chooses the location of glimpse 1, where glimpse 1 is not the whole image.
+        """Return the action for glimpse 1, where glimpse 1 is not the whole image.
 
-        Args:
-            parameters: Those of the network's proposal; None = it makes none.
-            rows: Number of episodes that run in parallel.
-            generator: Source of randomness, on the environment's device.
-
-        Returns:
-            An action of every row; None = the environment chooses the location.
+        `parameters` are the network's proposal, None where it makes none. Returns an action of every row;
+        None = the environment chooses the location.
         """
         del rows
         return None if parameters is None else self.sample(parameters, generator)
@@ -79,11 +80,7 @@ class LocationPolicy(ABC):
         return self
 
     def check(self, choices: int) -> None:
-        """Refuse to choose more locations in an episode than there are.
-
-        Raises:
-            ValueError: There are not enough.
-        """
+        """Raise a ValueError if an episode has fewer locations than `choices`."""
         del choices
 
 
@@ -98,23 +95,18 @@ class Gaussian(LocationPolicy):
     num_parameters = 2
     reparametrised = True
 
-    def sample(
-        self, parameters: Float[Tensor, "*env 2"], generator: torch.Generator | None = None, index: int = 0
-    ) -> Float[Tensor, "*env 2"]:
+    def sample(self, parameters: Locations, generator: Random = None, index: int = 0) -> Locations:
         """Draw a location."""
+        mean = self.mode(parameters)
         if not self.sigma:
-            return self.mode(parameters)
-        return parameters.detach() + self.sigma * distributed.drawn(
-            torch.randn, parameters.shape, generator, parameters.device
-        )
+            return mean
+        return mean + self.sigma * distributed.draw(torch.randn, mean.shape, generator, mean.device)
 
-    def mode(self, parameters: Float[Tensor, "*env 2"], index: int = 0) -> Float[Tensor, "*env 2"]:
+    def mode(self, parameters: Locations, index: int = 0) -> Locations:
         """Return the mean."""
         return parameters.detach()
 
-    def log_prob(
-        self, parameters: Float[Tensor, "*env 2"], action: Float[Tensor, "*env 2"]
-    ) -> Float[Tensor, "*env"]:
+    def log_prob(self, parameters: Locations, action: Locations) -> Float[Tensor, "*env"]:
         """Return log N(action; mean, sigma^2 I)."""
         if not self.sigma:
             return torch.zeros_like(parameters[..., 0])
@@ -132,85 +124,69 @@ class Gaussian(LocationPolicy):
 
 @dataclass(frozen=True)
 class GridSoftmax(LocationPolicy):
-    """A categorical distribution over the cells of a `grid` x `grid` lattice from -1 to 1; the parameters are log-probabilities.
+    """A categorical distribution over the cells of a `grid` x `grid` lattice from -1 to 1.
 
-    An action is the number of a cell, row by row, as in the bank sensor. Cells may be chosen more than once.
+    The parameters are log-probabilities. An action is the number of a cell, row by row, as in the bank
+    sensor. Cells may be chosen more than once.
     """
 
     grid: int  # cells a side
 
     def __post_init__(self) -> None:
-        """Refuse a grid without a choice.
-
-        Raises:
-            ValueError: It has fewer than 2 cells a side.
-        """
+        """Refuse a grid of fewer than 2 cells a side (ValueError)."""
         if self.grid < 2:
-            raise ValueError(
-                f"--grid {self.grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side"
-            )
+            refused = f"--grid {self.grid}: --location-policy grid_softmax"
+            raise ValueError(f"{refused} chooses among cells; expected at least 2 a side")
 
     @property
     def num_parameters(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Cells of the grid."""
         return self.grid**2
 
-    def sample(
-        self, parameters: Float[Tensor, "env cell"], generator: torch.Generator | None = None, index: int = 0
-    ) -> Int64[Tensor, " env"]:
+    def sample(self, parameters: LogProbs, generator: Random = None, index: int = 0) -> Cells:
         """Draw a cell: the first whose cumulative probability exceeds a uniform random number."""
-        uniform = distributed.drawn(
-            torch.rand, torch.Size((len(parameters), 1)), generator, parameters.device
-        )
+        uniform = distributed.draw(torch.rand, (len(parameters), 1), generator, parameters.device)
         below = parameters.detach().exp().cumsum(1) <= uniform
         return below.sum(1).clamp(max=self.grid**2 - 1)  # rounding may leave the whole sum below 1
 
-    def mode(self, parameters: Float[Tensor, "env cell"], index: int = 0) -> Int64[Tensor, " env"]:
+    def mode(self, parameters: LogProbs, index: int = 0) -> Cells:
         """Return the most probable cell."""
         return parameters.argmax(1)
 
-    def log_prob(
-        self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, " env"]
-    ) -> Float[Tensor, " env"]:
+    def log_prob(self, parameters: LogProbs, action: Cells) -> Float[Tensor, " env"]:
         """Return the log-probability of the cell."""
         return parameters.gather(1, action[:, None]).squeeze(1)
 
-    def locate(self, action: Int64[Tensor, " env"]) -> Float[Tensor, "env 2"]:
+    def locate(self, action: Cells) -> Float[Tensor, "env 2"]:
         """Return the centre of the cell."""
         return torch.stack((action % self.grid, action // self.grid), 1) * (2 / (self.grid - 1)) - 1
 
-    def activate(self, outputs: Float[Tensor, "env cell"]) -> Float[Tensor, "env cell"]:
+    def activate(self, outputs: LogProbs) -> LogProbs:
         """Return the logarithm of the softmax of a score for each cell."""
         return outputs.log_softmax(1)
 
 
 class Multinomial(LocationPolicy):
-    """FCAN's policy (section 3.2): several cells drawn in every row, with replacement; the parameters are their log-probabilities."""
+    """FCAN's policy (section 3.2): cells drawn with replacement; the parameters are log-probabilities."""
 
     def sample(
-        self,
-        parameters: Float[Tensor, "env cell"],
-        generator: torch.Generator | None = None,
-        index: int = 0,
-        samples: int = 1,
-    ) -> Int64[Tensor, "env sample"]:
+        self, parameters: LogProbs, generator: Random = None, index: int = 0, samples: int = 1
+    ) -> Samples:
         """Draw `samples` cells."""
         return torch.multinomial(parameters.detach().exp(), samples, replacement=True, generator=generator)
 
-    def mode(self, parameters: Float[Tensor, "env cell"], index: int = 0) -> Int64[Tensor, " env"]:
+    def mode(self, parameters: LogProbs, index: int = 0) -> Cells:
         """Return the most probable cell."""
         return parameters.argmax(1)
 
-    def log_prob(
-        self, parameters: Float[Tensor, "env cell"], action: Int64[Tensor, "env sample"]
-    ) -> Float[Tensor, "env sample"]:
+    def log_prob(self, parameters: LogProbs, action: Samples) -> Float[Tensor, "env sample"]:
         """Return the log-probability of every cell drawn."""
         return parameters.gather(1, action)
 
 
 @dataclass(frozen=True)
 class MostProbable(LocationPolicy):
-    """The most probable actions of another policy, for evaluation: nothing is drawn, so the log-probability is 0."""
+    """The most probable actions of another policy, for evaluation; their log-probability is 0."""
 
     policy: LocationPolicy
 
@@ -219,7 +195,7 @@ class MostProbable(LocationPolicy):
         """Whether the other policy's actions are."""
         return self.policy.reparametrised
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None, index: int = 0) -> Tensor:
+    def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Tensor:
         """Return the other policy's most probable action."""
         return self.policy.mode(parameters, index)
 

@@ -1,4 +1,4 @@
-"""The network of RAM and DT-RAM: glimpse network, recurrent core, and heads for class, next location, stopping and baseline.
+"""The network of RAM and DT-RAM: glimpse network, recurrent core; class, location, stop and baseline heads.
 
 References: Mnih et al. 2014 (RAM, section 2); Li et al. 2017 (DT-RAM, section 3, and their public code).
 """
@@ -6,7 +6,8 @@ References: Mnih et al. 2014 (RAM, section 2); Li et al. 2017 (DT-RAM, section 3
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
 from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
 
@@ -24,6 +25,9 @@ GlimpseEncoder = Literal["mlp", "conv"]
 LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
+
+Features = Float[Tensor, "env feature"]
+Step = Float[Tensor, "env 1"]  # number of the glimpse as a fraction of the horizon
 
 
 @dataclass(frozen=True)
@@ -40,21 +44,15 @@ class Architecture:
     location_encoding: LocationEncoding = "fourier"
     glimpse_encoder: GlimpseEncoder = "mlp"
     channels: int = 1  # of the glimpse, for glimpse_encoder="conv" and locator="map"
-    locator: LocatorName = (
-        "state"  # what proposes the next location: a linear head on the state, or a map over the first view
-    )
+    locator: LocatorName = "state"  # what proposes locations: a linear head, or a map over the first view
     reach: float = 1.0  # where location +-1 lies in the image, for locator="map"
     skip_connection: bool = False  # class scores also read the glimpse's own features, past the core
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
-    scores: Scores = (
-        "state"  # class scores after glimpse t: those of the state, or their mean over glimpses 1 to t
-    )
+    scores: Scores = "state"  # class scores after glimpse t: of the state, or their mean over glimpses 1 to t
     stop_input: StopInput = "confidence"  # what the stop head reads
     location_policy: LearnedName = "gaussian"  # for locator="state"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
-    learned_start: bool = (
-        False  # the location of glimpse 1 is learned too, instead of the environment's initial_location
-    )
+    learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
 
 
 # Glimpse network
@@ -65,9 +63,10 @@ FREQUENCIES = 4  # octaves of the Fourier features of a location
 class GlimpseNetwork(nn.Module):
     """Fuse what a glimpse shows and where it was taken.
 
-    location_encoding="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on the pixels and on (x, y), concatenated, ReLU.
-    "fourier" multiplies the glimpse's features by a linear map of the location's Fourier features (the product of what and where, after
-    Larochelle & Hinton 2010), which learns in far fewer updates. The papers' glimpse encoder has one layer.
+    location_encoding="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on the pixels and on (x,
+    y), concatenated, ReLU. "fourier" multiplies the glimpse's features by a linear map of the location's
+    Fourier features (the product of what and where, after Larochelle & Hinton 2010), which learns in far
+    fewer updates. The papers' glimpse encoder has one layer.
     """
 
     octaves: Tensor
@@ -77,40 +76,37 @@ class GlimpseNetwork(nn.Module):
         super().__init__()
         self.linear = a.location_encoding == "linear"
         self.dropout = nn.Dropout(a.dropout)
-        self.what = Convolutions(a) if a.glimpse_encoder == "conv" else fully_connected(a)
+        widths = [a.glimpse] + [a.features] * a.encoder_layers
+        self.what = Convolutions(a) if a.glimpse_encoder == "conv" else relu_layers(*widths)
         self.place = nn.Linear(2 if self.linear else 2 + 4 * FREQUENCIES, a.features)
         self.fuse = nn.Linear(2 * a.features if self.linear else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
-    def encode(self, glimpse: Float[Tensor, "env ..."]) -> Float[Tensor, "env feature"]:
+    def encode(self, glimpse: Float[Tensor, "env ..."]) -> Features:
         """Return the features of the glimpse alone."""
         return self.what(self.dropout(glimpse.flatten(1)))
 
-    def forward(
-        self, features: Float[Tensor, "env feature"], location: Float[Tensor, "env 2"]
-    ) -> Float[Tensor, "env hidden"]:
-        """Return what the core is fed: the features (by `encode`) fused with the location."""
+    def forward(self, features: Features, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env hidden"]:
+        """Return the input of the core: the features (by `encode`) fused with the location."""
         if self.linear:
-            return self.dropout(self.fuse(torch.cat((features, self.place(location).relu()), 1)).relu())
-        waves = (location[:, :, None] * self.octaves).flatten(1)
-        return self.dropout(
-            self.fuse(features * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))).relu()
-        )
+            fused = torch.cat((features, self.place(location).relu()), 1)
+        else:
+            waves = (location[:, :, None] * self.octaves).flatten(1)
+            fused = features * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))
+        return self.dropout(self.fuse(fused).relu())
 
 
-def fully_connected(a: Architecture) -> nn.Sequential:
-    """Return the ReLU layers from the glimpse's values to features."""
-    sizes = [a.glimpse] + [a.features] * a.encoder_layers
-    return nn.Sequential(
-        *(layer for size in sizes[:-1] for layer in (nn.Linear(size, a.features), nn.ReLU()))
-    )
+def relu_layers(*widths: int) -> nn.Sequential:
+    """Return fully connected layers from each width to the next, each followed by a ReLU."""
+    layers = [(nn.Linear(before, after), nn.ReLU()) for before, after in pairwise(widths)]
+    return nn.Sequential(*(module for layer in layers for module in layer))
 
 
 class Convolutions(nn.Module):
     """Features of a large glimpse: what it shows anywhere, and roughly where.
 
-    Half of the features are the maxima of two convolutions over the whole glimpse, so that a pattern that is learned at one position is
-    known at all; the other half are fully connected layers, which keep the positions that the maxima forget.
+    Half of the features are the maxima of two convolutions over the whole glimpse, which recognise a pattern
+    at any position; the other half are fully connected layers, which keep the positions.
     """
 
     def __init__(self, a: Architecture) -> None:
@@ -118,18 +114,17 @@ class Convolutions(nn.Module):
         super().__init__()
         side, half = math.isqrt(a.glimpse // a.channels), a.features // 2
         if side < 12:
-            raise ValueError(
-                f"--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels, got {side} x {side}: use --glimpse-encoder mlp"
-            )
+            needed = "--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels"
+            raise ValueError(f"{needed}, got {side} x {side}: use --glimpse-encoder mlp")
         self.patterns = nn.Sequential(
             nn.Unflatten(1, (a.channels, side, side)),
             *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
             *(nn.Conv2d(32, half, 5, padding=1), nn.ReLU()),
             *(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
         )
-        self.places = fully_connected(replace(a, features=a.features - half))
+        self.places = relu_layers(a.glimpse, *[a.features - half] * a.encoder_layers)
 
-    def forward(self, glimpse: Float[Tensor, "env value"]) -> Float[Tensor, "env feature"]:
+    def forward(self, glimpse: Float[Tensor, "env value"]) -> Features:
         """Return the features."""
         return torch.cat((self.patterns(glimpse), self.places(glimpse)), 1)
 
@@ -163,7 +158,7 @@ class ReLUCell(nn.Module):
 class LSTMCell(nn.Module):
     """Long short-term memory (Hochreiter & Schmidhuber 1997), its forget gates open at the start of training.
 
-    Written out because nn.LSTMCell does not run in bfloat16 autocast on a CPU at matrix-unit speed.
+    Not nn.LSTMCell, which does not run in bfloat16 autocast on a CPU at matrix-unit speed.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -183,12 +178,10 @@ class LSTMCell(nn.Module):
 # Heads
 
 
-def confidence(
-    logits: Float[Tensor, "env class"], step: Float[Tensor, "env horizon"]
-) -> Float[Tensor, "env feature"]:
-    """Return what a stopping rule may read: log-odds of the top class, margin over the second, log entropy, and the step as one-hot.
+def confidence(logits: Logits, step: Float[Tensor, "env horizon"]) -> Features:
+    """Return a stopping rule's input: top class's log-odds, margin over the second, log entropy, and step.
 
-    Without gradient: the stop head reads the class scores and does not shape them.
+    `step` is one-hot. Without gradient: the stop head does not train the class scores.
     """
     log_p = logits.detach().float().log_softmax(1)
     top = log_p.topk(2, 1).values
@@ -202,112 +195,91 @@ class RecurrentAttention(Agent):
     """Glimpse network -> recurrent core -> heads; the state goes in and comes out."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build the modules. Heads are linear on the state, as in DT-RAM, but for the stop head, a small MLP."""
+        """Build the modules. Heads are linear on the state, as in DT-RAM; the stop head is a small MLP."""
         super().__init__()
-        if architecture.locator == "map" and architecture.location_policy != "gaussian":
-            raise ValueError(
-                f"--location-policy {architecture.location_policy}: --locator map proposes a location; use gaussian, or --locator state"
-            )
         self.architecture = a = architecture
+        if a.locator == "map" and a.location_policy != "gaussian":
+            reason = "--locator map proposes a location; use gaussian, or --locator state"
+            raise ValueError(f"--location-policy {a.location_policy}: {reason}")
         self.glimpse = GlimpseNetwork(a)
         self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.skip_connection else None
-        side = math.isqrt(a.glimpse // a.channels)
         self.location_policy = build_learned(a.location_policy, a.grid)
-        outputs = self.location_policy.num_parameters
-        self.locator = (
-            MapLocator(a.channels, side, a.reach) if a.locator == "map" else nn.Linear(a.hidden, outputs)
-        )
+        if a.locator == "map":
+            self.locator = MapLocator(a.channels, math.isqrt(a.glimpse // a.channels), a.reach)
+        else:
+            self.locator = nn.Linear(a.hidden, self.location_policy.num_parameters)
+            with torch.no_grad():  # at first near the centre, where tanh is steep, or all cells alike
+                self.locator.weight.mul_(0.1)
         self.baseline = nn.Linear(a.hidden, 1)
         decision = nn.Linear(64, 1)
-        self.stopper = nn.Sequential(
-            nn.Linear(a.hidden if a.stop_input == "state" else 3 + a.horizon, 64), nn.Tanh(), decision
-        )
+        inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
+        self.stopper = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), decision)
         nn.init.zeros_(decision.weight)
         nn.init.constant_(decision.bias, -1.0)  # stops rarely at first, so that late steps are explored
-        with torch.no_grad():
-            if isinstance(self.locator, nn.Linear):
-                self.locator.weight.mul_(
-                    0.1
-                )  # at first near the centre, where tanh is steep, or all cells alike
 
     def begin(self, rows: int) -> State:
-        """Return the state before the first glimpse."""
+        """Return the state before the first glimpse: zeros."""
         a, new = self.architecture, self.classifier.weight.new_zeros
-        values = a.glimpse if a.locator == "map" else 0
-        return State(
-            new(rows, a.hidden),
-            new(rows, a.hidden),
-            new(rows, a.classes),
-            new(rows, values),
-            new(rows, values // a.channels),
-        )
+        view = a.glimpse if a.locator == "map" else 0
+        return State(*(new(rows, n) for n in (a.hidden, a.hidden, a.classes, view, view // a.channels)))
 
-    def start(self, rows: int, context: Tensor | None) -> tuple[State, Float[Tensor, "env parameter"] | None]:
-        """Return the zero state and the location head's parameters on it for glimpse 1 (DT-RAM's code), or None (see `Agent`)."""
+    def start(self, rows: int, context: Tensor | None) -> tuple[State, Parameters | None]:
+        """Return zeros, and with `learned_start` the location head's outputs on them (DT-RAM's code)."""
         state = self.begin(rows)
         if not self.architecture.learned_start:
             return state, None
         if self.architecture.locator == "map":
-            raise ValueError(
-                "learned_start needs locator='state': a map over the first view exists only after it was seen"
-            )
+            raise ValueError("learned_start needs locator='state': a map over the first view needs glimpse 1")
         return state, self.propose(state)
 
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
-        """Take in one glimpse."""
+        """Process one glimpse."""
         features = self.glimpse.encode(observation["glimpse"])
         state = self.core(self.glimpse(features, observation["location"]), state)
-        logits, state = self.classify(features, observation, state)
+        logits, state = self.classify(features, observation["step"], state)
         state = self.remember(observation, state)
         location = self.propose(state)
-        stop = self.stop_logit(state.hidden, logits, observation["step"])
+        stop = self.stop_logit(logits, observation["step"], state)
         baseline = self.baseline(state.hidden.detach()).float().squeeze(1)
         return Heads(logits, location, stop, baseline), state
 
-    def classify(
-        self, features: Float[Tensor, "env feature"], observation: dict[str, Tensor], state: State
-    ) -> tuple[Float[Tensor, "env class"], State]:
+    def classify(self, features: Features, step: Step, state: State) -> tuple[Logits, State]:
         """Return the class scores, and the state with their sum."""
         logits = self.classifier(state.hidden).float()
         if self.shortcut is not None:
             logits = logits + self.shortcut(features).float()
         if self.architecture.scores == "state":
             return logits, state
-        total = torch.where(self.is_first(observation), logits, state.total + logits)
-        return total / (observation["step"] * self.architecture.horizon), state._replace(total=total)
+        total = torch.where(self.is_first(step), logits, state.total + logits)
+        return total / (step * self.architecture.horizon), state._replace(total=total)
 
-    def propose(self, state: State) -> Float[Tensor, "env parameter"]:
+    def remember(self, observation: dict[str, Tensor], state: State) -> State:
+        """Return the state with a map locator's inputs: the first view, and marks of the later locations."""
+        if isinstance(self.locator, nn.Linear):
+            return state
+        first, mark = self.is_first(observation["step"]), self.locator.mark(observation["location"])
+        view = torch.where(first, observation["glimpse"].flatten(1), state.view)
+        visited = torch.where(first, torch.zeros_like(mark), torch.maximum(state.visited, mark))
+        return state._replace(view=view, visited=visited)
+
+    def is_first(self, step: Step) -> Bool[Tensor, "env 1"]:
+        """Return which rows begin an episode: sums and marks of an earlier one do not count there."""
+        return step * self.architecture.horizon < 1.5
+
+    def propose(self, state: State) -> Parameters:
         """Return the location policy's parameters for the next location."""
         if isinstance(self.locator, nn.Linear):
             return self.location_policy.activate(self.locator(state.hidden).float())
         return self.locator(state.view, state.visited)
 
-    def remember(self, observation: dict[str, Tensor], state: State) -> State:
-        """Return the state with what a map locator needs: the first view, and marks where later glimpses were taken."""
-        if isinstance(self.locator, nn.Linear):
-            return state
-        first, mark = self.is_first(observation), self.locator.mark(observation["location"])
-        view = torch.where(first, observation["glimpse"].flatten(1), state.view)
-        visited = torch.where(first, torch.zeros_like(mark), torch.maximum(state.visited, mark))
-        return state._replace(view=view, visited=visited)
-
-    def is_first(self, observation: dict[str, Tensor]) -> Bool[Tensor, "env 1"]:
-        """Return which rows see their first glimpse; sums and marks of an earlier episode do not count there."""
-        return observation["step"] * self.architecture.horizon < 1.5
-
-    def stop_logit(
-        self,
-        hidden: Float[Tensor, "env hidden"],
-        logits: Float[Tensor, "env class"],
-        fraction: Float[Tensor, "env 1"],
-    ) -> Float[Tensor, " env"]:
-        """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code, so that every decision keeps a gradient."""
+    def stop_logit(self, logits: Logits, step: Step, state: State) -> Float[Tensor, " env"]:
+        """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code: decisions keep a gradient."""
         if not self.decides:
-            return logits.new_full((len(logits),), -10.0)
-        horizon = self.architecture.horizon
+            return logits.new_full((len(logits),), NEVER)
+        read, horizon = state.hidden, self.architecture.horizon
         if self.architecture.stop_input == "confidence":
-            step = F.one_hot((fraction.squeeze(1) * horizon).round().long() - 1, horizon)
-            hidden = confidence(logits, step.float())
-        return self.stopper(hidden).float().squeeze(1).clamp(-10, 10)
+            number = (step.squeeze(1) * horizon).round().long() - 1
+            read = confidence(logits, F.one_hot(number, horizon).float())
+        return self.stopper(read).float().squeeze(1).clamp(-10, 10)

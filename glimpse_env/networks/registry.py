@@ -10,22 +10,13 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.runtime.checkpoint import OLD_NAMES
 
 NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
     "double_decker": (DeckSizes, DoubleDecker),
     "views": (ViewsArchitecture, AveragedViews),
     "fcan": (FcanArchitecture, FullyConvolutionalAttention),
-}
-# Fields of architectures that checkpoints of earlier versions name otherwise.
-RENAMED: dict[str, dict[str, str]] = {
-    "recurrent": {
-        "depth": "encoder_layers",
-        "what": "glimpse_encoder",
-        "where": "location_encoding",
-        "shortcut": "skip_connection",
-    },
-    "double_decker": {"depth": "encoder_layers", "place": "location_features"},
 }
 
 
@@ -35,26 +26,18 @@ def find_name(network: Agent) -> str:
 
 
 def read_architecture(saved: Mapping[str, Any]) -> Any:
-    """Return the architecture of the network in a checkpoint.
-
-    Raises:
-        ValueError: The checkpoint holds a network that this program does not know.
-    """
+    """Return the architecture of a checkpoint's network; raise a ValueError if its name is unknown."""
     name = saved.get("network_name", "recurrent")
     if name not in NETWORKS:
-        raise ValueError(
-            f"the checkpoint holds a network called {name!r}: expected one of {', '.join(NETWORKS)}; a newer program wrote it"
-        )
-    fields, renamed = dict[str, Any](saved["architecture"]), RENAMED.get(name, {})
-    return NETWORKS[name][0](**{renamed.get(field, field): value for field, value in fields.items()})
+        known = f"expected one of {', '.join(NETWORKS)}; a newer program wrote it"
+        raise ValueError(f"the checkpoint holds a network called {name!r}: {known}")
+    kind, fields = NETWORKS[name][0], dict[str, Any](saved["architecture"])
+    today = kind.__dataclass_fields__  # other names are those of earlier versions
+    return kind(**{key if key in today else OLD_NAMES.get(key, key): fields[key] for key in fields})
 
 
 def rebuild(saved: Mapping[str, Any]) -> Agent:
-    """Return the network of a checkpoint.
-
-    Raises:
-        ValueError: The checkpoint holds a network that this program does not know.
-    """
+    """Return the network of a checkpoint (see `read_architecture`)."""
     architecture = read_architecture(saved)
     network = NETWORKS[saved.get("network_name", "recurrent")][1](architecture)
     network.load_state_dict(saved["network"])

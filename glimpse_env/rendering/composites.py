@@ -1,4 +1,4 @@
-"""Foveal composites: the image as several glimpses at several resolutions show it, and a sheet of them, drawn with Pillow.
+"""Foveal composites, drawn with Pillow: the image as glimpses at several resolutions show it, and a sheet.
 
 Reference: Sermanet, Frome, Real 2015 (arXiv 1412.7054), the figures of glimpse composites.
 """
@@ -17,33 +17,24 @@ from torch.nn import functional
 from glimpse_env import retina
 from glimpse_env.rendering import frames
 
-TILE, FRAME, GAP, LINE = (
-    180,
-    5,
-    12,
-    18,
-)  # pixels: side of a picture, width of its frame, space between pairs, height of a line of text
+# In pixels: side of a picture, width of its frame, space between pairs, height of a line of text.
+TILE, FRAME, GAP, LINE = 180, 5, 12, 18
 COLUMNS = 4  # images per row
 SPOT = 4  # radius in pixels of a glimpse's centre
 CORRECT, INCORRECT = (0, 158, 115), (213, 54, 0)
 
 
 def draw_composite(episode: frames.Episode, size: int) -> UInt8[Tensor, "channel height width"]:
-    """Return the image with each pixel at the highest resolution at which a glimpse showed it, and noise where no glimpse was.
+    """Return the image with each pixel at the highest resolution of a glimpse that shows it; noise elsewhere.
 
-    Args:
-        episode: The image, the glimpses' centres and the windows' widths; glimpse 1 must not be the whole image.
-        size: Side in pixels to which every window was resized.
+    `size`: side in pixels to which every window was resized. Glimpse 1 must not be the whole image.
     """
     if episode.whole_first:
-        raise ValueError(
-            "whole_first=True: a composite shows windows only, expected an episode whose glimpse 1 is a window"
-        )
-    image = episode.image.cpu()
+        expected = "expected an episode whose glimpse 1 is a window"
+        raise ValueError(f"whole_first=True: a composite shows windows only, {expected}")
+    image, generator = episode.image.cpu(), torch.Generator().manual_seed(0)
     height, width = image.shape[1:]
-    composite = torch.randint(
-        0, 256, image.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    composite = torch.randint(0, 256, image.shape, dtype=torch.uint8, generator=generator)
     centres = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).tolist()
     for window in sorted(episode.windows, reverse=True):
         reduced = reduce_detail(image, window, size)
@@ -74,11 +65,9 @@ def clip_window(centre: float, window: int, side: int) -> slice:
 def draw_sheet(
     episodes: Sequence[tuple[bool, frames.Episode]], size: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Return pairs of pictures: image with the glimpses' centres, and composite; framed green if the prediction is correct, else red.
+    """Return pairs of pictures, image with the glimpses' centres and composite, of (correct, episode).
 
-    Args:
-        episodes: (correct, episode) of every image.
-        size: Side in pixels to which every window was resized.
+    Frames are green if the prediction is correct, else red. `size`: side to which every window was resized.
     """
     pair = (2 * TILE + 4 * FRAME + GAP, TILE + 2 * FRAME + LINE + GAP)
     columns = min(COLUMNS, max(1, len(episodes)))
@@ -91,10 +80,9 @@ def draw_sheet(
         pen.text((left, top), format_caption(episode, correct), colour, frames.font(12))
         composite = draw_tile(draw_composite(episode, size))
         for image, x in ((draw_centres(episode), left), (composite, left + TILE + 2 * FRAME)):
-            pen.rectangle(
-                (x, top + LINE, x + TILE + 2 * FRAME - 1, top + LINE + TILE + 2 * FRAME - 1), colour
-            )
-            picture.paste(image, (x + FRAME, top + LINE + FRAME))
+            y, side = top + LINE, TILE + 2 * FRAME - 1
+            pen.rectangle((x, y, x + side, y + side), colour)
+            picture.paste(image, (x + FRAME, y + FRAME))
     return np.asarray(picture)
 
 
@@ -115,7 +103,7 @@ def draw_tile(image: UInt8[Tensor, "channel height width"]) -> Image.Image:
 
 
 def draw_centres(episode: frames.Episode) -> Image.Image:
-    """Return the image with a dot at the centre of each glimpse, from the first colour of the ramp to the last, joined by a line."""
+    """Return the image with a dot at each glimpse's centre, in the colours of the ramp, joined by a line."""
     picture = draw_tile(episode.image)
     pen = ImageDraw.Draw(picture)
     points: Float[np.ndarray, "time 2"] = (np.asarray(episode.path, np.float64) + 1) * TILE / 2

@@ -1,4 +1,4 @@
-"""Pictures of an episode: the image with its fixation path and glimpse boxes, and the class bars beside it, drawn with Pillow."""
+"""Pictures of an episode, drawn with Pillow: image, fixation path and glimpse boxes, and class bars."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ Colour = tuple[int, int, int]
 SIDE = 320  # largest length in pixels of the image's longer side in the picture
 PANEL = 260  # width in pixels of the class bars
 HEIGHT = 264  # smallest height in pixels: space for all bars
-BARS = 10  # at most; of more classes the most probable ones and the true one are shown
+BARS = 10  # at most; of more classes the most probable ones and the true one are drawn
 DOT = 8  # radius in pixels of a fixation
 
 PAPER, SURROUND, INK, DIM = (255, 255, 255), (222, 222, 226), (32, 32, 36), (236, 236, 240)
-RAMP = np.array(
-    [(100, 143, 255), (220, 38, 127), (255, 176, 0)]
-)  # first to last glimpse, distinct for colour-blind readers too
+# First to last glimpse, distinct for colour-blind readers too.
+RAMP = np.array([(100, 143, 255), (220, 38, 127), (255, 176, 0)])
 BAR, TRUE_BAR = (120, 130, 150), (0, 158, 115)
 
 
@@ -42,22 +41,16 @@ class Episode:
 
     def __post_init__(self) -> None:
         """Check shapes, dtype and label."""
-        if self.image.dtype != torch.uint8 or self.image.ndim != 3:
-            raise ValueError(
-                f"image: expected uint8 (channel, height, width), got {self.image.dtype} {tuple(self.image.shape)}"
-            )
-        if np.ndim(self.path) != 2 or np.shape(self.path)[1] != 2 or len(self.path) == 0:
-            raise ValueError(
-                f"path: expected (glimpses, 2) with at least one glimpse, got {np.shape(self.path)}"
-            )
-        if self.label is not None and not 0 <= self.label < len(self.classes):
-            raise ValueError(
-                f"label={self.label}: expected 0 to {len(self.classes) - 1} for {len(self.classes)} classes"
-            )
-        if self.prediction is not None and np.shape(self.prediction) != (len(self.classes),):
-            raise ValueError(
-                f"prediction: expected shape ({len(self.classes)},), got {np.shape(self.prediction)}"
-            )
+        image, path, classes = self.image, np.shape(self.path), len(self.classes)
+        if image.dtype != torch.uint8 or image.ndim != 3:
+            got = f"{image.dtype} {tuple(image.shape)}"
+            raise ValueError(f"image: expected uint8 (channel, height, width), got {got}")
+        if len(path) != 2 or path[1] != 2 or path[0] == 0:
+            raise ValueError(f"path: expected (glimpses, 2) with at least one glimpse, got {path}")
+        if self.label is not None and not 0 <= self.label < classes:
+            raise ValueError(f"label={self.label}: expected 0 to {classes - 1} for {classes} classes")
+        if self.prediction is not None and np.shape(self.prediction) != (classes,):
+            raise ValueError(f"prediction: expected shape ({classes},), got {np.shape(self.prediction)}")
 
     @property
     def probabilities(self) -> Float[np.ndarray, " class"] | None:
@@ -72,7 +65,8 @@ class Episode:
 def draw(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
     """Return the picture of the episode so far: image, path and boxes on the left, class bars on the right.
 
-    Its size depends on the image and the windows only, and both sides are even, so that the pictures of an episode make a video.
+    Its size depends on the image and the windows only, and both sides are even, so that the pictures of an
+    episode make a video.
     """
     view = draw_image(episode)
     height = max(view.shape[0], HEIGHT)
@@ -84,48 +78,40 @@ def draw(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the enlarged image alone with boxes of every scale at each fixation and the numbered path, without class bars."""
+    """Return the enlarged image with boxes of every scale at each fixation and the numbered path."""
     height, width = episode.image.shape[1:]
     picture, zoom, margin = enlarge(episode.image, max(episode.windows))
-    centres = (
-        retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).numpy() * zoom
-        + margin
-    )
-    pen = ImageDraw.Draw(picture)
-    colours = ramp(len(centres))
+    path = torch.as_tensor(np.asarray(episode.path, np.float64))
+    centres = retina.to_pixels(path, height, width).numpy() * zoom + margin
+    pen, colours, first = ImageDraw.Draw(picture), ramp(len(centres)), int(episode.whole_first)
     for step, centre in enumerate(centres):
-        newest = step == len(centres) - 1
-        if step == 0 and episode.whole_first:
-            corners = [(margin, margin, margin + width * zoom, margin + height * zoom)]
+        line = 4 if step == len(centres) - 1 else 2
+        if step < first:
+            draw_box(pen, (margin, margin, margin + width * zoom, margin + height * zoom), colours[0], line)
             centres[0] = margin + 1.5 * DOT  # its number goes to the corner, since it has no centre
-        else:
-            corners = [
-                tuple(np.r_[centre - window * zoom / 2, centre + window * zoom / 2])
-                for window in episode.windows
-            ]
-        for corner in corners:
-            draw_box(pen, corner, colours[step], 4 if newest else 2)
-    walk = 1 if episode.whole_first else 0
-    for start, end, colour in zip(centres[walk:], centres[walk + 1 :], colours[walk + 1 :], strict=False):
+            continue
+        for window in episode.windows:
+            half = window * zoom / 2
+            draw_box(pen, (*(centre - half), *(centre + half)), colours[step], line)
+    for start, end, colour in zip(centres[first:], centres[first + 1 :], colours[first + 1 :], strict=False):
         pen.line([*start, *end], INK, 5)
         pen.line([*start, *end], colour, 3)
     for step, centre in enumerate(centres):
-        draw_number(pen, centre, step + 1, colours[step])
+        x, y = centre
+        pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colours[step], INK, 1)
+        pen.text((x, y + 0.5), str(step + 1), INK, font(12 if step < 9 else 10), anchor="mm")
     return np.asarray(picture)
 
 
 def enlarge(image: UInt8[Tensor, "channel height width"], window: int) -> tuple[Image.Image, float, int]:
-    """Return the image at picture size on a surround in which boxes that reach beyond it show, the zoom, and the surround's pixels."""
+    """Return the image at picture size on a surround for boxes beyond it, the zoom and the margin."""
     height, width = image.shape[1:]
     longest = max(height, width)
-    pixels = Image.fromarray(to_rgb(image))
-    zoom = (
-        SIDE // longest if longest <= SIDE // 2 else SIDE / longest
-    )  # small images: whole factors, so that pixels stay squares
+    small = longest <= SIDE // 2  # whole factors, so that pixels stay squares
+    zoom = SIDE // longest if small else SIDE / longest
     size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    pixels = pixels.resize(
-        size, Image.Resampling.NEAREST if longest <= SIDE // 2 else Image.Resampling.BILINEAR
-    )
+    filter_ = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
+    pixels = Image.fromarray(to_rgb(image)).resize(size, filter_)
     margin = round(min(window / 2, longest / 8) * zoom) + 3
     sides = (size[0] + 2 * margin + size[0] % 2, size[1] + 2 * margin + size[1] % 2)
     picture = Image.new("RGB", sides, SURROUND)
@@ -153,32 +139,18 @@ def draw_box(pen: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colou
     pen.rectangle((left, top, right - 1, bottom - 1), None, colour, width)
 
 
-def draw_number(pen: ImageDraw.ImageDraw, centre: np.ndarray, step: int, colour: Colour) -> None:
-    """Draw a fixation: a dot with the glimpse's number."""
-    x, y = centre
-    pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colour, INK, 1)
-    pen.text((x, y + 0.5), str(step), INK, font(12 if step < 10 else 10), anchor="mm")
-
-
 def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -> None:
-    """Draw one bar per class (of many classes the most probable ones); above them the true class or, if unknown, the predicted one."""
+    """Draw one bar per class of `choose_bars`; above them the true class, else the predicted one."""
     shares = episode.probabilities
     count = len(episode.path)
     pen.text((left, top + 10), f"{count} glimpse{'s' * (count > 1)}", INK, font(13))
+    title, colour = "", INK
     if episode.label is not None:
-        pen.text(
-            (left, top + 28),
-            shorten(f"true class: {clean(episode.classes[episode.label])}", PANEL - 24, 13),
-            TRUE_BAR,
-            font(13),
-        )
+        title, colour = f"true class: {clean(episode.classes[episode.label])}", TRUE_BAR
     elif shares is not None:
-        pen.text(
-            (left, top + 28),
-            shorten(f"prediction: {clean(episode.classes[int(shares.argmax())])}", PANEL - 24, 13),
-            INK,
-            font(13),
-        )
+        title = f"prediction: {clean(episode.classes[int(shares.argmax())])}"
+    if title:
+        pen.text((left, top + 28), shorten(title, PANEL - 24, 13), colour, font(13))
     longest = clean(max(episode.classes, key=len))
     start, end = left + 20 + round(min(104, font(12).getlength(longest))), left + PANEL - 68
     for row, index in enumerate(choose_bars(episode)):
@@ -198,14 +170,11 @@ def draw_bars(pen: ImageDraw.ImageDraw, episode: Episode, left: int, top: int) -
 
 
 def choose_bars(episode: Episode) -> list[int]:
-    """Return the classes that get a bar: all in their order, or of many the most probable ones and the true one."""
-    if len(episode.classes) <= BARS:
-        return list(range(len(episode.classes)))
-    shares = episode.probabilities
-    order = (
-        list(range(len(episode.classes))) if shares is None else np.argsort(-shares, kind="stable").tolist()
-    )
-    first = order[:BARS]
+    """Return the classes to draw: all in their order, or of many the most probable ones and the true one."""
+    shares, every = episode.probabilities, list(range(len(episode.classes)))
+    if len(every) <= BARS:
+        return every
+    first = every[:BARS] if shares is None else np.argsort(-shares, kind="stable")[:BARS].tolist()
     return first if episode.label is None or episode.label in first else [*first[:-1], episode.label]
 
 

@@ -1,6 +1,6 @@
 """An animation of an agent's glimpses on several images: frames drawn with Pillow, written as a GIF.
 
-A card shows one image, bright where a glimpse has seen it, the boxes of the glimpses, one bar a class, and in the end the prediction.
+A card shows an image, lit where glimpses were taken, their boxes, a bar per class, at the end the prediction.
 """
 
 from __future__ import annotations
@@ -20,24 +20,16 @@ from glimpse_env.rendering import frames
 from glimpse_env.reports import gallery
 
 FINE = 2  # frames are drawn so many times as large and shrunk, which smooths their edges
-STAGE, BARS, EDGE, GAP, HEAD = (
-    140,
-    92,
-    12,
-    10,
-    26,
-)  # pixels: image, class bars, card's margin, space between cards, line of text
-MOVES, MOVING, GLIMPSE, RESTING = (
-    5,
-    50,
-    650,
-    2800,
-)  # frames of a move; milliseconds of one of them, of a glimpse, of the end
+# Pixels: image, class bars, card's margin, space between cards, line of text.
+STAGE, BARS, EDGE, GAP, HEAD = 140, 92, 12, 10, 26
+# Frames of a move; milliseconds of one of them, of a glimpse, of the end.
+MOVES, MOVING, GLIMPSE, RESTING = 5, 50, 650, 2800
 COLUMNS, COLOURS = 3, 128
 PAPER, CARD, TRACK, INK, SOFT = (19, 20, 25), (31, 33, 41), (50, 53, 64), (236, 238, 243), (150, 154, 168)
-RIGHT, WRONG, BAR = (47, 199, 150), (255, 131, 80), (126, 139, 168)
+CORRECT, INCORRECT, BAR = (47, 199, 150), (255, 131, 80), (126, 139, 168)
 WIDE, HIGH = STAGE + BARS + 3 * EDGE, STAGE + HEAD + 2 * EDGE  # of a card
-DIM = 0.3  # brightness of what no glimpse has seen
+DIM = 0.3  # brightness where no glimpse was taken
+NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
@@ -45,9 +37,7 @@ class Clip:
     """One image's trajectory up to its prediction; boxes in pixels of the picture."""
 
     pixels: UInt8[np.ndarray, "height width 3"]
-    seen: list[
-        UInt8[np.ndarray, "height width 3"]
-    ]  # the picture after each glimpse, dim where none was taken
+    seen: list[UInt8[np.ndarray, "height width 3"]]  # after each glimpse, dim where none was taken
     boxes: Float[np.ndarray, "time 4"]  # of the widest window: left, top, right, bottom
     probabilities: Float[np.ndarray, "time bar"]
     names: list[str]  # of the classes with a bar
@@ -61,7 +51,7 @@ class Clip:
 
 
 class Moment(NamedTuple):
-    """Which part of one image's trajectory a frame shows."""
+    """What a frame shows of one image's trajectory."""
 
     now: int  # the glimpse that is on its way or was taken last, from 0; -1 = none yet
     share: float  # of the way to it
@@ -78,11 +68,7 @@ def build_clip(env: GlimpseVectorEnv, trajectories: Trajectories, position: int,
     shown = gallery.describe_image(env, trajectories, position, last)
     side = STAGE * FINE
     image = Image.fromarray(frames.to_rgb(env.images.image(shown["number"])))
-    pixels = np.asarray(
-        image.resize(
-            (side, side), Image.Resampling.NEAREST if image.width <= side // 3 else Image.Resampling.BILINEAR
-        )
-    )
+    pixels = np.asarray(image.resize((side, side), NEAREST if image.width <= side // 3 else BILINEAR))
     width = max(env.sensor.windows) / image.width * side
     centres = (np.asarray(shown["path"]) + 1) / 2 * side
     boxes = np.concatenate((centres - width / 2, centres + width / 2), 1)
@@ -92,24 +78,24 @@ def build_clip(env: GlimpseVectorEnv, trajectories: Trajectories, position: int,
     for left, top, right, bottom in boxes.round().astype(int).clip(0, side):
         lit[top:bottom, left:right] = 1
         seen.append((pixels * lit).astype(np.uint8))
-    names = [gallery.format_class_name(env.images.classes[index]) for index in shown["bars"]]
-    prediction = gallery.format_class_name(env.images.classes[shown["predictions"][-1]])
+    used = (*shown["bars"], shown["predictions"][-1])
+    *names, prediction = (gallery.format_class_name(env.images.classes[index]) for index in used)
     return Clip(pixels, seen, boxes, np.asarray(shown["probabilities"]), names, shown["correct"], prediction)
 
 
 def draw_frames(clips: Sequence[Clip]) -> Iterator[tuple[Image.Image, int]]:
     """Yield every frame and its duration in milliseconds."""
     yield draw_frame(clips, -1, 1.0), GLIMPSE
-    for step in range(max(clip.steps for clip in clips)):
-        for move in range(1, MOVES):
-            if step:
-                yield draw_frame(clips, step, move / MOVES), MOVING
+    steps = max(clip.steps for clip in clips)
+    for step in range(steps):
+        for move in range(1, MOVES if step else 1):
+            yield draw_frame(clips, step, move / MOVES), MOVING
         yield draw_frame(clips, step, 1.0), GLIMPSE
-    yield draw_frame(clips, max(clip.steps for clip in clips), 1.0), RESTING
+    yield draw_frame(clips, steps, 1.0), RESTING
 
 
 def draw_frame(clips: Sequence[Clip], step: int, share: float) -> Image.Image:
-    """Return the cards while glimpse `step` (from 0; -1 = before the first) is on its way, `share` of it done."""
+    """Return the cards at `share` of the move to glimpse `step` (from 0; -1 = before the first)."""
     columns = min(COLUMNS, len(clips))
     rows = -(-len(clips) // columns)
     size = (columns * (WIDE + GAP) + GAP, rows * (HIGH + GAP) + GAP)
@@ -129,7 +115,7 @@ def find_moment(clip: Clip, step: int, share: float) -> Moment:
 def draw_card(picture: Image.Image, clip: Clip, at: Moment, corner: tuple[int, int]) -> None:
     """Draw one image's card."""
     pen = ImageDraw.Draw(picture)
-    (x, y), edge, verdict = corner, EDGE * FINE, RIGHT if clip.correct else WRONG
+    (x, y), edge, verdict = corner, EDGE * FINE, CORRECT if clip.correct else INCORRECT
     frame_colour = verdict if at.ended else None
     pen.rounded_rectangle((x, y, x + WIDE * FINE, y + HIGH * FINE), 10 * FINE, CARD, frame_colour, 2 * FINE)
     view = Image.fromarray(clip.seen[at.taken] if at.taken >= 0 else (clip.pixels * DIM).astype(np.uint8))
@@ -145,7 +131,8 @@ def draw_card(picture: Image.Image, clip: Clip, at: Moment, corner: tuple[int, i
 def format_caption(clip: Clip, at: Moment) -> str:
     """Return the line below the image."""
     if at.ended:
-        return f"{clip.prediction}: {'correct' if clip.correct else 'incorrect'} after {clip.steps} glimpse{'s' * (clip.steps > 1)}"
+        verdict, plural = "correct" if clip.correct else "incorrect", "s" * (clip.steps > 1)
+        return f"{clip.prediction}: {verdict} after {clip.steps} glimpse{plural}"
     return f"glimpse {at.now + 1}" if at.now >= 0 else "?"
 
 
@@ -153,53 +140,41 @@ def draw_boxes(pen: ImageDraw.ImageDraw, clip: Clip, at: Moment) -> None:
     """Draw the boxes of the glimpses so far, the newest on its way."""
     colours = frames.ramp(max(2, clip.steps))
     now, eased = at.now, at.share * at.share * (3 - 2 * at.share)
-    for step in range(now):
-        pen.rectangle(tuple(clip.boxes[step]), None, colours[step], FINE)
-    newest = (
-        clip.boxes[now] if now == 0 else clip.boxes[now - 1] + eased * (clip.boxes[now] - clip.boxes[now - 1])
-    )
+    for box, colour in zip(clip.boxes[:now], colours, strict=False):
+        pen.rectangle(tuple(box), None, colour, FINE)
+    newest = clip.boxes[now]
+    if now > 0:
+        newest = clip.boxes[now - 1] + eased * (newest - clip.boxes[now - 1])
     pen.rectangle(tuple(newest), None, colours[now if clip.steps > 1 else -1], 3 * FINE)
 
 
 def draw_bars(pen: ImageDraw.ImageDraw, clip: Clip, at: Moment, corner: tuple[int, int]) -> None:
     """Draw one bar a class, the most probable one bright."""
-    earlier, later = (
-        clip.probabilities[step] if step >= 0 else np.zeros(len(clip.names)) for step in (at.now - 1, at.now)
-    )
+    none = np.zeros((2, len(clip.names)))  # before the first glimpse
+    earlier, later = np.concatenate((none, clip.probabilities))[at.now + 1 : at.now + 3]
     shares = earlier + at.share * (later - earlier)
     (left, top), high = corner, STAGE * FINE / max(10, len(clip.names))
     label = 14 * FINE if max(map(len, clip.names)) <= 2 else 52 * FINE
     for row, (name, share) in enumerate(zip(clip.names, shares, strict=True)):
         y, best = top + (row + 0.5) * high, share == shares.max() > 0
-        colour = (RIGHT if clip.correct else WRONG) if at.ended and best else INK if best else BAR
-        pen.text(
-            (left, y),
-            frames.shorten(name, label, 11 * FINE),
-            colour if best else SOFT,
-            frames.font(11 * FINE),
-            anchor="lm",
-        )
-        start, end = left + label, left + BARS * FINE
-        pen.rounded_rectangle((start, y - 3.5 * FINE, end, y + 3.5 * FINE), 3.5 * FINE, TRACK)
-        if share * (end - start) > 2:
-            pen.rounded_rectangle(
-                (start, y - 3.5 * FINE, start + share * (end - start), y + 3.5 * FINE), 3.5 * FINE, colour
-            )
+        colour = (CORRECT if clip.correct else INCORRECT) if at.ended and best else INK if best else BAR
+        text = frames.shorten(name, label, 11 * FINE)
+        pen.text((left, y), text, colour if best else SOFT, frames.font(11 * FINE), anchor="lm")
+        start, end, half = left + label, left + BARS * FINE, 3.5 * FINE
+        pen.rounded_rectangle((start, y - half, end, y + half), half, TRACK)
+        if (length := share * (end - start)) > 2:
+            pen.rounded_rectangle((start, y - half, start + length, y + half), half, colour)
 
 
 def encode_gif(pictures: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
     """Return a GIF of frames that share one palette, so that only what moves is stored."""
-    rare = np.array(
-        [PAPER, CARD, TRACK, INK, SOFT, RIGHT, WRONG, BAR, *frames.ramp(7)], np.uint8
-    )  # thin lines would lose theirs
+    # Colours of thin lines, which would be lost.
+    rare = np.array([PAPER, CARD, TRACK, INK, SOFT, CORRECT, INCORRECT, BAR, *frames.ramp(7)], np.uint8)
     swatches = np.broadcast_to(rare.repeat(40, 0)[:, None], (40 * len(rare), pictures[0].width, 3))
-    sample = Image.fromarray(
-        np.concatenate([swatches, *(np.asarray(picture) for picture in pictures[:: MOVES - 1])])
-    )
-    palette = sample.quantize(COLOURS, Image.Quantize.MEDIANCUT)
-    flat = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    sample = np.concatenate([swatches, *map(np.asarray, pictures[:: MOVES - 1])])
+    palette = Image.fromarray(sample).quantize(COLOURS, Image.Quantize.MEDIANCUT)
+    first, *rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
     buffer = io.BytesIO()
-    flat[0].save(
-        buffer, "gif", save_all=True, append_images=flat[1:], duration=list(durations), loop=0, optimize=True
-    )
+    timing = {"append_images": rest, "duration": list(durations), "loop": 0}
+    first.save(buffer, "gif", save_all=True, optimize=True, **timing)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What the report's gallery shows: images of every stopping step, with correct and incorrect predictions, each with its trajectory."""
+"""What the report's gallery shows: correct and incorrect images of every stopping step, and their paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 import torch
@@ -33,19 +33,13 @@ def build_gallery(
 ) -> dict[str, Any]:
     """Return the gallery as plain values, which viewer.js and gallery.js read.
 
-    Args:
-        env: The environment of the evaluation.
-        trajectories: Of every image, with the probabilities of the classes.
-        dynamic: The agent stops by its stop head, else after the last glimpse.
-        most: Images at most.
-        space: Bytes of their data URIs at most.
-
-    Raises:
-        ValueError: The trajectories were read from a file, which does not hold the probabilities.
+    It holds at most `most` images, with data URIs of at most `space` bytes. `dynamic` = the agent stops by
+    its stop head, else after the last glimpse. ValueError if the trajectories were read from a file, which
+    does not hold the probabilities.
     """
     if trajectories.probabilities is None:
         raise ValueError(
-            "probabilities=None: expected the class probabilities, which `evaluate` returns and files leave out"
+            "probabilities=None: expected class probabilities: `evaluate` returns them, files lack them"
         )
     stops = choose_rule(dynamic).find_stops(trajectories)
     images: list[dict[str, Any]] = []
@@ -56,17 +50,13 @@ def build_gallery(
             break
         images.append({"src": source, **describe_image(env, trajectories, position, int(stops[position]))})
     images.sort(key=lambda image: (len(image["path"]), image["number"]))
-    used = sorted(
-        {
-            index
-            for image in images
-            for index in (*image["bars"], image["label"], image["final"], *image["predictions"])
-        }
-    )
+    used: set[int] = set()
+    for image in images:
+        used.update(image["bars"], image["predictions"], (image["label"], image["final"]))
     return {
         **describe_agent(env, trajectories, dynamic),
         "mean": (stops + 1).float().mean().item(),
-        "names": {str(index): format_class_name(env.images.classes[index]) for index in used},
+        "names": {str(index): format_class_name(env.images.classes[index]) for index in sorted(used)},
         "groups": count_by_step(trajectories, stops),
         "images": images,
     }
@@ -76,45 +66,36 @@ def describe_agent(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: b
     """Return what an agent's glimpses are; windows in pixels of the image."""
     height, width = env.images.images.shape[-2:]
     size, horizon = env.preset.glimpse_size or min(env.sensor.windows), len(trajectories.predictions)
+    ramps = [frames.ramp(steps) for steps in range(1, horizon + 1)]
     return {
         "steps": horizon,
         "dynamic": dynamic,
         "size": [width, height],
         "windows": list(env.sensor.windows),
-        "detail": [
-            env.preset.view_size or size,
-            size,
-        ],  # pixels a side that the agent gets of the whole image, of a window
+        "detail": [env.preset.view_size or size, size],  # pixels a side of the whole image, and of a window
         "whole": env.sensor.whole_first,
         "fill": env.preset.fill,
         "context": env.preset.context,
-        "ramps": [
-            ["#{:02x}{:02x}{:02x}".format(*colour) for colour in frames.ramp(steps)]
-            for steps in range(1, horizon + 1)
-        ],
+        "ramps": [["#{:02x}{:02x}{:02x}".format(*colour) for colour in ramp] for ramp in ramps],
     }
 
 
 def format_class_name(name: str) -> str:
-    """Return a class name without its number and underscores: 004.Groove_billed_Ani becomes Groove billed Ani."""
+    """Return a class name without number and underscores: 004.Groove_billed_Ani becomes Groove billed Ani."""
     return re.sub(r"^n?\d+[.-](?=\S)", "", frames.clean(name.replace("_", " ")))
 
 
 def count_by_step(trajectories: Trajectories, stops: Int64[Tensor, " image"]) -> list[dict[str, int]]:
-    """Return how many images of the whole evaluation stopped at each step, and how many of them with a correct prediction."""
-    correct = trajectories.correct_at(stops)
-    return [
-        {
-            "step": step + 1,
-            "images": int((stops == step).sum()),
-            "correct": int((correct & (stops == step)).sum()),
-        }
-        for step in range(len(trajectories.predictions))
-    ]
+    """Return how many images stopped at each step, and how many of them with a correct prediction."""
+    steps = len(trajectories.predictions)
+    images = torch.bincount(stops, minlength=steps).tolist()
+    correct = torch.bincount(stops[trajectories.correct_at(stops)], minlength=steps).tolist()
+    columns = zip(range(1, steps + 1), images, correct, strict=True)
+    return [dict(zip(("step", "images", "correct"), row, strict=True)) for row in columns]
 
 
 def choose_images(trajectories: Trajectories, stops: Int64[Tensor, " image"], most: int) -> list[int]:
-    """Return positions of images: in turn one of every step and correctness, in a random order with a fixed seed."""
+    """Return positions of images: in turn one of every step and correctness, in a fixed random order."""
     correct = trajectories.correct_at(stops)
     order = torch.randperm(len(stops), generator=torch.Generator().manual_seed(0))
     cells = [
@@ -123,7 +104,7 @@ def choose_images(trajectories: Trajectories, stops: Int64[Tensor, " image"], mo
         for good in (False, True)
     ]
     turns = (image for turn in zip_longest(*cells) for image in turn if image is not None)
-    return [image for _, image in zip(range(most), turns, strict=False)]
+    return list(islice(turns, most))
 
 
 def describe_image(
@@ -149,7 +130,7 @@ def describe_image(
 
 
 def choose_classes(probabilities: Tensor, prediction: int, label: int) -> list[int]:
-    """Return the classes that get a bar, the same at every step: all in their order, or the most probable at the end first."""
+    """Return the classes with a bar at every step: all in order, or those most probable at the end first."""
     classes = probabilities.shape[1]
     if classes <= BARS:
         return list(range(classes))
@@ -160,15 +141,14 @@ def choose_classes(probabilities: Tensor, prediction: int, label: int) -> list[i
 
 
 def round_nested(values: Sequence[Any], digits: int) -> list[Any]:
-    """Return nested lists of numbers, rounded; None for NaN and infinity, which a run that diverged leaves and JSON does not have."""
-    return [
-        round_nested(value, digits)
-        if isinstance(value, list)
-        else round(value, digits)
-        if math.isfinite(value)
-        else None
-        for value in values
-    ]
+    """Return nested lists of numbers, rounded; None for NaN and infinity, which JSON does not have."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, list):
+            return round_nested(value, digits)
+        return round(value, digits) if math.isfinite(value) else None
+
+    return [convert(value) for value in values]
 
 
 def encode_image(image: UInt8[Tensor, "channel height width"]) -> str:
@@ -184,12 +164,14 @@ def encode_image(image: UInt8[Tensor, "channel height width"]) -> str:
 
 
 def describe_selection(gallery: dict[str, Any], total: int) -> str:
-    """Return the sentences that say which images are shown, and what is not drawn as the agent sees it."""
+    """Return which images are shown, and what is drawn differently from what the agent gets."""
     count = len(gallery["images"])
     text = f"All {total:,} images of the evaluation."
     if count < total:
-        text = f"{count} of {total:,} images, taken evenly from every number of glimpses and from correct and incorrect predictions: "
-        text += "errors are more frequent here than in the evaluation."
+        text = (
+            f"{count} of {total:,} images, taken evenly from every number of glimpses and from correct and "
+        )
+        text += "incorrect predictions: errors are more frequent here than in the evaluation."
     if gallery["context"]:
         text += " Before its first glimpse the agent saw the whole image at a low resolution."
     if gallery["fill"] != "zero":

@@ -1,11 +1,11 @@
-"""One HTML file from the parts of a report: the template filled in, with style, scripts and data inside it."""
+"""One HTML file from the parts of a report: the template with style, scripts and data."""
 
 from __future__ import annotations
 
-import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -13,7 +13,7 @@ from typing import Any
 
 from glimpse_env.runtime import files
 
-# What stands before an absolute path, and the path's last part; the same of a quoted path, which may have spaces and an option before it.
+# What stands before an absolute path, and its last part; of a quoted path, with spaces, an option before it.
 ABSOLUTE = re.compile(r"(^|[\s='\"(])(?:[~/]|[A-Za-z]:\\)[^\s'\"]*?([^\s/\\'\"]*)(?=$|[\s'\")])")
 QUOTED = re.compile(r"'([^'\s]*=)?(?:[~/]|[A-Za-z]:\\)[^']*?([^/\\']*)'")
 
@@ -26,49 +26,41 @@ def read_static(name: str) -> str:
 def write(
     target: Path, title: str, body: str, scripts: Sequence[str] = (), data: dict[str, Any] | None = None
 ) -> None:
-    """Write a page atomically.
-
-    Args:
-        target: The HTML file.
-        title: Title of the browser's tab.
-        body: The page's HTML.
-        scripts: Names of its scripts in `static`.
-        data: What the scripts show.
-    """
-    code = "\n".join(read_static(name) for name in scripts)
-    embedded = (
-        "" if data is None else f'<script type="application/json" id="data">{escape_script(data)}</script>'
-    )
-    script = f"<script>\n{code}</script>" if code else ""
-    parts = {
-        "title": escape(title),
-        "style": read_static("page.css"),
-        "body": body,
-        "data": embedded,
-        "script": script,
-    }
+    """Write a page atomically: title, HTML, the names of its scripts in `static`, and the data they show."""
+    parts = {"title": escape(title), "style": read_static("page.css"), "body": body, "data": "", "script": ""}
+    if data is not None:
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        safe = text.replace("<", "\\u003c")  # no string can end the script element
+        parts["data"] = f'<script type="application/json" id="data">{safe}</script>'
+    if code := "\n".join(map(read_static, scripts)):
+        parts["script"] = f"<script>\n{code}</script>"
     files.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode())
-
-
-def escape_script(data: dict[str, Any]) -> str:
-    """Return data as JSON that is safe inside a script element, whatever its strings hold."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-
-
-def escape(value: object) -> str:
-    """Return a value as HTML text."""
-    return html.escape(str(value), quote=True)
 
 
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]], name: str = "") -> str:
     """Return an HTML table of cells that are HTML already; the first cell of a row is its header."""
     top = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    lines = (
-        "".join((f'<th scope="row">{row[0]}</th>', *(f"<td>{cell}</td>" for cell in row[1:]))) for row in rows
-    )
-    inside = "".join(f"<tr>{line}</tr>" for line in lines)
+    inside = ""
+    for first, *others in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in others)
+        inside += f'<tr><th scope="row">{first}</th>{cells}</tr>'
     filled = f'<table class="{name}"><thead><tr>{top}</tr></thead><tbody>{inside}</tbody></table>'
     return f'<div class="scroll" tabindex="0" role="region" aria-label="Table">{filled}</div>'
+
+
+def format_section(title: str, content: str) -> str:
+    """Return a section of the page from HTML."""
+    return f"<section><h2>{title}</h2>{content}</section>"
+
+
+def format_charts(title: str, charts: Iterable[str]) -> str:
+    """Return a section of charts."""
+    return format_section(title, f'<div class="charts">{"".join(charts)}</div>')
+
+
+def format_note(text: str) -> str:
+    """Return a remark as a paragraph; empty for an empty text."""
+    return f'<p class="note">{escape(text)}</p>' if text else ""
 
 
 def format_signed(points: float) -> str:
@@ -84,5 +76,5 @@ def format_duration(seconds: float) -> str:
 
 
 def shorten_paths(command: str) -> str:
-    """Return a command line without the folders of the machine that ran it: only the last part of an absolute path stays."""
+    """Return a command line without the machine's folders: only the last part of an absolute path stays."""
     return ABSOLUTE.sub(r"\1…/\2", QUOTED.sub(r"'\1…/\2'", command))

@@ -1,8 +1,8 @@
-"""Charts, drawn once with matplotlib: a run's as PNG files and as SVG inside its report, those of several runs as PNG files.
+"""Charts, drawn with matplotlib: those of a run as PNG files and as SVG in its report, others as PNG files.
 
-matplotlib is imported when a figure is drawn, since `--help` would wait for it. Figures are drawn on the Agg canvas directly, so no global
-plotting state is touched. Colours are Okabe and Ito's, which colour-blind readers can tell apart; markers and line styles repeat the
-distinction.
+matplotlib is imported when a figure is drawn, since `--help` would wait for it. Figures are drawn on the Agg
+canvas directly, so no global plotting state is touched. Colours are Okabe and Ito's, which colour-blind
+readers can tell apart; markers and line styles repeat the distinction.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,23 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, GREEN, RED, GREY, GRID = "#0072b2", "#009e73", "#d55e00", "#5a5a60", "#e4e4e8"
-COMPARED = (
-    (BLUE, "-"),
-    (RED, "--"),
-    (GREEN, "-."),
-    ("#cc79a7", ":"),
-    ("#e69f00", (0, (5, 1, 1, 1))),
-    ("#56b4e9", (0, (1, 1))),
-)
-LABEL = {
-    "facecolor": "white",
-    "edgecolor": "none",
-    "pad": 0.8,
-}  # keeps a number readable where a line crosses it
-# A row for every epoch: reward, train_accuracy, validation_accuracy, mean_glimpses, loss; each may be missing or None.
+COMPARED = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), ("#cc79a7", ":"))
+COMPARED += (("#e69f00", (0, (5, 1, 1, 1))), ("#56b4e9", (0, (1, 1))))
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps a number readable on a line
+# A row an epoch: reward, train_accuracy, validation_accuracy, mean_glimpses, loss; each may be missing or
+# None.
 History = Sequence[Mapping[str, Any]]
 
-# Learning curves: the title of each chart, and its curves as (key of an epoch's row, name, colour, line style).
+# Learning curves: the title of each chart, and its curves as (key of an epoch's row, name, colour, line
+# style).
 CURVES = {
     "Loss": (("loss", "loss", BLUE, "-"),),
     "Reward per episode": (("reward", "reward", BLUE, "-"),),
@@ -69,22 +61,13 @@ def write_learning_curves(history: History, target: Path) -> None:
 
 
 def draw_learning_curves(axes: Axes, history: History, title: str) -> None:
-    """Draw one chart of `CURVES` against the epoch, counted through the stages of training, with a line where a stage ends."""
-    for key, name, colour, style in CURVES[title]:
+    """Draw one chart of `CURVES` against the epoch, counted through all stages, whose ends are marked."""
+    for key, name, colour, linestyle in CURVES[title]:
         points = [(epoch, row[key]) for epoch, row in enumerate(history, start=1) if row.get(key) is not None]
         epochs, values = np.asarray(points, float).reshape(-1, 2).T
         values = to_errors(values) if key.endswith("accuracy") else values
-        marker = "o" if len(points) <= 30 else ""
-        axes.plot(
-            epochs,
-            values,
-            color=colour,
-            linestyle=style,
-            marker=marker,
-            markersize=3,
-            linewidth=1.5,
-            label=name,
-        )
+        style: dict[str, Any] = {"color": colour, "linestyle": linestyle, "linewidth": 1.5, "markersize": 3}
+        axes.plot(epochs, values, label=name, marker="o" if len(points) <= 30 else "", **style)
     if len(CURVES[title]) > 1:
         axes.legend(fontsize=9, frameon=False)
         set_log_scale(axes)
@@ -92,13 +75,10 @@ def draw_learning_curves(axes: Axes, history: History, title: str) -> None:
     for epoch, (before, after) in enumerate(pairwise(stages), start=1):
         if before != after:
             axes.axvline(epoch + 0.5, color=GREY, linestyle=":", linewidth=1)
-            for stage, aside, side in ((before, -4, "right"), (after, 4, "left")):
-                place: dict[str, Any] = {
-                    "xycoords": ("data", "axes fraction"),
-                    "textcoords": "offset points",
-                    "ha": side,
-                }
-                axes.annotate(stage, (epoch + 0.5, 1), (aside, 2), fontsize=9, color=GREY, **place)
+            text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9, "color": GREY}
+            text["xycoords"] = ("data", "axes fraction")
+            axes.annotate(before, (epoch + 0.5, 1), (-4, 2), ha="right", **text)
+            axes.annotate(after, (epoch + 0.5, 1), (4, 2), ha="left", **text)
     axes.set_xlabel("epoch")
     set_whole_ticks(axes)
     tidy(axes)
@@ -107,18 +87,15 @@ def draw_learning_curves(axes: Axes, history: History, title: str) -> None:
 def write_compared_curves(
     histories: Mapping[str, Sequence[History]], panels: Mapping[str, str], target: Path, errors: bool = False
 ) -> None:
-    """Write curves of several settings side by side: the mean over seeds as a line, the range over seeds as a band.
+    """Write curves of several settings: the mean over seeds as a line, the range over seeds as a band.
 
-    Args:
-        histories: By setting, the rows of every seed's run; all have the same epochs.
-        panels: By the row's key that a panel shows, its title; accuracies are drawn in percent.
-        target: The PNG file.
-        errors: Draw accuracies as errors, on a logarithmic scale.
+    `histories` holds, by setting, every seed's run, all with the same epochs; `panels` the title of each
+    panel, by the key that it shows. Accuracies are drawn in percent; with `errors` as errors, on a
+    logarithmic scale.
     """
     figure = create_figure(4.6 * len(panels), 3.8)
-    for axes, (key, title) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    grid = figure.subplots(1, len(panels), squeeze=False)
+    for axes, (key, title) in zip(grid[0], panels.items(), strict=True):
         for (name, runs), (colour, style) in zip(histories.items(), cycle(COMPARED)):
             values = np.asarray([[row[key] for row in run] for run in runs], float)
             if key.endswith("accuracy"):
@@ -137,19 +114,15 @@ def write_compared_curves(
 
 
 def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> None:
-    """Draw how many images stopped after each number of glimpses (DT-RAM, Figure 5), correct predictions below incorrect ones.
+    """Draw how many images stopped after each number of glimpses (DT-RAM, Figure 5), correct ones below.
 
-    Args:
-        axes: Where to draw.
-        groups: For each number of glimpses `step`, how many `images` stopped there, and how many of them with a `correct` prediction.
+    A group holds, for a number of glimpses `step`, how many `images` stopped there, and how many of them with
+    a `correct` prediction.
     """
-    steps = np.asarray([group["step"] for group in groups])
-    counts = np.asarray([group["images"] for group in groups], float)
+    columns = ([group[key] for group in groups] for key in ("step", "images", "correct"))
+    steps, counts, correct = (np.asarray(column, float) for column in columns)
     total = max(counts.sum(), 1.0)
-    heights, correct = (
-        100 * counts / total,
-        100 * np.asarray([group["correct"] for group in groups], float) / total,
-    )
+    heights, correct = 100 * counts / total, 100 * correct / total
     axes.bar(steps, correct, width=0.8, color=GREEN, label="correct")
     axes.bar(steps, heights - correct, width=0.8, bottom=correct, color=RED, label="incorrect")
     outlines = axes.bar(steps, heights, width=0.8, alpha=0)
@@ -157,59 +130,35 @@ def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> 
         share = f" ({100 * group['correct'] / group['images']:.1f} %)" if group["images"] else ""
         bar.set_gid(f"{group['step']}: {group['images']:,} images, {group['correct']:,} correct{share}")
     if len(steps) <= 12:
-        axes.bar_label(
-            outlines, [f"{int(count):,}" for count in counts], fontsize=8, padding=3, color=GREY, bbox=LABEL
-        )
+        numbers = [f"{int(count):,}" for count in counts]
+        axes.bar_label(outlines, numbers, fontsize=8, padding=3, color=GREY, bbox=LABEL)
     if counts.any():
         mean = float((steps * counts).sum() / total)
         axes.axvline(mean, color=GREY, linestyle="--", linewidth=1.4, label=f"mean {mean:.2f} glimpses")
         axes.legend(fontsize=9, frameon=False)
-    axes.set(
-        xlabel="glimpses before stopping",
-        ylabel="share of images (%)",
-        ylim=(0, max(1.0, 1.12 * heights.max(initial=0))),
-    )
+    top = max(1.0, 1.12 * heights.max(initial=0))
+    axes.set(xlabel="glimpses before stopping", ylabel="share of images (%)", ylim=(0, top))
     set_whole_ticks(axes)
     tidy(axes)
 
 
 def draw_error_against_glimpses(axes: Axes, result: Mapping[str, Any]) -> None:
-    """Draw error against mean glimpses: the agent's own, a fixed number of glimpses, and a threshold on the largest probability.
+    """Draw error against mean glimpses: the agent's own, fixed numbers of glimpses, confidence thresholds.
 
-    Args:
-        axes: Where to draw.
-        result: With accuracy and mean_glimpses (the agent's own), per_step_accuracy (a list from step 1), and threshold_curve (a list of
-            mappings with threshold, mean_glimpses, accuracy). Accuracies are fractions.
+    `result` holds accuracy and mean_glimpses (the agent's own), per_step_accuracy (a list from step 1), and
+    threshold_curve (a list of mappings with mean_glimpses and accuracy). Accuracies are fractions.
     """
     fixed = result["per_step_accuracy"]
-    axes.plot(
-        range(1, len(fixed) + 1),
-        to_errors(fixed),
-        "s:",
-        color=GREY,
-        markersize=5,
-        label="fixed number of glimpses",
-    )
+    steps = range(1, len(fixed) + 1)
+    axes.plot(steps, to_errors(fixed), "s:", color=GREY, markersize=5, label="fixed number of glimpses")
     points = sorted(result["threshold_curve"], key=lambda point: point["mean_glimpses"])
-    glimpses = [point["mean_glimpses"] for point in points]
-    axes.plot(
-        glimpses,
-        to_errors([point["accuracy"] for point in points]),
-        ".-",
-        color=BLUE,
-        label="stop above a confidence threshold",
-    )
+    glimpses, accuracies = ([point[key] for point in points] for key in ("mean_glimpses", "accuracy"))
+    axes.plot(glimpses, to_errors(accuracies), ".-", color=BLUE, label="stop above a confidence threshold")
     mean, error = result["mean_glimpses"], float(to_errors([result["accuracy"]])[0])
     own = "learned stop" if mean < len(fixed) else "this agent"
     axes.plot([mean], [error], "*", color=RED, markersize=15, markeredgecolor="white", zorder=3, label=own)
-    axes.annotate(
-        f"{error:.2f} % at {mean:.2f}",
-        (mean, error),
-        (8, 8),
-        textcoords="offset points",
-        fontsize=9,
-        color=RED,
-    )
+    text = f"{error:.2f} % at {mean:.2f}"
+    axes.annotate(text, (mean, error), (8, 8), textcoords="offset points", fontsize=9, color=RED)
     axes.set(xlabel="mean glimpses per image", ylabel="error (%)")
     axes.legend(fontsize=9, frameon=False)
     set_log_scale(axes)
@@ -217,12 +166,12 @@ def draw_error_against_glimpses(axes: Axes, result: Mapping[str, Any]) -> None:
 
 
 def to_errors(accuracies: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return errors in percent from accuracies as fractions, free of the last digit's noise so that no error stays exactly 0."""
+    """Return errors in percent from accuracies as fractions, free of the last digit's noise."""
     return np.round(100 * (1 - np.asarray(accuracies, float)), 10)
 
 
 def set_log_scale(axes: Axes) -> None:
-    """Give the vertical axis a logarithmic scale with plain numbers where all values are positive and range over a factor of 5 or more."""
+    """Make the vertical axis logarithmic if values are positive and range over more than a factor of 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines] or [np.zeros(0)])
@@ -235,14 +184,12 @@ def set_log_scale(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def create_figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> Figure:
-    """Return an empty figure of this size in inches, on its own Agg canvas."""
+def create_figure(width: float, height: float, constrained: bool = True) -> Figure:
+    """Return an empty figure of this size in inches, on its own Agg canvas; `constrained` = lay it out."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=150, layout=layout)
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)
     return figure
 

@@ -1,4 +1,4 @@
-"""Results: from a checkpoint to `result.json`, the report, the plots, and the row that is printed."""
+"""Results: from a checkpoint to `result.json`, the report, the plots, and the printed row."""
 
 from __future__ import annotations
 
@@ -33,20 +33,19 @@ def write(
     device: str | None = None,
     weights: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint; write result.json, looks.npz (every image's trajectory), report.html and the plots beside it; return the row.
+    """Evaluate a checkpoint, write the files of `record` beside it, and return the row.
 
     Args:
         path: The checkpoint.
-        split: Split to evaluate on; None = the run's own, see `get_result_split`.
-        dataset: Another data set than the checkpoint's (it must have the same classes and glimpses).
+        split: Split to evaluate on, which ends the files' names; None = the run's own (`get_result_split`).
+        dataset: Another data set than the checkpoint's, of the same classes and glimpses; ends the names too.
         root: Folder in which a relative data set folder is searched.
-        device: Where to run; None = the device of training, or as "auto" where this machine has none such.
+        device: Where to run; None = the device of training, or as "auto" if this machine lacks it.
         weights: Path of the backbone's weights file; None = the path in training.
-
-    The files of another split or data set carry its name: result-validation.json. Of processes that train together the first one writes.
     """
     split = split or get_result_split(checkpoint.load(path))
-    saved, env, trajectories = evaluate_checkpoint(path, split, dataset, root, device, weights)
+    changes = {"dataset": dataset, "root": root, "weights": weights}
+    saved, env, trajectories = evaluate_checkpoint(path, split, device, **changes)
     return record(path.parent, saved, env, trajectories, split=split, dataset=dataset)
 
 
@@ -60,16 +59,11 @@ def record(
     dataset: str | None = None,
     libraries: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write the result, the trajectories, the report and the plots of an evaluation into a folder; print and return the row.
+    """Write result.json, looks.npz (all trajectories), report.html and plots; print and return the row.
 
-    Args:
-        folder: Of the files.
-        saved: What was trained, as in a checkpoint: agent, dynamic, environment, architecture, options, progress, command, precision.
-        env: The environment of the evaluation.
-        trajectories: Of every image.
-        split: The split that was evaluated.
-        dataset: Another data set than the one of training.
-        libraries: Further distributions that the result depends on, whose versions are recorded.
+    `saved` holds what was trained, as a checkpoint: agent, dynamic, environment, architecture, options,
+    progress, command, precision. `dataset` is another data set than the one of training; `libraries` are
+    further distributions whose versions are recorded. Of processes that train together, the first one writes.
     """
     row = {
         "agent": saved["agent"],
@@ -104,12 +98,12 @@ def record(
 def read_or_write(
     path: Path, split: str | None = None, root: str | None = None, weights: str | None = None
 ) -> dict[str, Any]:
-    """Return the row of a checkpoint on a split (None = the run's own): from an earlier evaluation, else from a new one (see `write`)."""
+    """Return a checkpoint's row on a split (None = its own) from an earlier evaluation, else a new one."""
     return read_row(path, checkpoint.load(path), split) or write(path, split, root=root, weights=weights)
 
 
 def read_row(path: Path, saved: Mapping[str, Any], split: str | None) -> dict[str, Any] | None:
-    """Return the row of an earlier evaluation of this checkpoint; None if there is none, or it was made at another moment of training."""
+    """Return the row of an earlier evaluation, unless it was made at another moment of training."""
     file = path.parent / f"result{build_suffix(saved, split)}.json"
     row = files.read_json(file) if file.is_file() else None
     return row if row is not None and row["train_seconds"] == round(saved["progress"]["seconds"], 1) else None
@@ -125,7 +119,7 @@ def is_finished(path: Path) -> bool:
 
 
 def build_suffix(saved: Mapping[str, Any], split: str | None, dataset: str | None = None) -> str:
-    """Return the end of an evaluation's file names: empty for the run's own split and data set, else "-" and their names."""
+    """Return the end of an evaluation's file names: data set and split, where these are not the run's own."""
     parts = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(str(dataset)).name]
     parts += [] if split in (None, get_result_split(saved)) else [checkpoint.file_name(str(split))]
     return "".join(f"-{part}" for part in parts)
@@ -137,23 +131,20 @@ def get_result_split(saved: Mapping[str, Any]) -> str:
 
 
 def choose_result_split(split: str) -> str:
-    """Return the split on which to evaluate after training on `split`: the fold that was left out, else the test images."""
+    """Return the split to evaluate after training on `split`: the left-out fold, else the test images."""
     return held_out(split) or "test" if split.startswith("fit:") else "test"
 
 
 def evaluate_checkpoint(
-    path: Path,
-    split: str,
-    dataset: str | None = None,
-    root: str | None = None,
-    device: str | None = None,
-    weights: str | None = None,
+    path: Path, split: str, device: str | None = None, **changes: str | None
 ) -> tuple[dict[str, Any], GlimpseVectorEnv, Trajectories]:
-    """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory (arguments as in `write`)."""
+    """Return a checkpoint's content, the environment of its evaluation, and every image's trajectory.
+
+    `changes` may be another dataset, root or weights (as in `write`); None = the checkpoint's.
+    """
     saved = checkpoint.load(path)
     network = registry.rebuild(saved)
-    given = {"dataset": dataset, "root": root, "weights": weights}
-    arguments = saved["environment"] | {name: value for name, value in given.items() if value is not None}
+    arguments = saved["environment"] | {name: value for name, value in changes.items() if value is not None}
     resume.check_weights(saved, arguments, path)
     env = environments.build_evaluation_environment(arguments, split, choose_device(saved, device))
     check_fit(env, network, path)
@@ -162,7 +153,7 @@ def evaluate_checkpoint(
 
 
 def choose_device(saved: Mapping[str, Any], device: str | None) -> str:
-    """Return where to evaluate: the given device, else the one of training, else (this machine has none such) the choice of "auto"."""
+    """Return where to evaluate: `device`, else the device of training, else (it is not here) "auto"'s."""
     if device is not None:
         return distributed.device_of(device)
     try:
@@ -179,35 +170,32 @@ def read_or_write_trajectories(
     device: str | None = None,
     weights: str | None = None,
 ) -> Trajectories:
-    """Return every image's trajectory on one of these splits: from an earlier evaluation, else from a new one on the last split.
-
-    An evaluation at another moment of training does not count (see `read_row`); a new one is written beside the checkpoint.
-    """
+    """Return all trajectories of an earlier evaluation of one of these splits, else evaluate the last."""
     saved = checkpoint.load(path)
-    for split in splits:
-        file = path.parent / f"looks{build_suffix(saved, split)}.npz"
-        if file.is_file() and read_row(path, saved, split) is not None:
-            return Trajectories.load(file)
+    archives = [path.parent / f"looks{build_suffix(saved, split)}.npz" for split in splits]
+    for split, archive in zip(splits, archives, strict=True):
+        if archive.is_file() and read_row(path, saved, split) is not None:
+            return Trajectories.load(archive)
     write(path, splits[-1], root=root, device=device, weights=weights)
-    return Trajectories.load(path.parent / f"looks{build_suffix(saved, splits[-1])}.npz")
+    return Trajectories.load(archives[-1])
 
 
 def check_fit(env: GlimpseVectorEnv, network: Agent, path: Path) -> None:
     """Refuse a data set whose glimpses or classes are not those of the network."""
-    values = environments.count_glimpse_values(env)
+    values, classes = environments.count_glimpse_values(env), len(env.images.classes)
     trained = network.architecture
-    if (values, len(env.images.classes)) != (trained.glimpse, trained.classes):
+    if (values, classes) != (trained.glimpse, trained.classes):
         raise ValueError(
             f"{path} was trained on glimpses of {trained.glimpse} values and {trained.classes} classes; "
-            f"this data set has {values} and {len(env.images.classes)}"
+            f"this data set has {values} and {classes}"
         )
 
 
 def format_row(row: Mapping[str, Any]) -> str:
     """Return a result row as one line of text."""
     run = f"{row['agent']:<18} {row['dataset']:<10} {row['split']:<10} seed {row['seed']:<3}"
-    measures = f"error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}  images {row['images']}"
-    return f"{run} {measures}  trained {row['train_seconds']:.0f} s"
+    measures = f"error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}"
+    return f"{run} {measures}  images {row['images']}  trained {row['train_seconds']:.0f} s"
 
 
 def collect_versions() -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""The report of one training run: its result beside the paper's, its charts, and what the agent saw of single images; and its plots."""
+"""The report of one training run: its result beside the paper's, charts, and single images; and its plots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,57 +12,39 @@ from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.stopping_rules import choose_rule
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import fixation_figures, gallery, page, plots, published, svg
-from glimpse_env.reports.page import escape, format_signed
+from glimpse_env.reports.page import format_signed
 
-HIDDEN = (
-    "root",
-    "out",
-    "weights",
-    "ram",
-    "dataset",
-    "resume",
-    "device",
-    "threads",
-)  # options that name paths, or that are shown elsewhere
+Values = Mapping[str, Any]
+# Options that name paths, or that are shown elsewhere.
+HIDDEN = ("root", "out", "weights", "ram", "dataset", "resume", "device", "threads")
 
 
 def write_plots(
-    folder: Path,
-    suffix: str,
-    row: Mapping[str, Any],
-    saved: Mapping[str, Any],
-    env: GlimpseVectorEnv,
-    trajectories: Trajectories,
+    folder: Path, suffix: str, row: Values, saved: Values, env: GlimpseVectorEnv, trajectories: Trajectories
 ) -> None:
-    """Write the run's plots as PNG files; `suffix` ends their names, the other arguments are those of `write_report`."""
+    """Write the run's plots as PNG files; their names end in `suffix` (arguments as `write_report`)."""
+
+    def target(name: str) -> Path:
+        return folder / f"{name}{suffix}.png"
+
     stops = choose_rule(saved["dynamic"]).find_stops(trajectories)
     groups = gallery.count_by_step(trajectories, stops)
-    name = f"{row['agent']} on {row['dataset']}, {row['split']} split"
-    plots.write_learning_curves(saved["progress"]["history"], folder / f"learning_curves{suffix}.png")
-    plots.write_chart(folder / f"stopping_histogram{suffix}.png", name, plots.draw_stopping_histogram, groups)
-    plots.write_chart(
-        folder / f"accuracy_against_glimpses{suffix}.png", name, plots.draw_error_against_glimpses, row
-    )
+    title = f"{row['agent']} on {row['dataset']}, {row['split']} split"
+    plots.write_learning_curves(saved["progress"]["history"], target("learning_curves"))
+    plots.write_chart(target("stopping_histogram"), title, plots.draw_stopping_histogram, groups)
+    plots.write_chart(target("accuracy_against_glimpses"), title, plots.draw_error_against_glimpses, row)
     episodes = fixation_figures.select_episodes(env, trajectories, stops)
-    fixation_figures.write_fixation_paths(episodes, folder / f"fixation_paths{suffix}.png")
-    fixation_figures.write_composites(env, episodes, folder / f"foveal_composites{suffix}.png")
+    fixation_figures.write_fixation_paths(episodes, target("fixation_paths"))
+    fixation_figures.write_composites(env, episodes, target("foveal_composites"))
 
 
 def write_report(
-    target: Path,
-    row: Mapping[str, Any],
-    saved: Mapping[str, Any],
-    env: GlimpseVectorEnv,
-    trajectories: Trajectories,
+    target: Path, row: Values, saved: Values, env: GlimpseVectorEnv, trajectories: Trajectories
 ) -> None:
-    """Write the report of an evaluation.
+    """Write the report of an evaluation as an HTML file.
 
-    Args:
-        target: The HTML file.
-        row: The result row.
-        saved: What was trained, as in a checkpoint: dynamic, progress, options.
-        env: The environment of the evaluation.
-        trajectories: Of every image, with the probabilities of the classes.
+    `row` is the result row, `saved` what was trained, as a checkpoint (dynamic, progress); the trajectories
+    hold the probabilities.
     """
     folder = Path(row["dataset"])  # a folder of images may have the name of a paper's data set
     row = {**row, "dataset": folder.name if str(folder) == folder.name else f"the folder {folder.name}"}
@@ -70,98 +53,82 @@ def write_report(
     classes = len(env.images.classes)
     title = f"{name} on {published.format_dataset_name(row['dataset'], classes)}"
     selection = gallery.describe_selection(images, row["images"])
-    body = [
-        build_head(title, row),
-        build_comparison(row, name, classes),
-        page.read_static("gallery.html").replace("$selection", escape(selection)),
-        build_charts(row, saved["progress"]["history"], images["groups"]),
-        build_details(row),
-    ]
-    page.write(target, title, "".join(body), ("viewer.js", "gallery.js", "controls.js"), images)
+    body = build_head(title, row) + build_comparison(row, name, classes)
+    body += page.read_static("gallery.html").replace("$selection", escape(selection))
+    body += build_charts(row, saved["progress"]["history"], images["groups"]) + build_details(row)
+    page.write(target, title, body, ("viewer.js", "gallery.js", "controls.js"), images)
 
 
-def build_head(title: str, row: Mapping[str, Any]) -> str:
+def build_head(title: str, row: Values) -> str:
     """Return the page's title and the three numbers that matter."""
-    horizon, error = len(row["per_step_accuracy"]), 100 * (1 - row["accuracy"])
-    margin = f"± {100 * intervals.compute_wilson_half_width(row['accuracy'], row['images']):.2f} by the number of images"
+    accuracy, glimpses, horizon = row["accuracy"], row["mean_glimpses"], len(row["per_step_accuracy"])
+    margin = f"± {100 * intervals.compute_wilson_half_width(accuracy, row['images']):.2f}"
+    error = f"{100 * (1 - accuracy):.2f} %, {margin} by the number of images"
     tiles = [
-        (f"{100 * row['accuracy']:.2f}<small> %</small>", f"correct; error {error:.2f} %, {margin}"),
-        (f"{row['mean_glimpses']:.2f}", f"glimpses an image on average, of {horizon} at most"),
+        (f"{100 * accuracy:.2f}<small> %</small>", f"correct; error {error}"),
+        (f"{glimpses:.2f}", f"glimpses an image on average, of {horizon} at most"),
         (f"{row['images']:,}", f"{escape(row['split'])} images, each evaluated once"),
     ]
-    boxes = "".join(f'<div class="tile"><b>{number}</b><span>{what}</span></div>' for number, what in tiles)
-    kicker = "An agent that learned where to look" + (
-        " and when to stop" if row["mean_glimpses"] < horizon else ""
-    )
-    return f'<header><p class="kicker">{kicker}</p><h1>{escape(title)}</h1><div class="tiles">{boxes}</div></header>'
+    boxes = "".join(f'<div class="tile"><b>{value}</b><span>{text}</span></div>' for value, text in tiles)
+    kicker = "An agent that learned where to look" + (" and when to stop" if glimpses < horizon else "")
+    head = f'<p class="kicker">{kicker}</p><h1>{escape(title)}</h1>'
+    return f'<header>{head}<div class="tiles">{boxes}</div></header>'
 
 
-def build_comparison(row: Mapping[str, Any], name: str, classes: int) -> str:
+def build_comparison(row: Values, name: str, classes: int) -> str:
     """Return the result row beside the paper's figures, and beside other ways to stop."""
-    error, glimpses, horizon = (
-        100 * (1 - row["accuracy"]),
-        row["mean_glimpses"],
-        len(row["per_step_accuracy"]),
-    )
-    lines = [
-        [f"<strong>{escape(name)}, this run</strong>", f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]
-    ]
+    error, glimpses = 100 * (1 - row["accuracy"]), row["mean_glimpses"]
     reason, figures = published.explain_difference(row, classes), published.find_figures(row)
+    own = f"<strong>{escape(name)}, this run</strong>"
+    lines = [[own, f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]]
     for figure in figures:
         spent = "" if figure.glimpses is None else f"{figure.glimpses:g}"
         difference = "" if reason else format_signed(error - figure.error)
-        lines.append(
-            [f"{escape(figure.row)}, paper", f"{figure.error:.2f}", spent, difference, figure.source]
-        )
-    note = (
-        f"This run was measured {reason}, so it cannot be compared with the papers' figures directly."
-        if reason and figures
-        else ""
-    )
-    note = note or ("" if figures else "No paper reports this agent on this data set.")
-    if glimpses < horizon:
-        random, last = (
-            100 * (1 - accuracy) for accuracy in (row["random_stop_accuracy"], row["per_step_accuracy"][-1])
-        )
-        for what, other, spent in (
-            ("same number of glimpses, stopped at random", random, f"{glimpses:.2f}"),
-            ("always the last glimpse", last, str(horizon)),
-        ):
-            lines.append([what, f"{other:.2f}", spent, format_signed(error - other), "this run"])
+        text = f"{escape(figure.row)}, paper"
+        lines.append([text, f"{figure.error:.2f}", spent, difference, figure.source])
+    for text, other, spent in compute_other_stops(row):
+        lines.append([text, f"{other:.2f}", spent, format_signed(error - other), "this run"])
+    note = "" if figures else "No paper reports this agent on this data set."
+    if reason and figures:
+        note = f"This run was measured {reason}, so it cannot be compared with the papers' figures directly."
     table = page.format_table(["", "error, %", "mean glimpses", "difference", "source"], lines, "result")
-    return (
-        f"<section><h2>Result</h2>{table}"
-        + (f'<p class="note">{escape(note)}</p>' if note else "")
-        + "</section>"
-    )
+    return page.format_section("Result", table + page.format_note(note))
 
 
-def build_charts(row: Mapping[str, Any], history: plots.History, groups: Sequence[Mapping[str, int]]) -> str:
+def compute_other_stops(row: Values) -> list[tuple[str, float, str]]:
+    """Return name, error in percent and mean glimpses of other ways to stop, for an agent that stops."""
+    steps, glimpses = row["per_step_accuracy"], row["mean_glimpses"]
+    if glimpses >= len(steps):
+        return []
+    random, last = 100 * (1 - row["random_stop_accuracy"]), 100 * (1 - steps[-1])
+    return [
+        ("same number of glimpses, stopped at random", random, f"{glimpses:.2f}"),
+        ("always the last glimpse", last, str(len(steps))),
+    ]
+
+
+def build_charts(row: Values, history: plots.History, groups: Sequence[Mapping[str, int]]) -> str:
     """Return the charts of the evaluation and of training."""
     charts = [
         svg.render_chart("Images by number of glimpses", plots.draw_stopping_histogram, groups),
         svg.render_chart("Error by mean glimpses", plots.draw_error_against_glimpses, row),
     ]
-    charts += [
-        svg.render_chart(f"{title} while training", plots.draw_learning_curves, history, title)
-        for title in plots.CURVES
-    ]
-    return f'<section><h2>Curves</h2><div class="charts">{"".join(charts)}</div></section>'
+    for title in plots.CURVES:
+        charts.append(svg.render_chart(f"{title} while training", plots.draw_learning_curves, history, title))
+    return page.format_charts("Curves", charts)
 
 
-def build_details(row: Mapping[str, Any]) -> str:
+def build_details(row: Values) -> str:
     """Return how the run was made."""
-    settings = {
-        name: value for name, value in row["options"].items() if name not in HIDDEN and value is not None
-    }
+    settings = (item for item in row["options"].items() if item[0] not in HIDDEN and item[1] is not None)
     facts = {
         "trained": page.format_duration(row["train_seconds"]),
         "seed": row["seed"],
         "device": row["device"],
         "precision": str(row["precision"]).removeprefix("torch."),
         "versions": ", ".join(f"{name} {number}" for name, number in row["versions"].items()),
-        "settings": ", ".join(f"{name} {page.shorten_paths(str(value))}" for name, value in settings.items()),
+        "settings": ", ".join(f"{name} {page.shorten_paths(str(value))}" for name, value in settings),
     }
-    lines = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    lines = "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
     command = f"<pre><code>{escape(page.shorten_paths(row['command']))}</code></pre>"
-    return f"<section><h2>How it was made</h2>{command}<dl>{lines}</dl></section>"
+    return page.format_section("How it was made", f"{command}<dl>{lines}</dl>")

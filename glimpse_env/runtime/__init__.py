@@ -1,1 +1,1 @@
-"""Files, checkpoints, processes, precision, devices and the terminal: what programs need and what knows nothing of glimpses."""
+"""Files, checkpoints, processes, precision, devices, command-line logging; knows nothing of glimpses."""

@@ -1,20 +1,21 @@
-"""Checkpoints: tensors and plain values of one run in a torch file, with its options; damaged and foreign files are refused by name."""
+"""Checkpoints: torch files of one run's tensors, plain values and options; other files are refused."""
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from glimpse_env.runtime.files import write_torch
 
+UNREADABLE = RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError  # of torch.load
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
 # Options that did not exist in earlier versions, with the values that describe what runs did then.
@@ -23,11 +24,10 @@ ADDED: dict[str, Any] = {
     "location_discount": 1.0,
     "sure": 1.0,
     "augment_shift": 1 / 14,
+    "augment_elastic": 0.0,
     "location_policy": "gaussian",
 }
-
-
-# Options under their names in version 0.1, and today's.
+# Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {
     "what": "glimpse_encoder",
     "where": "location_encoding",
@@ -63,24 +63,37 @@ def file_name(split: str) -> str:
 
 
 def command() -> str:
-    """Return the command line of this process; of the script's path only the last folder is kept."""
+    """Return the command line of this process, with the last folder of the script's path only."""
     return shlex.join(["python", "/".join(Path(sys.argv[0]).parts[-2:]), *sys.argv[1:]])
 
 
 def different(saved: Mapping[str, Any], requested: Mapping[str, Any], but: Collection[str] = ()) -> list[str]:
     """Return the options that differ, except where a run writes and runs, and those in `but`."""
-    ignored = {"out", "threads", "device", *but}
-    return [
-        name
-        for name, value in requested.items()
-        if known_option(saved, name) != value and name not in ignored
-    ]
+    compared = requested.keys() - {"out", "threads", "device", *but}
+    return [name for name in requested if name in compared and known_option(saved, name) != requested[name]]
 
 
 def known_option(saved: Mapping[str, Any], name: str) -> Any:
     """Return a run's option; for an option newer than the run, the value that describes what the run did."""
     before = {now: old for old, now in OLD_NAMES.items()}.get(name, name)
     return saved.get(name, saved.get(before, ADDED.get(name)))
+
+
+def format_options(values: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return options as on a command line, separated by commas."""
+    return ", ".join(f"--{name.replace('_', '-')} {values.get(name)}" for name in names)
+
+
+def refuse_other(path: Path, saved: Mapping[str, Any], names: Collection[str]) -> None:
+    """Raise a ValueError if there are `names`: options in which a checkpoint to resume differs."""
+    if names:
+        options = format_options(saved, names)
+        raise ValueError(f"--resume: {path} was made with {options}; give the same options, or another --out")
+
+
+def check_same(path: Path, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    """Refuse to resume a checkpoint whose options are `different` (ValueError)."""
+    refuse_other(path, saved, different(saved, requested))
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -92,15 +105,6 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def check_same(path: Path, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
-    """Refuse to resume a checkpoint whose options differ in more than where it writes and runs."""
-    if names := different(saved, requested):
-        described = ", ".join(f"--{name.replace('_', '-')} {saved.get(name)}" for name in names)
-        raise ValueError(
-            f"--resume: {path} was made with {described}; give the same options, or another --out"
-        )
-
-
 def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") -> dict[str, Any]:
     """Read a checkpoint of an agent, or of another kind.
 
@@ -109,31 +113,17 @@ def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") 
         ValueError: The file is not readable as a checkpoint, or was written by another program or version.
     """
     if not source.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {source}: give the path of a checkpoint.pt that an agent script wrote"
-        )
+        raise FileNotFoundError(f"no checkpoint at {source}: give the path of an agent's checkpoint.pt")
     try:
         content = torch.load(source, map_location=device, weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise ValueError(
-            f"{source} is not readable as a checkpoint ({type(error).__name__}): it is damaged, or no torch file"
-        ) from error
+    except (*UNREADABLE, UnpicklingError) as error:
+        reason = f"({type(error).__name__}): it is damaged, or no torch file"
+        raise ValueError(f"{source} is not readable as a checkpoint {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{source} is a torch file but no {FORMAT}: it was written by another program")
-    if content["version"] != VERSION:
-        raise ValueError(
-            f"{source} has checkpoint version {content['version']}, this program reads version {VERSION}: train again"
-        )
-    if content.get("kind", "agent") != kind:
-        raise ValueError(
-            f"{source} is a checkpoint of a {content.get('kind', 'agent')}: expected one of a {kind}"
-        )
+    if (version := content["version"]) != VERSION:
+        known = f"this program reads version {VERSION}"
+        raise ValueError(f"{source} has checkpoint version {version}, {known}: train again")
+    if (actual := content.get("kind", "agent")) != kind:
+        raise ValueError(f"{source} is a checkpoint of a {actual}: expected one of a {kind}")
     return content

@@ -18,7 +18,7 @@ class Choice(NamedTuple):
 
 
 def named(device: str, mps: bool = True) -> str:
-    """Return the device of this name; "auto" = `best(mps)`, with a log entry of the reason. Other names are returned unchecked."""
+    """Return `device`, unchecked; for "auto" `best(mps)`, with a log entry of the reason."""
     if device != "auto":
         return device
     choice = best(mps)

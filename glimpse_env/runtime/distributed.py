@@ -1,8 +1,10 @@
-"""Several processes that train one agent: `torchrun --nproc-per-node=N agents/dtram_reinforce.py`. Alone, everything here does nothing.
+"""Several processes that train one agent: `torchrun --nproc-per-node=N agents/dtram_reinforce.py`.
 
-Every process holds the whole agent and its share of each batch's images. Random numbers are drawn for the whole batch in all of them and
-cut, gradients are averaged after every backward pass, so that N processes make the updates that one makes with the same batch (but for the
-order of summation, and for dropout, which each process draws for itself). The first process alone writes files and the terminal.
+Every process holds the whole agent and its share of each batch's images. Random numbers are drawn for the
+whole batch in all of them and cut, gradients are averaged after every backward pass, so that N processes make
+the updates that one makes with the same batch (but for the order of summation, and for dropout, which each
+process draws for itself). The first process alone writes files and the terminal. In a single process
+everything here does nothing.
 """
 
 from __future__ import annotations
@@ -20,38 +22,41 @@ from torch import Tensor, distributed, nn
 from glimpse_env.runtime import devices
 
 Value = TypeVar("Value")
+Sampler = Callable[..., Tensor]
+Random = torch.Generator | None  # None = torch's global generator
+Device = torch.device | None
 _apart = False
 PATIENCE = datetime.timedelta(hours=2)  # that a process waits for the others, which may be building a bank
 
 
-def wanted() -> int:
+def world_size() -> int:
     """Return the number of processes that torchrun started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def together() -> bool:
-    """Tell whether this process works with others at the moment."""
+def is_parallel() -> bool:
+    """Return whether this process works with others at the moment."""
     return not _apart and distributed.is_available() and distributed.is_initialized()
 
 
 def count() -> int:
     """Return how many processes train together."""
-    return distributed.get_world_size() if together() else 1
+    return distributed.get_world_size() if is_parallel() else 1
 
 
 def rank() -> int:
     """Return this process' number, from 0."""
-    return distributed.get_rank() if together() else 0
+    return distributed.get_rank() if is_parallel() else 0
 
 
 def first() -> bool:
-    """Tell whether this process writes files and the terminal."""
+    """Return whether this process writes files and the terminal."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Work alone for a while, as on images that the processes have shared out: nothing is cut, averaged or waited for."""
+    """Work alone for a while, as on images that the processes share: no cuts, averages or waiting."""
     global _apart
     before, _apart = _apart, True
     try:
@@ -61,44 +66,48 @@ def apart() -> Iterator[None]:
 
 
 def refuse(program: str) -> None:
-    """Refuse to run a program that knows nothing of other processes in several of them.
-
-    Raises:
-        ValueError: torchrun started more than one.
-    """
-    if wanted() > 1:
-        raise ValueError(
-            f"{program} runs in one process, and torchrun started {wanted()}: start it with python"
-        )
+    """Raise a ValueError if torchrun started several processes: the program is for one."""
+    if world_size() > 1:
+        started = f"torchrun started {world_size()}"
+        raise ValueError(f"{program} runs in one process, and {started}: start it with python")
 
 
 def device_of(device: str) -> str:
-    """Return the device of this process ("auto": see `devices`): of several GPUs each process takes its own."""
-    name = devices.named(device, mps=wanted() == 1)
-    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and wanted() > 1 else name
+    """Return this process' device ("auto": see `devices`): of several GPUs each process takes its own."""
+    name = devices.named(device, mps=world_size() == 1)
+    return f"cuda:{os.environ['LOCAL_RANK']}" if name == "cuda" and world_size() > 1 else name
+
+
+class EndedError(RuntimeError):
+    """Another process ended."""
+
+
+def _end(*_: object) -> None:
+    raise EndedError("torchrun ended this process because another one had ended")
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def join(device: str) -> Iterator[None]:
     """Join the other processes that torchrun started, if there are any, and leave them at the end.
 
     Raises:
-        RuntimeError: Another process ended (see `lost`); SIGTERM is then ignored, so that there is time to say so.
+        RuntimeError: Another process ended (see `is_lost`); SIGTERM is then ignored, to leave time for a
+            message.
     """
-    if wanted() == 1:
+    if world_size() == 1:
         yield
         return
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.set_device(torch.device(device))
     distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
-    previous = signal.signal(signal.SIGTERM, ended)  # torchrun sends it to the others when one of them dies
+    previous = signal.signal(signal.SIGTERM, _end)  # torchrun sends it to the others when one of them dies
     broken = False
     try:
         yield
         wait()
     except RuntimeError as error:
-        broken = lost(error)
+        broken = is_lost(error)
         raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN if broken else previous)
@@ -106,105 +115,77 @@ def joined(device: str) -> Iterator[None]:
             distributed.destroy_process_group()
 
 
-class EndedError(RuntimeError):
-    """Another process ended."""
-
-
-def ended(*_: object) -> None:
-    """Leave, because another process did."""
-    raise EndedError("torchrun ended this process because another one had ended")
-
-
-def lost(error: RuntimeError) -> bool:
-    """Tell whether an error means that another process is gone: gloo and nccl raise no type of their own for it."""
+def is_lost(error: RuntimeError) -> bool:
+    """Return whether an error means that another process ended; gloo and nccl have no type for that."""
     known = isinstance(error, EndedError | distributed.DistError)
-    return wanted() > 1 and (
-        known or any(word in str(error) for word in ("onnection", "gloo", "Socket", "NCCL"))
-    )
+    words = ("onnection", "gloo", "Socket", "NCCL")
+    return world_size() > 1 and (known or any(word in str(error) for word in words))
 
 
 def wait() -> None:
     """Wait until all processes are here."""
-    if together():
+    if is_parallel():
         distributed.barrier()
 
 
 def share(total: int, what: str) -> int:
-    """Return this process' share of a number.
-
-    Raises:
-        ValueError: It does not divide over the processes.
-    """
-    if total % count():
-        raise ValueError(
-            f"{what} {total} does not divide over {count()} processes: choose a multiple of {count()}"
-        )
-    return total // count()
+    """Return this process' share of a number; raise a ValueError if it does not divide."""
+    n = count()
+    if total % n:
+        raise ValueError(f"{what} {total} does not divide over {n} processes: choose a multiple of {n}")
+    return total // n
 
 
 def part(values: Tensor) -> Tensor:
     """Return this process' part of a batch, whose rows lie in the order of the processes."""
-    return values.chunk(count())[rank()] if together() else values
+    return values.chunk(count())[rank()] if is_parallel() else values
 
 
-def drawn(
-    sampler: Callable[..., Tensor],
-    shape: torch.Size,
-    generator: torch.Generator | None,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Return this process' rows of random numbers that are drawn for all rows of the batch.
+def draw(sampler: Sampler, shape: tuple[int, ...], generator: Random, device: Device = None) -> Tensor:
+    """Return random numbers of `torch.rand` or `torch.randn`: this process' rows of those for all rows.
 
-    Args:
-        sampler: `torch.rand` or `torch.randn`.
-        shape: Of this process' rows.
-        generator: In the same state in all processes; None = torch's global one, for a single process.
-        device: Where the numbers lie; None = the generator's device.
+    The generator is in the same state in all processes; None = torch's global one, for a single process. Its
+    device is used, without a generator `device`.
     """
-    return part(
-        sampler(
-            (shape[0] * count(), *shape[1:]),
-            generator=generator,
-            device=generator.device if generator else device,
-        )
-    )
+    whole = (shape[0] * count(), *shape[1:])
+    return part(sampler(whole, generator=generator, device=generator.device if generator else device))
 
 
 def average(value: Tensor) -> Tensor:
     """Return the mean of a tensor over the processes; it carries no gradient to the others."""
-    if not together():
+    if not is_parallel():
         return value
-    found = value.detach().clone().double()
-    distributed.all_reduce(found)
-    return (found / count()).to(value.dtype if value.is_floating_point() else torch.float32)
+    total = value.detach().clone().double()
+    distributed.all_reduce(total)
+    return (total / count()).to(value.dtype if value.is_floating_point() else torch.float32)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace every gradient by its mean over the processes, all in one message."""
-    if not together():
+    if not is_parallel():
         return
-    found = [value.grad for value in parameters if value.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in found])
+    gradients = [value.grad for value in parameters if value.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(flat)
     flat /= count()
-    for gradient, mean in zip(found, flat.split([gradient.numel() for gradient in found]), strict=True):
+    means = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 
-def agreed(value: Value) -> Value:
+def broadcast(value: Value) -> Value:
     """Return the first process' value in all of them."""
-    if not together():
-        return value
     content = [value]
-    distributed.broadcast_object_list(content)
+    if is_parallel():
+        distributed.broadcast_object_list(content)
     return content[0]
 
 
 def gathered(values: list[Any]) -> list[Any]:
     """Return the entries of all processes' lists: the first of each, then the second of each, and so on."""
-    if not together():
+    if not is_parallel():
         return values
-    found: list[Any] = [None] * count()
-    distributed.all_gather_object(found, values)
-    longest = max(len(own) for own in found)
-    return [own[place] for place in range(longest) for own in found if place < len(own)]
+    lists: list[Any] = [None] * count()
+    distributed.all_gather_object(lists, values)
+    longest = max(len(own) for own in lists)
+    return [own[index] for index in range(longest) for own in lists if index < len(own)]

@@ -25,7 +25,7 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def publish(draft: Path, target: Path) -> None:
-    """Flush a complete file to disk, then rename it to `target` in the same folder, replacing that."""
+    """Flush a complete file to disk, then rename it to `target` in the same folder."""
     with draft.open("r+b") as stream:
         os.fsync(stream.fileno())
     draft.replace(target)
@@ -37,11 +37,7 @@ def write_json(target: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(source: Path) -> dict[str, Any]:
-    """Read a JSON file that `write_json` wrote.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Read a JSON file; raise a ValueError if it is damaged."""
     try:
         return json.loads(source.read_text())
     except ValueError as error:  # no JSON, or no text

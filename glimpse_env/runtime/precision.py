@@ -1,4 +1,4 @@
-"""The floating-point type in which a device multiplies matrices, from what the device reports about itself."""
+"""The floating-point type in which a device multiplies matrices, from what the device reports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import platform
+import re
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -15,8 +16,9 @@ logger = logging.getLogger(__name__)
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Values of ONEDNN_MAX_CPU_ISA that allow bfloat16 units of the CPU; with others bfloat16 is emulated.
-BFLOAT16_LEVELS = ("ALL", "DEFAULT", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512",
-                   "AVX10_1_512_AMX", "AVX10_1_512_AMX_FP16", "AVX10_2_512", "AVX10_2_512_AMX_2")  # fmt: skip
+BFLOAT16_LEVELS = (
+    r"ALL|DEFAULT|AVX512_CORE_(BF16|FP16|AMX|AMX_FP16)|AVX10_1_512(_AMX(_FP16)?)?|AVX10_2_512(_AMX_2)?"
+)
 
 
 class Choice(NamedTuple):
@@ -27,11 +29,7 @@ class Choice(NamedTuple):
 
 
 def named(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of this name; "auto" = `fastest(device)`, with a log entry of the reason.
-
-    Raises:
-        ValueError: An unknown name.
-    """
+    """Return the type of this name (ValueError: unknown); "auto" = `fastest`, whose reason is logged."""
     if precision not in get_args(Precision):
         raise ValueError(f"precision={precision!r}: expected one of {', '.join(get_args(Precision))}")
     if precision != "auto":
@@ -48,7 +46,7 @@ def log_once(choice: Choice) -> None:
 
 
 def fastest(device: torch.device) -> Choice:
-    """Return the half type for which this device has matrix units, else float32; from its properties, without measuring."""
+    """Return the half type for which this device has matrix units, else float32, without measuring."""
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Choice(torch.bfloat16, "this GPU has bfloat16 units")
@@ -62,19 +60,16 @@ def fastest_of_cpu() -> Choice:
     """Return bfloat16 on a CPU with units for it that torch and oneDNN are allowed to use, else float32."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return Choice(torch.float32, f"CPU of type {platform.machine()}: bfloat16 is used on x86 only")
-    units = (
-        "AMX"
-        if torch.cpu._is_amx_tile_supported()
-        else "AVX-512 BF16"
-        if torch.cpu._is_avx512_bf16_supported()
-        else ""
-    )
-    if not units:
+    if torch.cpu._is_amx_tile_supported():
+        units = "AMX"
+    elif torch.cpu._is_avx512_bf16_supported():
+        units = "AVX-512 BF16"
+    else:
         return Choice(torch.float32, "this CPU has no bfloat16 units: neither AMX nor AVX-512 BF16")
     capability = torch.backends.cpu.get_cpu_capability()
     if not capability.startswith(("AVX512", "AMX", "AVX10")):
         return Choice(torch.float32, f"torch is limited to {capability}, which has no bfloat16 units")
     limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
-    if limit not in BFLOAT16_LEVELS:
+    if not re.fullmatch(BFLOAT16_LEVELS, limit):
         return Choice(torch.float32, f"oneDNN is limited to {limit}, which has no bfloat16 units")
     return Choice(torch.bfloat16, f"this CPU has bfloat16 units: {units}")

@@ -1,4 +1,4 @@
-"""The state of torch's global generators, and tensors moved to a device: what a checkpoint of running episodes needs."""
+"""What a checkpoint of running episodes needs: torch's global random state, and tensors moved to a device."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Restore what `random_state` returned; a device of another kind draws what its seed says."""
+    """Restore the result of `random_state`; a device of another kind continues from its seed."""
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def move_to(values: Any, device: torch.device) -> Any:
-    """Return tensors on a device."""
+    """Return tensors, in nested mappings and sequences, on a device."""
     if isinstance(values, torch.Tensor):
         return values.to(device)
     if isinstance(values, Mapping):

@@ -1,4 +1,4 @@
-"""Command-line logging of a script besides its progress bar: the package's log, and expected errors in one line."""
+"""Command-line logging besides progress bars: the package's log, and expected errors in one line."""
 
 from __future__ import annotations
 
@@ -14,50 +14,42 @@ import torch
 from glimpse_env.runtime import distributed
 
 Options = TypeVar("Options")
-LIVE = {
-    "reward": "reward {:.3f}",
-    "train_accuracy": "accuracy {:.2%}",
-    "mean_glimpses": "glimpses {:.2f}",
-}  # on progress bars
+# Measures on progress bars.
+LIVE = {"reward": "reward {:.3f}", "train_accuracy": "accuracy {:.2%}", "mean_glimpses": "glimpses {:.2f}"}
 
 
 def prepare(options: Options) -> Options:
-    """Set threads and log; return a script's options with --device auto replaced by the device, so that files name it.
-
-    Raises:
-        SystemExit: Fewer than 1 thread.
-    """
+    """Set threads and log; return the options with the device that --device auto stands for."""
     given: Any = options  # a dataclass with threads and device
     use_threads(given.threads)
-    show_log()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("glimpse_env").setLevel(logging.INFO if distributed.first() else logging.WARNING)
     return replace(given, device=distributed.device_of(given.device))
 
 
-def show_log() -> None:
-    """Show the package's log: sizes of data sets, the device of images and tables, and what is being waited for."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("glimpse_env").setLevel(logging.INFO if distributed.first() else logging.WARNING)
-
-
 def use_threads(threads: int) -> None:
-    """Set the number of CPU threads that torch uses.
+    """Set the number of CPU threads of torch, which round denormal numbers to 0.
+
+    The momentum of units that get no gradient any more decays to denormal numbers. Products of matrices with
+    such numbers take some CPUs (Intel's) ten times longer.
 
     Raises:
         SystemExit: Fewer than 1 thread.
     """
     if threads < 1:
         raise SystemExit(f"--threads {threads}: expected a whole number of at least 1")
+    torch.set_flush_denormal(True)  # before the other threads start, which inherit it
     torch.set_num_threads(threads)
 
 
 def live(means: Mapping[str, float]) -> str:
-    """Return the text after a progress bar: those of its measures that are there."""
+    """Return the text after a progress bar, of those of its measures that `means` has."""
     return ", ".join(form.format(means[name]) for name, form in LIVE.items() if name in means)
 
 
 @contextmanager
 def interruptible(saved: str) -> Iterator[None]:
-    """End the program after Ctrl-C with one sentence; `saved` says what remains."""
+    """End the program after Ctrl-C with one sentence; `saved` states what remains."""
     try:
         yield
     except KeyboardInterrupt:
@@ -67,7 +59,7 @@ def interruptible(saved: str) -> Iterator[None]:
 
 @contextmanager
 def foreseen(program: str) -> Iterator[None]:
-    """End the program with one sentence after an error of options, files, the disk or a missing optional package."""
+    """End the program with one sentence after an error of options, files or a missing optional package."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:

@@ -1,9 +1,8 @@
 """Sensors: what a glimpse is. Protocol `Sensor`: image indices + locations + step -> observation tensors.
 
-How to add one: write a class that follows `Sensor` in a module here; keyword-only arguments that are named like
-fields of `Preset` get the preset's values. Put it into `SENSORS` below, and its name into `SensorName`, from which
-the agents' option `--sensor` takes its choices. For one experiment, pass an object of the class as
-`GlimpseVectorEnv(sensor=...)` instead: it needs no name.
+How to add one: write a class that follows `Sensor` in a module here; keyword-only arguments that are named
+like fields of `Preset` get the preset's values. Put it into `SENSORS` below, and its name into `SensorName`
+(the choices of `--sensor`). For one experiment, `GlimpseVectorEnv(sensor=...)` takes an unnamed object.
 """
 
 from __future__ import annotations
@@ -86,9 +85,9 @@ def choose_backbone(
     if isinstance(backbone, str):
         return build_backbone(backbone, weights, device)
     if weights != "DEFAULT" or backbone.device.type != device.type:
+        given = f"the given backbone is on {backbone.device} and has its weights"
         raise ValueError(
-            f"device={str(device)!r}, weights={weights!r}: the given backbone is on {backbone.device} and has its weights; expected that "
-            "device, and no weights"
+            f"device={str(device)!r}, weights={weights!r}: {given}; expected that device, and no weights"
         )
     return backbone
 
@@ -96,6 +95,5 @@ def choose_backbone(
 def refuse_network(sensor: str, backbone: object, weights: object, why: str) -> None:
     """Refuse a network for a sensor that takes none."""
     if backbone is not None or weights != "DEFAULT":
-        raise ValueError(
-            f"backbone={backbone!r}, weights={weights!r}: sensor {sensor}: {why}; leave both at their defaults"
-        )
+        given = f"backbone={backbone!r}, weights={weights!r}"
+        raise ValueError(f"{given}: sensor {sensor}: {why}; leave both at their defaults")

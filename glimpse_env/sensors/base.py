@@ -1,25 +1,26 @@
-"""The protocol of sensors, what is known of one that has a name, and the geometry that all of them share."""
+"""The protocol of sensors, the spec of one that has a name, and the geometry that all of them share."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from glimpse_env import checks
 from glimpse_env.datasets.base import FirstView, Preset
+from glimpse_env.episode import Ints, Points
 
 
 @runtime_checkable
 class Sensor(Protocol):
-    """What the environment requires of a sensor. Costs are per row: of the first view and of each later glimpse."""
+    """What the environment requires of a sensor. Costs are of one row."""
 
     reach: float  # location +-1 lies at +-reach of the image's own [-1, 1]
     windows: tuple[int, ...]  # widths of the glimpse in pixels of the image
@@ -29,29 +30,29 @@ class Sensor(Protocol):
 
     @property
     def space(self) -> dict[str, spaces.Space]:
-        """Observation entries of one row; they replace the environment's own (`location`, `step`) of the same name."""
+        """Observation entries of one row; they replace the environment's own of the same name."""
         ...
 
-    def observe(
-        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
-    ) -> dict[str, Tensor]:
-        """Return the observation entries of glimpse number `step` of image `index`, taken at `location` in [-1, 1].
+    def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
+        """Return the entries of glimpse number `step` of image `index`, taken at `location` in [-1, 1].
 
-        An entry named `location` says where the glimpse was really taken: a sensor may restrict locations, to a grid for example.
+        An entry named `location` is where the glimpse was really taken: a sensor may restrict locations, to
+        a grid for example.
         """
         ...
 
 
 @runtime_checkable
 class Contextual(Protocol):
-    """A sensor that can show a context: the whole image, small, which an agent may use to choose the location of glimpse 1.
+    """A sensor that can show a context: the whole image, small, from which to choose the first location.
 
-    If `shows_context` is set, it is also an observation entry, `context`; it counts towards the pixels of glimpse 1, but not as a glimpse.
+    If `shows_context` is set, it is also an observation entry, `context`; it counts towards the pixels of
+    glimpse 1, but not as a glimpse.
     """
 
     shows_context: bool
 
-    def context(self, index: Int64[Tensor, " env"]) -> Tensor:
+    def context(self, index: Ints) -> Tensor:
         """Return the context of some images."""
         ...
 
@@ -75,7 +76,7 @@ class Mirrorable(Protocol):
 
 
 def shows_pixels(sensor: Sensor) -> bool:
-    """Tell whether glimpses are pixels (channel, height, width), not feature vectors."""
+    """Return whether glimpses are pixels (channel, height, width), not feature vectors."""
     return len(sensor.space["glimpse"].shape or ()) == 3
 
 
@@ -83,14 +84,10 @@ def shows_pixels(sensor: Sensor) -> bool:
 class SensorSpec:
     """A sensor that has a name: one line of `sensors.SENSORS`."""
 
-    build: Callable[
-        ..., Sensor
-    ]  # from the images, the backbone if it runs one, and by keyword the `settings`
+    build: Callable[..., Sensor]  # from images, the backbone if it runs one, and by keyword the `settings`
     runs_network: bool = True  # False: takes `device` by keyword instead of a backbone
     on_grid: bool = False  # takes glimpses at the cells of the preset's grid only
-    without_table: str | None = (
-        None  # sensor of the same views, for images that are shown once; None = itself
-    )
+    without_table: str | None = None  # sensor of the same views for images shown once; None = itself
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -117,7 +114,7 @@ def build_geometry(
     """Return the windows of `scales` x `glimpse_size` pixels for an image of `side` pixels, after all checks.
 
     Raises:
-        ValueError: A size, scale, range or option outside what is allowed; the message names it.
+        ValueError: A size, scale, range or option outside what is allowed.
     """
     checks.count("glimpse_size", glimpse_size)
     if not scales or not all(scale > 0 for scale in scales):
@@ -130,12 +127,12 @@ def build_geometry(
     return Geometry(windows, reach, first_view == "image")
 
 
-def vector_space(features: int) -> spaces.Box:
-    """Return the space of a feature vector: any float32."""
-    return unbounded_space((features,))
-
-
-def unbounded_space(shape: tuple[int, ...]) -> spaces.Box:
-    """Return the space of any float32 (bounded by the type's own range, since Gymnasium's checker requires bounds)."""
+def unbounded_space(*shape: int) -> spaces.Box:
+    """Return the space of any float32, bounded by the type's range: Gymnasium's checker requires bounds."""
     limit = float(torch.finfo(torch.float32).max)
     return spaces.Box(-limit, limit, shape, np.float32)
+
+
+def split_rows(chunk: int, *tensors: Tensor) -> Iterator[Any]:
+    """Yield tuples of `chunk` rows at a time of tensors with the same number of rows."""
+    return zip(*(tensor.split(chunk) for tensor in tensors), strict=True)

@@ -1,7 +1,8 @@
-"""Tables of float16 features, computed once: in memory, or in a file of the cache folder that is mapped into memory.
+"""Tables of float16 features, computed once: in memory, or in a mapped file of the cache folder.
 
-The file is numpy's `.npy`, (image, cell, ...). It is written as `.partial`, flushed to disk and renamed, so that a table is always
-complete. An interrupted build resumes where it stopped; processes that need the same table wait for the one that builds it.
+The file is numpy's `.npy`, (image, cell, ...). It is written as `.partial`, flushed to disk and renamed, so
+that a table is always complete. An interrupted build resumes where it stopped; processes that need the same
+table wait for the one that builds it.
 """
 
 from __future__ import annotations
@@ -30,17 +31,19 @@ from tqdm import tqdm
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.store import cache_folder
+from glimpse_env.episode import Ints
 from glimpse_env.runtime.files import publish
-from glimpse_env.sensors.image_views import check_flags, move_to_device
+from glimpse_env.sensors.image_views import Rows, check_flags, move_to_device
 
 STEP = 16  # images computed between two writes
 
 log = logging.getLogger("glimpse_env")
 
-Compute = Callable[[Int64[Tensor, " image"]], Float16[Tensor, "image cell ..."]]
+Compute = Callable[[Int64[Tensor, " image"]], Tensor]
+Table = Float16[Tensor, "image cell ..."]
 
 
-def compute_table(count: int, compute: Compute, step: int, what: str) -> Float16[Tensor, "image cell ..."]:
+def compute_table(count: int, compute: Compute, step: int, what: str) -> Table:
     """Return the table in memory."""
     with tqdm(total=count, desc=what, unit="image", disable=count <= 1000) as progress:
         parts = []
@@ -50,20 +53,13 @@ def compute_table(count: int, compute: Compute, step: int, what: str) -> Float16
     return torch.cat(parts)
 
 
-def open_or_build(
-    file: Path, shape: tuple[int, ...], compute: Compute, step: int, what: str
-) -> Float16[Tensor, "image cell ..."]:
-    """Return the table in `file`; build it if it is missing or damaged.
+def open_or_build(file: Path, shape: tuple[int, ...], compute: Compute, step: int, what: str) -> Table:
+    """Return the table in `file`, whose name identifies its content; build it if it is missing or damaged.
 
-    Args:
-        file: Its name identifies the content: another network or other images have another name.
-        shape: (image, cell, ...).
-        compute: From the indices of some images to their rows.
-        step: Images at a time.
-        what: The table's name in the progress bar and messages.
+    `compute` returns the rows of some images, `step` at a time; `what` names the table in messages.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written to. A partial file is removed if the disk is full.
+        OSError: The disk is full (a partial file is then removed), or the folder cannot be written to.
     """
     try:
         table = open_table(file, shape)
@@ -75,19 +71,16 @@ def open_or_build(
                     build_table(file, shape, compute, step, what)
             table = open_table(file, shape)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{what} needs {2 * prod(shape) / 1e9:.3g} GB in {file.parent} ({error.strerror or error}): free some space there, or set "
-            "the environment variable GLIMPSE_CACHE to another folder",
-        ) from error
+        need = f"{what} needs {2 * prod(shape) / 1e9:.3g} GB in {file.parent} ({error.strerror or error})"
+        advice = "free some space there, or set the environment variable GLIMPSE_CACHE to another folder"
+        raise OSError(error.errno, f"{need}: {advice}") from error
     if table is None:
-        raise OSError(
-            f"{what}: {file} cannot be read right after it was written: does another program change {file.parent}?"
-        )
+        problem = f"{what}: {file} cannot be read right after it was written"
+        raise OSError(f"{problem}: does another program change {file.parent}?")
     return table
 
 
-def open_table(file: Path, shape: tuple[int, ...]) -> Float16[Tensor, "image cell ..."] | None:
+def open_table(file: Path, shape: tuple[int, ...]) -> Table | None:
     """Map a table into memory; None = it is missing or damaged."""
     try:
         table = np.load(file, mmap_mode="r")
@@ -137,25 +130,24 @@ def format_header(shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def append_rows(stream: BinaryIO, rows: Float16[Tensor, "image cell ..."]) -> None:
+def append_rows(stream: BinaryIO, rows: Table) -> None:
     """Append rows and flush them to disk."""
     stream.write(rows.cpu().contiguous().numpy().data)
     stream.flush()
     os.fsync(stream.fileno())
 
 
-def to_half(rows: Tensor) -> Float16[Tensor, "image cell ..."]:
+def to_half(rows: Tensor) -> Table:
     """Return features as float16, or refuse those that are too large for it."""
     halved = rows.half()
     if not rows.is_meta and not halved.isfinite().all():
-        raise ValueError(
-            f"features reach {rows.abs().max().item():g}: tables hold float16, at most 65504; use sensor='crop', or other weights"
-        )
+        most = f"features reach {rows.abs().max().item():g}: tables hold float16, at most 65504"
+        raise ValueError(f"{most}; use sensor='crop', or other weights")
     return halved
 
 
 def all_stored(images: ImageSet) -> ImageSet:
-    """Return the set whose features are computed: all stored images if they have a name (one file then serves every split), else these."""
+    """Return the images to compute features of: all stored ones if named, so a file serves every split."""
     if images.key is None or images.rows is None:
         return images
     labels = torch.zeros(len(images.images), dtype=torch.int64)
@@ -174,67 +166,55 @@ class FeatureTable:
         backbone: FeatureExtractor,
         recipe: str,
     ) -> None:
-        """Open or build the table of the images.
+        """Open or build the table of `images` on the backbone's device, if it fits there; `kind` is its name.
 
-        Args:
-            images: The images that will be looked up.
-            shape: (cell, ...) of one image.
-            compute: From the indices (on the host) of some images of `all_stored(images)`, and whether to mirror them, to their rows.
-            kind: The table's name.
-            backbone: The network; tables are moved to its device if they fit there.
-            recipe: Everything that the features depend on besides the images and the network; part of the file's name.
+        Rows are (cell, ...) = `shape`. `compute` returns those of some images of `all_stored(images)`, from
+        their indices (on the host) and whether to mirror them. `recipe`: all that features depend on besides
+        images and network; part of the file's name.
         """
         self.images, self.shape, self.compute, self.recipe = images, shape, compute, recipe
         self.kind, self.backbone, self.device = kind, backbone, backbone.device
-        self._plain, self._rows = self._open(False)
-        self._mirrored: tuple[Tensor, Int64[Tensor, " image"] | None] | None = None
+        self._plain = self._open(False)
+        self._mirrored: tuple[Tensor, Rows] | None = None
         self._which: Bool[Tensor, " image"] | None = None
 
-    def _open(self, mirrored: bool) -> tuple[Tensor, Int64[Tensor, " image"] | None]:
-        """Return a table, flat by image and cell, and its row of each image (None = in order)."""
-        what = f"{self.kind} of {self.backbone.name}{', images mirrored' if mirrored else ''}"
-        source = all_stored(self.images)
+    def _open(self, mirrored: bool) -> tuple[Tensor, Rows]:
+        """Return a table, flat by image and cell, and its row of each image."""
+        kind, key, backbone, source = self.kind, self.images.key, self.backbone, all_stored(self.images)
+        what = f"{kind} of {backbone.name}{', images mirrored' if mirrored else ''}"
 
         def compute(part: Int64[Tensor, " image"]) -> Tensor:
             return self.compute(part, mirrored)
 
-        if source.key is None:
+        if key is None:
             log.info("%s: the images have no name, so the table is in memory only", what)
             return compute_table(len(source), compute, STEP, what).flatten(0, 1), None
-        name = f"{source.key}-{self.backbone.name}-{self.kind}{'-mirrored' if mirrored else ''}"
-        digest = hashlib.sha256(
-            f"{source.key} {self.kind} {self.recipe} {self.backbone.digest()} {mirrored}".encode()
-        ).hexdigest()[:16]
-        file = cache_folder() / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[-180:]}-{digest}.npy"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{key}-{backbone.name}-{kind}{'-mirrored' * mirrored}")
+        content = f"{key} {kind} {self.recipe} {backbone.digest()} {mirrored}"
+        digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+        file = cache_folder() / f"{name[-180:]}-{digest}.npy"
         table = open_or_build(file, (len(source), *self.shape), compute, STEP, what)
         table, rows = move_to_device(table, self.images.rows, self.device, what)
         return table.flatten(0, 1), rows
 
     def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
         """Look up these images mirrored (left-right) from now on; None = no image."""
-        self._which = None if which is None else check_flags(which, len(self.images)).to(self._plain.device)
+        device = self._plain[0].device
+        self._which = None if which is None else check_flags(which, len(self.images)).to(device)
         if which is not None and self._mirrored is None:
             self._mirrored = self._open(True)
 
-    def at(
-        self, index: Int64[Tensor, " env"], cell: Int64[Tensor, " env"] | None = None
-    ) -> Float[Tensor, "env ..."]:
+    def at(self, index: Ints, cell: Ints | None = None) -> Float[Tensor, "env ..."]:
         """Return the features of a cell of each image (None = its only one)."""
-        features = self._look_up(self._plain, self._rows, index, cell)
+        features = self._look_up(*self._plain, index, cell)
         if self._which is not None and self._mirrored is not None:
             flip = self._which.index_select(0, index.to(self._which.device)).to(self.device)
             mirrored = self._look_up(*self._mirrored, index, cell)
             features = torch.where(flip.view(-1, *[1] * (features.ndim - 1)), mirrored, features)
         return features.float()
 
-    def _look_up(
-        self,
-        values: Tensor,
-        rows: Int64[Tensor, " image"] | None,
-        index: Int64[Tensor, " env"],
-        cell: Int64[Tensor, " env"] | None,
-    ) -> Tensor:
-        """Return the float16 features of one table, on the backbone's device; each table has a device and an order of its own."""
+    def _look_up(self, values: Tensor, rows: Rows, index: Ints, cell: Ints | None) -> Tensor:
+        """Return features of a table, float16 on the backbone's device; each has its own device and order."""
         index = index.to(values.device)
         row = index if rows is None else rows.index_select(0, index)
         if cell is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from gymnasium import spaces
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from glimpse_env import checks
+from glimpse_env.episode import Ints, Points
 from glimpse_env.sensors.base import Contextual, Sensor
 
 
@@ -17,7 +17,7 @@ def lattice(grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
     return torch.stack((line.repeat(grid), line.repeat_interleave(grid)), 1)
 
 
-def nearest(location: Float[Tensor, "env 2"], grid: int) -> Int64[Tensor, " env"]:
+def nearest(location: Points, grid: int) -> Ints:
     """Return the cell of the lattice that is nearest to each location."""
     steps = ((location.clamp(-1, 1) + 1) * ((grid - 1) / 2)).round().long()
     return steps[:, 0].add(steps[:, 1], alpha=grid)
@@ -32,26 +32,19 @@ class OnGrid:
     def __init__(self, sensor: Sensor, grid: int) -> None:
         """Wrap a sensor; `grid`: cells per side."""
         checks.count("grid", grid)
-        self.sensor, self.grid = sensor, grid
+        self.sensor, self.grid, self.space = sensor, grid, sensor.space
         self.reach, self.windows, self.whole_first = sensor.reach, sensor.windows, sensor.whole_first
         self.pixels, self.flops = sensor.pixels, sensor.flops
         self.shows_context = isinstance(sensor, Contextual) and sensor.shows_context
 
-    @property
-    def space(self) -> dict[str, spaces.Space]:
-        """Observation entries of one row, besides the `location`."""
-        return self.sensor.space
-
-    def observe(
-        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], step: Int64[Tensor, " env"]
-    ) -> dict[str, Tensor]:
-        """Return what the sensor shows at the nearest cell, and where that is; a whole first view stays."""
+    def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
+        """Return what the sensor shows at the nearest cell, and its location; a whole first view stays."""
         cell_location = lattice(self.grid, location.device).index_select(0, nearest(location, self.grid))
         if self.whole_first:
             cell_location = torch.where((step > 1)[:, None], cell_location, location)
         return self.sensor.observe(index, cell_location, step) | {"location": cell_location}
 
-    def context(self, index: Int64[Tensor, " env"]) -> Tensor:
+    def context(self, index: Ints) -> Tensor:
         """Return the sensor's context."""
         assert isinstance(self.sensor, Contextual)
         return self.sensor.context(index)

@@ -1,4 +1,4 @@
-"""Images on the device, or mapped on the host if they do not fit there, and the views that are cut out of them."""
+"""Images on the device, or mapped on the host if they do not fit there, and the views cut out of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from glimpse_env import retina
 from glimpse_env.datasets import ImageSet
+from glimpse_env.episode import Bools, Ints, Points
 from glimpse_env.sensors.base import Geometry
+
+Rows = Int64[Tensor, " image"] | None  # the row of a stack that holds each image; None = in order
 
 RESERVE = 4 << 30  # bytes of a GPU that are left for networks and their activations
 SLICE = 256  # rows moved at a time
@@ -21,32 +24,23 @@ log = logging.getLogger("glimpse_env")
 
 
 def move_to_device(
-    stored: Shaped[Tensor, "stored ..."],
-    rows: Int64[Tensor, " image"] | None,
-    device: torch.device,
-    what: str,
-) -> tuple[Shaped[Tensor, "row ..."], Int64[Tensor, " image"] | None]:
-    """Return a stack on the device if it fits there, else as it is; and the row of it that holds each image (None = in order).
+    stored: Shaped[Tensor, "stored ..."], rows: Rows, device: torch.device, what: str
+) -> tuple[Shaped[Tensor, "row ..."], Rows]:
+    """Return a stack on the device if it fits there, else as it is; and its rows.
 
-    On the CPU nothing is copied, so a memory-mapped stack may be larger than memory. If a GPU has not enough free memory, the stack stays
-    on the host, and every look-up waits for the host. `what` is its name in the log; empty = nothing is logged.
+    On the CPU nothing is copied, so a memory-mapped stack may be larger than memory. If a GPU has not enough
+    free memory, the stack stays on the host, and every look-up waits for the host. `what` is its name in the
+    log; empty = nothing is logged.
     """
     if device.type == "cpu":
         return stored, rows
     count = len(stored) if rows is None else len(rows)
-    size = count * stored[0].numel() * stored.element_size()
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
+        size, free = count * stored[0].numel() * stored.element_size(), torch.cuda.mem_get_info(device)[0]
         fits = size <= free - RESERVE
         if what:
-            log.info(
-                "%s: %.3g GB, %.3g GB free on %s: %s",
-                what,
-                size / 1e9,
-                free / 1e9,
-                device,
-                "moved there" if fits else "left on the host",
-            )
+            sizes, end = (size / 1e9, free / 1e9), "moved there" if fits else "left on the host"
+            log.info("%s: %.3g GB, %.3g GB free on %s: %s", what, *sizes, device, end)
         if not fits:
             return stored, rows
     moved = torch.empty(count, *stored.shape[1:], dtype=stored.dtype, device=device)
@@ -60,7 +54,7 @@ class Stored(NamedTuple):
     """Images with what is needed to cut views out of them, all on one device."""
 
     canvas: retina.Canvas
-    rows: Int64[Tensor, " image"] | None  # the canvas' row of each image; None = in order
+    rows: Rows
     reach: Float[Tensor, ""]
     flip: Float[
         Tensor, "2"
@@ -68,7 +62,7 @@ class Stored(NamedTuple):
 
 
 class ImageViews:
-    """Views of the images of a set, as a network gets them. `mirror` reverses chosen images; locations refer to the images as shown."""
+    """Views of the images of a set, as a network gets them; locations refer to the images as shown."""
 
     def __init__(
         self,
@@ -78,11 +72,10 @@ class ImageViews:
         device: torch.device,
         name: str = "images",
     ) -> None:
-        """Check the images; they are moved to the device at the first view. `name`: their name in the log; empty = nothing is logged."""
-        if images.images.shape[1] not in (1, 3):
-            raise ValueError(
-                f"images of {images.images.shape[1]} channels: a backbone takes 1 (grey) or 3 (RGB)"
-            )
+        """Check the images; the first view moves them to the device. `name`: in the log; empty = no log."""
+        channels = images.images.shape[1]
+        if channels not in (1, 3):
+            raise ValueError(f"images of {channels} channels: a backbone takes 1 (grey) or 3 (RGB)")
         self.images, self.geometry, self.device, self.name = images, geometry, device, name
         self.fill: retina.Fill = fill
         self._mirrored: Bool[Tensor, " image"] | None = None
@@ -90,25 +83,19 @@ class ImageViews:
     @functools.cached_property
     def stored(self) -> Stored:
         """The images, with a margin (a copy in memory) only if the windows reach beyond them."""
-        margin = retina.margin_for(
-            min(self.images.images.shape[-2:]), max(self.geometry.windows), self.geometry.reach
-        )
+        side, reach = min(self.images.images.shape[-2:]), self.geometry.reach
+        margin = retina.margin_for(side, max(self.geometry.windows), reach)
         stack, rows = move_to_device(self.images.images, self.images.rows, self.device, self.name)
         if margin:
             stack, rows = stack if rows is None else stack[rows], None
             if self.name:
-                log.info(
-                    "glimpses reach %d pixels beyond the images: %.3g GB of them are copied with a margin",
-                    margin,
-                    stack.numel() / 1e9,
+                message = (
+                    "glimpses reach %d pixels beyond the images: %.3g GB of them are copied with a margin"
                 )
+                log.info(message, margin, stack.numel() / 1e9)
         canvas = retina.paint(stack, margin, self.fill) if margin else retina.Canvas(stack.contiguous(), 0)
-        return Stored(
-            canvas,
-            rows,
-            torch.tensor(self.geometry.reach, device=stack.device),
-            torch.tensor([-1.0, 1.0], device=stack.device),
-        )
+        flip = torch.tensor([-1.0, 1.0], device=stack.device)
+        return Stored(canvas, rows, torch.tensor(reach, device=stack.device), flip)
 
     def release(self) -> None:
         """Free the memory of the images until the next view."""
@@ -119,24 +106,21 @@ class ImageViews:
         self._mirrored = None if which is None else check_flags(which, len(self.images)).to(self.device)
 
     def glimpses(
-        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"], size: int
+        self, index: Ints, location: Points, size: int
     ) -> Float[Tensor, "env scale_channel size size"]:
         """Return the windows around `location`, resized to `size` pixels, values in [0, 1]."""
         row, mirrored, location = self._look_up(index, location)
-        patch = retina.glimpse(
-            self.stored.canvas, row, location * self.stored.reach, size, self.geometry.windows
-        )
+        centre, windows = location * self.stored.reach, self.geometry.windows
+        patch = retina.glimpse(self.stored.canvas, row, centre, size, windows)
         return mirror_rows(patch, mirrored).to(self.device)
 
-    def wholes(self, index: Int64[Tensor, " env"], size: int) -> Float[Tensor, "env channel size size"]:
+    def wholes(self, index: Ints, size: int) -> Float[Tensor, "env channel size size"]:
         """Return the whole images at `size` pixels, values in [0, 1]."""
         row, mirrored, _ = self._look_up(index)
         return mirror_rows(retina.whole(self.stored.canvas, row, size), mirrored).to(self.device)
 
-    def _look_up(
-        self, index: Int64[Tensor, " env"], location: Float[Tensor, "env 2"] | None = None
-    ) -> tuple[Int64[Tensor, " env"], Bool[Tensor, " env"] | None, Tensor]:
-        """Return stored row, whether it is mirrored, and location in the stored image, all on the pixels' device."""
+    def _look_up(self, index: Ints, location: Points | None = None) -> tuple[Ints, Bools | None, Tensor]:
+        """Return stored row, whether it is mirrored, and location in it, all on the pixels' device."""
         canvas, rows, _, flip = self.stored
         index = index.to(canvas.pixels.device)
         location = flip if location is None else location.to(index.device)
@@ -148,7 +132,7 @@ class ImageViews:
 
 
 def mirror_rows(
-    patch: Float[Tensor, "env channel height width"], mirrored: Bool[Tensor, " env"] | None
+    patch: Float[Tensor, "env channel height width"], mirrored: Bools | None
 ) -> Float[Tensor, "env channel height width"]:
     """Reverse the patches of the rows that are mirrored; None = no row."""
     return patch if mirrored is None else torch.where(mirrored[:, None, None, None], patch.flip(3), patch)
@@ -157,7 +141,6 @@ def mirror_rows(
 def check_flags(which: Bool[Tensor, " image"], count: int) -> Bool[Tensor, " image"]:
     """Refuse anything but one bool per image."""
     if which.dtype != torch.bool or which.shape != (count,):
-        raise ValueError(
-            f"mirror: expected one bool for each of the {count} images, got {which.dtype} of shape {tuple(which.shape)}"
-        )
+        got = f"{which.dtype} of shape {tuple(which.shape)}"
+        raise ValueError(f"mirror: expected one bool for each of the {count} images, got {got}")
     return which

@@ -1,4 +1,4 @@
-"""Random changes of the training images, drawn again for each epoch: small affine changes of the pixels, or left-right flips."""
+"""Random changes of the training images, new in each epoch: affine and elastic ones, or left-right flips."""
 
 from __future__ import annotations
 
@@ -12,47 +12,49 @@ from torch.nn import functional as F
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.sensors import Mirrorable, Repaintable
 
-DEGREES, SCALE, SHIFT = (
-    10.0,
-    0.1,
-    1 / 14,
-)  # rotation, relative size, shift as a fraction of the side (2 of MNIST's 28 pixels)
+DEGREES, SCALE = 10.0, 0.1  # largest rotation and relative change of size
+SHIFT = 1 / 14  # as a fraction of the side (2 of MNIST's 28 pixels)
+Images = UInt8[Tensor, "image channel height width"]
+NODES = 5  # per side, of the grid of random displacements of an elastic change
 CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
 
 
-def vary(env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT) -> None:
-    """Change the images that the environment's sensor shows, until the next call.
-
-    Raises:
-        ValueError: The sensor can show neither changed nor mirrored images.
-    """
+def vary(
+    env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT, elastic: float = 0.0
+) -> None:
+    """Change the images that the sensor shows, until the next call; raise a ValueError if it cannot."""
     if isinstance(env.sensor, Repaintable):
-        env.sensor.repaint(affine(env.images.stack().to(env.device), generator, shift))
+        env.sensor.repaint(distort(env.images.stack().to(env.device), generator, shift, elastic))
     elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
-        raise ValueError(
-            f"augment: {type(env.sensor).__name__} can show neither changed nor mirrored images; switch augmentation off"
-        )
+        reason = f"{type(env.sensor).__name__} can show neither changed nor mirrored images"
+        raise ValueError(f"augment: {reason}; switch augmentation off")
 
 
-def affine(
-    images: UInt8[Tensor, "image channel height width"], generator: torch.Generator, shift: float = SHIFT
-) -> UInt8[Tensor, "image channel height width"]:
-    """Rotate, scale and shift every image by its own uniform random amounts; pixels from outside the image are black.
+def distort(images: Images, generator: torch.Generator, shift: float = SHIFT, elastic: float = 0.0) -> Images:
+    """Rotate, scale, shift and bend every image by its own random amounts; outside it is black.
 
-    `shift` is the largest shift, as a fraction of the side.
+    Args:
+        images: The images.
+        generator: Source of the amounts.
+        shift: Largest shift, as a fraction of the side.
+        elastic: Standard deviation of the displacements at the nodes of a coarse grid, as a fraction of the
+            side; between nodes they are interpolated (after Simard et al. 2003). 0 = none.
     """
-    return torch.cat([affine_chunk(part, generator, shift) for part in images.split(CHUNK)])
+    return torch.cat([_change(part, generator, shift, elastic) for part in images.split(CHUNK)])
 
 
-def affine_chunk(images: Tensor, generator: torch.Generator, shift: float) -> Tensor:
-    """Change one chunk (see `affine`)."""
+def _change(images: Images, generator: torch.Generator, shift: float, elastic: float) -> Images:
     amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
     shift_x, shift_y = amounts[2] * 2 * shift, amounts[3] * 2 * shift
     top = torch.stack((angle.cos() * size, -angle.sin() * size, shift_x), 1)
     bottom = torch.stack((angle.sin() * size, angle.cos() * size, shift_y), 1)
     grid = F.affine_grid(torch.stack((top, bottom), 1), list(images.shape), align_corners=False)
+    if elastic > 0:
+        nodes = torch.randn(len(images), 2, NODES, NODES, generator=generator, device=images.device)
+        bent = F.interpolate(nodes * 2 * elastic, images.shape[2:], mode="bicubic", align_corners=True)
+        grid = grid + bent.permute(0, 2, 3, 1)
     moved = F.grid_sample(images.float(), grid, align_corners=False)
     return moved.round_().clamp_(0, 255).byte()

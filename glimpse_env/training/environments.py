@@ -21,12 +21,10 @@ ROWS = 500  # images evaluated at a time
 def build_environment(
     options: Training, start: Mapping[str, Any] | None = None, max_glimpses: int | None = None
 ) -> GlimpseVectorEnv:
-    """Return the training environment: the images of `options.split`, in AutoresetMode.DISABLED (ended rows stay ended).
+    """Return the training environment: the images of `options.split`, in AutoresetMode.DISABLED.
 
-    Args:
-        options: The script's options.
-        start: Checkpoint to resume or to start from; the maximum number of glimpses is taken from it if `options.glimpses` is None.
-        max_glimpses: Maximum number of glimpses if there is neither.
+    If `options.glimpses` is None, the maximum number of glimpses is that of `start`, a checkpoint to resume
+    or to start from, else `max_glimpses`.
 
     Raises:
         ValueError: Options that do not fit the data set or each other.
@@ -35,23 +33,17 @@ def build_environment(
     given = view(options)
     if options.glimpses is None:
         given["max_glimpses"] = start["environment"]["max_glimpses"] if start else max_glimpses
-    env = GlimpseVectorEnv(
-        distributed.share(options.batch, "--batch") * options.samples,
-        **given,
-        split=options.split,
-        device=options.device,
-        autoreset_mode=AutoresetMode.DISABLED,
-    )
+    rows = distributed.share(options.batch, "--batch") * options.samples
+    given |= {"split": options.split, "device": options.device, "autoreset_mode": AutoresetMode.DISABLED}
+    env = GlimpseVectorEnv(rows, **given)
     if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
-        raise ValueError(
-            f"--augment: {type(env.sensor).__name__} can show neither changed nor mirrored images: use --no-augment"
-        )
+        reason = f"{type(env.sensor).__name__} can show neither changed nor mirrored images"
+        raise ValueError(f"--augment: {reason}: use --no-augment")
     if unlearned := build_unlearned(options.policy, env.preset.grid):
         unlearned.check(env.preset.max_glimpses - env.sensor.whole_first)
     if len(env.images) < options.batch:
-        raise ValueError(
-            f"--batch {options.batch}: the data set has {len(env.images)} training images; use a smaller batch"
-        )
+        images = f"the data set has {len(env.images)} training images"
+        raise ValueError(f"--batch {options.batch}: {images}; use a smaller batch")
     return env
 
 
@@ -59,9 +51,8 @@ def build_evaluation_environment(
     arguments: Mapping[str, Any], split: str, device: torch.device | str, rows: int = ROWS
 ) -> GlimpseVectorEnv:
     """Return the environment of an evaluation: every image of the split once, `rows` at a time."""
-    return GlimpseVectorEnv(
-        rows, **arguments, split=split, device=device, order="once", autoreset_mode=AutoresetMode.DISABLED
-    )
+    given = {"split": split, "device": device, "autoreset_mode": AutoresetMode.DISABLED}
+    return GlimpseVectorEnv(rows, **arguments, **given, order="once")
 
 
 def count_glimpse_values(env: GlimpseVectorEnv) -> int:
@@ -76,8 +67,7 @@ def check_split(split: str) -> None:
 
 
 def view(options: View) -> dict[str, Any]:
-    """Return the options of images and glimpses as keyword arguments of the environment; the preset completes them."""
+    """Return the options of images and glimpses as keyword arguments of the environment."""
     names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
-    return {name: getattr(options, name) for name in names if hasattr(options, name)} | {
-        "max_glimpses": options.glimpses
-    }
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    return given | {"max_glimpses": options.glimpses}

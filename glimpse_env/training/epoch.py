@@ -1,4 +1,4 @@
-"""One pass over the training images: its random numbers, its batches and its measures (see `trainer.Run.epochs`)."""
+"""One pass over the training images: its random numbers, batches and measures (see `trainer.Run.epochs`)."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class Epoch:
     """One pass over the training images: its random numbers, its batches and its measures."""
 
     def __init__(self, run: Run, stage: str, count: int, bar: tqdm) -> None:
-        """Seed all random numbers of the epoch, so that a resumed run draws the same ones as an uninterrupted run."""
+        """Seed the epoch's random numbers, so that a resumed run draws those of an uninterrupted one."""
         self.run, self.stage, self.count, self.bar = run, stage, count, bar
         self.start = time.monotonic()
-        seed = epoch_seed(run.options.seed, run.progress)
+        progress = run.progress
+        seed = ((run.options.seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62
         self.generator = torch.Generator(run.device).manual_seed(seed)
         torch.manual_seed(seed + distributed.rank() * 2**48)  # dropout draws from the global generator
         self.totals: dict[str, Tensor] = {}
@@ -63,13 +64,12 @@ class Epoch:
             images: Number of images.
             batch: Images per update, summed over all processes; this process gets its part.
             repeat: Number of consecutive copies of each image.
-            drop_last: Leave out a last, smaller batch. Otherwise all images are used, divided evenly over batches of
-                `batch` images at most.
+            drop_last: Leave out a last, smaller batch. Otherwise all images are divided evenly over batches
+                of at most `batch` images.
         """
         order = torch.randperm(images, generator=self.generator, device=self.generator.device)
-        parts = (
-            order[: images // batch * batch].split(batch) if drop_last else order.chunk(-(-images // batch))
-        )
+        whole = order[: images // batch * batch]
+        parts = whole.split(batch) if drop_last else order.chunk(-(-images // batch))
         yield from self.each([part.repeat_interleave(repeat) for part in parts])
 
     def each(self, batches: list[Tensor]) -> Iterator[Tensor]:
@@ -87,17 +87,13 @@ class Epoch:
         self.seconds = time.monotonic() - self.start
 
     def log(self, measures: Mapping[str, Tensor]) -> None:
-        """Add the measures of an update, on the device; their means over images are shown, recorded and written to TensorBoard."""
-        self.totals = {
-            name: self.totals.get(name, 0) + value * self.weight for name, value in measures.items()
-        }
-        finished = self.done + 1
+        """Add the measures of an update, on the device; their means over images are shown and recorded."""
+        totals = {name: self.totals.get(name, 0) + value * self.weight for name, value in measures.items()}
+        self.totals, finished = totals, self.done + 1
         if finished % SHOW_EVERY == 0 or finished == self.updates:
-            self.bar.set_postfix_str(
-                terminal.live({name: value.item() / finished for name, value in self.totals.items()}),
-                refresh=False,
-            )
-            self.bar.update(SHOW_EVERY if finished % SHOW_EVERY == 0 else finished % SHOW_EVERY)
+            means = {name: value.item() / finished for name, value in totals.items()}
+            self.bar.set_postfix_str(terminal.live(means), refresh=False)
+            self.bar.update(finished % SHOW_EVERY or SHOW_EVERY)
 
     def add(self, measures: Mapping[str, float]) -> None:
         """Add measures of the whole epoch, such as the accuracy on held-out images."""
@@ -108,13 +104,7 @@ class Epoch:
         run, progress = self.run, self.run.progress
         progress.epoch += 1
         progress.seconds += time.monotonic() - self.start if self.seconds is None else self.seconds
-        means = {
-            name: distributed.average(value).item() / self.updates for name, value in self.totals.items()
-        } | self.extra
+        totals = {name: distributed.average(value).item() for name, value in self.totals.items()}
+        means = {name: total / self.updates for name, total in totals.items()} | self.extra
         number = len(progress.history) + 1
         run.record({"epoch": number, "stage": self.stage}, means, number)
-
-
-def epoch_seed(seed: int, progress: Progress) -> int:
-    """Return the seed of an epoch; it is different for every epoch and stage."""
-    return ((seed * 97 + progress.stage) * 100_003 + progress.epoch) % 2**62

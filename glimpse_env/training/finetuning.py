@@ -10,26 +10,21 @@ from tqdm import tqdm
 from glimpse_env.backbone import DEVIATION, MEAN, build_classifier, final_layer
 from glimpse_env.datasets import ImageSet
 
+Probabilities = Float[Tensor, "image class"]
 CHUNK = 64  # images that are classified at a time
 
 
 def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Module:
-    """Return a torchvision classifier with a new final layer for `classes` classes.
+    """Return a torchvision classifier such as "resnet50" with a new final layer for `classes` classes.
 
-    Args:
-        name: Name of the classifier, such as "resnet50".
-        weights: Weights of its other layers (see `backbone.build_classifier`).
-        classes: Number of outputs of the new layer.
-
-    Raises:
-        ValueError: The classifier does not end in a fully connected layer.
+    `weights` are those of the other layers (see `backbone.build_classifier`). Raises a ValueError if the
+    classifier does not end in a fully connected layer.
     """
     network = build_classifier(name, weights)
     final = final_layer(network)
     if final is None:
-        raise ValueError(
-            f"backbone={name!r}: it does not end in a fully connected layer that could be replaced; choose another network"
-        )
+        reason = "it does not end in a fully connected layer that could be replaced"
+        raise ValueError(f"backbone={name!r}: {reason}; choose another network")
     layer = network.get_submodule(final)
     assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
     network.set_submodule(final, nn.Linear(layer.in_features, classes))
@@ -37,7 +32,7 @@ def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Modu
 
 
 def normalise(images: UInt8[Tensor, "image channel height width"]) -> Float[Tensor, "image 3 height width"]:
-    """Return images as torchvision's weights expect them: standardised colours; a grey image has its one channel three times."""
+    """Return images as torchvision's weights expect them: standardised, with a grey channel three times."""
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
     colours = v2.functional.to_dtype(images, torch.float32, scale=True).expand(-1, 3, -1, -1)
@@ -45,19 +40,15 @@ def normalise(images: UInt8[Tensor, "image channel height width"]) -> Float[Tens
 
 
 @torch.no_grad()
-def predict(
-    network: nn.Module, images: ImageSet, side: int, device: torch.device
-) -> Float[Tensor, "image class"]:
-    """Return the class probabilities of whole images, resized to `side` x `side` pixels, on the CPU; computed in float32."""
+def predict(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Probabilities:
+    """Return the class probabilities (CPU, float32) of whole images, resized to `side` x `side` pixels."""
     from torchvision.transforms import v2
 
     network.eval()
     probabilities = []
-    for index in tqdm(
-        torch.arange(len(images)).split(CHUNK), desc="evaluate", unit="batch", dynamic_ncols=True
-    ):
-        pixels = v2.functional.resize(
-            images.images[images.stored[index]].to(device), [side, side], antialias=True
-        )
+    chunks = torch.arange(len(images)).split(CHUNK)
+    for index in tqdm(chunks, desc="evaluate", unit="batch", dynamic_ncols=True):
+        stored = images.images[images.stored[index]].to(device)
+        pixels = v2.functional.resize(stored, [side, side], antialias=True)
         probabilities.append(network(normalise(pixels)).softmax(1).cpu())
     return torch.cat(probabilities)

@@ -1,9 +1,9 @@
-"""Optimisers whose learning rates are annealed together: AdamW, SGD, or Muon for hidden matrices and AdamW for the rest."""
+"""Optimisers with annealed rates: AdamW, SGD, or Muon for hidden matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,14 +15,12 @@ from glimpse_env.runtime import distributed
 from glimpse_env.runtime.precision import fastest
 
 Name = Literal["muon", "adamw", "sgd"]
-# Coefficients (a, b, c) of the steps x <- a x + b x^3 + c x^5 of singular values towards 1, each the best for what is left of
-# [0.01, 1] (as in Amsel et al. 2025, The Polar Express): [0.73, 1.27] in the end, as near in three steps as Jordan et al. in five.
+# Coefficients (a, b, c) of the steps x <- a x + b x^3 + c x^5 of singular values towards 1, each the best for
+# what is left of [0.01, 1] (as in Amsel et al. 2025, The Polar Express): [0.73, 1.27] in the end, as near in
+# three steps as Jordan et al. in five.
 NEWTON_SCHULZ = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 CLIP = 5.0  # largest norm of the gradient
-MUON_ROOMS = (
-    "glimpse",
-    "core",
-)  # modules whose matrices are hidden layers; heads stay with AdamW (Jordan et al. 2024)
+MUON_MODULES = ("glimpse", "core")  # whose matrices are hidden layers; heads use AdamW (Jordan et al. 2024)
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,14 @@ class Descent:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are orthogonalised before they are applied (Jordan et al. 2024, Muon: An optimizer for hidden layers).
+    """Momentum whose matrices are orthogonalised (Jordan et al. 2024, Muon: An optimizer for hidden layers).
 
-    What `torch.optim.Muon` computes, but for how matrices are orthogonalised: those of one shape together, in three steps, and in a type
-    that the device has units for. torch's takes bfloat16 always, which a CPU without such units emulates, 60 times slower than float32.
+    What `torch.optim.Muon` computes, but for how matrices are orthogonalised: those of one shape together, in
+    three steps, and in a type that the device has units for. torch's takes bfloat16 always, which a CPU
+    without such units emulates, 60 times slower than float32.
     """
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, weight_decay: float, momentum: float = 0.9
-    ) -> None:
+    def __init__(self, params: list[Tensor], lr: float, weight_decay: float, momentum: float = 0.9) -> None:
         """Store the matrices to update; weight decay is decoupled, momentum is Nesterov's."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
@@ -61,29 +58,25 @@ class Muon(torch.optim.Optimizer):
                 if matrix.grad is not None:
                     shapes.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in shapes.items():
-                updates = orthogonalise(
-                    torch.stack([self._averaged(matrix, group["momentum"]) for matrix in matrices])
-                )
+                averages = [self._average(matrix, group["momentum"]) for matrix in matrices]
+                updates = orthogonalise(torch.stack(averages))
                 rate = group["lr"] * math.sqrt(max(1, shape[0] / shape[1]))
                 for matrix, update in zip(matrices, updates.unbind(), strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
 
-    def _averaged(self, matrix: Tensor, momentum: float) -> Tensor:
-        """Put the gradient into the running average, and return the average a step ahead (Nesterov)."""
-        gradient = matrix.grad
+    def _average(self, matrix: Tensor, momentum: float) -> Tensor:
+        """Update the running average of the gradient, and return the average a step ahead (Nesterov)."""
+        gradient, state = matrix.grad, self.state[matrix]
         assert gradient is not None
-        if "momentum_buffer" not in self.state[matrix]:
-            self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
-        average = self.state[matrix]["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        return gradient.lerp(average, momentum)
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        return gradient.lerp(state["momentum_buffer"].lerp_(gradient, 1 - momentum), momentum)
 
 
 def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tensor, "matrix rows columns"]:
-    """Return nearly orthogonal matrices with the same singular vectors, by `NEWTON_SCHULZ`, in a type that the device has units for."""
-    dtype = fastest(matrices.device).dtype
-    wide = matrices.to(
-        torch.float32 if dtype == torch.float16 else dtype
-    )  # float16 loses the squares of small entries
+    """Return nearly orthogonal matrices with the same singular vectors, by `NEWTON_SCHULZ`."""
+    dtype = fastest(matrices.device).dtype  # float16 loses the squares of small entries
+    wide = matrices.to(torch.float32 if dtype == torch.float16 else dtype)
     tall = wide.shape[1] > wide.shape[2]
     wide = wide.mT if tall else wide
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
@@ -93,22 +86,21 @@ def orthogonalise(matrices: Float[Tensor, "matrix rows columns"]) -> Float[Tenso
     return (wide.mT if tall else wide).to(matrices.dtype)
 
 
+Parts = list[torch.optim.Optimizer]
+
+
 class Optimizer:
     """Several torch optimisers stepped as one, their rates annealed by a common factor."""
 
-    def __init__(
-        self, parts: list[torch.optim.Optimizer], parameters: list[nn.Parameter], clip: float | None = CLIP
-    ) -> None:
-        """Remember each part's peak rate, all parameters in the network's order, and the largest norm of their gradient (None: any)."""
+    def __init__(self, parts: Parts, parameters: list[nn.Parameter], clip: float | None = CLIP) -> None:
+        """Store the parts with their peak rates, the parameters, and their gradient's largest norm."""
         self.parts, self.parameters, self.clip = parts, parameters, clip
         self.peaks = [[group["lr"] for group in part.param_groups] for part in parts]
 
     def update(self, losses: Mapping[str, Tensor], lr_scale: float) -> Tensor:
-        """Take one step down the sum of the losses, averaged over processes and clipped. Return the sum.
+        """Take one step down the sum of the losses, at `lr_scale` times the peak rates; return the sum.
 
-        Args:
-            losses: Scalars, by name.
-            lr_scale: Learning rate as a fraction of its peak.
+        The gradient is averaged over processes and clipped.
         """
         self.anneal(lr_scale)
         loss = torch.stack(list(losses.values())).sum()
@@ -141,42 +133,38 @@ class Optimizer:
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]] | dict[str, Any]) -> None:
-        """Restore what `state_dict` returned, or the state of the only part (checkpoints of FCAN before version 0.2)."""
+        """Restore `state_dict`, or the state of the only part (checkpoints of FCAN before version 0.2)."""
         for part, state in zip(self.parts, states if isinstance(states, list) else [states], strict=True):
             part.load_state_dict(state)
 
 
 def build_optimizer(network: nn.Module, options: Descent) -> Optimizer:
-    """Return the optimiser that the options describe for the parameters that require a gradient; only matrices decay."""
+    """Return the optimiser of the parameters that require a gradient; only matrices decay."""
     return make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)
 
 
 def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: float) -> Optimizer:
     """Return an optimiser (see `build_optimizer`)."""
-    named = [(key, value) for key, value in network.named_parameters() if value.requires_grad]
-    parameters = [value for _, value in named]
+    named = {key: value for key, value in network.named_parameters() if value.requires_grad}
+    parameters = list(named.values())
     if name == "sgd":
         return Optimizer([torch.optim.SGD(parameters, rate, momentum=0.9)], parameters)
-    hidden = [
-        value
-        for key, value in named
-        if name == "muon" and value.ndim == 2 and key.split(".")[0] in MUON_ROOMS
-    ]
-    rest = [value for _, value in named if not any(value is other for other in hidden)]
-    groups = [
-        {"params": [value for value in rest if value.ndim >= 2], "weight_decay": decay},
-        {"params": [value for value in rest if value.ndim < 2], "weight_decay": 0.0},
-    ]
-    parts: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate)]
-    return Optimizer([Muon(hidden, muon_rate, weight_decay=decay), *parts] if hidden else parts, parameters)
+    modules = MUON_MODULES if name == "muon" else ()
+    hidden = {key for key, value in named.items() if value.ndim == 2 and key.split(".")[0] in modules}
+    rest = [value for key, value in named.items() if key not in hidden]
+    matrices, others = ([value for value in rest if (value.ndim >= 2) == wide] for wide in (True, False))
+    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    parts: Parts = [torch.optim.AdamW(groups, rate)]
+    if hidden:
+        parts = [Muon([named[key] for key in named if key in hidden], muon_rate, decay), *parts]
+    return Optimizer(parts, parameters)
 
 
 def warm_up_and_decay(share: float, updates: int) -> float:
     """Return the learning rate as a fraction of its peak: a short warm-up, then linear decay to nearly 0.
 
-    Args:
-        share: Finished fraction of the stage, in [0, 1].
-        updates: Number of updates of the whole stage; the first 200, at most a tenth of them, are the warm-up.
+    `share` is the finished fraction of the stage's `updates`. The first 200, at most a tenth of them, are the
+    warm-up.
     """
     warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
     return warm * max(1e-3, 1 - share)

@@ -1,8 +1,10 @@
-"""REINFORCE for locations and stopping, as pure functions of (time, env) tensors. Means are over all unmasked entries.
+"""REINFORCE for locations and stopping, as pure functions of (time, env) tensors.
 
-Counts that a mean divides by are those of all processes that train together, so that their averaged gradients are the batch's.
+Means are over unmasked entries. Counts that a mean divides by are those of all processes that train together,
+so that their averaged gradients are the batch's.
 
-References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (DT-RAM, Eq. 5-8); Kool et al. 2019 (leave-one-out baseline).
+References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (DT-RAM, Eq. 5-8); Kool et al.
+2019 (leave-one-out baseline).
 """
 
 from __future__ import annotations
@@ -21,12 +23,17 @@ if TYPE_CHECKING:
     from glimpse_env.training.rollout import Rollout
 
 Baseline = Literal["regression", "learned"]
+Scalar = Float[Tensor, ""]
+Batch = Float[Tensor, "*batch"]
+Decisions = Float[Tensor, "decision env"]
+Steps = Float[Tensor, "time env"]
+Mask = Bool[Tensor, "time env"]
 
 
-def returns_to_go(rewards: Float[Tensor, "time env"], discount: float = 1.0) -> Float[Tensor, "time env"]:
+def returns_to_go(rewards: Steps, discount: float = 1.0) -> Steps:
     """Return the sum of rewards from each step on, each discounted by its distance in steps.
 
-    The papers' discounts are part of the rewards (discount 1 here); a smaller discount credits an action mostly with the next rewards.
+    The papers' discounts are part of the rewards (discount 1 here); a smaller one favours the next rewards.
     """
     if discount == 1:
         return rewards.flip(0).cumsum(0).flip(0)
@@ -36,35 +43,31 @@ def returns_to_go(rewards: Float[Tensor, "time env"], discount: float = 1.0) -> 
     return torch.stack(returns[::-1])
 
 
-def leave_one_out(returns: Float[Tensor, "time env"], samples: int) -> Float[Tensor, "time env"]:
-    """Return each return minus the mean of the other samples of the same image (Kool et al. 2019), unbiased and without a network.
+def leave_one_out(returns: Steps, samples: int) -> Steps:
+    """Return each return minus the mean of the image's other samples (Kool et al. 2019), unbiased.
 
-    Rows i * samples ... (i + 1) * samples - 1 are the samples of image i.
-
-    Raises:
-        ValueError: Fewer than two samples an image.
+    Rows i * samples ... (i + 1) * samples - 1 are the samples of image i. Raises a ValueError for fewer than
+    two.
     """
     if samples < 2:
-        raise ValueError(
-            f"samples={samples}: leave-one-out needs at least 2 samples an image; use the learned baseline for 1"
-        )
+        needed = "leave-one-out needs at least 2 samples an image"
+        raise ValueError(f"samples={samples}: {needed}; use the learned baseline for 1")
     grouped = returns.unflatten(1, (-1, samples))
     return ((grouped - grouped.mean(2, keepdim=True)) * (samples / (samples - 1))).flatten(1)
 
 
 def mean_of_others(returns: Float[Tensor, " env"]) -> Float[Tensor, " env"]:
-    """Return each return minus the mean of all other rows', those of other processes included; 0 for a row alone."""
+    """Return each return minus the mean of all other rows, in all processes; 0 for a row alone."""
     rows = len(returns) * distributed.count()
     return (returns - distributed.average(returns.mean())) * (rows / max(rows - 1, 1))
 
 
-def regression_residual(
-    returns: Float[Tensor, "time env"], known: Float[Tensor, "time env"], counted: Bool[Tensor, "time env"]
-) -> Float[Tensor, "time env"]:
-    """Return each return minus what a straight line through the other rows' (known, return) predicts for it, step by step; 0 off `counted`.
+def regression_residual(returns: Steps, known: Steps, counted: Mask) -> Steps:
+    """Return each return minus a linear prediction from `known`, fitted to the other rows at every step.
 
-    A baseline without a network for one trajectory an image: unbiased, since `known` was known before the action was drawn and the line of
-    a row is fitted without that row (the residual of a regression divided by 1 - leverage is exactly that). A step needs three rows.
+    A baseline without a network for one trajectory an image: unbiased, since `known` was known before the
+    action was drawn and the line of a row is fitted without that row (the residual of a regression divided by
+    1 - leverage is exactly that). 0 where not `counted`, and at steps with fewer than three rows.
     """
     count, weight = sums(counted.to(returns.dtype)), counted.to(returns.dtype)
     n = count.clamp(min=1.0)
@@ -72,104 +75,91 @@ def regression_residual(
     spread = sums(weight * x * x)
     slope = torch.where(spread > 1e-6 * n, sums(weight * x * y) / spread.clamp(min=1e-12), 0.0)
     leverage = 1 / n + torch.where(spread > 1e-6 * n, x * x / spread.clamp(min=1e-12), 0.0)
-    others = (1 - leverage).clamp(
-        min=1e-3
-    )  # a row that determines its line alone cannot be compared with others
+    others = (1 - leverage).clamp(min=1e-3)  # a row that determines its line alone has none to compare with
     return ((y - slope * x) / others).masked_fill(~counted | (count < 3), 0.0)
 
 
-def sums(values: Float[Tensor, "time env"]) -> Float[Tensor, "time 1"]:
+def sums(values: Steps) -> Float[Tensor, "time 1"]:
     """Return the sum over the rows of all processes that train together."""
     return distributed.average(values.sum(1, keepdim=True)) * distributed.count()
 
 
-def policy_loss(
-    log_prob: Float[Tensor, "time env"],
-    advantage: Float[Tensor, "time env"],
-    active: Bool[Tensor, "time env"],
-) -> Float[Tensor, ""]:
-    """Return the REINFORCE surrogate: its gradient is -E[advantage * grad log pi] over active steps, per row (DT-RAM, Eq. 6)."""
+def policy_loss(log_prob: Steps, advantage: Steps, active: Mask) -> Scalar:
+    """Return a loss with the gradient -E[advantage * grad log pi] over active steps (DT-RAM, Eq. 6)."""
     return -(log_prob * advantage.detach()).masked_fill(~active, 0.0).sum(0).mean()
 
 
 def supervision_loss(
     logits: Float[Tensor, "time env class"],
     labels: Int64[Tensor, " env"],
-    active: Bool[Tensor, "time env"],
+    active: Mask,
     every_step: bool,
     smoothing: float = 0.0,
-) -> Float[Tensor, ""]:
-    """Return the cross-entropy of every step up to the last (intermediate supervision, DT-RAM Eq. 8), or of the last step alone.
+) -> Scalar:
+    """Return the cross-entropy of every active step (DT-RAM, Eq. 8), or of the last one alone.
 
-    `smoothing` is the share of the target that is spread over all classes. Normalisation: the mean over all (step, row) pairs that count,
-    so that late and early stops weigh a step alike.
+    `smoothing` is the share of the target that is spread over all classes. The mean is over all (step, row)
+    pairs that count, so that late and early stops weigh a step alike.
     """
     time, rows = active.shape
     counted = active if every_step else active & ~F.pad(active[1:], (0, 0, 0, 1))
-    losses = F.cross_entropy(
-        logits.flatten(0, 1), labels.repeat(time), reduction="none", label_smoothing=smoothing
-    ).view(time, rows)
+    flat, targets = logits.flatten(0, 1), labels.repeat(time)
+    losses = F.cross_entropy(flat, targets, reduction="none", label_smoothing=smoothing).view(time, rows)
     return losses.masked_fill(~counted, 0.0).sum() / distributed.average(counted.sum())
 
 
-def stopping_probabilities(stop_logits: Float[Tensor, "time env"]) -> Float[Tensor, "time env"]:
-    """Return P(stop at t) = sigma_t * prod_{s<t} (1 - sigma_s), with certainty at the last step; columns sum to 1."""
+def stopping_probabilities(stop_logits: Steps) -> Steps:
+    """Return P(stop at t) = sigma_t * prod_{s<t} (1 - sigma_s), the last sigma being 1; columns sum to 1."""
     continued = F.logsigmoid(-stop_logits[:-1]).cumsum(0)
     reached = F.pad(continued, (0, 0, 1, 0))  # log of the probability that step t is reached
     stop = torch.cat((F.logsigmoid(stop_logits[:-1]), torch.zeros_like(stop_logits[:1])))
     return (reached + stop).exp()
 
 
-def exact_stop_loss(
-    stop_logits: Float[Tensor, "time env"], returns: Float[Tensor, "time env"]
-) -> Float[Tensor, ""]:
-    """Return minus the expected return over all stopping times, - sum_t P(stop at t) * returns_t, averaged over rows.
+def exact_stop_loss(stop_logits: Steps, returns: Steps) -> Scalar:
+    """Return minus the expected return over all stopping times, - sum_t P(stop at t) * returns_t.
 
-    `returns_t` is the return of stopping at t, gamma^t * [correct_t] for DT-RAM. Stopping does not change the trajectory before it, so
-    the sum is exact where the paper samples: the sampled gradient's expectation without its variance.
+    `returns_t` is the return of stopping at t, gamma^t * [correct_t] for DT-RAM; the mean is over rows.
+    Stopping does not change the trajectory before it, so the sum is exact where the paper samples: the
+    sampled gradient's expectation without its variance.
     """
     return -(stopping_probabilities(stop_logits) * returns.detach()).sum(0).mean()
 
 
-def bernoulli_log_prob(
-    logits: Float[Tensor, "*batch"], taken: Bool[Tensor, "*batch"]
-) -> Float[Tensor, "*batch"]:
+def bernoulli_log_prob(logits: Batch, taken: Bool[Tensor, "*batch"]) -> Batch:
     """Return the log-probability of a stop decision."""
     return -F.binary_cross_entropy_with_logits(logits, taken.to(logits.dtype), reduction="none")
 
 
-def baseline_loss(
-    baseline: Float[Tensor, "time env"], returns: Float[Tensor, "time env"], active: Bool[Tensor, "time env"]
-) -> Float[Tensor, ""]:
+def baseline_loss(baseline: Steps, returns: Steps, active: Mask) -> Scalar:
     """Return the mean squared error of the learned baseline over active steps."""
-    return (baseline - returns.detach()).square().masked_fill(~active, 0.0).sum() / distributed.average(
-        active.sum()
-    )
+    squared = (baseline - returns.detach()).square().masked_fill(~active, 0.0)
+    return squared.sum() / distributed.average(active.sum())
 
 
 class Advantages(NamedTuple):
-    """How much better than expected the sampled actions were; each expectation was formed before its action was drawn."""
+    """How much better the sampled actions were than expected before they were drawn."""
 
     first: Float[Tensor, " env"]  # of the learned location of glimpse 1
-    stop: Float[
-        Tensor, "decision env"
-    ]  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
-    location: Float[Tensor, "decision env"]  # of the location chosen after glimpse 1, 2, ...
+    stop: Decisions  # of the decision to stop or not after glimpse 1, 2, ... (none after the last)
+    location: Decisions  # of the location chosen after glimpse 1, 2, ...
 
 
 def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: float) -> Advantages:
     """Return the advantages of a rollout's actions.
 
-    The location chosen after glimpse t is credited with the return from glimpse t + 1 on, the stop decision at t with the return that
-    includes the prediction at t. The baseline of both belongs to the state after glimpse t, which chose: the state after glimpse t + 1 has
-    seen the chosen location, so its baseline would explain the reward of the choice away.
+    The location chosen after glimpse t is credited with the return from glimpse t + 1 on, the stop decision
+    at t with the return that includes the prediction at t. The baseline of both belongs to the state after
+    glimpse t, which chose: that of the state after glimpse t + 1, which the chosen location shaped, would
+    explain its reward away.
 
     Args:
         rollout: The collected episodes.
-        samples: Trajectories per image. With 2 or more, the baseline is the mean of the image's other trajectories.
-        baseline: Used with one trajectory per image: the network's head ("learned"), or a line through the other images' returns against
-            the current probability of the label ("regression"). The learned location of glimpse 1 is compared with the mean of the
-            other rows: nothing is known of the image before it.
+        samples: Trajectories per image. With 2 or more, the baseline is the mean of the image's other
+            trajectories.
+        baseline: With one trajectory per image: the network's head ("learned"), or a line through the other
+            images' returns against the current probability of the label ("regression"). The learned location
+            of glimpse 1 is compared with the mean of the other rows: nothing is known of the image before it.
         discount: Discount per glimpse of the rewards that are credited to locations.
     """
     returns, credited = (returns_to_go(rollout.rewards, gamma) for gamma in (1.0, discount))
@@ -186,16 +176,13 @@ def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: flo
     return Advantages(first, stop, location)
 
 
-def return_after_decision(rollout: Rollout, discount: float) -> Float[Tensor, "decision env"]:
-    """Return what a learned baseline predicts: the return after each decision.
-
-    That is the reward of the prediction where the decision was to stop, else the return from the next glimpse on.
-    """
+def return_after_decision(rollout: Rollout, discount: float) -> Decisions:
+    """Return a learned baseline's target: a stopping row's reward, else its return from then on."""
     later = returns_to_go(rollout.rewards, discount)[1:]
     return torch.where(rollout.stopped[:-1], rollout.rewards[:-1], later)
 
 
-def discounted_correctness(correct: Bool[Tensor, "time env"], gamma: float) -> Float[Tensor, "time env"]:
+def discounted_correctness(correct: Mask, gamma: float) -> Steps:
     """Return gamma^t * [correct_t]: the delayed reward of stopping at each step."""
     glimpses = torch.arange(1, len(correct) + 1, device=correct.device)
     return rewards.discount_correct(gamma, correct, glimpses[:, None])

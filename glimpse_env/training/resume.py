@@ -1,4 +1,4 @@
-"""Checkpoints to resume or to start from: what they contain, and whether they match the options of a run."""
+"""Checkpoints to resume or to start from: their contents, and whether they match the options of a run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from glimpse_env.training.options import Training, View
 
 def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Path:
     """Return the path of a run's checkpoint, in `options.out` or else in runs/AGENT-DATASET-SEED."""
-    folder = options.out or Path("runs") / checkpoint.run_name(
-        agent, options.dataset, options.split, options.seed
-    )
-    return folder / file
+    if options.out:
+        return options.out / file
+    return Path("runs") / checkpoint.run_name(agent, options.dataset, options.split, options.seed) / file
 
 
 def describe(
@@ -45,36 +44,22 @@ def describe(
 
 
 def belongs(path: Path, options: View) -> bool:
-    """Return whether there is a checkpoint of a run with these options.
-
-    Raises:
-        ValueError: The checkpoint is of a run with other options, or on other weights.
-    """
+    """Return whether there is a checkpoint; raise a ValueError if its options or weights are others."""
     if not path.is_file():
         return False
     if names := other_options(checkpoint.load(path), options):
-        option = names[0].replace("_", "-")
-        raise ValueError(
-            f"{path.parent} holds a run with another --{option}: give another --out, or remove it"
-        )
+        other = f"a run with another --{names[0].replace('_', '-')}"
+        raise ValueError(f"{path.parent} holds {other}: give another --out, or remove it")
     return True
 
 
 def load_resumable(
-    path: Path,
-    agent: str,
-    options: Any,
-    kind: str = "agent",
-    compared: Collection[str] | None = None,
+    path: Path, agent: str, options: Any, kind: str = "agent", compared: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Return the checkpoint to resume from.
+    """Return the checkpoint to resume from, of this agent and `kind` (see `checkpoint.load`).
 
-    Args:
-        path: Path of the checkpoint.
-        agent: Name of the agent that must have written it.
-        options: Options of the run; they must be those of the checkpoint.
-        kind: Kind of the checkpoint (see `checkpoint.load`).
-        compared: Names of the options that must be the same; None = all except output folder, device and threads.
+    `options` must be those of the checkpoint: the `compared` ones, or all except output folder, device and
+    threads.
 
     Raises:
         ValueError: The checkpoint is of another agent, or of a run with other options.
@@ -83,34 +68,26 @@ def load_resumable(
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
     if kind == "agent" and "optimizer" not in saved:
-        raise ValueError(
-            f"--resume: {path} holds no optimizer state, so its run cannot be resumed; start a new run from it with --ram"
-        )
+        reason = f"{path} holds no optimizer state, so its run cannot be resumed"
+        raise ValueError(f"--resume: {reason}; start a new run from it with --ram")
     if compared is None:
         names = other_options(saved, options)
     else:
         current = checkpoint.plain(options)
         names = checkpoint.different(saved["options"], {name: current[name] for name in compared})
-    if names:
-        described = ", ".join(f"--{name.replace('_', '-')} {saved['options'].get(name)}" for name in names)
-        raise ValueError(
-            f"--resume: {path} was made with {described}; give the same options, or another --out"
-        )
+    checkpoint.refuse_other(path, saved["options"], names)
     return saved
 
 
 def other_options(saved: Mapping[str, Any], options: Any) -> list[str]:
-    """Return the names of the options that differ from a checkpoint's; input files are compared by their contents, not by their paths."""
+    """Return the names of the options that differ from a checkpoint's; of input files, the contents count."""
     names = checkpoint.different(saved["options"], checkpoint.plain(options), ("root", "weights", "ram"))
-    if other_weights(saved, options.weights):
-        names.append("weights")
-    if other_ram(saved, getattr(options, "ram", None)):
-        names.append("ram")
-    return names
+    names += ["weights"] if other_weights(saved, options.weights) else []
+    return names + (["ram"] if other_ram(saved, getattr(options, "ram", None)) else [])
 
 
 def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
-    """Return whether a run started from another RAM: compares its network, or its path (checkpoints of earlier versions)."""
+    """Return whether a run started from another RAM, by its network, in old checkpoints by its path."""
     before, known = saved["options"].get("ram"), saved.get("ram_sha256")
     if ram is None or before is None or known is None:
         return before != (None if ram is None else str(ram))
@@ -124,13 +101,11 @@ def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:
 
 
 def weights_hash(options: Mapping[str, Any]) -> str | None:
-    """Return the SHA-256 of the backbone's weights file; None without such a file (torchvision's or random weights, no backbone)."""
+    """Return the SHA-256 of the backbone's weights file; None = no file (torchvision's, random, unused)."""
     name, weights = options.get("backbone"), options.get("weights")
-    file = (
-        find_weights(name, weights)
-        if runs_network(options) and name is not None and weights is not None
-        else None
-    )
+    if name is None or weights is None or not runs_network(options):
+        return None
+    file = find_weights(name, weights)
     return None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -141,65 +116,54 @@ def runs_network(options: Mapping[str, Any]) -> bool:
 
 
 def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: object) -> None:
-    """Refuse weights whose hash differs from the checkpoint's, even under the same path."""
-    known, found = saved.get("weights_sha256"), weights_hash(options)
-    if known != found and known is not None:
-        raise ValueError(
-            f"{source} was trained on the features of other weights than {options.get('weights')}: the file has changed since"
-        )
+    """Refuse weights whose hash differs from the checkpoint's, even under the same path (ValueError)."""
+    known, current = saved.get("weights_sha256"), weights_hash(options)
+    if known is not None and known != current:
+        other = f"was trained on the features of other weights than {options.get('weights')}"
+        raise ValueError(f"{source} {other}: the file has changed since")
 
 
 def identify_weights(options: Mapping[str, Any]) -> str | None:
-    """Return what identifies weights of the backbone: the hash of their file, else their name; None = random, or not used."""
+    """Return what identifies the backbone's weights: a file's hash or a name; None = random or unused."""
     used = options.get("backbone") is not None and runs_network(options)
     return weights_hash(options) or (options.get("weights") if used else None)
 
 
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
-    """Return whether these weights of the backbone differ from a checkpoint's, whatever the path of their file."""
-    before = (
-        saved["environment"] if "environment" in saved else saved["options"]
-    )  # a fine-tuned backbone has no environment
-    return (saved.get("weights_sha256") or identify_weights(before)) != identify_weights(
-        before | {"weights": weights}
-    )
+    """Return whether the backbone's weights differ from a checkpoint's, whatever their path."""
+    before = saved["environment" if "environment" in saved else "options"]  # a fine-tuned backbone has none
+    known = saved.get("weights_sha256") or identify_weights(before)
+    return known != identify_weights(before | {"weights": weights})
 
 
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
-    """Refuse a RAM that was trained on other images, or on other glimpses of them, than these options describe."""
-    found, wanted = start["environment"], env_options(env, options)
-    different = [
-        name
-        for name in wanted
-        if name in found and name not in ("root", "weights", "max_glimpses") and found[name] != wanted[name]
-    ]
+    """Refuse a RAM that was trained on other images, or other glimpses of them (ValueError)."""
+    old, new = start["environment"], env_options(env, options)
+    names = [name for name in new if name in old and name not in ("root", "weights", "max_glimpses")]
+    different = [name for name in names if old[name] != new[name]]
     earlier = {"split": "fit", "policy": "learned"} | start["options"]
     different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
-    different += ["weights"] if other_weights(start, wanted.get("weights")) else []
+    different += ["weights"] if other_weights(start, new.get("weights")) else []
     if different:
-        described = ", ".join(
-            f"--{name.replace('_', '-')} {found.get(name, earlier.get(name))}" for name in different
-        )
+        described = checkpoint.format_options({**earlier, **old}, different)
         raise ValueError(f"--ram: it was trained with {described}; give the same options")
 
 
 def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentAttention:
     """Return the network of a RAM's checkpoint with a new stop head.
 
-    Args:
-        start: The checkpoint.
-        shown: Sizes of the environment (`glimpse` values, `classes`, `horizon`), and the stop head's input (`stop_input`).
+    `shown`: the environment's `glimpse` values, `classes` and `horizon`, and the stop head's input
+    (`stop_input`).
 
     Raises:
         ValueError: The network was trained on glimpses of another size, or on other classes.
     """
     sizes = registry.read_architecture(start)
     if (sizes.glimpse, sizes.classes) != (shown["glimpse"], shown["classes"]):
-        raise ValueError(
-            f"--ram: its network reads {sizes.glimpse} values a glimpse and predicts {sizes.classes} classes; "
-            f"this data set has {shown['glimpse']} and {shown['classes']}"
-        )
+        needed = f"reads {sizes.glimpse} values a glimpse and predicts {sizes.classes} classes"
+        given = f"this data set has {shown['glimpse']} and {shown['classes']}"
+        raise ValueError(f"--ram: its network {needed}; {given}")
     network = RecurrentAttention(replace(sizes, horizon=shown["horizon"], stop_input=shown["stop_input"]))
-    kept = {name: value for name, value in start["network"].items() if not name.startswith("stopper.")}
-    network.load_state_dict(kept, strict=False)
+    weights = {name: value for name, value in start["network"].items() if not name.startswith("stopper.")}
+    network.load_state_dict(weights, strict=False)
     return network

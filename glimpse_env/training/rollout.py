@@ -1,4 +1,4 @@
-"""Collect one episode in every row: the agent acts in an environment in absorbing mode, and every step is stored."""
+"""Collect one episode in every row of an environment in absorbing mode; every step is stored."""
 
 from __future__ import annotations
 
@@ -10,47 +10,42 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
-from glimpse_env.networks.base import Agent, Heads, Memory
+from glimpse_env.networks.base import Agent, Heads, Memory, Parameters
 from glimpse_env.networks.location_policy import LocationPolicy, MostProbable
 from glimpse_env.runtime import distributed
 
-# Chooses locations instead of the policy, for measurement: from the network's state, the images' indices and the next glimpse's number.
-Guide = Callable[[Memory, Int64[Tensor, " env"], int], Float[Tensor, "env 2"]]
+Indices = Int64[Tensor, " env"]
+# Chooses locations instead of the policy: from the network's state, the images and the next glimpse's number.
+Guide = Callable[[Memory, Indices, int], Float[Tensor, "env 2"]]
 
 
 @dataclass(frozen=True)
 class Behaviour:
     """How actions are chosen during a rollout."""
 
-    steps: (
-        int  # maximum number of glimpses; the episode ends with the last one, whatever the stop head puts out
-    )
-    policy: LocationPolicy | None = (
-        None  # locations are sampled from it; None = the most probable ones of the network's own policy
-    )
+    steps: int  # maximum number of glimpses; the last one ends the episode, whatever the stop head outputs
+    policy: LocationPolicy | None = None  # None = the most probable locations of the network's own policy
     stop: str = "never"  # "never" (until the last step), "sample" (Bernoulli) or "likely" (the more probable)
     guide: Guide | None = None  # chooses locations instead of the policy (needs `indices`)
-    sure: float = 1.0  # a prediction with a higher probability than this ends the episode, whatever `stop` is; 1 = none does
+    sure: float = 1.0  # a prediction with a higher probability ends the episode, whatever `stop` is
 
     @property
     def ends_early(self) -> bool:
-        """Whether some rows may end before the last step, so that leaving them out saves time."""
+        """Whether some rows may end before the last step."""
         return self.stop != "never" or self.sure < 1
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """The collected episodes. `location_log_prob[t]` belongs to the location chosen after glimpse t + 1; the last one is not used."""
+    """The collected episodes."""
 
     labels: Int64[Tensor, " env"]
     logits: Float[Tensor, "time env class"]
     stop_logits: Float[Tensor, "time env"]
     baseline: Float[Tensor, "time env"]
     locations: Float[Tensor, "time env 2"]  # where each glimpse was taken
-    location_log_prob: Float[Tensor, "time env"]
-    first_log_prob: Float[
-        Tensor, " env"
-    ]  # of the learned location of glimpse 1; 0 where the environment chose it
+    location_log_prob: Float[Tensor, "time env"]  # of the location chosen next; the last one is not used
+    first_log_prob: Float[Tensor, " env"]  # of glimpse 1's learned location; 0 where the environment chose it
     stopped: Bool[Tensor, "time env"]  # the row ended with this step
     active: Bool[Tensor, "time env"]  # the row was still running when this step began
     rewards: Float[Tensor, "time env"]
@@ -63,18 +58,19 @@ def collect(
     network: Agent,
     behaviour: Behaviour,
     generator: torch.Generator,
-    indices: Int64[Tensor, " env"] | None = None,
+    indices: Indices | None = None,
     precision: torch.dtype = torch.float32,
 ) -> Rollout:
     """Run one episode in every row, with gradients through the network (not through the environment).
 
     Args:
-        env: An environment in AutoresetMode.DISABLED.
-        network: The agent; its memory is reset. With a `location_gradient` the location that it observes carries that share of the
-            gradient of the mean from which it was drawn (the reparametrised sample; straight through a clamp or the bank sensor's grid).
+        env: In AutoresetMode.DISABLED.
+        network: Its memory is reset. With a `location_gradient` the location that it observes carries that
+            share of the gradient of the mean from which it was drawn (the reparametrised sample; straight
+            through a clamp or the bank sensor's grid).
         behaviour: How actions are chosen.
         generator: Source of all randomness of the actions, on the environment's device.
-        indices: Images to show; None = the environment's own order. A context is shown beforehand only of given images.
+        indices: Images to show; None = the environment's own order, and no context.
         precision: Autocast type of the network's matrix products.
 
     Raises:
@@ -85,13 +81,11 @@ def collect(
     state, parameters = network.start(env.num_envs, read_context(env, indices))
     first, first_log_prob = choose_first(env, policy, parameters, generator)
     options = {"indices": indices, "locations": first}
-    observation, info = env.reset(
-        options={name: value for name, value in options.items() if value is not None}
-    )
+    observation, info = env.reset(options={key: value for key, value in options.items() if value is not None})
     labels, active = info["label"], info["valid"]
     share = network.location_gradient if policy.reparametrised else 0.0
-    steps: list[dict[str, Tensor]] = []
     running = RunningRows(network, compact=behaviour.ends_early and env.device.type == "cpu")
+    steps: list[dict[str, Tensor]] = []
     for t in range(1, behaviour.steps + 1):
         with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
             heads, state = running.forward(attach_gradient(observation, parameters, share), state)
@@ -101,23 +95,13 @@ def collect(
         if behaviour.guide is not None and indices is not None and t < behaviour.steps:
             location = behaviour.guide(state, indices, t + 1)
         prediction = heads.logits.detach().softmax(1)
-        stop = decide_stops(heads.stop, behaviour.stop if t < behaviour.steps else "always", generator)
-        if behaviour.sure < 1:
-            stop = stop | (prediction.amax(1) > behaviour.sure)
-        chosen = {
-            "logits": heads.logits,
-            "stop_logits": heads.stop,
-            "baseline": heads.baseline,
-            "location_log_prob": log_prob,
-        }
-        chosen |= {"locations": observation["location"], "active": active}
-        observation, reward, ended, _, info = env.step(
-            {"location": location, "stop": stop, "prediction": prediction}
-        )
-        steps.append(
-            chosen
-            | {"stopped": ended & active, "rewards": reward, "correct": info["correct"], "loss": info["loss"]}
-        )
+        stop = decide_stops(behaviour, t, heads.stop, prediction, generator)
+        step = {"logits": heads.logits, "stop_logits": heads.stop, "baseline": heads.baseline}
+        step |= {"location_log_prob": log_prob, "locations": observation["location"], "active": active}
+        actions = {"location": location, "stop": stop, "prediction": prediction}
+        observation, reward, ended, _, info = env.step(actions)
+        step |= {"stopped": ended & active, "rewards": reward}
+        steps.append(step | {name: info[name] for name in ("correct", "loss")})
         active = active & ~ended
         state = running.leave_out(ended, state)
     columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
@@ -125,9 +109,10 @@ def collect(
 
 
 class RunningRows:
-    """The rows whose episodes have not ended: with `compact` the network computes these alone, which saves its work on the others.
+    """The rows whose episodes have not ended; with `compact` the network computes these alone.
 
-    Finding them is a host sync, and shapes change from step to step: on a GPU computing all rows is faster, and can be captured.
+    This saves time on a CPU. Finding them is a host sync, and shapes change from step to step: on a GPU
+    computing all rows is faster, and can be captured.
     """
 
     def __init__(self, network: Agent, compact: bool) -> None:
@@ -137,24 +122,19 @@ class RunningRows:
         self.last: Heads | None = None
 
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
-        """Take in one glimpse; rows that have ended keep their last heads, without gradient. The state is of the running rows alone."""
-        if self.rows is None or self.last is None:
-            heads, state = self.network(observation, state)
-        else:
-            part, state = self.network(
-                {name: value.index_select(0, self.rows) for name, value in observation.items()}, state
-            )
-            heads = Heads(
-                *(
-                    old.detach().index_copy(0, self.rows, new)
-                    for old, new in zip(self.last, part, strict=True)
-                )
-            )
+        """Process one glimpse. Ended rows keep their last heads, without gradient, and have no state."""
+        rows = self.rows
+        if rows is not None:
+            observation = {name: value.index_select(0, rows) for name, value in observation.items()}
+        heads, state = self.network(observation, state)
+        if rows is not None and self.last is not None:
+            pairs = zip(self.last, heads, strict=True)
+            heads = Heads(*(old.detach().index_copy(0, rows, new) for old, new in pairs))
         self.last = heads
         return heads, state
 
     def leave_out(self, ended: Bool[Tensor, " env"], state: Memory) -> Memory:
-        """Leave out the rows that have ended; return the state of the others. Where none is left, one stays: no tensor may be empty."""
+        """Leave out ended rows; return the state of the others, of at least one: no tensor may be empty."""
         if not self.compact:
             return state
         before = torch.arange(len(ended)) if self.rows is None else self.rows
@@ -166,30 +146,25 @@ class RunningRows:
         return type(state)(*(value.index_select(0, kept) for value in state))
 
 
-def read_context(env: GlimpseVectorEnv, indices: Int64[Tensor, " env"] | None) -> Tensor | None:
+def read_context(env: GlimpseVectorEnv, indices: Indices | None) -> Tensor | None:
     """Return what the sensor shows of these images before the first glimpse; None = nothing."""
     sensor = env.sensor
-    return (
-        sensor.context(indices)
-        if indices is not None and isinstance(sensor, Contextual) and sensor.shows_context
-        else None
-    )
+    if indices is None or not isinstance(sensor, Contextual) or not sensor.shows_context:
+        return None
+    return sensor.context(indices)
 
 
 def attach_gradient(observation: dict[str, Tensor], mean: Tensor | None, share: float) -> dict[str, Tensor]:
-    """Return the observation; its location has the same value, and a share of the gradient of the mean (env, 2) it was drawn around."""
+    """Return the observation; its location, of the same value, has a share of its mean's gradient."""
     if mean is None or not share:
         return observation
     return observation | {"location": observation["location"] + share * (mean - mean.detach())}
 
 
 def choose_first(
-    env: GlimpseVectorEnv,
-    policy: LocationPolicy,
-    parameters: Float[Tensor, "env parameter"] | None,
-    generator: torch.Generator,
+    env: GlimpseVectorEnv, policy: LocationPolicy, parameters: Parameters | None, generator: torch.Generator
 ) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
-    """Return the location of glimpse 1 (None = the environment chooses it) and the log-probability of that choice."""
+    """Return the location of glimpse 1 (None = the environment chooses it) and its log-probability."""
     action = None if env.sensor.whole_first else policy.first(parameters, env.num_envs, generator)
     log_prob = torch.zeros(env.num_envs, device=generator.device)
     if action is None:
@@ -198,13 +173,21 @@ def choose_first(
 
 
 def decide_stops(
-    stop_logits: Float[Tensor, " env"], rule: str, generator: torch.Generator
+    behaviour: Behaviour,
+    t: int,
+    logits: Float[Tensor, " env"],
+    prediction: Tensor,
+    generator: torch.Generator,
 ) -> Bool[Tensor, " env"]:
-    """Return which rows stop: "never", "always", "sample" (Bernoulli) or "likely" (probability of stopping at least one half)."""
-    if rule in ("never", "always"):
-        return torch.full_like(stop_logits, rule == "always", dtype=torch.bool)
-    threshold = 0.5 if rule == "likely" else distributed.drawn(torch.rand, stop_logits.shape, generator)
-    return stop_logits.detach().sigmoid() >= threshold
+    """Return which rows stop after glimpse t: all of them after the last one."""
+    last = t == behaviour.steps
+    if last or behaviour.stop == "never":
+        stop = torch.full_like(logits, last, dtype=torch.bool)
+    else:
+        sampled = behaviour.stop == "sample"
+        threshold = distributed.draw(torch.rand, logits.shape, generator) if sampled else 0.5
+        stop = logits.detach().sigmoid() >= threshold
+    return stop | (prediction.amax(1) > behaviour.sure) if behaviour.sure < 1 else stop
 
 
 @torch.no_grad()

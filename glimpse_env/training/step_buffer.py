@@ -1,4 +1,4 @@
-"""Buffer of steps collected in SAME_STEP mode: the same number of steps in every row; episodes may end at any of them."""
+"""Buffer of steps collected in SAME_STEP mode: the same number of steps in every row, across episodes."""
 
 from __future__ import annotations
 
@@ -39,14 +39,12 @@ class Steps(NamedTuple):
 
     def part(self, rows: Int64[Tensor, " row"]) -> Steps:
         """Return the steps of some rows."""
-        return Steps(
-            {name: value[:, rows] for name, value in self.observation.items()},
-            *(value[:, rows] for value in self[1:]),
-        )
+        observation = {name: value[:, rows] for name, value in self.observation.items()}
+        return Steps(observation, *(value[:, rows] for value in self[1:]))
 
 
 def restore(saved: dict[str, Any], network: Agent) -> Now:
-    """Return the `Now` from which `Now.plain` made a checkpoint's entry."""
+    """Return the `Now` of a checkpoint's entry (see `Now.plain`)."""
     kind = type(network.begin(1))
     return Now(**saved | {"memory": kind(*saved["memory"])})
 
@@ -54,8 +52,7 @@ def restore(saved: dict[str, Any], network: Agent) -> Now:
 def take_glimpse(network: Agent, now: Now, precision: torch.dtype) -> tuple[Heads, Memory]:
     """Run the network on one glimpse; the memory of rows that begin an episode is reset."""
     fresh, begins = network.begin(len(now.first)), now.first[:, None]
-    memory = type(now.memory)(
-        *(torch.where(begins, new, kept) for new, kept in zip(fresh, now.memory, strict=True))
-    )
+    pairs = zip(fresh, now.memory, strict=True)
+    memory = type(now.memory)(*(torch.where(begins, new, old) for new, old in pairs))
     with torch.autocast(now.first.device.type, precision, enabled=precision != torch.float32):
         return network(now.observation, memory)

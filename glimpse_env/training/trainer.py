@@ -1,17 +1,6 @@
-"""`Run`: everything around a training loop. It starts or resumes, shows progress, logs, saves and distributes work over processes.
+"""`Run`: all around a training loop: start, resume, progress, logs, checkpoints, several processes.
 
-The loop itself is in the agent's script, which computes the losses:
-
-    with Run.open("ram_reinforce", options) as run:
-        env = build_environment(run.options, run.saved)
-        network = build_network(env, run.options).to(env.device)
-        run.start(network, resume.describe(run.agent, run.options, env, network), env.device)
-        for epoch in run.epochs(run.options.epochs, "look", optimizer):
-            for images in epoch.batches(len(env.images), run.options.batch):
-                ...
-                epoch.log({"loss": loss})
-        run.finish()
-        results.write(run.checkpoint)
+The loop itself is in the agent's script, which computes the losses: agents/ram_reinforce.py is an example.
 """
 
 from __future__ import annotations
@@ -21,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -31,39 +20,32 @@ from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.runtime.precision import Precision, named
 from glimpse_env.training import resume
 from glimpse_env.training.epoch import Epoch, Progress
+from glimpse_env.training.optimizers import Optimizer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-@runtime_checkable
-class HasState(Protocol):
-    """An optimiser, or several that are stepped as one."""
-
-    def state_dict(self) -> Any: ...  # noqa: D102 - any optimiser's state
-    def load_state_dict(self, state_dict: Any, /) -> None: ...  # noqa: D102
+HasState = torch.optim.Optimizer | Optimizer
 
 
 class Run:
     """One training run, in one process or in several that torchrun started. Open it with `Run.open`.
 
-    The functions in `after_save` are called with the run after each checkpoint; one that raises KeyboardInterrupt ends it like Ctrl-C.
+    The functions in `after_save` are called with the run after each checkpoint; one that raises
+    KeyboardInterrupt ends it like Ctrl-C.
     """
 
     after_save: ClassVar[list[Callable[[Run], None]]] = []
     file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name and kind (see `checkpoint.load`)
-    compared: ClassVar[Collection[str] | None] = (
-        None  # options that must not differ on resuming (see `resume.load_resumable`)
-    )
+    compared: ClassVar[Collection[str] | None] = None  # see `resume.load_resumable`
 
     def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:
         """Store the run's name, options and checkpoint; called by `open`."""
         self.agent, self.options, self.saved = agent, options, saved
         self.checkpoint: Path = resume.checkpoint_path(agent, options, self.file)
         self.progress = Progress(**saved["progress"]) if saved else Progress()
-        self.extra_state: Callable[[], Mapping[str, Any]] = (
-            dict  # further contents of a checkpoint, such as running episodes
-        )
+        self.extra_state: Callable[[], Mapping[str, Any]] = dict  # further contents of a checkpoint
         self.writer: SummaryWriter | None = None
         self.network: nn.Module | None = None
         self._identity: dict[str, Any] = {}
@@ -80,13 +62,14 @@ class Run:
 
         Args:
             agent: Name in file names and rows.
-            options: The script's options (a `RunOptions`); those of an open run (`run.options`) name the device that "auto" stands for.
+            options: The script's options (a `RunOptions`); `run.options` name the device that "auto" stands
+                for.
             check: Raises a ValueError for invalid options.
             alone: The agent cannot train in several processes.
 
         Raises:
-            SystemExit: Invalid options or files, with one sentence that says why; status 130 after Ctrl-C; status 1 in torchrun's other
-                processes.
+            SystemExit: Invalid options or files, with the reason in one sentence; status 130 after Ctrl-C;
+                status 1 in torchrun's other processes.
         """
         path = resume.checkpoint_path(agent, options, cls.file)
         options = terminal.prepare(options)
@@ -94,15 +77,13 @@ class Run:
         try:
             if alone:
                 distributed.refuse(agent)
-            with distributed.joined(options.device):
+            with distributed.join(options.device):
                 torch.manual_seed(options.seed)
                 if check is not None:
                     check(options)
-                saved = (
-                    resume.load_resumable(path, agent, options, cls.kind, cls.compared)
-                    if options.resume
-                    else None
-                )
+                saved = None
+                if options.resume:
+                    saved = resume.load_resumable(path, agent, options, cls.kind, cls.compared)
                 run = cls(agent, options, saved)
                 with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
                     yield run
@@ -110,16 +91,14 @@ class Run:
             if run is not None and run._in_loop:  # an error of the program, not of its input
                 raise
             todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
-            raise SystemExit(
-                f"{agent}: {todo if run and run._finished else ''}{error}" if distributed.first() else 1
-            ) from error
+            message = f"{agent}: {todo if run and run._finished else ''}{error}"
+            raise SystemExit(message if distributed.first() else 1) from error
         except RuntimeError as error:
-            if not distributed.lost(error):
+            if not distributed.is_lost(error):
                 raise
-            reason = str(error).splitlines()[0]
-            raise SystemExit(
-                f"{agent}: another process ended ({reason}); {path} holds the last finished epoch: use --resume"
-            ) from error
+            ended = f"another process ended ({str(error).splitlines()[0]})"
+            kept = f"{path} holds the last finished epoch: use --resume"
+            raise SystemExit(f"{agent}: {ended}; {kept}") from error
         finally:
             if run is not None and run.writer is not None:
                 run.writer.close()
@@ -127,21 +106,16 @@ class Run:
     def start(
         self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0
     ) -> None:
-        """Set the run's network; load its state when the run is resumed.
+        """Set the run's network, which is on `device`; load its state when the run is resumed.
 
-        Args:
-            network: The network to train, already on `device`.
-            identity: Contents of a checkpoint from which its network and environment can be rebuilt (see `resume.describe`).
-            device: Device of the network.
-            seconds: Training time of the network before this run.
+        `identity`: contents of a checkpoint from which network and environment can be rebuilt (see
+        `resume.describe`). `seconds`: training time of the network before this run.
         """
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
         self.network, self.device = network, device
-        precision: Precision = getattr(
-            self.options, "precision", "float32"
-        )  # agents of other libraries use float32
-        self.precision = distributed.agreed(named(precision, device))  # processes may run on different CPUs
+        precision: Precision = getattr(self.options, "precision", "float32")  # not all agents have the option
+        self.precision = distributed.broadcast(named(precision, device))  # processes may differ in CPU
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
             self.restore(self.saved)
@@ -157,12 +131,8 @@ class Run:
     def epochs(self, count: int, stage: str, optimizer: HasState) -> Iterator[Epoch]:
         """Yield the remaining epochs of a stage; record and save after each.
 
-        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing.
-
-        Args:
-            count: Epochs of the stage.
-            stage: Its name in the history and on the progress bar.
-            optimizer: Its state is saved with the network, and loaded when the run is resumed within this stage.
+        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing. The
+        optimiser's state is saved with the network, and loaded when the run is resumed within this stage.
         """
         number, progress = self._stages, self.progress
         self._stages += 1
@@ -184,23 +154,14 @@ class Run:
         progress.stage, progress.epoch = progress.stage + 1, 0
 
     def rounds(self, count: int, optimizer: HasState | None, every: int, steps: int) -> Iterator[int]:
-        """Yield the numbers (from 0) of the remaining rounds, for algorithms whose episodes continue from update to update.
+        """Yield the remaining rounds' numbers (from 0): for algorithms whose episodes outlast an update.
 
-        Random numbers are not seeded for each round: the state of the generators belongs in `extra_state`.
-
-        Args:
-            count: Number of rounds; each collects steps and updates.
-            optimizer: Saved with the network, and loaded when the run is resumed; None where `write` and `restore` are overridden.
-            every: Rounds from one that is logged and saved to the next (see `is_due`).
-            steps: Environment steps per round, summed over all rows.
+        Each of the `count` rounds collects `steps` environment steps, summed over all rows, and updates; one
+        in `every` is logged and saved (see `is_due`). Random numbers are not seeded for each round: the state
+        of the generators belongs in `extra_state`. The optimiser is saved and loaded with the network; None
+        where `write` and `restore` are overridden.
         """
-        self._optimizer, self._round_count, self._log_every, self._round_steps = (
-            optimizer,
-            count,
-            every,
-            steps,
-        )
-        progress = self.progress
+        self._optimizer, self._rounds, progress = optimizer, (count, every, steps), self.progress
         if self.saved is None:
             self.save()
         elif optimizer is not None:
@@ -215,21 +176,23 @@ class Run:
                 self._bar.update(steps)
 
     def is_due(self, done: int) -> bool:
-        """Return whether the round of this number is logged: every `every`-th round of `rounds`, and the last."""
-        return (done + 1) % self._log_every == 0 or done + 1 == self._round_count
+        """Return whether this round is logged: every `every`-th round of `rounds`, and the last."""
+        count, every, _ = self._rounds
+        return (done + 1) % every == 0 or done + 1 == count
 
     def log_round(self, done: int, measures: Mapping[str, float]) -> None:
-        """Show a round's measures, add them to the history and to TensorBoard (at the number of environment steps so far), and save."""
+        """Show a round's measures, add them to history and TensorBoard (by environment steps), and save."""
         self._bar.set_postfix_str(terminal.live(measures))
         self.progress.epoch, self.progress.seconds = done + 1, time.monotonic() - self._started
-        self.record({"epoch": done + 1}, measures, (done + 1) * self._round_steps)
+        self.record({"epoch": done + 1}, measures, (done + 1) * self._rounds[2])
         self.save()
 
     def record(self, row: Mapping[str, Any], measures: Mapping[str, float], number: int) -> None:
         """Add a row to the history, and its measures to TensorBoard as those of step `number`."""
         self.progress.history.append({**row, "seconds": round(self.progress.seconds, 2), **measures})
-        for name, value in measures.items() if self.writer is not None else ():
-            self.writer.add_scalar(name, value, number)  # pyright: ignore[reportOptionalMemberAccess]
+        if self.writer is not None:
+            for name, value in measures.items():
+                self.writer.add_scalar(name, value, number)
 
     def save(self) -> None:
         """Write the checkpoint, in the first process only, and call the hooks."""
@@ -242,16 +205,11 @@ class Run:
         """Write the checkpoint atomically."""
         assert self.network is not None
         assert self._optimizer is not None
-        learned = {
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "progress": asdict(self.progress),
-        }
-        checkpoint.save(
-            self.checkpoint, {"kind": self.kind, **self._identity, **learned, **self.extra_state()}
-        )
+        content = {"kind": self.kind, **self._identity, "network": self.network.state_dict()}
+        content |= {"optimizer": self._optimizer.state_dict(), "progress": asdict(self.progress)}
+        checkpoint.save(self.checkpoint, {**content, **self.extra_state()})
 
     def finish(self) -> None:
-        """End the training: wait until the first process has written the last checkpoint. Evaluation follows."""
+        """End the training: wait until the first process has written the last checkpoint."""
         distributed.wait()
         self._finished = True

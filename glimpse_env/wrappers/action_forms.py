@@ -1,8 +1,8 @@
 """Action forms: flat action spaces, for libraries that do not support Dict.
 
 "box": Box(-1, 1): x, y, stop if above 0, and a score for every class, from -1 (none) to 1.
-"multidiscrete": a cell of a grid x grid lattice (row by row), stop (0 or 1), and the predicted class, with probability 1.
-"steering": Box(-1, 1, (3,)): x, y, stop if above 0; a `LearnedClassifier` predicts, and reads the action itself.
+"multidiscrete": a cell of a grid x grid lattice (row by row), stop (0 or 1), and the predicted class.
+"steering": Box(-1, 1, (3,)): x, y, stop if above 0; a `LearnedClassifier` reads it and predicts.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from glimpse_env.sensors import lattice
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 FormName = Literal["box", "multidiscrete", "steering"]
-AnsweringForm = Literal[
-    "box", "multidiscrete"
-]  # those that hold a prediction, so that the environment needs nothing else
+AnsweringForm = Literal["box", "multidiscrete"]  # with a prediction: the environment needs nothing else
 LEAST = 1e-30  # smallest score of a class before its logarithm is taken
 
 
@@ -37,7 +35,7 @@ class Choice(NamedTuple):
 
 @runtime_checkable
 class ActionForm(Protocol):
-    """A flat action space, and what its elements mean."""
+    """A flat action space of one row, and what its elements mean."""
 
     @property
     def space(self) -> spaces.Space:
@@ -70,14 +68,12 @@ class BoxForm:
 
     def most_likely(self, distribution: Normal) -> Choice:
         """Return the Gaussian's mean."""
-        mean = distribution.mean
-        return Choice(
-            mean[:, :2].clamp(-1, 1), stop_log_odds(distribution), self.to_scores(mean).clamp_min(LEAST).log()
-        )
+        logits = self.to_scores(distribution.mean).clamp_min(LEAST).log()
+        return Choice(distribution.mean[:, :2].clamp(-1, 1), stop_log_odds(distribution), logits)
 
 
 class MultiDiscreteForm:
-    """The form "multidiscrete"."""
+    """The form "multidiscrete"; the predicted class has probability 1."""
 
     def __init__(self, classes: int, grid: int, device: torch.device) -> None:
         """Compute the locations of the cells, `grid` per side, and one-hot predictions."""
@@ -91,17 +87,15 @@ class MultiDiscreteForm:
 
     def most_likely(self, distribution: list[Categorical]) -> Choice:
         """Return the most probable cell, and the probabilities of stopping and of every class."""
-        cell, stop, label = distribution
-        return Choice(
-            self.locations[cell.logits.argmax(1)], stop.logits[:, 1] - stop.logits[:, 0], label.logits
-        )
+        cell, stop, label = (part.logits for part in distribution)
+        return Choice(self.locations[cell.argmax(1)], stop[:, 1] - stop[:, 0], label)
 
 
 class SteeringForm:
     """The form "steering"."""
 
     def __init__(self) -> None:
-        """Define the space: three numbers for every environment."""
+        """Define the space."""
         self.space = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
     def decode(self, actions: Float[Tensor, "env 3"]) -> Float[Tensor, "env 3"]:
@@ -114,7 +108,7 @@ class SteeringForm:
 
 
 def stop_log_odds(distribution: Normal) -> Float[Tensor, " env"]:
-    """Return the log-odds of stopping, log P - log (1 - P), with P the probability that the third number is above 0."""
+    """Return log P - log (1 - P), with P the probability that the third number is above 0: stop."""
     ratio = (distribution.mean / distribution.stddev)[:, 2]
     return torch.special.log_ndtr(ratio) - torch.special.log_ndtr(-ratio)
 
@@ -124,11 +118,7 @@ def make_form(
 ) -> ActionForm:
     """Return the action form of this name for an environment.
 
-    Args:
-        name: "box", "multidiscrete" or "steering".
-        env: The environment, for its classes.
-        grid: Cells per side of "multidiscrete"; None = the environment's.
-        device: Of the actions; None = the environment's.
+    `grid` (cells per side of "multidiscrete") and `device` (of the actions): None = the environment's.
 
     Raises:
         ValueError: An unknown form.
@@ -153,9 +143,10 @@ def make_answering_form(
         ValueError: An unknown form, one without a prediction, or a grid for a form without one.
     """
     if name == "steering":
+        wrapper = "glimpse_env.adapters.learned_classifier.LearnedClassifier"
         raise ValueError(
-            "form='steering' holds no prediction: expected 'box' or 'multidiscrete', or wrap the batched environment in "
-            "glimpse_env.adapters.learned_classifier.LearnedClassifier, which takes this form and predicts"
+            "form='steering' holds no prediction: expected 'box' or 'multidiscrete', or wrap the batched "
+            f"environment in {wrapper}, which takes this form and predicts"
         )
     checks.choice("form", name, get_args(AnsweringForm))
     if grid is not None and name == "box":

@@ -1,8 +1,7 @@
-"""The action as one array, for algorithms and libraries that do not support Dict: `FlatAction` (batched), `FlatSingleAction`."""
+"""The action as one array, for libraries that do not support Dict: `FlatAction`, `FlatSingleAction`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -25,30 +24,29 @@ COLUMNS = ("cell", "stop", "class")  # of a "multidiscrete" action
 
 
 class FlatAction(VectorActionWrapper):
-    """Actions as one array per row, for both vector environments (numpy arrays or torch tensors, as theirs); see `action_forms`.
+    """Actions as one array per row, for both vector environments: numpy arrays or torch tensors, as theirs.
 
     form="box": Box(-1, 1) of x, y, stop (if above 0) and a score for each class, -1 = none: (3 + class,).
-    form="multidiscrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and the predicted class.
+    form="multidiscrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and
+    the predicted class. See `action_forms`.
     """
 
     def __init__(self, env: VectorEnv, form: AnsweringForm = "box", grid: int | None = None) -> None:
-        """Wrap a vector environment.
+        """Wrap `GlimpseVectorEnv` or what `gymnasium.make_vec` returns, possibly wrapped already.
 
-        Args:
-            env: `GlimpseVectorEnv` or what `gymnasium.make_vec` returns, possibly wrapped.
-            form: "box" or "multidiscrete".
-            grid: Cells per side for form="multidiscrete"; None = the environment's.
+        grid: cells per side for form="multidiscrete"; None = the environment's.
 
         Raises:
             TypeError: An environment of another package.
-            ValueError: An unknown form, a grid beside form="box", or an environment whose action is no longer the Dict.
+            ValueError: An unknown form, a grid with form="box", or an action that is no longer the Dict.
         """
-        self._numpy = isinstance(env.unwrapped, NumpyVectorEnv)
-        core = env.unwrapped.core if isinstance(env.unwrapped, NumpyVectorEnv) else env.unwrapped
+        core = env.unwrapped
+        self._numpy = isinstance(core, NumpyVectorEnv)
+        if isinstance(core, NumpyVectorEnv):
+            core = core.core
         if not isinstance(core, GlimpseVectorEnv):
-            raise TypeError(
-                f"FlatAction: expected a vector environment of GlimpseEnv-v0, got {type(core).__name__}"
-            )
+            expected = "a vector environment of GlimpseEnv-v0"
+            raise TypeError(f"FlatAction: expected {expected}, got {type(core).__name__}")
         check_dict("FlatAction", env.single_action_space)
         super().__init__(env)
         self.form = make_answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
@@ -58,10 +56,9 @@ class FlatAction(VectorActionWrapper):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
     def actions(self, actions: Any) -> dict[str, Array]:
-        """Return the environment's own action.
+        """Return the environment's own action; refuse a wrong shape or dtype and values outside the space.
 
-        A wrong shape or dtype is refused, and so are values outside the space; of torch tensors the values are checked with `validate`
-        only (a host sync).
+        Values of torch tensors are checked with `validate` only (a host sync).
         """
         columns = (self.num_envs, *(self.single_action_space.shape or ()))
         if self._numpy:
@@ -77,17 +74,12 @@ class FlatSingleAction(gymnasium.ActionWrapper):
     """`GlimpseEnv-v0`, one image at a time, with the action form "box" or "multidiscrete" of `FlatAction`."""
 
     def __init__(self, env: gymnasium.Env, form: AnsweringForm = "box", grid: int | None = None) -> None:
-        """Flatten the action space of a `GlimpseEnv`, possibly wrapped.
-
-        Args:
-            env: What `gymnasium.make` returns.
-            form: "box" or "multidiscrete".
-            grid: Cells per side for form="multidiscrete"; None = the environment's.
+        """Wrap what `gymnasium.make` returns, possibly wrapped already; `grid` as for `FlatAction`.
 
         Raises:
             TypeError: An environment of another package.
-            ValueError: An unknown form, a grid beside form="box", an action that is no longer the Dict, or a stack of observations
-                below this wrapper that drops glimpses.
+            ValueError: An unknown form, a grid with form="box", an action that is no longer the Dict, or a
+                stack of observations below this wrapper that drops glimpses.
         """
         if not isinstance(env.unwrapped, GlimpseEnv):
             raise TypeError(f"FlatSingleAction: expected a GlimpseEnv, got {type(env.unwrapped).__name__}")
@@ -115,7 +107,7 @@ def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...]) -> Tens
 
 
 def check_values(space: spaces.Space, actions: Tensor) -> None:
-    """Refuse values outside the space, and a cell or class that does not exist. Reads the values: a host sync."""
+    """Refuse values outside the space. Reads the values: a host sync."""
     if isinstance(space, spaces.MultiDiscrete):
         for column, (name, count) in enumerate(zip(COLUMNS, space.nvec.tolist(), strict=True)):
             checks.within(f"action[..., {column}] ({name})", actions[..., column], 0, count - 1)
@@ -131,17 +123,10 @@ def check_dict(wrapper: str, space: spaces.Space) -> None:
 
 def check_stack(env: gymnasium.Env, horizon: int) -> None:
     """Refuse a stack of observations that drops the first glimpses of an episode: it is not Markov."""
-    for layer in iterate_layers(env):
-        if isinstance(layer, FrameStackObservation) and 1 < layer.stack_size < horizon:
-            raise ValueError(
-                f"FrameStackObservation of {layer.stack_size}: expected max_glimpses={horizon}; a shorter stack drops the first glimpses "
-                "and is not Markov"
-            )
-
-
-def iterate_layers(env: gymnasium.Env) -> Iterator[gymnasium.Env]:
-    """Yield an environment's wrappers from the outermost to the innermost, and last the environment."""
     while isinstance(env, gymnasium.Wrapper):
-        yield env
+        if isinstance(env, FrameStackObservation) and 1 < env.stack_size < horizon:
+            raise ValueError(
+                f"FrameStackObservation of {env.stack_size}: expected max_glimpses={horizon}; "
+                "a shorter stack drops the first glimpses and is not Markov"
+            )
         env = env.env
-    yield env

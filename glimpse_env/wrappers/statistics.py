@@ -1,4 +1,4 @@
-"""`EpisodeStatistics`: returns and lengths of episodes of `GlimpseVectorEnv`, as tensors, without a host sync in `step`."""
+"""`EpisodeStatistics`: returns and lengths of episodes of `GlimpseVectorEnv`, without a host sync."""
 
 from __future__ import annotations
 
@@ -6,46 +6,43 @@ from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from glimpse_env import checks
-from glimpse_env.vector_env import GlimpseVectorEnv
+from glimpse_env.episode import Bools, Floats, Ints
+from glimpse_env.vector_env import GlimpseVectorEnv, Info, Observation
 
 SAVED = ("episode_returns", "episode_lengths", "episode_count", "_finished", "_last_returns", "_last_lengths")
 
 
 class EpisodeStatistics(VectorWrapper):
-    """Gymnasium's `RecordEpisodeStatistics` for torch tensors: a step adds `episode` to the info; running means stay on the device.
+    """Gymnasium's `RecordEpisodeStatistics` for torch tensors: a step adds `episode` to the info.
 
-    `info["episode"]` is a dict of `r` (return) and `l` (steps), both (env,), 0 for rows whose episode continues;
-    `info["_episode"]` marks the rows whose episode ended.
-    `mean_return` and `mean_length` are the means over the last `window` episodes, 0-d tensors: read them with `.item()` once per log line.
+    `info["episode"]` is a dict of `r` (return) and `l` (steps), both (env,), 0 for rows whose episode
+    continues; `info["_episode"]` marks the rows whose episode ended. `mean_return` and `mean_length` are the
+    means over the last `window` episodes, 0-d tensors on the device: call `.item()` once per log line.
 
-    Deviations from Gymnasium: the keys exist at every step, since only a host sync would tell whether an episode ended; no `t` (wall time),
-    since the device lags behind the host; rows that stay ended (AutoresetMode.DISABLED, or past the end of order="once") are counted once,
-    not at every step. Under DISABLED `episode_returns` and `episode_lengths` keep their values until the reset.
+    Deviations from Gymnasium: the keys exist at every step, since only a host sync would show whether an
+    episode ended; no `t` (wall time), since the device lags behind the host; rows that stay ended (DISABLED,
+    or past the end of order="once") are counted once, not at every step. Under AutoresetMode.DISABLED
+    `episode_returns` and `episode_lengths` keep their values until the reset.
     """
 
-    episode_returns: Float[Tensor, " env"]  # of the present episodes
-    episode_lengths: Int64[Tensor, " env"]
+    episode_returns: Floats  # of the present episodes
+    episode_lengths: Ints
     episode_count: Int64[Tensor, ""]  # episodes that ended since the wrapper was created
 
     def __init__(self, env: VectorEnv, window: int = 100) -> None:
-        """Wrap a `GlimpseVectorEnv`, possibly wrapped.
-
-        Args:
-            env: The environment.
-            window: Number of episodes in the running means.
+        """Wrap a `GlimpseVectorEnv`, possibly wrapped already; `window`: episodes in the running means.
 
         Raises:
             TypeError: The environment's arrays are not torch tensors.
         """
         if not isinstance(env.unwrapped, GlimpseVectorEnv):
-            raise TypeError(
-                f"EpisodeStatistics: expected a GlimpseVectorEnv, got {type(env.unwrapped).__name__}; for numpy arrays use "
-                "gymnasium.wrappers.vector.RecordEpisodeStatistics"
-            )
+            got = f"expected a GlimpseVectorEnv, got {type(env.unwrapped).__name__}"
+            advice = "for numpy arrays use gymnasium.wrappers.vector.RecordEpisodeStatistics"
+            raise TypeError(f"EpisodeStatistics: {got}; {advice}")
         super().__init__(env)
         checks.count("window", window)
         self._core = env.unwrapped
@@ -56,28 +53,19 @@ class EpisodeStatistics(VectorWrapper):
         self.episode_lengths = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
         self.episode_count = torch.zeros((), dtype=torch.int64, device=device)
         self._finished = torch.zeros(self.num_envs, dtype=torch.bool, device=device)
-        self._last_returns = torch.zeros(
-            window + 1, device=device
-        )  # a ring buffer, and a slot for rows whose episode continues
+        # Ring buffers, each with one slot more for rows whose episode continues.
+        self._last_returns = torch.zeros(window + 1, device=device)
         self._last_lengths = torch.zeros(window + 1, dtype=torch.int64, device=device)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
         """Start episodes, and their counts, in every row or in those of `reset_mask`; the means continue."""
         observation, info = self.env.reset(seed=seed, options=options)
         started = (options or {}).get("reset_mask", torch.ones_like(self._finished))
-        self.episode_returns = self.episode_returns.masked_fill(started, 0)
-        self.episode_lengths = self.episode_lengths.masked_fill(started, 0)
+        self._restart(started)
         self._finished = (self._finished & ~started) | ~info["valid"]
         return observation, info
 
-    def step(
-        self,
-        actions: Any,
-    ) -> tuple[
-        dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict[str, Any]
-    ]:
+    def step(self, actions: Any) -> tuple[Observation, Floats, Bools, Bools, Info]:
         """Step, and update the counts."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         if "episode" in info:
@@ -85,17 +73,13 @@ class EpisodeStatistics(VectorWrapper):
                 "EpisodeStatistics: the info holds an `episode` already; wrap the environment once"
             )
         done, finished = terminated | truncated, self._finished
-        if (
-            self.autoreset_mode == AutoresetMode.NEXT_STEP
-        ):  # the step after the end starts a new episode and is counted in none
-            self._restart(finished)
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            self._restart(finished)  # the step after the end starts a new episode and is counted in none
         self.episode_returns = self.episode_returns + reward.masked_fill(finished, 0)
         self.episode_lengths = self.episode_lengths + ~finished
         ended = done & ~finished
-        episode = {
-            "r": self.episode_returns.masked_fill(~ended, 0),
-            "l": self.episode_lengths.masked_fill(~ended, 0),
-        }
+        returns, lengths = (x.masked_fill(~ended, 0) for x in (self.episode_returns, self.episode_lengths))
+        episode = {"r": returns, "l": lengths}
         self._record(ended)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             self._restart(ended)
@@ -103,12 +87,12 @@ class EpisodeStatistics(VectorWrapper):
         self._finished = done
         return observation, reward, terminated, truncated, info | {"episode": episode, "_episode": ended}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Info:
         """Return the counts and the core's state, to continue the same episodes."""
         return {"core": self._core.state_dict(), **{name: getattr(self, name) for name in SAVED}}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue from a `state_dict`, around an environment made with the same arguments."""
+    def load_state_dict(self, saved: Info) -> None:
+        """Continue from a `state_dict`, around an environment with the same arguments."""
         self._core.load_state_dict(saved["core"])
         for name in SAVED:
             setattr(self, name, saved[name].to(self._core.device))
@@ -123,13 +107,13 @@ class EpisodeStatistics(VectorWrapper):
         """The mean number of steps of the last `window` episodes; NaN before any ended."""
         return self._mean(self._last_lengths)
 
-    def _restart(self, rows: Bool[Tensor, " env"]) -> None:
+    def _restart(self, rows: Bools) -> None:
         """Set the counts of rows to 0."""
         self.episode_returns = self.episode_returns.masked_fill(rows, 0)
         self.episode_lengths = self.episode_lengths.masked_fill(rows, 0)
 
-    def _record(self, ended: Bool[Tensor, " env"]) -> None:
-        """Put ended episodes into the ring buffer in the order of their rows; of more than `window`, the last ones."""
+    def _record(self, ended: Bools) -> None:
+        """Put ended episodes into the ring buffers in the order of their rows; at most the last `window`."""
         rank = ended.cumsum(0)
         recorded = ended & (rank > rank[-1] - self.window)
         slot = torch.where(recorded, (self.episode_count + rank - 1) % self.window, self.window)

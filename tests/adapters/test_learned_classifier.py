@@ -1,4 +1,4 @@
-"""The classifier trained beside a policy: its state, the episodes that it is trained on, its loss, and that it learns."""
+"""The classifier trained beside a policy: its state, its episodes, its loss, and that it learns."""
 
 import pytest
 import torch
@@ -18,17 +18,15 @@ def build_env(make):
     def build(rows=ROWS, **teaching):
         torch.manual_seed(0)
         env = make(rows, autoreset_mode=AutoresetMode.SAME_STEP, reward=Delayed())
-        return LearnedClassifier(
-            env, Teaching(**{"hidden": 16, "features": 16, "depth": 1, "batch": 32, **teaching})
-        )
+        sizes = {"hidden": 16, "features": 16, "depth": 1, "batch": 32}
+        return LearnedClassifier(env, Teaching(**sizes | teaching))
 
     return build
 
 
 def draw_actions(seed, rows=ROWS):
-    return torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed)) * 2 - torch.tensor(
-        [1.0, 1.0, 1.2]
-    )
+    uniform = torch.rand(rows, 3, generator=torch.Generator().manual_seed(seed))
+    return uniform * 2 - torch.tensor([1.0, 1.0, 1.2])
 
 
 def classify_alone(network, path):
@@ -54,11 +52,8 @@ def test_evidence_is_of_the_present_episode_alone(build_env):
         observation, _, ended, _, info = env.step(draw_actions(step))
         for row in ended.nonzero().flatten().tolist():
             assert info["final_info"]["glimpses"][row] == len(paths[row])
-            assert torch.allclose(
-                info["final_obs"]["belief"][row],
-                certainty(classify_alone(env.network, paths[row])[None])["belief"][0],
-                atol=1e-6,
-            )
+            alone = certainty(classify_alone(env.network, paths[row])[None])["belief"][0]
+            assert torch.allclose(info["final_obs"]["belief"][row], alone, atol=1e-6)
             paths[row], ended_once = [], True
     assert ended_once
 
@@ -70,9 +65,8 @@ def test_the_prediction_is_the_classifiers(build_env):
     _, reward, _, _, info = env.step(torch.tensor([[0.0, 0.0, 1.0]]).expand(ROWS, 3))
     assert torch.equal(info["final_info"]["correct"], belief.argmax(1) == label)
     assert torch.equal(reward, (belief.argmax(1) == label).float())
-    assert torch.allclose(
-        info["final_info"]["loss"], -belief.gather(1, label[:, None])[:, 0].log(), atol=1e-5
-    )
+    loss = -belief.gather(1, label[:, None])[:, 0].log()
+    assert torch.allclose(info["final_info"]["loss"], loss, atol=1e-5)
 
 
 def test_the_loss_is_the_mean_over_the_glimpses_that_were_taken(build_env):
@@ -88,13 +82,10 @@ def test_the_loss_is_the_mean_over_the_glimpses_that_were_taken(build_env):
     for row, (length, label) in enumerate(zip(episodes.length.tolist(), episodes.label, strict=True)):
         evidence = env.network.begin(1)
         for time in range(length):
-            observation = {
-                "glimpse": episodes.glimpse[time, row][None],
-                "location": episodes.location[time, row][None],
-            }
-            logits, evidence = env.network(
-                observation | {"step": torch.tensor([[(time + 1) / HORIZON]])}, evidence
-            )
+            glimpse, location = episodes.glimpse[time, row][None], episodes.location[time, row][None]
+            step = torch.tensor([[(time + 1) / HORIZON]])
+            observation = {"glimpse": glimpse, "location": location, "step": step}
+            logits, evidence = env.network(observation, evidence)
             losses.append(F.cross_entropy(logits, label[None]))
     assert env.compute_loss(episodes).item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-5)
     rubbish = episodes._replace(glimpse=episodes.glimpse.clone())
@@ -150,19 +141,17 @@ def test_it_is_saved_and_loaded(build_env, tmp_path):
         env.step(draw_actions(step))
     env.save(tmp_path / "classifier.pt")
     other.load(tmp_path / "classifier.pt")
-    assert all(
-        torch.equal(a, b) for a, b in zip(env.network.parameters(), other.network.parameters(), strict=True)
-    )
+    pairs = zip(env.network.parameters(), other.network.parameters(), strict=True)
+    assert all(torch.equal(saved, loaded) for saved, loaded in pairs)
     assert other.updates == env.updates > 0
     with pytest.raises(ValueError, match=r"holds a classifier of .*'hidden': 16.*expected .*'hidden': 8"):
         build_env(hidden=8).load(tmp_path / "classifier.pt")
 
 
 def test_bad_input_says_what_is_allowed(make):
-    with pytest.raises(
-        ValueError,
-        match=r"LearnedClassifier: autoreset_mode=AutoresetMode\.NEXT_STEP: expected AutoresetMode\.SAME_STEP",
-    ):
+    message = r"LearnedClassifier: autoreset_mode=AutoresetMode\.NEXT_STEP: expected AutoresetMode\.SAME_STEP"
+    with pytest.raises(ValueError, match=message):
         LearnedClassifier(make())
-    with pytest.raises(ValueError, match="batch=0 of the classifier: expected a whole number of at least 1"):
+    message = "the classifier's batch=0: expected a whole number of at least 1"
+    with pytest.raises(ValueError, match=message):
         LearnedClassifier(make(autoreset_mode=AutoresetMode.SAME_STEP), Teaching(batch=0))

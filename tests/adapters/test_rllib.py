@@ -1,6 +1,6 @@
-"""Ray RLlib: its PPO with two collecting processes on our environment, its policy as an agent, and the error without it.
+"""Ray RLlib: PPO with two collecting processes on our environment, its policy as an agent, its absence.
 
-It needs a Gymnasium of its own, so these tests run where it is installed (CONTRIBUTING.md) and are skipped elsewhere.
+It needs a Gymnasium of its own, so these tests run where it is installed (CONTRIBUTING.md), else are skipped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from glimpse_env import GlimpseVectorEnv
 from tests.conftest import CLASSES, HORIZON, SIDE
 
 ROOT = Path(__file__).parents[2]
-LOOK = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
+VIEW = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray RLlib is not installed: pip install -e '.[rllib]'"
 )
@@ -39,7 +39,7 @@ def rllib():
 @pytest.mark.parametrize("action", ["dict", "multidiscrete"])
 @pytest.mark.filterwarnings("ignore")
 def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
-    """RLlib's own deterministic action, moved to its range by RLlib and read by the environment, is the agent's choice."""
+    """RLlib's deterministic action, which it maps to its range, is the agent's choice."""
     from gymnasium.spaces.utils import flatten_space
     from ray.rllib.algorithms.ppo.ppo_catalog import PPOCatalog
     from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
@@ -47,33 +47,27 @@ def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
     from ray.rllib.utils.spaces.space_utils import get_base_struct_from_space, unsquash_action
 
     torch.manual_seed(0)
-    single, env = (
-        rllib.make_single_env({"dataset": noise, "action": action, **LOOK}),
-        GlimpseVectorEnv(6, noise, **LOOK),
-    )
+    single = rllib.make_single_env({"dataset": noise, "action": action, **VIEW})
+    env = GlimpseVectorEnv(6, noise, **VIEW)
     module = DefaultPPOTorchRLModule(
         observation_space=flatten_space(single.observation_space),
         action_space=single.action_space,
         model_config=DefaultModelConfig(),
         catalog_class=PPOCatalog,
     )
-    for parameter in module.parameters():
-        parameter.data += 0.2 * torch.randn_like(
-            parameter
-        )  # away from the initial head, which hardly depends on its input
+    for parameter in module.parameters():  # away from the initial head, which hardly depends on its input
+        parameter.data += 0.2 * torch.randn_like(parameter)
     observation, _ = env.reset(seed=0)
     with torch.no_grad():
         heads, _ = rllib.ModuleAgent(module, env, action)(observation, ())
-        inputs = module.forward_inference({"obs": rllib.flatten_observation(observation)})[
-            "action_dist_inputs"
-        ]
+        output = module.forward_inference({"obs": rllib.flatten_observation(observation)})
+    inputs = output["action_dist_inputs"]
     drawn = module.get_inference_action_dist_cls().from_logits(inputs).to_deterministic().sample()
     for row in range(6):
-        sent = (
-            {name: value[row].numpy() for name, value in drawn.items()}
-            if action == "dict"
-            else drawn[row].numpy()
-        )
+        if action == "dict":
+            sent = {name: value[row].numpy() for name, value in drawn.items()}
+        else:
+            sent = drawn[row].numpy()
         sent = unsquash_action(sent, get_base_struct_from_space(single.action_space))
         meant = sent if action == "dict" else single.action(sent)
         assert torch.allclose(heads.location_parameters[row], torch.as_tensor(meant["location"]), atol=1e-5)
@@ -84,40 +78,11 @@ def test_the_agent_does_what_the_policy_would_send(rllib, noise, action):
 
 @needs_ray
 def test_two_processes_collect_and_the_result_is_as_every_agents(halves, tmp_path):
-    given = [
-        "--dataset",
-        halves((24, 10)),
-        "--image-size",
-        "32",
-        "--glimpses",
-        "3",
-        "--threads",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    sizes = [
-        "--workers",
-        "2",
-        "--envs",
-        "2",
-        "--total-steps",
-        "128",
-        "--batch",
-        "64",
-        "--minibatch",
-        "32",
-        "--epochs",
-        "1",
-    ]
-    done = subprocess.run(
-        [sys.executable, "agents/rllib_ppo.py", *given, *sizes],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    options = "--image-size 32 --glimpses 3 --threads 1 --workers 2 --envs 2 --total-steps 128 --batch 64"
+    options += " --minibatch 32 --epochs 1"
+    paths = ["--dataset", halves((24, 10)), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "agents/rllib_ppo.py", *paths, *options.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     row = json.loads((tmp_path / "out" / "result.json").read_text())
     assert row["images"] == 20
@@ -129,17 +94,13 @@ def test_two_processes_collect_and_the_result_is_as_every_agents(halves, tmp_pat
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch, tmp_path):
-    for name in [
-        name
-        for name in sys.modules
-        if name == "ray" or name.startswith(("ray.", "glimpse_env.adapters.rllib"))
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in list(sys.modules):
+        if name == "ray" or name.startswith(("ray.", "glimpse_env.adapters.rllib")):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delattr("glimpse_env.adapters.rllib", raising=False)
-    with pytest.raises(
-        SystemExit, match=r"rllib_ppo: Ray RLlib could not be imported .*pip install -e '.\[rllib\]'"
-    ):
+    message = r"rllib_ppo: Ray RLlib could not be imported .*pip install -e '.\[rllib\]'"
+    with pytest.raises(SystemExit, match=message):
         rllib_ppo.main(rllib_ppo.RllibOptions(out=tmp_path, threads=1))
 
 

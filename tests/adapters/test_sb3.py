@@ -1,4 +1,4 @@
-"""Stable-Baselines3's view of the core: rows, observations, infos, action forms, and the library's own wrappers and checks."""
+"""Stable-Baselines3 and the core: rows, observations, infos, action forms, its wrappers and checks."""
 
 import importlib
 import sys
@@ -23,7 +23,8 @@ from tests.conftest import CLASSES, HORIZON, SIDE
 
 ROWS = 6
 FORMS = ("box", "multidiscrete", "steering")
-LOOK = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
+VIEW = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON, "grid": 3}
+SEEMS = "It seems that your observation"  # begins warnings of the library's check
 TINY = Teaching(hidden=8, features=8, depth=1, batch=16)
 
 
@@ -31,7 +32,7 @@ TINY = Teaching(hidden=8, features=8, depth=1, batch=16)
 def build_venv(noise):
     def build(action="box", rows=ROWS, **options):
         teaching = TINY if action == "steering" else None
-        return sb3.make_sb3_env(rows, noise, action=action, teaching=teaching, **LOOK | options)
+        return sb3.make_sb3_env(rows, noise, action=action, teaching=teaching, **VIEW | options)
 
     return build
 
@@ -55,10 +56,9 @@ def test_rows_are_those_of_the_core(build_venv, make, action):
         assert np.array_equal(rewards, reward.numpy())
         assert np.array_equal(dones, ended.numpy())
         for row in np.flatnonzero(dones):
-            final = {
-                name: value[row].item() for name, value in info["final_info"].items() if name in infos[row]
-            }
-            assert {name: infos[row][name] for name in final} == final
+            final = {name: value[row].item() for name, value in info["final_info"].items()}
+            shared = final.keys() & infos[row].keys()
+            assert {name: infos[row][name] for name in shared} == {name: final[name] for name in shared}
             assert infos[row]["is_success"] == final["correct"]
 
 
@@ -67,9 +67,8 @@ def test_rows_are_those_of_the_core(build_venv, make, action):
 def test_terminal_observation_is_the_last_of_the_finished_episode(build_venv, action, flat):
     venv = build_venv(action, flat=flat)
     last = venv.reset()
-    assert venv.observation_space.contains(
-        last[0] if flat else {name: value[0] for name, value in last.items()}
-    )
+    first = last[0] if flat else {name: value[0] for name, value in last.items()}
+    assert venv.observation_space.contains(first)
     finished = 0
     for actions in draw_actions(venv, 10):
         observed, _, dones, infos = venv.step(actions)
@@ -79,10 +78,8 @@ def test_terminal_observation_is_the_last_of_the_finished_episode(build_venv, ac
             if dones[row] and flat:
                 assert np.array_equal(info["terminal_observation"], last[row])
             elif dones[row]:
-                assert all(
-                    np.array_equal(info["terminal_observation"][name], value[row])
-                    for name, value in last.items()
-                )
+                for name, value in last.items():
+                    assert np.array_equal(info["terminal_observation"][name], value[row])
                 assert observed["step"][row] == pytest.approx(1 / HORIZON)
             finished += dones[row]
         last = observed
@@ -97,10 +94,8 @@ def test_one_box_holds_the_entries_in_the_order_of_the_dict(build_venv):
         for venv in (wide, flat):
             venv.seed(0)
         observed = wide.reset()
-        assert np.array_equal(
-            flat.reset(),
-            np.concatenate([observed[name].reshape(ROWS, -1) for name in wide.observation_space.spaces], 1),
-        )
+        entries = [observed[name].reshape(ROWS, -1) for name in wide.observation_space.spaces]
+        assert np.array_equal(flat.reset(), np.concatenate(entries, 1))
 
 
 def test_seeds_and_reset_options_reach_the_core(build_venv, noise):
@@ -140,16 +135,14 @@ def test_normalisation_reaches_terminal_observations(build_venv):
         assert set(observed) == set(inner.observation_space.spaces)
         for row in np.flatnonzero(dones):
             alone = venv.normalize_obs({name: value[row] for name, value in last.items()})
-            assert all(
-                np.allclose(infos[row]["terminal_observation"][name], value) for name, value in alone.items()
-            )
+            terminal = infos[row]["terminal_observation"]
+            assert all(np.allclose(terminal[name], value) for name, value in alone.items())
     assert not np.array_equal(observed["glimpse"], venv.get_original_obs()["glimpse"])
 
 
 def test_a_stack_holds_every_glimpse_or_is_refused(build_venv):
-    with pytest.raises(
-        ValueError, match=r"frame_stack=2: expected 1, or max_glimpses=4; a shorter stack drops .* not Markov"
-    ):
+    message = "frame_stack=2: expected 1, or max_glimpses=4; a shorter stack drops .* not Markov"
+    with pytest.raises(ValueError, match=message):
         build_venv(frame_stack=2)
     venv = build_venv(flat=True, frame_stack=HORIZON)
     observed = [venv.reset()]
@@ -162,15 +155,11 @@ def test_a_stack_holds_every_glimpse_or_is_refused(build_venv):
 
 
 @pytest.mark.parametrize("action", ["box", "multidiscrete"])
-@pytest.mark.filterwarnings(
-    "ignore:It seems that your observation glimpse is an image but its `dtype`:UserWarning"
-)
-@pytest.mark.filterwarnings(
-    "ignore:It seems that your observation space glimpse is an image but the upper and lower:UserWarning"
-)
+@pytest.mark.filterwarnings(f"ignore:{SEEMS} glimpse is an image but its `dtype`:UserWarning")
+@pytest.mark.filterwarnings(f"ignore:{SEEMS} space glimpse is an image but the upper and lower:UserWarning")
 @pytest.mark.filterwarnings("ignore:The minimal resolution for an image is 36x36:UserWarning")
 def test_the_library_accepts_the_single_environment(noise, action):
-    single = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **LOOK), action)
+    single = FlatSingleAction(gymnasium.make("GlimpseEnv-v0", dataset=noise, **VIEW), action)
     check_env(single)  # it warns that small floating-point glimpses are no images, and of nothing else
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -178,9 +167,8 @@ def test_the_library_accepts_the_single_environment(noise, action):
 
 
 def test_flat_actions_are_decoded(build_venv):
-    box = build_venv("box").form.decode(
-        torch.tensor([[0.5, -0.25, 0.1, 1.0, -1.0, 0.0, -0.5, 0.5], [0.0, 0.0, -0.1, *[-1.0] * CLASSES]])
-    )
+    actions = [[0.5, -0.25, 0.1, 1.0, -1.0, 0.0, -0.5, 0.5], [0.0, 0.0, -0.1, *[-1.0] * CLASSES]]
+    box = build_venv("box").form.decode(torch.tensor(actions))
     assert box["location"].tolist() == [[0.5, -0.25], [0.0, 0.0]]
     assert box["stop"].tolist() == [True, False]
     assert box["prediction"][0].tolist() == [1.0, 0.0, 0.5, 0.25, 0.75]
@@ -198,9 +186,8 @@ def test_flat_actions_are_decoded(build_venv):
 
 def test_single_and_batched_forms_agree(noise, build_venv):
     venv = build_venv("multidiscrete", rows=1, order="once")
-    single = FlatSingleAction(
-        gymnasium.make("GlimpseEnv-v0", dataset=noise, order="once", **LOOK), "multidiscrete"
-    )
+    inner = gymnasium.make("GlimpseEnv-v0", dataset=noise, order="once", **VIEW)
+    single = FlatSingleAction(inner, "multidiscrete")
     venv.seed(0)
     shown, alone = venv.reset(), single.reset(seed=0)[0]
     for actions in draw_actions(venv, HORIZON - 1):
@@ -211,11 +198,8 @@ def test_single_and_batched_forms_agree(noise, build_venv):
 
 def test_log_odds_of_stopping_are_the_gaussians():
     normal = torch.distributions.Normal(torch.tensor([[0.0, 0.0, 0.4]]), torch.tensor([0.2, 0.2, 0.5]))
-    form = SteeringForm()
-    drawn = normal.sample((20_000,))[:, 0, 2] > 0
-    assert form.most_likely(normal).stop.sigmoid().item() == pytest.approx(
-        drawn.float().mean().item(), abs=0.01
-    )
+    drawn = (normal.sample((20_000,))[:, 0, 2] > 0).float().mean().item()
+    assert SteeringForm().most_likely(normal).stop.sigmoid().item() == pytest.approx(drawn, abs=0.01)
 
 
 def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):
@@ -226,7 +210,7 @@ def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):
     with pytest.raises(ValueError, match="autoreset_mode=NextStep: Stable-Baselines3 expects SAME_STEP"):
         build_venv(autoreset_mode="NextStep")
     with pytest.raises(ValueError, match="only action='steering' has a classifier"):
-        sb3.make_sb3_env(2, noise, action="box", teaching=TINY, **LOOK)
+        sb3.make_sb3_env(2, noise, action="box", teaching=TINY, **VIEW)
     venv = build_venv()
     venv.reset()
     with pytest.raises(ValueError, match=r"actions: expected shape \(6, 8\), got \(6, 3\)"):
@@ -243,12 +227,10 @@ def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):
 
 def test_an_absent_library_names_the_extra(monkeypatch):
     monkeypatch.delitem(sys.modules, "glimpse_env.adapters.sb3")
-    for name in [
-        name for name in sys.modules if name == "stable_baselines3" or name.startswith("stable_baselines3.")
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in list(sys.modules):
+        if name == "stable_baselines3" or name.startswith("stable_baselines3."):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    with pytest.raises(
-        ImportError, match=r'stable_baselines3[a-z.]* is not installed: pip install -e ".\[sb3\]"'
-    ):
+    message = r'stable_baselines3[a-z.]* is not installed: pip install -e ".\[sb3\]"'
+    with pytest.raises(ImportError, match=message):
         importlib.import_module("glimpse_env.adapters.sb3")

@@ -1,4 +1,4 @@
-"""torchrl's own GymWrapper and collector on the batched environment; without torchrl the error names the extra."""
+"""torchrl's GymWrapper and collector on the batched environment; without it the error names the extra."""
 
 from __future__ import annotations
 
@@ -20,13 +20,9 @@ try:
         import torchrl.envs.utils
 except ImportError:
     torchrl = None
-needs_torchrl = pytest.mark.skipif(
-    torchrl is None, reason="torchrl is not installed: pip install -e '.[torchrl]'"
-)
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:::torchrl"),
-    pytest.mark.filterwarnings("ignore:::tensordict"),
-]
+MISSING = "torchrl is not installed: pip install -e '.[torchrl]'"
+needs_torchrl = pytest.mark.skipif(torchrl is None, reason=MISSING)
+pytestmark = [pytest.mark.filterwarnings(f"ignore:::{name}") for name in ("torchrl", "tensordict")]
 
 SMALL = {"image_size": 12, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": 4}
 
@@ -39,7 +35,7 @@ def test_torchrls_own_check_finds_nothing(noise, form):
 
 @needs_torchrl
 def test_a_collector_collects_what_the_environment_returns(noise):
-    """The collected actions, sent to the numpy environment by hand, give the same rewards, ends, glimpses and labels."""
+    """The collected actions give the same rewards, ends, glimpses and labels in the numpy environment."""
     env = make_torchrl_env(3, noise, reward="information_gain", **SMALL)
     policy = torchrl.envs.utils.RandomPolicy(env.action_spec)
     torch.manual_seed(0)
@@ -50,21 +46,17 @@ def test_a_collector_collects_what_the_environment_returns(noise):
     collected = torch.cat(batches, 1)
     assert collected["next", "done"].sum() > 6
     assert collected["label"].dtype == torch.int64
-    plain = FlatAction(
-        gymnasium.make_vec(
-            "GlimpseEnv-v0",
-            num_envs=3,
-            dataset=noise,
-            autoreset_mode=AutoresetMode.DISABLED,
-            reward="information_gain",
-            **SMALL,
-        )
-    )
-    replay(plain, collected)
+    replay(build_plain(noise, AutoresetMode.DISABLED, reward="information_gain"), collected)
+
+
+def build_plain(noise, mode, **options):
+    """Return the numpy environment with a flat action."""
+    options |= {"dataset": noise, "autoreset_mode": mode, **SMALL}
+    return FlatAction(gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, **options))
 
 
 def replay(plain, collected):
-    """Send the collected actions to the numpy environment, on the collected images, and compare all that it returns."""
+    """Send the collected actions to the numpy environment, on the same images, and compare the results."""
     index = find_images(plain, collected)
     options = {"indices": index[:, 0].numpy(), "locations": collected["location"][:, 0].numpy()}
     observation, info = plain.reset(seed=0, options=options)
@@ -72,18 +64,11 @@ def replay(plain, collected):
         torch.testing.assert_close(torch.from_numpy(observation["glimpse"]), collected["glimpse"][:, t])
         assert info["label"].tolist() == collected["label"][:, t].tolist()
         observation, reward, done, _, info = plain.step(collected["action"][:, t].numpy())
-        torch.testing.assert_close(
-            torch.from_numpy(reward).float(),
-            collected["next", "reward"][
-                :,
-                t,
-                :,
-            ].squeeze(1),
-        )
+        expected = collected["next", "reward"][:, t].squeeze(1)
+        torch.testing.assert_close(torch.from_numpy(reward).float(), expected)
         assert done.tolist() == collected["next", "done"][:, t].squeeze(1).tolist()
-        torch.testing.assert_close(
-            torch.from_numpy(observation["glimpse"]), collected["next", "glimpse"][:, t]
-        )  # the last one too
+        after = torch.from_numpy(observation["glimpse"])  # the last one too
+        torch.testing.assert_close(after, collected["next", "glimpse"][:, t])
         assert info["correct"].tolist() == collected["next", "correct"][:, t].tolist()
         if done.any() and t + 1 < collected.shape[1]:
             observation, info = plain.reset(options={"reset_mask": done, "indices": index[:, t + 1].numpy()})
@@ -109,11 +94,7 @@ def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
     """
 
     def wrapped(mode):
-        return torchrl.envs.GymWrapper(
-            FlatAction(
-                gymnasium.make_vec("GlimpseEnv-v0", num_envs=3, dataset=noise, autoreset_mode=mode, **SMALL)
-            )
-        )
+        return torchrl.envs.GymWrapper(build_plain(noise, mode))
 
     with pytest.raises(RuntimeError, match="must be one of SAME_STEP or DISABLED"):
         wrapped(AutoresetMode.NEXT_STEP)
@@ -126,13 +107,7 @@ def test_torchrl_refuses_next_step_and_loses_the_end_of_same_step(noise):
     same, disabled = rollouts.values()
     done = same["next", "done"].squeeze(2)
     assert done.all(0)[3]
-    for key in (
-        "glimpse",
-        "location",
-        "action",
-        ("next", "reward"),
-        ("next", "done"),
-    ):  # the same episodes until then
+    for key in ("glimpse", "location", "action", ("next", "reward"), ("next", "done")):  # the same until then
         torch.testing.assert_close(same[key][:, :4], disabled[key][:, :4])
     assert not torch.equal(same["glimpse"][:, 4], disabled["glimpse"][:, 4])
     assert not same["next", "glimpse"][done].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,13 @@ from glimpse_env.backbone import Backbone, weights
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     """Three random colour images of 40 x 40 pixels."""
-    return torch.randint(
-        0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    source = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, 3, 40, 40), dtype=torch.uint8, generator=source)
 
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    """A ResNet-18 whose statistics are not those it was born with."""
+    """A ResNet-18 whose statistics are not the initial ones."""
     torch.manual_seed(1)
     network = models.resnet18(weights=None)
     with torch.no_grad():
@@ -78,16 +78,13 @@ def test_it_is_frozen_whatever_is_done_around_it(state: dict, images: Tensor, tm
         optimizer.step()
     assert head.training
     assert not any(module.training for module in backbone.modules())
-    assert not any(
-        parameter.requires_grad or parameter.grad is not None for parameter in backbone.parameters()
-    )
+    assert not any(value.requires_grad or value.grad is not None for value in backbone.parameters())
     assert not backbone(images).requires_grad
     assert any("running_mean" in name for name in before)
     for name, value in backbone.state_dict().items():
         assert torch.equal(value, before[name]), name
-    torch.testing.assert_close(
-        backbone(images)[:1], alone, rtol=1e-4, atol=1e-4
-    )  # no statistics of the batch
+    # No statistics of the batch.
+    torch.testing.assert_close(backbone(images)[:1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_grey_is_repeated_and_bytes_are_floats_over_255(images: Tensor) -> None:
@@ -115,9 +112,8 @@ def test_other_families(name: str, node: str, features: int, map_node: str, shap
 
 
 def test_a_map_as_features_is_averaged(images: Tensor) -> None:
-    torch.testing.assert_close(
-        plain(node="layer3")(images), plain(map_node="layer3").map(images).mean((2, 3))
-    )
+    maps = plain(map_node="layer3").map(images)
+    torch.testing.assert_close(plain(node="layer3")(images), maps.mean((2, 3)))
 
 
 def test_flops_are_two_for_each_multiply_add_of_a_convolution() -> None:
@@ -149,15 +145,12 @@ def test_weights_files_may_be_half_precision_or_differ_in_the_final_layer(
         "other classes": state | {"fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)},
         "no counters": {name: value for name, value in state.items() if "num_batches" not in name},
     }[change]
-    found = plain(saved(other, tmp_path, "other.pth"))(images)
-    torch.testing.assert_close(
-        found, expected, rtol=0.02 if change == "half" else 0, atol=0.01 if change == "half" else 0
-    )
+    features = plain(saved(other, tmp_path, "other.pth"))(images)
+    rtol, atol = (0.02, 0.01) if change == "half" else (0, 0)
+    torch.testing.assert_close(features, expected, rtol=rtol, atol=atol)
 
 
-def test_a_name_is_looked_for_in_the_weights_folder(
-    state: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_is_looked_up_in_the_weights_folder(state: dict, tmp_path: Path, monkeypatch) -> None:
     saved(state, tmp_path, "mine.pth")
     saved(state, tmp_path, "resnet18-f37072fd.pth")  # torchvision's own name of its default
     monkeypatch.setenv("GLIMPSE_WEIGHTS", str(tmp_path))
@@ -165,9 +158,7 @@ def test_a_name_is_looked_for_in_the_weights_folder(
     assert plain("mine.pth").digest() == plain("DEFAULT").digest() == plain(tmp_path / "mine.pth").digest()
 
 
-def test_a_failed_download_names_the_file_and_where_to_put_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_download_names_the_file_and_where_to_put_it(tmp_path: Path, monkeypatch) -> None:
     def no_network(*_: Any, **__: Any) -> None:
         raise URLError("no route to host")
 
@@ -175,14 +166,12 @@ def test_a_failed_download_names_the_file_and_where_to_put_it(
     monkeypatch.delenv("GLIMPSE_WEIGHTS", raising=False)
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
-    with pytest.raises(
-        FileNotFoundError,
-        match=r"https://\S+/resnet18-f37072fd.pth.*no route.*checkpoints.*GLIMPSE_WEIGHTS.*weights=",
-    ):
+    message = r"https://\S+/resnet18-f37072fd.pth.*no route.*checkpoints.*GLIMPSE_WEIGHTS.*weights="
+    with pytest.raises(FileNotFoundError, match=message):
         Backbone("resnet18")
 
 
-def test_random_weights_are_said_aloud_and_always_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_random_weights_are_logged_and_always_the_same(caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -193,45 +182,38 @@ def test_random_weights_are_said_aloud_and_always_the_same(caplog: pytest.LogCap
     torch.testing.assert_close(torch.rand(2), expected, rtol=0, atol=0)
 
 
-def test_weights_of_another_architecture_are_refused_by_the_first_mismatch(
-    state: dict, tmp_path: Path
-) -> None:
-    networks = {
-        name: weights.build_random(name)
-        for name in ("resnet18", "resnet34", "resnet50", "mobilenet_v3_small")
-    }
-    cases = {
-        (
-            "resnet18",
-            "resnet34",
-        ): r"resnet34 has layer1.2.conv1.weight of shape \(64, 64, 3, 3\), the file has nothing in its place",
-        (
-            "resnet34",
-            "resnet18",
-        ): r"it has layer1.2.conv1.weight of shape \(64, 64, 3, 3\), which resnet18 lacks",
-        (
-            "resnet50",
-            "resnet18",
-        ): r"has layer1.0.conv1.weight of shape \(64, 64, 3, 3\), in the file its shape is \(64, 64, 1, 1\)",
+@pytest.mark.parametrize(
+    ("file", "name", "message"),
+    [
+        ("resnet18", "resnet34", "layer1.2.conv1.weight {block}, the file has nothing in its place"),
+        ("resnet34", "resnet18", "layer1.2.conv1.weight {block}, which resnet18 lacks"),
+        ("resnet50", "resnet18", "layer1.0.conv1.weight {block}, in the file its shape is (64, 64, 1, 1)"),
         (
             "resnet18",
             "mobilenet_v3_small",
-        ): r"has features.0.0.weight of shape \(16, 3, 3, 3\), the file has conv1.weight of shape \(64, 3, 7, 7\)",
-    }
-    for (file, name), message in cases.items():
-        with pytest.raises(ValueError, match=f"weights of another architecture: .*{message}"):
-            weights.load_state(networks[name], networks[file].state_dict(), "a file", name)
-    with pytest.raises(
-        ValueError,
-        match=r"weights file .*weights.pth: weights of another architecture: resnet34 has layer1.2.conv1.weight",
-    ):
+            "features.0.0.weight {stem}, the file has conv1.weight {wide_stem}",
+        ),
+    ],
+)
+def test_the_first_mismatch_of_another_architecture_is_named(file: str, name: str, message: str) -> None:
+    network, state = weights.build_random(name), weights.build_random(file).state_dict()
+    shapes = {"stem": (16, 3, 3, 3), "block": (64, 64, 3, 3), "wide_stem": (64, 3, 7, 7)}
+    expected = re.escape(message.format(**{name: f"of shape {shape}" for name, shape in shapes.items()}))
+    owner = "it" if "lacks" in message else name
+    expected = f"^a file: weights of another architecture: {owner} has {expected}$"
+    with pytest.raises(ValueError, match=expected):
+        weights.load_state(network, state, "a file", name)
+
+
+def test_a_file_of_another_architecture_is_named(state: dict, tmp_path: Path) -> None:
+    message = "weights file .*weights.pth: weights of another architecture: resnet34 has layer1.2.conv1"
+    with pytest.raises(ValueError, match=message):
         plain(saved(state, tmp_path), "resnet34")
 
 
 def test_files_that_are_no_weights_are_refused(state: dict, tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"weights='none.pth'.*file not found.*DEFAULT.*GLIMPSE_WEIGHTS"
-    ):
+    message = r"weights='none.pth'.*file not found.*DEFAULT.*GLIMPSE_WEIGHTS"
+    with pytest.raises(FileNotFoundError, match=message):
         plain("none.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match=r"text.pth: not a state dict"):
@@ -263,7 +245,7 @@ def test_a_bad_argument_is_refused_by_name(options: dict, message: str) -> None:
         Backbone(**({"name": "resnet18", "weights": None} | options))
 
 
-def test_a_family_without_a_known_map_says_which_are_known() -> None:
+def test_a_family_without_a_known_map_is_refused_with_those_that_are_known() -> None:
     backbone = plain(name="alexnet")
     with pytest.raises(ValueError, match=r"alexnet.*resnet.*map_node="):
         backbone.map_shape(64, 64)
@@ -275,9 +257,9 @@ def test_a_family_without_a_known_map_says_which_are_known() -> None:
 def test_half_precision_changes_little_and_gives_float32(state: dict, images: Tensor, tmp_path: Path) -> None:
     file = saved(state, tmp_path)
     exact, half = plain(file), Backbone("resnet18", file, precision="bfloat16")
-    found, expected = half(images), exact(images)
-    assert found.dtype == torch.float32
-    assert (found - expected).norm() < 0.05 * expected.norm()
+    features, expected = half(images), exact(images)
+    assert features.dtype == torch.float32
+    assert (features - expected).norm() < 0.05 * expected.norm()
     assert exact.digest() != half.digest()
     assert half.network.get_submodule("bn1").running_var.dtype == torch.float32
 
@@ -287,10 +269,9 @@ def test_a_gpu_computes_the_same_in_half_precision(state: dict, images: Tensor, 
     file = saved(state, tmp_path)
     expected, backbone = plain(file)(images), Backbone("resnet18", file, "cuda")
     assert backbone.precision in (torch.bfloat16, torch.float16)
-    found = backbone(images.cuda()).cpu()
-    assert (found - expected).norm() < 0.05 * expected.norm()
+    assert (backbone(images.cuda()).cpu() - expected).norm() < 0.05 * expected.norm()
 
 
-def test_the_digest_tells_weights_nodes_and_networks_apart(state: dict, tmp_path: Path) -> None:
+def test_weights_nodes_and_networks_have_different_digests(state: dict, tmp_path: Path) -> None:
     backbones = [plain(), plain(saved(state, tmp_path)), plain(node="layer3"), plain(name="resnet34")]
     assert len({backbone.digest() for backbone in backbones}) == len(backbones)

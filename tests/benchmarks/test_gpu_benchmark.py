@@ -1,4 +1,4 @@
-"""The benchmark of a GPU, tried on a CPU: its parts, its table, a part that fails, and an update that a CUDA graph could hold."""
+"""The GPU benchmark on a CPU: its parts, its table, a part that fails, an update that suits a CUDA graph."""
 
 import json
 import re
@@ -22,15 +22,8 @@ SMALL = Options(batch=8, samples=2, hidden=16, features=16, augment=False, preci
 class HostReads(TorchDispatchMode):
     """Count what makes the host wait for a GPU or takes a number from it, by the function that asks."""
 
-    WAITING = (
-        "_local_scalar_dense",
-        "nonzero",
-        "is_nonzero",
-        "equal",
-        "masked_select",
-        "_unique2",
-        "lift_fresh",
-    )
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+    WAITING += ("masked_select", "_unique2", "lift_fresh")
 
     def __init__(self):
         """Begin with nothing counted."""
@@ -40,17 +33,14 @@ class HostReads(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run an operation and count it if it is one of those."""
         if func.overloadpacket.__name__ in self.WAITING:
-            callers = [
-                frame.name
-                for frame in traceback.extract_stack()
-                if "glimpse_env" in frame.filename or "optim" in frame.filename
-            ]
-            self.found[callers[-1]] += 1
+            stack = reversed(traceback.extract_stack())
+            ours = (frame for frame in stack if "glimpse_env" in frame.filename or "optim" in frame.filename)
+            self.found[next(ours).name] += 1
         return func(*args, **(kwargs or {}))
 
 
 def test_an_update_reads_no_value_that_a_graph_could_not_know():
-    """But for what is read on a CPU alone: one_hot's check of its classes in `stop_logit`, Adam's steps, and which rows ended."""
+    """Allowed on a CPU alone: one_hot's check of classes in `stop_logit`, Adam's steps, which rows ended."""
     update = captured.RamUpdate(SMALL)
     batches = update.batches()
     captured.run(update, update, batches, 1)  # some constants are made once
@@ -70,12 +60,11 @@ def test_twins_make_the_same_updates_and_learn():
 
 
 def test_losses_are_compared_relatively_and_a_difference_is_an_error(monkeypatch):
-    assert captured.largest_difference(torch.tensor([2.0, 4.0]), torch.tensor([2.02, 4.0])) == pytest.approx(
-        0.01
-    )
+    pair = torch.tensor([2.0, 4.0]), torch.tensor([2.02, 4.0])
+    assert captured.largest_difference(*pair) == pytest.approx(0.01)
     assert captured.largest_difference(torch.tensor([-2.0]), torch.tensor([2.0])) == 2
     results = iter((torch.tensor([1.0]), torch.tensor([float("nan")])))
-    monkeypatch.setattr(captured, "timed_updates", lambda *_: captured.Timed(1.0, next(results)))
+    monkeypatch.setattr(captured, "timed_updates", lambda *_: (1.0, next(results)))
     monkeypatch.setattr(captured, "RamUpdate", lambda *_: None)
     with pytest.raises(RuntimeError, match="differ by nan"):
         captured.measure(SMALL, 1, 1)
@@ -84,14 +73,8 @@ def test_losses_are_compared_relatively_and_a_difference_is_an_error(monkeypatch
 def test_every_test_that_asks_for_a_gpu_is_found():
     found = timed.gpu_tests(ROOT)
     marks = re.compile(r"^@pytest\.mark\.skipif\(not torch\.cuda", re.MULTILINE)
-    assert (
-        len(found)
-        == sum(
-            len(marks.findall(file.read_text(encoding="utf-8")))
-            for file in (ROOT / "tests").rglob("test_*.py")
-        )
-        >= 4
-    )
+    texts = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")]
+    assert len(found) == sum(len(marks.findall(text)) for text in texts) >= 4
     for name in found:
         file, test = name.split("::")
         assert re.search(rf"^def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
@@ -99,35 +82,23 @@ def test_every_test_that_asks_for_a_gpu_is_found():
 
 def test_images_per_second_count_whole_batches_of_all_epochs(tmp_path):
     folder = timed.write_pictures(tmp_path / "pictures", 8, 5, 2)
-    options = {
-        "dataset": str(folder),
-        "image_size": 8,
-        "split": "train",
-        "root": None,
-        "epochs": 3,
-        "stop_epochs": 2,
-        "batch": 4,
-    }
+    options = {"dataset": str(folder), "image_size": 8, "split": "train", "root": None}
+    options |= {"epochs": 3, "stop_epochs": 2, "batch": 4}
     (tmp_path / "result.json").write_text(json.dumps({"options": options, "train_seconds": 2.0}))
-    assert timed.images_per_second(tmp_path / "result.json") == 5 * 8 / 2  # 10 images are two batches of 4
+    assert timed.images_per_second(tmp_path) == 5 * 8 / 2  # 10 images are two batches of 4
 
 
-def test_parts_that_fail_are_told_and_the_others_still_run(tmp_path, monkeypatch, capsys):
+def test_parts_that_fail_are_reported_and_the_others_still_run(tmp_path, monkeypatch, capsys):
     def failing(options, folder):
         raise RuntimeError("a first line\nno kernel image")
 
     monkeypatch.setitem(gpu.PARTS, "sensors", failing)
     monkeypatch.setitem(gpu.PARTS, "tests", lambda options, folder: {"passed": 1234.0, "skipped": 0.5})
     assert gpu.main(Gpu(device="cpu", threads=1, parts=("sensors", "tests"), results=tmp_path)) == 1
-    first, second = timed.read(
-        tmp_path / "gpu.jsonl",
-        ("part", "figures", "error", "seconds", "hardware", "versions", "commit", "speed"),
-    )
-    assert (first["part"], first["error"], first["figures"]) == (
-        "sensors",
-        "RuntimeError: a first line\nno kernel image",
-        {},
-    )
+    needed = ("part", "figures", "error", "seconds", "hardware", "versions", "commit", "speed")
+    first, second = timed.read(tmp_path / "gpu.jsonl", needed)
+    assert (first["part"], first["figures"]) == ("sensors", {})
+    assert first["error"] == "RuntimeError: a first line\nno kernel image"
     assert (second["error"], second["figures"]) == (None, {"passed": 1234.0, "skipped": 0.5})
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["sensors", "FAILED:", "no", "kernel", "image"] in [line[:5] for line in lines]
@@ -155,9 +126,8 @@ def test_tests_that_are_skipped_on_a_gpu_are_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a CUDA device")
 def test_without_cuda_the_command_says_so():
-    with pytest.raises(
-        ValueError, match=r"device='cuda' is not available here \(0 CUDA devices\): use device='cpu'"
-    ):
+    message = r"device='cuda' is not available here \(0 CUDA devices\): use device='cpu'"
+    with pytest.raises(ValueError, match=message):
         gpu.main(Gpu())
 
 

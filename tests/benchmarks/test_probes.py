@@ -1,10 +1,9 @@
-"""The probes: thresholds beside blind rivals, oracles, what places alone tell, rewards of FCAN's localisers, and means over seeds."""
+"""The probes: thresholds beside blind rules, oracles, locations alone, FCAN's rewards, means over seeds."""
 
 import json
 
 import fcan_rewards
 import oracles
-import places_alone
 import pytest
 import summary
 import thresholds
@@ -25,28 +24,22 @@ def test_thresholds_are_compared_with_blind_rivals_at_equal_glimpses():
     assert (sure["mean_glimpses"], sure["accuracy"], sure["paper"]) == (1.5, 50, (81.3, 3.6))
     # Half of the answers after one glimpse (25 % right), half after two (75 %), whoever gets which.
     assert sure["random_stop"]["accuracy"] == sure["fixed_number"]["accuracy"] == 50
-    assert (
-        last["random_stop"] == last["fixed_number"] == {"accuracy": 75, "difference": 0, "interval": [0, 0]}
-    )
+    same = {"accuracy": 75, "difference": 0, "interval": [0, 0]}
+    assert last["random_stop"] == last["fixed_number"] == same
     assert "learned" in thresholds.format_row(thresholds.make_rows(found, True, (), False)[0])
 
 
 @pytest.fixture(scope="module")
 def env():
-    pixels = torch.randint(
-        0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    noise = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=noise)
     boxes = torch.tensor([[-0.5, -0.5, 0.5, 0.0], [0.8, 0.8, 1.0, 1.0]]).repeat(3, 1)
     images = ImageSet(pixels, torch.arange(6) % 3, ("a", "b", "c"), boxes=boxes)
     sensor = BankSensor(images, Backbone("resnet18", None, precision="float32"), glimpse_size=32, grid=3)
-    made = GlimpseVectorEnv(
-        6,
-        [(image, int(label)) for image, label in zip(pixels, images.labels, strict=True)],
-        sensor=sensor,
-        grid=3,
-    )
-    made.images = images
-    return made
+    pairs = [(image, int(label)) for image, label in zip(pixels, images.labels, strict=True)]
+    env = GlimpseVectorEnv(6, pairs, sensor=sensor, grid=3)
+    env.images = images
+    return env
 
 
 def test_the_box_oracle_looks_at_the_middle_of_the_box_as_far_as_it_can(env):
@@ -56,17 +49,16 @@ def test_the_box_oracle_looks_at_the_middle_of_the_box_as_far_as_it_can(env):
 
 def test_the_loss_oracle_finds_no_better_place(env):
     torch.manual_seed(0)
-    network = RecurrentAttention(
-        Architecture(glimpse=512, classes=3, horizon=env.preset.max_glimpses, hidden=8, features=8)
-    ).eval()
+    horizon = env.preset.max_glimpses
+    network = RecurrentAttention(Architecture(glimpse=512, classes=3, horizon=horizon, hidden=8, features=8))
+    network.eval()
     index = torch.arange(6)
 
     def loss(places):
-        unit = {"location": places, "step": torch.full((6, 1), 2 / env.preset.max_glimpses)}
+        unit = {"location": places, "step": torch.full((6, 1), 2 / horizon)}
         seen = env.sensor.observe(index, places, torch.full((6,), 2))
-        return F.cross_entropy(
-            network(unit | seen, network.begin(6))[0].logits, env.images.labels, reduction="none"
-        )
+        logits = network(unit | seen, network.begin(6))[0].logits
+        return F.cross_entropy(logits, env.images.labels, reduction="none")
 
     with torch.no_grad():
         best = loss(oracles.least_loss(env, network, network.begin(6), index, 2))
@@ -77,13 +69,9 @@ def test_the_loss_oracle_finds_no_better_place(env):
 def test_elsewhere_is_another_images_glimpse_with_the_own_context():
     look = {"glimpse_size": 7, "scales": (1.0, 2.0), "location_range": 1.0, "fill": "noise", "context": True}
     env = GlimpseVectorEnv(4, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED, **look)
-    sensor = places_alone.Elsewhere(env.sensor, len(env.images))
-    index, location, step = (
-        torch.tensor([0, 7, 4999, 2500]),
-        torch.rand(4, 2) * 2 - 1,
-        torch.tensor([1, 2, 3, 1]),
-    )
-    other = torch.tensor([2500, 2507, 2499, 0])
+    sensor = oracles.Elsewhere(env.sensor, len(env.images))
+    index, other = torch.tensor([0, 7, 4999, 2500]), torch.tensor([2500, 2507, 2499, 0])
+    location, step = torch.rand(4, 2) * 2 - 1, torch.tensor([1, 2, 3, 1])
     seen, expected = sensor.observe(index, location, step), env.sensor.observe(other, location, step)
     assert torch.equal(seen["glimpse"], expected["glimpse"])
     assert torch.equal(sensor.context(index), env.sensor.context(index))
@@ -105,27 +93,21 @@ def test_how_soon_a_run_is_there_counts_from_where_it_stays():
 def test_the_table_of_rewards_by_hand(tmp_path, monkeypatch, capsys):
     """Means of 80, 60 and 50 %: the target is halfway from 50 to 80 %."""
     runs = [
-        *(
-            ("greedy", "learned", seed, values)
-            for seed, values in enumerate(([0.5, 0.8, 0.8], [0.5, 0.7, 0.8]))
-        ),
-        *(
-            ("delayed", "learned", seed, values)
-            for seed, values in enumerate(([0.4, 0.4, 0.5], [0.4, 0.6, 0.7]))
-        ),
+        ("greedy", "learned", 0, [0.5, 0.8, 0.8]),
+        ("greedy", "learned", 1, [0.5, 0.7, 0.8]),
+        ("delayed", "learned", 0, [0.4, 0.4, 0.5]),
+        ("delayed", "learned", 1, [0.4, 0.6, 0.7]),
         ("greedy", "random", 0, [0.4, 0.5, 0.5]),
     ]
     paths = []
     for reward, where, seed, values in runs:
         options = {"reward": reward, "where": where, "seed": seed}
         paths.append(tmp_path / f"{reward}-{where}-{seed}" / "checkpoint.pt")
-        checkpoint.save(
-            paths[-1], {"agent": "fcan_greedy", "options": options, "progress": {"history": epochs(values)}}
-        )
+        run = {"agent": "fcan_greedy", "options": options, "progress": {"history": epochs(values)}}
+        checkpoint.save(paths[-1], run)
     monkeypatch.setattr(plots, "save", lambda figure, target: None)
-    fcan_rewards.main(
-        fcan_rewards.Rewards(tuple(reversed(paths)), tmp_path / "curves.png", tmp_path / "rows.json")
-    )
+    outputs = tmp_path / "curves.png", tmp_path / "rows.json"
+    fcan_rewards.main(fcan_rewards.Rewards(tuple(reversed(paths)), *outputs))
     rows = {row["row"]: row for row in files.read_json(tmp_path / "rows.json")["rows"]}
     assert rows["greedy"]["accuracy"] == pytest.approx([80, 80])
     assert rows["greedy"]["epochs"] == [2, 2]
@@ -166,19 +148,9 @@ def test_summary_refuses_what_is_no_result(tmp_path, content, message):
 
 def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
     for seed, accuracy in ((0, 0.98), (1, 0.99)):
-        row = {
-            "agent": "a",
-            "dataset": "mnist",
-            "split": "test",
-            "seed": seed,
-            "accuracy": accuracy,
-            "mean_glimpses": 2.0,
-        }
-        row |= {
-            "per_step_accuracy": [0.5, accuracy],
-            "train_seconds": 10,
-            "options": {"seed": seed, "epochs": 3},
-        }
+        row = {"agent": "a", "dataset": "mnist", "split": "test", "seed": seed, "accuracy": accuracy}
+        row |= {"mean_glimpses": 2.0, "per_step_accuracy": [0.5, accuracy], "train_seconds": 10}
+        row |= {"options": {"seed": seed, "epochs": 3}}
         (tmp_path / f"{seed}.json").write_text(json.dumps(row))
     summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""The figures that README and docs quote of the older results are those of the files in benchmarks/results, as far as their digits go."""
+"""The figures that README and docs quote of the older results are those of benchmarks/results, rounded."""
 
 import json
 import math
@@ -11,12 +11,32 @@ import scipy.stats
 
 ROOT = Path(__file__).parents[2]
 NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?")
+MEAN = r"(\S+ \S+ \S+)"  # with its interval: 80.1 +- 0.3
+RANDOM, CENTRAL = "multi-view: whole + random places", "rigid: whole + central places"
+BASELINES = ("one-view", "random", "centre", "grid", "raster")
 COUNTS = re.compile(r"CUB-50|(?:with|of) 3|\d x \d")  # numbers that are no figures
 
 
 def results(name):
     """Return a file of results."""
     return json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
+
+
+def lines(name):
+    """Return the rows of a file of results with one on every line."""
+    return list(
+        map(json.loads, (ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8").splitlines())
+    )
+
+
+def text(page):
+    """Return a page without line breaks."""
+    return (ROOT / page).read_text(encoding="utf-8").replace("\n", " ")
+
+
+def mean_accuracies(rows, *names):
+    """Return the means over seeds of rows' accuracies, each with the half-width of its interval."""
+    return [value for name in names for value in over(rows[name]["accuracy"])]
 
 
 def by(name, rows):
@@ -26,18 +46,15 @@ def by(name, rows):
 
 def table(page, heading):
     """Return the rows of the first table under a heading, as cells free of links and emphasis."""
-    section = re.split(
-        r"^#+ ", (ROOT / page).read_text(encoding="utf-8").split(f"# {heading}\n")[1], flags=re.MULTILINE
-    )[0]
+    after = (ROOT / page).read_text(encoding="utf-8").split(f"# {heading}\n")[1]
+    section = re.split(r"^#+ ", after, flags=re.MULTILINE)[0]
     lines = re.search(r"\|[-:| ]*\|\n((?:\|.*\n)+)", section)[1].replace("**", "")
-    return [
-        [cell.strip() for cell in re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line).strip("|").split("|")]
-        for line in lines.splitlines()
-    ]
+    lines = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", lines).splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def ours(agent):
-    """Return what README's table of agents says that we reach."""
+    """Return our results in README's table of agents."""
     [row] = [row for row in table("README.md", "The agents") if row[0] == agent]
     return row[-1]
 
@@ -52,16 +69,15 @@ def assert_quoted(text, *values):
 
 
 def over(values):
-    """Return a mean over seeds and the half-width of its 95 % interval, which is left out where nothing varies."""
+    """Return a mean over seeds and the half-width of its 95 % interval, unless nothing varies."""
     half = scipy.stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return [statistics.fmean(values), *([half] if half else [])]
 
 
 def mnist():
-    """Return what the default commands reach on MNIST, over seeds: RAM's error, then DT-RAM's error and glimpses."""
-    default = [
-        run for run in results("runs.json") if run["command"].startswith("python agents/dtram_reinforce.py")
-    ]
+    """Return RAM's error on MNIST by the default commands, then DT-RAM's error and glimpses."""
+    command = "python agents/dtram_reinforce.py"
+    default = [run for run in results("runs.json") if run["command"].startswith(command)]
     assert [run["seed"] for run in default] == [0, 1, 2]
     late = [100 * (1 - run["per_step_accuracy"][-1]) for run in default]
     stopped = [100 * (1 - run["accuracy"]) for run in default]
@@ -70,116 +86,66 @@ def mnist():
 
 def accurate(name):
     """Return error and mean glimpses of a row of Table 2 over seeds."""
-    lines = (ROOT / "benchmarks" / "results" / "dtram-2-mnist.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(json.loads, lines) if row["row"] == name]
-    return over([100 * (1 - row["accuracy"]) for row in rows]), statistics.fmean(
-        row["mean_glimpses"] for row in rows
-    )
+    rows = [row for row in lines("dtram-2-mnist.jsonl") if row["row"] == name]
+    glimpses = statistics.fmean(row["mean_glimpses"] for row in rows)
+    return over([100 * (1 - row["accuracy"]) for row in rows]), glimpses
 
 
 def test_seconds_from_the_command_to_the_result():
-    lines = (
-        (ROOT / "benchmarks" / "results" / "time_to_accuracy.jsonl").read_text(encoding="utf-8").splitlines()
-    )
-    runs = [json.loads(line) for line in lines]
-    for shown, schedule in zip(
-        table("README.md", "How long it takes"), ("default", "--epochs 6"), strict=True
-    ):
-        own = [run for run in runs if run["schedule"] == schedule]
-        found = [*over([run["seconds"] for run in own]), *over([run["error"] for run in own])]
-        assert_quoted(" ".join(shown[1:4]), *found, statistics.fmean(run["mean_glimpses"] for run in own))
+    default, short = table("README.md", "How long it takes")
+    for shown, schedule in ((default, "default"), (short, "--epochs 6")):
+        own = [run for run in lines("time_to_accuracy.jsonl") if run["schedule"] == schedule]
+        values = [*over([run["seconds"] for run in own]), *over([run["error"] for run in own])]
+        assert_quoted(" ".join(shown[1:4]), *values, statistics.fmean(run["mean_glimpses"] for run in own))
 
 
 def test_ram_and_dtram_in_the_table_of_agents():
     ram, dtram = mnist()
     cub = by("row", results("photographs_cub50.json")["rows"])
-    accuracies = [
-        value for name in ("RAM, 3", "one view", "random, 3") for value in over(cub[name]["accuracy"])
-    ]
     error, _ = accurate("RAM 7")
-    assert_quoted(ours("RAM"), *ram, *error, *accuracies)
+    assert_quoted(ours("RAM"), *ram, *error, *mean_accuracies(cub, "RAM, 3", "one view", "random, 3"))
     error, glimpses = accurate("DT-RAM-2 (gamma .99)")
-    assert_quoted(
-        ours("DT-RAM"),
-        *dtram,
-        *error,
-        glimpses,
-        *over(cub["DT-RAM"]["accuracy"]),
-        statistics.fmean(cub["DT-RAM"]["mean_glimpses"]),
-    )
+    photographs = [*over(cub["DT-RAM"]["accuracy"]), statistics.fmean(cub["DT-RAM"]["mean_glimpses"])]
+    assert_quoted(ours("DT-RAM"), *dtram, *error, glimpses, *photographs)
 
 
 def sermanet_places():
-    """Return Sermanet's accuracies on CUB-50 by seed: high resolution at learned and random places, then all three."""
+    """Return Sermanet's accuracies on CUB-50 by seed, learned and random: high resolution, then all three."""
     saved = results("sermanet_cub50.json")["three_seeds"]
-    return [
-        by("set", saved[kind]["rows"])[name]["accuracy"]
-        for name in ("high", "all")
-        for kind in ("learned", "random")
-    ]
+    kinds = [by("set", saved[kind]["rows"]) for kind in ("learned", "random")]
+    return [kind[name]["accuracy"] for name in ("high", "all") for kind in kinds]
 
 
 def test_sermanet_beside_random_places():
-    page = (ROOT / "docs" / "agents" / "sermanet.md").read_text(encoding="utf-8").replace("\n", " ")
-    alone, everything = re.search(
-        r"alone (\S+ \S+ \S+ against \S+ \S+ \S+), .*?all three (\S+ \S+ \S+ +against +\S+ \S+ \S+),", page
-    ).groups()
+    page, two = text("docs/agents/sermanet.md"), r"(\S+ \S+ \S+ +against +\S+ \S+ \S+)"
+    alone, everything = re.search(rf"alone {two}, .*?all three {two},", page).groups()
     high, random_high, whole, random_whole = map(over, sermanet_places())
     assert_quoted(alone, *high, *random_high)
     assert_quoted(everything, *whole, *random_whole)
-    mnist = re.search(
-        r"3 seeds: (\S+ \S+ \S+) % with learned places, (\S+ \S+ \S+) % +with random", page
-    ).groups()
-    found = [value for one in results("sermanet_mnist.json") for value in over(one["rows"][0]["accuracy"])]
-    assert_quoted(" ".join(mnist), *found)
+    mnist = re.search(rf"3 seeds: {MEAN} % with learned places, {MEAN} % +with random", page).groups()
+    accuracies = [one["rows"][0]["accuracy"] for one in results("sermanet_mnist.json")]
+    assert_quoted(" ".join(mnist), *over(accuracies[0]), *over(accuracies[1]))
 
 
 def test_fcan_on_clutter_and_its_rewards():
-    page = (ROOT / "docs" / "agents" / "fcan.md").read_text(encoding="utf-8").replace("\n", " ")
-    told = re.search(
-        r"3 seeds: (\S+ \S+ \S+) % with learned parts, (\S+ \S+ \S+) % with random", page
-    ).groups()
-    runs = results("fcan_clutter.json")
-    kinds = [
-        [100 * run["accuracy"] for run in runs if ("random" in run["command"]) is random]
-        for random in (False, True)
-    ]
-    assert_quoted(" ".join(told), *(value for kind in kinds for value in over(kind)))
-    told = re.search(
-        r"greedy (\S+ \S+ \S+) %, delayed (\S+ \S+ \S+) %, random places (\S+ \S+ \S+) %", page
-    ).groups()
+    page, runs = text("docs/agents/fcan.md"), results("fcan_clutter.json")
+    quoted = re.search(rf"3 seeds: {MEAN} % with learned parts, {MEAN} % with random", page).groups()
+    learned = [100 * run["accuracy"] for run in runs if "random" not in run["command"]]
+    random = [100 * run["accuracy"] for run in runs if "random" in run["command"]]
+    assert_quoted(" ".join(quoted), *over(learned), *over(random))
+    quoted = re.search(rf"greedy {MEAN} %, delayed {MEAN} %, random places {MEAN} %", page).groups()
     rewards = by("row", results("rewards_cub50.json")["rows"])
-    assert_quoted(
-        " ".join(told),
-        *(
-            value
-            for name in ("greedy", "delayed", "random places")
-            for value in over(rewards[name]["accuracy"])
-        ),
-    )
+    assert_quoted(" ".join(quoted), *mean_accuracies(rewards, "greedy", "delayed", "random places"))
 
 
 def test_fcan_sermanet_and_baselines_in_the_table_of_agents():
     fcan = by("row", results("fcan_cub50.json")["rows"])
-    names = (
-        "whole + all parts",
-        "whole image",
-        "multi-view: whole + random places",
-        "rigid: whole + central places",
-    )
-    assert_quoted(ours("FCAN"), *(value for name in names for value in over(fcan[name]["accuracy"])))
-    assert_quoted(
-        ours("Sermanet"),
-        *[value for row in sermanet_places()[:2] for value in over(row)],
-        *map(statistics.fmean, sermanet_places()[2:]),
-    )
+    assert_quoted(ours("FCAN"), *mean_accuracies(fcan, "whole + all parts", "whole image", RANDOM, CENTRAL))
+    learned, random, *others = sermanet_places()
+    assert_quoted(ours("Sermanet"), *over(learned), *over(random), *map(statistics.fmean, others))
     rows = results("baselines_cub50.json")["rows"]
-    found = [
-        value
-        for name in ("one-view", "random", "centre", "grid", "raster")
-        for value in over([100 * run["accuracy"] for run in rows[name]])
-    ]
-    assert_quoted(ours("baselines"), *found)
+    kinds = [[100 * run["accuracy"] for run in rows[name]] for name in BASELINES]
+    assert_quoted(ours("baselines"), *(value for kind in kinds for value in over(kind)))
 
 
 def test_reinforce_beside_stable_baselines():
@@ -192,34 +158,25 @@ def test_reinforce_beside_stable_baselines():
     run = results("cleanrl_mnist.json")
     assert_quoted(" ".join(single[2:4]), 100 * (1 - run["accuracy"]), run["mean_glimpses"])
     page = (ROOT / "docs" / "algorithms.md").read_text(encoding="utf-8")
-    told = re.search(r"test images (.*?) % at (.*?) of 7 glimpses, after (.*?) s on", page).groups()
-    assert_quoted(
-        " ".join(told).replace(" and ", ", ").replace(", ", " "),
-        *errors,
-        *glimpses,
-        *(run["train_seconds"] for run in runs),
-    )
+    quoted = re.search(r"test images (.*?) % at (.*?) of 7 glimpses, after (.*?) s on", page).groups()
+    quoted = " ".join(quoted).replace(" and ", ", ").replace(", ", " ")
+    assert_quoted(quoted, *errors, *glimpses, *(run["train_seconds"] for run in runs))
 
 
 def test_speed_of_several_processes_and_of_stable_baselines():
-    page = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    page = text("README.md")
     seconds = [run["train_seconds"] for run in results("processes.json")]
-    told = re.search(r"thread each: (\S+) times as fast with .*?, (\S+) times with", page).groups()
-    assert_quoted(" ".join(told), seconds[2] / seconds[3], seconds[0] / seconds[1])
-    ratios = [
-        [row[name]["ratio"] for row in results("sb3_collect.json")["rows"]]
-        for name in ("step", "collect_rollouts")
-    ]
-    told = re.search(r"collects (\S+ to \S+) times as many .*? policy (\S+ to \S+) times", page).groups()
-    assert_quoted(" ".join(told), *(end for kind in ratios for end in (min(kind), max(kind))))
+    quoted = re.search(r"thread each: (\S+) times as fast with .*?, (\S+) times with", page).groups()
+    assert_quoted(" ".join(quoted), seconds[2] / seconds[3], seconds[0] / seconds[1])
+    rows, names = results("sb3_collect.json")["rows"], ("step", "collect_rollouts")
+    ratios = [[row[name]["ratio"] for row in rows] for name in names]
+    quoted = re.search(r"collects (\S+ to \S+) times as many .*? policy (\S+ to \S+) times", page).groups()
+    assert_quoted(" ".join(quoted), *(end for kind in ratios for end in (min(kind), max(kind))))
 
 
 def test_learned_stops_against_the_threshold():
-    for shown, row in zip(
-        table("docs/agents/dtram.md", "Learned stop against a confidence threshold"),
-        results("stopping.json")["rows"],
-        strict=True,
-    ):
+    lines = table("docs/agents/dtram.md", "Learned stop against a confidence threshold")
+    for shown, row in zip(lines, results("stopping.json")["rows"], strict=True):
         assert shown[0] == f"{row['gamma']:g}".removeprefix("0")
         quantities = [row[name] for name in ("mean_glimpses", "learned_error", "rule_error", "difference")]
         assert_quoted(" ".join(shown[1:]), *quantities, *row["interval"])
@@ -231,67 +188,48 @@ def differences(row, others):
 
 
 def test_photographs():
-    names = (
-        "one view",
-        "random, 3",
-        "centre, 3",
-        "RAM, 3",
-        "RAM, 6",
-        "DT-RAM",
-        "oracle: box centre",
-        "oracle: least loss",
-    )
-    found = by("row", results("photographs_cub50.json")["rows"])
-    for shown, name in zip(
-        table("docs/datasets/cub.md", "Learned places against other places"), names, strict=True
-    ):
-        row = found[name]
-        others = differences(row, ("one view", "random, 3", "centre, 3"))
-        assert_quoted(
-            " ".join(shown[1:]), *over(row["accuracy"]), statistics.fmean(row["mean_glimpses"]), *others
-        )
+    names = ("one view", "random, 3", "centre, 3", "RAM, 3", "RAM, 6", "DT-RAM")
+    names = (*names, "oracle: box centre", "oracle: least loss")
+    rows = by("row", results("photographs_cub50.json")["rows"])
+    lines = table("docs/datasets/cub.md", "Learned places against other places")
+    for shown, name in zip(lines, names, strict=True):
+        row = rows[name]
+        values = [*over(row["accuracy"]), statistics.fmean(row["mean_glimpses"])]
+        values += differences(row, ("one view", "random, 3", "centre, 3"))
+        assert_quoted(" ".join(shown[1:]), *values)
 
 
 def test_fcan():
-    random, central = "multi-view: whole + random places", "rigid: whole + central places"
-    names = ("whole image", "part1-8x8 alone", "whole + part1-8x8", "whole + all parts", random, central)
-    found = by("row", results("fcan_cub50.json")["rows"])
+    names = ("whole image", "part1-8x8 alone", "whole + part1-8x8", "whole + all parts", RANDOM, CENTRAL)
+    rows = by("row", results("fcan_cub50.json")["rows"])
     for shown, name in zip(table("docs/agents/fcan.md", "Figures: CUB-50"), names, strict=True):
-        row = found[name]
-        assert_quoted(
-            " ".join([shown[1], *shown[3:]]),
-            *over(row["accuracy"]),
-            *differences(row, ("whole image", random, central)),
-        )
+        values = [*over(rows[name]["accuracy"]), *differences(rows[name], ("whole image", RANDOM, CENTRAL))]
+        assert_quoted(" ".join([shown[1], *shown[3:]]), *values)
 
 
 def test_sermanet():
-    found = {(row["set"], row["glimpses"]): row for row in results("sermanet_cub50.json")["rows"]}
+    rows = {(row["set"], row["glimpses"]): row for row in results("sermanet_cub50.json")["rows"]}
     sets = ("high", "medium", "low", "high+medium", "all")
     for shown, name in zip(table("docs/agents/sermanet.md", "Figures: CUB-50"), sets, strict=True):
-        cells = [
-            value
-            for glimpses in (1, 2, 3)
-            for value in (statistics.fmean(found[name, glimpses]["accuracy"]), found[name, glimpses]["paper"])
-        ]
-        assert_quoted(" ".join(shown[1:]), *cells)
+        own = [rows[name, glimpses] for glimpses in (1, 2, 3)]
+        values = [(statistics.fmean(row["accuracy"]), row["paper"]) for row in own]
+        assert_quoted(" ".join(shown[1:]), *(value for pair in values for value in pair))
 
 
 def test_clutter():
     [run] = [run for run in results("runs.json") if run["dataset"] == "clutter"]
-    page = (ROOT / "docs" / "datasets" / "clutter.md").read_text(encoding="utf-8").replace("\n", " ")
-    told = re.search(
-        r"answers (\S+) % of .*? rightly.*?: (\S+) % of .*?against (\S+) %.*?in (\S+) % of .*?against (\S+) %",
-        page,
+    against = r"(\S+) % of .*?against (\S+) %"
+    quoted = re.search(
+        rf"answers (\S+) % of .*? rightly.*?: {against}.*?in {against}", text("docs/datasets/clutter.md")
     )
     shares = (run["on_patch"][name] for name in ("fixation", "fixation_chance", "any", "any_chance"))
-    assert_quoted(" ".join(told.groups()), 100 * run["accuracy"], *(100 * share for share in shares))
+    assert_quoted(" ".join(quoted.groups()), 100 * run["accuracy"], *(100 * share for share in shares))
 
 
 def test_speed():
     found = results("throughput.json")["steps_per_second"]
     for shown in table("docs/environment.md", "Speed"):
         best = {name: speed["best"] for name, speed in found[shown[0]].items()}
-        doors = [best[name] for name in ("single", "numpy", "core", "ap-gym vector") if name in best]
+        speeds = [best[name] for name in ("single", "numpy", "core", "ap-gym vector") if name in best]
         shares = [best["core"] / best[name] for name in ("ap-gym vector", "crop bilinear")]
-        assert_quoted(" ".join(cell for cell in shown[1:] if cell != "-"), *doors, *shares)
+        assert_quoted(" ".join(cell for cell in shown[1:] if cell != "-"), *speeds, *shares)

@@ -1,4 +1,4 @@
-"""Tables made from runs: no row is lost or counted twice, finished runs are not repeated, an interrupted table resumes."""
+"""Tables from runs: no row is lost or doubled, finished runs are not repeated, interrupted tables resume."""
 
 import json
 import shutil
@@ -14,8 +14,7 @@ import torch
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from reproduction import html, rows, runs
-from reproduction.runs import Work
+from reproduction import rows, runs
 from reproduction.spec import Row, Run, Table
 
 from glimpse_env.reports import results
@@ -38,16 +37,9 @@ TABLE = Table(
 
 
 def made_up(row: str = "RAM 2", seed: int = 0, **more: object) -> dict:
-    about = {
-        "format": rows.FORMAT,
-        "table": "tiny",
-        "row": row,
-        "part": "MNIST",
-        "split": "fit",
-        "measured": "test",
-        "seed": seed,
-    }
-    return about | {"options": {"epochs": 2, "parts": [8, 4]}, "weights_sha256": None} | more
+    about = {"format": rows.FORMAT, "table": "tiny", "row": row, "part": "MNIST", "split": "fit"}
+    about |= {"measured": "test", "seed": seed, "options": {"epochs": 2, "parts": [8, 4]}}
+    return about | {"weights_sha256": None} | more
 
 
 CHILD = """
@@ -74,9 +66,9 @@ def test_two_processes_lose_no_row_and_count_none_twice(tmp_path):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=50))
-def test_which_images_were_right_survives_the_text(right):
-    kept = torch.tensor(right)
-    assert torch.equal(rows.unpack_bits(rows.pack_bits(kept), len(right)), kept)
+def test_which_images_were_correct_survives_the_text(correct):
+    bits = torch.tensor(correct)
+    assert torch.equal(rows.unpack_bits(rows.pack_bits(bits), len(correct)), bits)
 
 
 @pytest.mark.parametrize(
@@ -98,22 +90,20 @@ def test_a_file_that_is_not_these_rows_is_refused_and_left_alone(tmp_path, line,
     assert file.read_bytes() == before
 
 
-def test_a_row_made_otherwise_is_neither_replaced_nor_taken_for_this_one(tmp_path):
+def test_a_row_with_other_options_is_neither_replaced_nor_taken_for_this_one(tmp_path):
     file = tmp_path / "tiny-mnist.jsonl"
     same = {"epochs": 2, "parts": (8, 4), "newer": None, "out": "elsewhere"}
     rows.add(file, [made_up()])
     rows.add(file, [made_up(options=same)])
     assert len(rows.read(file)) == 1
-    with pytest.raises(
-        ValueError,
-        match="'RAM 2' of seed 0 made with --epochs 2: give the same options, or another --results",
-    ):
+    message = "'RAM 2' of seed 0 made with --epochs 2: give the same options, or another --results"
+    with pytest.raises(ValueError, match=message):
         rows.add(file, [made_up(options={"epochs": 3})])
     with pytest.raises(ValueError, match="made with --newer None"):
         rows.add(file, [made_up(options=same | {"newer": True})])
     with pytest.raises(ValueError, match="other --weights"):
         rows.add(file, [made_up(weights_sha256="ab")])
-    with pytest.raises(ValueError, match="'RAM 2' of seed 0 made with --epochs 2: give the same options"):
+    with pytest.raises(ValueError, match=message):
         rows.add(file, [made_up(seed=1, options={"epochs": 3})])
     assert rows.read(file) == [made_up()]
 
@@ -121,20 +111,19 @@ def test_a_row_made_otherwise_is_neither_replaced_nor_taken_for_this_one(tmp_pat
 def test_two_workers_share_runs_and_make_each_once(tmp_path):
     made, together = [], threading.Barrier(2)
 
+    def do(number: int) -> None:
+        out = tmp_path / str(number)
+        if not out.exists():
+            made.append(number)
+            if len(made) <= 2:
+                together.wait(timeout=30)  # both are at a run at the same time
+            out.touch()
+
+    def is_ready(number: int) -> bool:
+        return number <= 1 or (tmp_path / str(number - 1)).exists()
+
     def worker() -> None:
-        def work(number: int) -> Work:
-            out = tmp_path / str(number)
-
-            def do() -> None:
-                if not out.exists():
-                    made.append(number)
-                    if len(made) <= 2:
-                        together.wait(timeout=30)  # both are at a run at the same time
-                    out.touch()
-
-            return Work(out, do, lambda: number == 0 or (tmp_path / str(number - 1)).exists() or number == 1)
-
-        runs.share_work([work(number) for number in range(6)])
+        runs.share_work({tmp_path / str(number): number for number in range(6)}, do, is_ready)
         assert all((tmp_path / str(number)).exists() for number in range(6))
 
     workers = [threading.Thread(target=worker) for _ in range(2)]
@@ -163,11 +152,8 @@ def test_a_run_waits_for_what_it_starts_from_in_other_hands(tmp_path):
         if number == 2:
             released.set()
 
-    works = [
-        Work(tmp_path / str(number), lambda number=number: do(number), lambda number=number: number != 1)
-        for number in range(3)
-    ]
-    runs.share_work(works)
+    works = {tmp_path / str(number): number for number in range(3)}
+    runs.share_work(works, do, lambda number: number != 1)
     assert order == [2, 0, 1]
 
 
@@ -175,25 +161,18 @@ def test_a_run_waits_for_what_it_starts_from_in_other_hands(tmp_path):
 def asked(halves, tmp_path_factory):
     """Options of a tiny table on pictures; its runs are made by command line, once for all tests."""
     folder = tmp_path_factory.mktemp("table")
-    options = reproduce.Reproduce(
-        table="tiny",
-        dataset=halves((12, 5)),
-        image_size=32,
-        seeds=1,
-        threads=1,
-        out=folder / "runs",
-        results=folder / "rows",
-    )
+    small = {"dataset": halves((12, 5)), "image_size": 32, "seeds": 1, "threads": 1}
+    options = reproduce.Reproduce(table="tiny", **small, out=folder / "runs", results=folder / "rows")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(reproduce.TABLES, "tiny", TABLE)
-        paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, kept_with="tiny", figure="paths")
+        paths = replace(TABLE, rows={"DT": TABLE.rows["DT"]}, rows_of="tiny", figure="paths")
         patch.setitem(reproduce.TABLES, "tiny-paths", paths)
         reproduce.main(options)
         yield options
 
 
 class Started(list):
-    """Takes the place of starting agents: notes (agent, whether it resumed), and copies what it made in another folder."""
+    """Replaces starting agents: records (agent, whether it resumed), and copies a finished run."""
 
     def __init__(self, source):
         """Take the folder of finished runs, and start with nothing."""
@@ -229,33 +208,31 @@ def folder_of(options, run):
 
 
 def test_a_table_is_made_by_command_line(asked, capsys):
-    kept = {row["row"]: row for row in rows.read(file_of(asked))}
-    assert list(kept) == ["RAM 2", "> 0.6", "DT"]
-    result = files.read_json(asked.out / kept["DT"]["run"] / "result.json")
-    assert (kept["DT"]["accuracy"], kept["DT"]["mean_glimpses"]) == (
-        result["accuracy"],
-        result["mean_glimpses"],
-    )
-    assert (kept["DT"]["options"]["gamma"], kept["DT"]["options"]["hidden"]) == (0.9, 8)
-    correct = rows.unpack_bits(kept["DT"]["right"], 10).float().mean().item()
-    assert correct == kept["DT"]["accuracy"] == kept["DT"]["mean_class_accuracy"]
-    assert {"cpu", "cores", "threads", "gpu"} == set(kept["DT"]["hardware"])
+    known = {row["row"]: row for row in rows.read(file_of(asked))}
+    assert list(known) == ["RAM 2", "> 0.6", "DT"]
+    row = known["DT"]
+    result = files.read_json(asked.out / row["run"] / "result.json")
+    assert all(row[name] == result[name] for name in ("accuracy", "mean_glimpses"))
+    assert (row["options"]["gamma"], row["options"]["hidden"]) == (0.9, 8)
+    correct = rows.unpack_bits(row["right"], 10).float().mean().item()
+    assert correct == row["accuracy"] == row["mean_class_accuracy"]
+    assert {"cpu", "cores", "threads", "gpu"} == set(row["hardware"])
     reproduce.main(replace(asked, only_print=True, out=asked.out / "nowhere"))
     printed = capsys.readouterr().out
     assert "trained on train, 10 images of test" in printed
     assert "judged" in printed or "better (interval above 0)" in printed
     pictures = replace(asked, table="tiny-paths", only_print=True)
     reproduce.main(pictures)
-    page = html.path_of(asked.out, "tiny", (kept["DT"]["part"], "train", "test")).read_text(encoding="utf-8")
+    page = (asked.out / f"report-tiny-{row['part']}-train-test.html").read_text(encoding="utf-8")
     assert "RAM 2" in page
-    assert f"{100 * (1 - kept['DT']['accuracy']):.2f}" in page
-    drawn = asked.results / f"tiny-paths-{kept['DT']['part']}-train-test.png"
-    assert drawn.read_bytes() == (asked.out / kept["DT"]["run"] / "fixation_paths.png").read_bytes()
+    assert f"{100 * (1 - row['accuracy']):.2f}" in page
+    drawn = asked.results / f"tiny-paths-{row['part']}-train-test.png"
+    assert drawn.read_bytes() == (asked.out / row["run"] / "fixation_paths.png").read_bytes()
     with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):
         reproduce.main(replace(pictures, out=asked.out / "nowhere"))
 
 
-def test_rows_and_runs_are_found_again(again):
+def test_finished_rows_and_runs_are_not_repeated(again):
     options, started = again
     reproduce.main(options, started)
     assert started == [("ram_reinforce", False), ("ram_reinforce", False), ("dtram_reinforce", False)]
@@ -283,7 +260,7 @@ def test_an_interrupted_table_resumes_where_it_stopped(again):
     assert len(rows.read(file_of(options))) == 3
 
 
-def test_runs_that_were_moved_are_found_and_a_stop_taught_on_another_ram_is_refused(again, tmp_path):
+def test_moved_runs_are_used_and_a_stop_head_of_another_ram_is_refused(again, tmp_path):
     options, started = again
     reproduce.main(options, started)
     file_of(options).unlink()
@@ -304,9 +281,8 @@ def test_a_folder_with_another_run_or_a_damaged_one_is_refused(again):
     options, started = again
     out = folder_of(options, TABLE.rows["RAM 2"].run)
     shutil.copytree(folder_of(replace(options, out=started.source), TABLE.rows["RAM 2"].run), out)
-    with pytest.raises(
-        ValueError, match="holds a run with another --image-size: give another --out, or remove it"
-    ):
+    message = "holds a run with another --image-size: give another --out, or remove it"
+    with pytest.raises(ValueError, match=message):
         reproduce.main(replace(options, image_size=36), started)
     (out / "checkpoint.pt").write_bytes(b"half")
     with pytest.raises(ValueError, match="is not readable as a checkpoint"):
@@ -323,26 +299,10 @@ def test_a_failing_agent_ends_the_table_with_its_own_sentence(tmp_path, capfd):
     assert capfd.readouterr().err == "agent: --epochs 0: expected at least 1\n"
 
 
-def test_options_are_said_as_on_the_command_line():
-    options = {
-        "scales": (1.0, 2.0),
-        "supervision": False,
-        "long": True,
-        "backbone": None,
-        "weights": None,
-        "stop_epochs": 2,
-    }
-    assert runs.format_options(options) == [
-        "--scales",
-        "1.0",
-        "2.0",
-        "--no-supervision",
-        "--long",
-        "--weights",
-        "None",
-        "--stop-epochs",
-        "2",
-    ]
+def test_options_are_written_as_on_the_command_line():
+    options = {"scales": (1.0, 2.0), "supervision": False, "long": True, "backbone": None, "weights": None}
+    words = "--scales 1.0 2.0 --no-supervision --long --weights None --stop-epochs 2"
+    assert runs.format_options(options | {"stop_epochs": 2}) == words.split()
 
 
 @pytest.mark.parametrize(
@@ -356,6 +316,6 @@ def test_options_are_said_as_on_the_command_line():
         ({"only_print": True}, "has no rows of tiny: leave --only-print out"),
     ],
 )
-def test_what_cannot_be_made_is_said(again, given, message):
+def test_what_cannot_be_made_is_refused(again, given, message):
     with pytest.raises(ValueError, match=message):
         reproduce.main(replace(again[0], **given), again[1])

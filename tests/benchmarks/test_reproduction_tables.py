@@ -16,13 +16,14 @@ from reproduction import compare, measure, rows, runs, text_table
 from reproduction.compare import Point
 from reproduction.runs import Settings
 from reproduction.spec import Row, Run, Table
+from reproduction.text_table import About
 from sermanet_rnn import SermanetOptions
 
 from glimpse_env.evaluation import intervals, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import plots
 
-OWN = Row(Run("dtram"))  # answers when the agent does
+OWN = Row(Run("dtram"))  # predicts when the agent stops
 
 
 def settings(dataset: str, **more: object) -> Settings:
@@ -33,40 +34,33 @@ def settings(dataset: str, **more: object) -> Settings:
 def test_every_row_is_a_run_of_its_agent_and_every_name_is_a_row(name, tmp_path):
     table = TABLES[name]
     assert {*table.against, *table.pairs, *table.pairs.values()} <= set(table.rows)
-    if table.kept_with:  # a figure of another table's rows
-        assert all(TABLES[table.kept_with].rows[row] == one for row, one in table.rows.items())
+    if table.rows_of:  # a figure of another table's rows
+        assert all(TABLES[table.rows_of].rows[row] == one for row, one in table.rows.items())
     for dataset in table.datasets:
         for row in table.rows.values():
-            options = runs.list_options(settings(dataset, out=tmp_path), row.run, 3)
+            own = settings(dataset, out=tmp_path)
+            options = runs.list_options(own, row.run, 3)
             assert (options["seed"], options["dataset"], options["split"]) == (3, dataset, "fit")
             assert all(options[name] == value for name, value in row.run.options.items())
             if row.run.start is not None:
-                assert (
-                    options["ram"]
-                    == runs.folder(settings(dataset, out=tmp_path), row.run.start, 3) / "checkpoint.pt"
-                )
+                assert options["ram"] == runs.folder(own, row.run.start, 3) / "checkpoint.pt"
                 assert options["glimpses"] == row.run.start.options["glimpses"]
 
 
 def test_tables_share_runs_that_are_the_same_and_no_others():
     given = settings("cub")
 
-    def place(table: str, row: str) -> str:
+    def name(table: str, row: str) -> str:
         return runs.folder(given, TABLES[table].rows[row].run, 0).name
 
-    assert (
-        place("dtram-6", "6 glimpses")
-        == place("dtram-7", "> 0.5")
-        == place("dtram-9", "6 glimpses, with supervision")
-    )
-    assert (
-        place("dtram-3", "RAM 3") == place("dtram-8", "3 glimpses, without") != place("dtram-6", "3 glimpses")
-    )
-    assert place("dtram-3", "one view") == place("dtram-6", "1 glimpse")
-    assert place("dtram-2", "RAM 7") == place("dtram-2", "RAM 7, answering after 4")
+    six = name("dtram-6", "6 glimpses")
+    assert six == name("dtram-7", "> 0.5") == name("dtram-9", "6 glimpses, with supervision")
+    assert name("dtram-3", "RAM 3") == name("dtram-8", "3 glimpses, without") != name("dtram-6", "3 glimpses")
+    assert name("dtram-3", "one view") == name("dtram-6", "1 glimpse")
+    assert name("dtram-2", "RAM 7") == name("dtram-2", "RAM 7, answering after 4")
     for table in ("dtram-2", "dtram-5", "dtram-6", "dtram-8", "dtram-9", "dtram-9-state", "sermanet-1"):
         own = [row for row, one in TABLES[table].rows.items() if one.by_itself]
-        assert len({place(table, row) for row in own}) == len(own)
+        assert len({name(table, row) for row in own}) == len(own)
 
 
 def test_one_weights_option_serves_several_networks():
@@ -81,15 +75,10 @@ def test_one_weights_option_serves_several_networks():
 
 
 def test_the_rows_options_count_before_the_tables_and_these_before_the_recipe():
-    run = TABLES["sermanet-1"].rows["high, 2"].run
+    run, small = TABLES["sermanet-1"].rows["high, 2"].run, TABLES["dtram-5"].rows["RAM-50, 224"].run
     assert "augment" not in runs.list_options(settings("cub"), run, 0)  # left to the recipe
     assert not runs.list_options(settings("cub", augment=False), run, 0)["augment"]
-    assert (
-        runs.list_options(settings("cub", image_size=300), TABLES["dtram-5"].rows["RAM-50, 224"].run, 0)[
-            "image_size"
-        ]
-        == 256
-    )
+    assert runs.list_options(settings("cub", image_size=300), small, 0)["image_size"] == 256
 
 
 def test_the_agents_know_every_option_of_every_table():
@@ -120,8 +109,8 @@ TABLE = Table(
 )
 
 
-def made_up(row: str, seed: int, right: list[int], glimpses: float, **more: object) -> dict:
-    kept = torch.tensor(right, dtype=torch.bool)
+def made_up(row: str, seed: int, correct: list[int], glimpses: float, **more: object) -> dict:
+    bits = torch.tensor(correct, dtype=torch.bool)
     about = {
         "format": 1,
         "table": "dtram-2",
@@ -129,20 +118,11 @@ def made_up(row: str, seed: int, right: list[int], glimpses: float, **more: obje
         "part": "CUB-50",
         "split": "fit",
         "measured": "test",
-        "seed": seed,
     }
-    found = {
-        "accuracy": kept.float().mean().item(),
-        "right": rows.pack_bits(kept),
-        "images": len(right),
-        "mean_glimpses": glimpses,
-    }
-    return (
-        about
-        | found
-        | {"classes": 50, "of_classes": 200, "options": {"gamma": 0.98}, "weights_sha256": None}
-        | more
-    )
+    about |= {"seed": seed, "options": {"gamma": 0.98}, "weights_sha256": None}
+    about |= {"classes": 50, "of_classes": 200, "images": len(correct)}
+    measures = {"accuracy": bits.float().mean().item(), "right": rows.pack_bits(bits)}
+    return about | measures | {"mean_glimpses": glimpses} | more
 
 
 def some_rows() -> list[dict]:
@@ -164,7 +144,7 @@ def test_the_printed_table_by_hand():
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["conv"].split() == ["conv", "1.21"]
     assert lines["RAM 1"].split()[2:9] == ["60", "at", "1", "75.00", "+-", "0.00", "+15.00"]
-    # Errors 50 and 25 %: 37.5, 7.5 above the paper's; image 3 is lost (+25), image 4 is won in one of two seeds (-12.5).
+    # Errors 50 and 25 %: 37.5, 7.5 above the paper's; image 3 is lost (+25), image 4 won in one seed (-12.5).
     assert lines["DT"].split()[1:4] == ["30", "at", "1.5"]
     assert "37.50 +- 158.83    +7.50      1.50     2" in lines["DT"]
     assert "+12.50 [" in lines["DT"]
@@ -192,10 +172,9 @@ def test_rivals_at_equal_glimpses_by_hand():
     ((_, group),) = text_table.group_rows(TABLE, some_rows()).items()
     (point,) = compare.find_points(TABLE, group)
     assert (point.row, point.glimpses) == ("DT", 1.5)
-    # DT is right in 62.5 % of the cases, the mixtures in 50 and 25 %; the RAMs with one and two glimpses, half of each, in 50 %.
-    assert [point.ahead[rival][0] for rival in ("threshold", "fixed", "trained")] == pytest.approx(
-        [12.5, 37.5, 12.5]
-    )
+    # DT is correct in 62.5 % of the cases, the mixtures in 50 and 25 %, half of each RAM in 50 %.
+    ahead = [point.ahead[rival][0] for rival in ("threshold", "fixed", "trained")]
+    assert ahead == pytest.approx([12.5, 37.5, 12.5])
     assert "DT" in compare.format_points([point])
 
 
@@ -217,36 +196,29 @@ def test_verdicts_at_the_margin(glimpses, interval, verdict):
 def test_a_rows_rivals_are_those_of_its_trajectories():
     torch.manual_seed(0)
     count = 40
-    looks = Trajectories(
-        torch.arange(count),
-        torch.arange(count) % 3,
-        torch.randint(0, 3, (4, count)),
-        torch.rand(4, count),
-        torch.rand(4, count),
-        torch.zeros(4, count, 2),
-    )
+    index, predictions = torch.arange(count), torch.randint(0, 3, (4, count))
+    confidence, stop, locations = torch.rand(4, count), torch.rand(4, count), torch.zeros(4, count, 2)
+    looks = Trajectories(index, index % 3, predictions, confidence, stop, locations)
     row = json.loads(json.dumps(measure.measure_steps(looks, True, OWN)))
     when = stopping_rules.LEARNED.find_stops(looks)
     assert row["glimpse_histogram"] == torch.bincount(when, minlength=4).tolist()
+    glimpses = stopping_rules.compute_mean_glimpses(when)
     for name, mixture in (
-        ("threshold", stopping_rules.mix_thresholds(looks, stopping_rules.compute_mean_glimpses(when))),
-        ("fixed", stopping_rules.mix_fixed_numbers(looks, stopping_rules.compute_mean_glimpses(when))),
+        ("threshold", stopping_rules.mix_thresholds(looks, glimpses)),
+        ("fixed", stopping_rules.mix_fixed_numbers(looks, glimpses)),
     ):
-        assert torch.allclose(
-            compare.mix(row["rivals"][name], count), stopping_rules.score_mixture(looks, mixture)
-        )
+        score = stopping_rules.score_mixture(looks, mixture)
+        assert torch.allclose(compare.mix(row["rivals"][name], count), score)
     assert "rivals" not in measure.measure_steps(looks, True, replace(OWN, threshold=0.5))
     second = measure.measure_steps(looks, True, replace(OWN, after=2))
-    assert (second["accuracy"], second["mean_glimpses"]) == (
-        pytest.approx(looks.correct[1].float().mean().item()),
-        2,
-    )
+    assert second["accuracy"] == pytest.approx(looks.correct[1].float().mean().item())
+    assert second["mean_glimpses"] == 2
     assert "rivals" not in second
 
 
 def test_mean_class_accuracy_weighs_classes_alike():
-    found = measure.measure_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 2]))
-    assert (found["accuracy"], found["mean_class_accuracy"]) == (0.75, 0.5)
+    measures = measure.measure_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 2]))
+    assert (measures["accuracy"], measures["mean_class_accuracy"]) == (0.75, 0.5)
 
 
 @pytest.fixture
@@ -259,16 +231,11 @@ def drawn(monkeypatch):
 
 def test_figures_show_the_rows(tmp_path, drawn):
     curve = [{"threshold": 0.5, "mean_glimpses": 1.2, "accuracy": 0.4}]
-    shared = {
-        "per_step_accuracy": [0.2, 0.7],
-        "threshold_curve": curve,
-        "random_stop_accuracy": 0.3,
-        "glimpse_histogram": [3, 1],
-    }
+    shared = {"per_step_accuracy": [0.2, 0.7], "threshold_curve": curve}
+    shared |= {"random_stop_accuracy": 0.3, "glimpse_histogram": [3, 1]}
     names = {"RAM 1": "RAM 2", "RAM 2": "RAM 7", "DT": "DT-RAM-1 (gamma .98)"}
-    rows.add(
-        tmp_path / "dtram-2-cub.jsonl", [row | shared | {"row": names[row["row"]]} for row in some_rows()]
-    )
+    some = [row | shared | {"row": names[row["row"]]} for row in some_rows()]
+    rows.add(tmp_path / "dtram-2-cub.jsonl", some)
     figures.main(figures.Figures(("stopping", "histogram"), results=tmp_path))
     axes = drawn["stopping-CUB-50.png"].axes[0]
     points = {bars.get_label(): bars.lines[0].get_xydata().round(6).tolist() for bars in axes.containers}
@@ -280,29 +247,25 @@ def test_figures_show_the_rows(tmp_path, drawn):
     assert [bar.get_height() for bar in drawn["histogram-CUB-50.png"].axes[0].patches] == [75, 25]
 
 
-def test_what_was_measured_on_the_same_images_is_compared_by_cost_whatever_it_was_trained_on():
+def test_costs_of_the_same_images_are_compared_whatever_the_split_of_training():
     some = {"a row": [{}]}
-    eighth, quarter, held_out = (
-        ("CUB-50", split, measured) for split, measured in (("a", "test"), ("b", "test"), ("a", "validation"))
-    )
-    found = {
+    eighth, quarter = About("CUB-50", "a", "test"), About("CUB-50", "b", "test")
+    held_out = About("CUB-50", "a", "validation")
+    known = {
         eighth: {"dtram-6": some, "dtram-3": some},
         quarter: {"fcan-6": some},
         held_out: {"dtram-6": some},
     }
-    assert figures.select_rows(figures.FIGURES["cost"], found) == {
-        eighth: {"dtram-6": some, "fcan-6": some},
-        held_out: {"dtram-6": some},
-    }
-    found[quarter]["dtram-6"] = some  # a row for each: they stay apart
-    assert list(figures.select_rows(figures.FIGURES["cost"], found)) == list(found)
-    assert list(figures.select_rows(figures.FIGURES["ablations"], found)) == list(found)
+    together = {eighth: {"dtram-6": some, "fcan-6": some}, held_out: {"dtram-6": some}}
+    assert figures.select_rows(figures.FIGURES["cost"], known) == together
+    known[quarter]["dtram-6"] = some  # a row for each: they stay apart
+    assert list(figures.select_rows(figures.FIGURES["cost"], known)) == list(known)
+    assert list(figures.select_rows(figures.FIGURES["ablations"], known)) == list(known)
 
 
 def test_figures_without_rows_are_named(tmp_path, capsys):
     figures.main(figures.Figures(results=tmp_path))
-    assert capsys.readouterr().out.splitlines() == [
-        f"{name}: {tmp_path} has no rows for it" for name in figures.FIGURES
-    ]
+    lines = [f"{name}: {tmp_path} has no rows for it" for name in figures.FIGURES]
+    assert capsys.readouterr().out.splitlines() == lines
     with pytest.raises(ValueError, match="'pie': expected some of stopping"):
         figures.main(figures.Figures(("pie",), results=tmp_path))

@@ -24,16 +24,12 @@ def test_the_fastest_schedule_that_meets_the_target_in_the_mean_counts():
     middle = [row("--epochs 12", seed, 90, error) for seed, error in enumerate((0.8, 0.95, 0.9))]
     long = [row("--epochs 40", seed, 300, 0.7) for seed in range(3)]
     groups = report.grouped([*long, *short, *middle])
-    (machine,) = {where for where, _ in groups}
-    assert report.fastest(groups, machine, (1.46, 3.6)) == "61 s (--epochs 8; 3 seeds)"
-    assert (
-        report.fastest(groups, machine, (0.9, 2.2)) == "90 s (--epochs 12; 3 seeds)"
-    )  # one seed alone does not
-    assert (
-        report.fastest(groups, machine, (0.75, 2.0)) == "300 s (--epochs 40; 3 seeds)"
-    )  # a limit is met by equality
-    assert report.fastest(groups, machine, (0.75, 1.9)) == "not reached"
-    assert report.fastest(groups, "another", (1.46, 3.6)) == "not reached"
+    [schedules] = groups.values()
+    assert report.fastest(schedules, (1.46, 3.6)) == "61 s (--epochs 8; 3 seeds)"
+    assert report.fastest(schedules, (0.9, 2.2)) == "90 s (--epochs 12; 3 seeds)"  # one seed alone does not
+    assert report.fastest(schedules, (0.75, 2.0)) == "300 s (--epochs 40; 3 seeds)"  # equality is enough
+    assert report.fastest(schedules, (0.75, 1.9)) == "not reached"
+    assert report.fastest({}, (1.46, 3.6)) == "not reached"
 
 
 def test_the_last_row_of_a_seed_counts_and_machines_are_columns():
@@ -62,11 +58,8 @@ def test_intervals_are_students():
 
 def test_schedules_and_their_names():
     assert time_to_accuracy.schedules(TimeToAccuracy()) == [()]
-    assert time_to_accuracy.schedules(TimeToAccuracy(epochs=(8, 12), long=True)) == [
-        ("--epochs", "8"),
-        ("--epochs", "12"),
-        ("--long",),
-    ]
+    three = [("--epochs", "8"), ("--epochs", "12"), ("--long",)]
+    assert time_to_accuracy.schedules(TimeToAccuracy(epochs=(8, 12), long=True)) == three
     assert time_to_accuracy.schedules(TimeToAccuracy(long=True)) == [("--long",)]
     assert time_to_accuracy.name_of((), "", False) == "default"
     assert time_to_accuracy.name_of(("--epochs", "8"), "--batch 512", False) == "--epochs 8 --batch 512"
@@ -91,11 +84,8 @@ def test_rows_are_appended_and_read_back_and_damage_is_named(tmp_path):
     for seed in range(2):
         timed.append(file, {"seed": seed})
     assert timed.read(file, ("seed",)) == [{"format": 1, "seed": 0}, {"format": 1, "seed": 1}]
-    for text, message in (
-        ("no json", "line 3 is not a row"),
-        ('{"format": 1}', "line 3 has no 'seed'"),
-        ("4", "line 3 is not a row"),
-    ):
+    no_row = "line 3 is not a row"
+    for text, message in (("no json", no_row), ('{"format": 1}', "line 3 has no 'seed'"), ("4", no_row)):
         file.write_text('{"format": 1, "seed": 0}\n\n' + text + "\n")
         with pytest.raises(ValueError, match=message):
             timed.read(file, ("seed",))
@@ -109,12 +99,12 @@ def test_a_folder_that_is_there_is_no_fast_run(tmp_path):
         time_to_accuracy.run("default", (), 0, tmp_path, TimeToAccuracy(), SPEED)
 
 
-def test_a_command_that_fails_is_told_with_its_last_lines():
+def test_a_command_that_fails_is_reported_with_its_last_lines():
     with pytest.raises(RuntimeError, match="exit status 3\nlast words"):
         timed.start(["-c", "print('last words'); raise SystemExit(3)"])
 
 
-def test_nothing_to_print_is_said(tmp_path):
+def test_nothing_to_print_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="has no rows"):
         time_to_accuracy.main(TimeToAccuracy(results=tmp_path, only_print=True))
 

@@ -1,4 +1,4 @@
-"""Environments that break Gymnasium's vector contract where an episode ends or begins, in one way each, for the checker to find."""
+"""Environments that break Gymnasium's vector contract at the end or start of an episode, in one way each."""
 # ruff: noqa: D101, D102 - the name of a class says what it breaks
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class BatchedFinal(Broken):
 
 
 class StaleFinal(Broken):
-    """`final_obs` shows the episode that begins, as in an environment that resets before it looks."""
+    """`final_obs` shows the episode that begins, as in an environment that resets before it observes."""
 
     def spoil(self, observation, info):
         if "final_obs" not in info:
@@ -58,7 +58,7 @@ class PaidReset(Broken):
 
 
 class HeardReset(Broken):
-    """The step that starts a row anew looks where its ignored action says."""
+    """The step that starts a new episode goes where its ignored action says."""
 
     def spoil_step(self, observation, reward, terminated, truncated, info, actions):
         location = np.where(self.over[:, None], actions["location"], observation["location"])

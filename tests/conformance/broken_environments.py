@@ -1,4 +1,4 @@
-"""Environments that break Gymnasium's vector contract in one way each, for the checker to find."""
+"""Environments that break Gymnasium's vector contract in one way each."""
 # ruff: noqa: D101, D102, D107 - the name of a class says what it breaks
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ seeds = itertools.count(1000)  # of an environment that ignores the one it is gi
 
 
 class Broken(NumpyVectorEnv):
-    """An environment that may be spoilt at what it returns: after reset, and after a step that began with `self.over` rows ended."""
+    """An environment whose returned values may be spoilt; `over`: rows that had ended before the step."""
 
     over: np.ndarray
 

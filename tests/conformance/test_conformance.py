@@ -1,4 +1,4 @@
-"""Our numpy environment keeps Gymnasium's vector contract in all modes; the checker passes Gymnasium's own and rejects broken ones."""
+"""Our numpy environment and Gymnasium's own keep the vector contract; the checker rejects broken ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def numpy_env(noise: torch.utils.data.Dataset) -> Callable[..., VectorEnv]:
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "FrozenLake-v1", "Pendulum-v1"])
 def test_gymnasiums_own_vector_environments_are_accepted(name: str) -> None:
-    """Box, Discrete and truncated-only episodes; FrozenLake begins at the same place whatever the seed."""
+    """Box, Discrete and truncated-only episodes; FrozenLake begins at the same location whatever the seed."""
 
     def make(mode: AutoresetMode) -> VectorEnv:
         return SyncVectorEnv([lambda: gymnasium.make(name, max_episode_steps=20)] * 3, autoreset_mode=mode)
@@ -95,7 +95,7 @@ REJECTED = [
     (broken_ends.PaidReset, NEXT, "reward of the step after an end must be 0"),
     (broken_ends.HeardReset, NEXT, "action of the step after an end must be ignored"),
     (broken_ends.WholeReset, DISABLED, "outside of the reset_mask must be left alone"),
-    (broken_ends.NoReset, DISABLED, "must begin anew"),
+    (broken_ends.NoReset, DISABLED, "must begin a new episode"),
     (broken_environments.WrongMode, NEXT, "an episode ended and info has no final_obs"),
     (broken_environments.WrongMode, SAME, "final_obs belongs to"),
     (broken_environments.NamedMode, NEXT, "must be an AutoresetMode, got 'NextStep'"),
@@ -105,12 +105,12 @@ REJECTED = [
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode", "said"), REJECTED, ids=[f"{kind.__name__}-{mode.name}" for kind, mode, _ in REJECTED]
+    ("kind", "mode", "message"), REJECTED, ids=[f"{kind.__name__}-{mode.name}" for kind, mode, _ in REJECTED]
 )
 def test_a_broken_environment_is_rejected(
-    noise: torch.utils.data.Dataset, kind: type[broken_environments.Broken], mode: AutoresetMode, said: str
+    noise: torch.utils.data.Dataset, kind: type[broken_environments.Broken], mode: AutoresetMode, message: str
 ) -> None:
-    with pytest.raises(ContractError, match=said):
+    with pytest.raises(ContractError, match=message):
         check_vector_env(lambda: kind(3, noise, autoreset_mode=mode, **SMALL), STEPS)
 
 

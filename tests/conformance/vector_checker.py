@@ -1,10 +1,10 @@
-"""A checker of Gymnasium's vector contract, for any `VectorEnv` with numpy arrays; it knows nothing of Glimpse.
+"""A checker of Gymnasium's vector contract, for any `VectorEnv` with numpy arrays.
 
-What it holds an environment to is public: `gymnasium.vector.VectorEnv` and its `AutoresetMode` (https://farama.org/Vector-Autoreset-Mode),
-as `SyncVectorEnv` does it. Each clause is a function that raises `ContractError` with one sentence.
-
-Environments are made afresh for every clause and driven by actions drawn from the action space with a seed. Two that are made alike, reset
-with the same seed and sent the same actions must agree, so one of two can be disturbed, and what then differs tells what leaks.
+The contract is public: `gymnasium.vector.VectorEnv` and its `AutoresetMode`
+(https://farama.org/Vector-Autoreset-Mode), as `SyncVectorEnv` does it. Each clause is a function that raises
+`ContractError` with one sentence. It builds its own environments and draws actions with a seed. Two built
+alike, reset with the same seed and sent the same actions must agree; so one of two can be disturbed,
+and what then differs shows what leaks.
 """
 
 from __future__ import annotations
@@ -59,35 +59,35 @@ def check_vector_env(make: Make, steps: int = 60, random_starts: bool = True) ->
 def check_modes(
     make: Callable[[AutoresetMode], VectorEnv], steps: int = 60, random_starts: bool = True
 ) -> None:
-    """Check all three modes, and that they tell of the same first episode of every row, down to its last observation."""
+    """Check all three modes, and that the first episode of every row is the same in all of them."""
     for mode in AutoresetMode:
         demand(
             mode_of(make(mode)) is mode,
             f"asked for {mode}, metadata['autoreset_mode'] says {mode_of(make(mode))}",
         )
         check_vector_env(lambda mode=mode: make(mode), steps, random_starts)
-    told = {mode: first_episodes(make(mode), steps) for mode in AutoresetMode}
+    episodes = {mode: first_episodes(make(mode), steps) for mode in AutoresetMode}
     for mode in (SAME, DISABLED):
-        for row, (one, other) in enumerate(zip(told[NEXT], told[mode], strict=True)):
+        for row, (one, other) in enumerate(zip(episodes[NEXT], episodes[mode], strict=True)):
             demand(
                 same(one, other), f"row {row}: its first episode is another under {mode} than under {NEXT}"
             )
 
 
 def first_episodes(env: VectorEnv, steps: int) -> list[list[tuple]]:
-    """Return of every row its first episode: observation, reward and ends of each step, the last observation as the mode tells it."""
+    """Return the first episode of every row: observation, reward and ends of each step."""
     observation, _ = env.reset(seed=0)
-    told = [[(row,)] for row in rows_of(env, observation)]
+    episodes = [[(row,)] for row in rows_of(env, observation)]
     over, done = np.zeros(env.num_envs, np.bool_), np.zeros(env.num_envs, np.bool_)
     for action in drawn(env, steps):
         step, done = advance(env, action, done)
-        seen = rows_of(env, step[0])
+        observed = rows_of(env, step[0])
         for row in np.flatnonzero(~over):
-            last = step[4]["final_obs"][row] if mode_of(env) is SAME and done[row] else seen[row]
-            told[row].append((row_copy(last), step[1][row], step[2][row], step[3][row]))
+            last = step[4]["final_obs"][row] if mode_of(env) is SAME and done[row] else observed[row]
+            episodes[row].append((row_copy(last), step[1][row], step[2][row], step[3][row]))
         over |= done
     demand(over.all(), f"not every row ended an episode within {steps} steps: give more steps")
-    return told
+    return episodes
 
 
 def check_next_step(make: Make, steps: int) -> None:
@@ -110,7 +110,7 @@ def check_next_step(make: Make, steps: int) -> None:
 
 
 def check_same_step(make: Make, steps: int) -> None:
-    """An end comes with `final_obs` and `final_info`, for the rows that ended and no others, beside the new episode's observation."""
+    """A step that ends episodes returns their `final_obs` and `final_info`, and starts new ones."""
     env = make()
     env.reset(seed=0)
     for action in drawn(env, steps):
@@ -124,7 +124,7 @@ def check_same_step(make: Make, steps: int) -> None:
             )
         if not done.any():
             continue
-        final, seen = info["final_obs"], rows_of(env, observation)
+        final, observed = info["final_obs"], rows_of(env, observation)
         demand(
             isinstance(final, np.ndarray) and final.dtype == object,
             f"{SAME}: final_obs must be an object array, one entry a row",
@@ -136,7 +136,7 @@ def check_same_step(make: Make, steps: int) -> None:
             if done[row]:
                 check_observation(env.single_observation_space, final[row], "final_obs")
                 demand(
-                    not same(row_copy(final[row]), seen[row]),
+                    not same(row_copy(final[row]), observed[row]),
                     f"{SAME}: the observation of an end must be the next episode's",
                 )
 
@@ -153,10 +153,14 @@ def check_disabled(make: Make, steps: int) -> None:
         observation, info = env.reset(options={"reset_mask": done.copy()})
         check_observation(env.observation_space, observation, "observation")
         check_info(info, env.num_envs)
-        for row, seen in enumerate(rows_of(env, observation)):
+        for row, observed in enumerate(rows_of(env, observation)):
             if done[row]:
-                demand(not same(seen, before[row]), f"{DISABLED}: a row of the reset_mask must begin anew")
+                demand(
+                    not same(observed, before[row]),
+                    f"{DISABLED}: a row of the reset_mask must begin a new episode",
+                )
             else:
                 demand(
-                    same(seen, before[row]), f"{DISABLED}: a row outside of the reset_mask must be left alone"
+                    same(observed, before[row]),
+                    f"{DISABLED}: a row outside of the reset_mask must be left alone",
                 )

@@ -40,12 +40,12 @@ def check_spaces(env: VectorEnv) -> None:
 
 
 def check_arrays(env: VectorEnv, steps: int) -> None:
-    """Types, dtypes and shapes of what `reset` and `step` return, and a `_key` mask for every key of the info."""
-    told = run(env, steps)
-    demand(len(told[0]) == 2, f"reset must return (observation, info), got {len(told[0])} values")
-    check_observation(env.observation_space, told[0][0], "observation")
-    check_info(told[0][1], env.num_envs)
-    for step in told[1:]:
+    """Types, dtypes and shapes of what `reset` and `step` return; a `_key` mask for every key of the info."""
+    results = run(env, steps)
+    demand(len(results[0]) == 2, f"reset must return (observation, info), got {len(results[0])} values")
+    check_observation(env.observation_space, results[0][0], "observation")
+    check_info(results[0][1], env.num_envs)
+    for step in results[1:]:
         demand(len(step) == 5, f"step must return five values, got {len(step)}")
         check_observation(env.observation_space, step[0], "observation")
         for name, value, kind in zip(
@@ -66,7 +66,8 @@ def check_arrays(env: VectorEnv, steps: int) -> None:
             f"final_obs belongs to {SAME}, the environment declares {mode_of(env)}",
         )
     demand(
-        any(ended(step).any() for step in told[1:]), f"no episode ended within {steps} steps: give more steps"
+        any(ended(step).any() for step in results[1:]),
+        f"no episode ended within {steps} steps: give more steps",
     )
 
 
@@ -121,13 +122,13 @@ def check_seeding(make: Make, steps: int, random_starts: bool) -> None:
 
 
 def check_rows(make: Make, steps: int, random_starts: bool) -> None:
-    """Another action in one row leaves the others alone, until their first episode is over; rows do not begin alike."""
+    """Another action in row 0 leaves the first episodes of the others alone; rows do not begin alike."""
     one, other = make(), make()
-    begun = rows_of(one, one.reset(seed=0)[0])
+    starts = rows_of(one, one.reset(seed=0)[0])
     other.reset(seed=0)
     if random_starts and one.num_envs > 1:
         demand(
-            any(not same(begun[0], row) for row in begun[1:]),
+            any(not same(starts[0], row) for row in starts[1:]),
             "all rows begin alike: each needs randomness of its own",
         )
     over, done = np.zeros(one.num_envs, np.bool_), [np.zeros(one.num_envs, np.bool_)] * 2

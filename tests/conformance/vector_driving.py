@@ -1,4 +1,4 @@
-"""How a vector environment is driven, and how what it returns is compared: the tools of the checker's clauses."""
+"""Tools of the checker's clauses: drive a vector environment, compare what it returns."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ContractError(AssertionError):
     """The environment breaks the contract."""
 
 
-def demand(holds: object, said: str) -> None:
+def demand(holds: object, message: str) -> None:
     """Raise a violation unless something holds."""
     if not holds:
-        raise ContractError(said)
+        raise ContractError(message)
 
 
 def mode_of(env: VectorEnv) -> AutoresetMode:
@@ -47,7 +47,7 @@ def ended(step: Step) -> np.ndarray:
 
 
 def advance(env: VectorEnv, action: Any, done: np.ndarray) -> tuple[Step, np.ndarray]:
-    """Step, after starting the rows that ended where that is the user's part; return also who has ended now."""
+    """Step, after a reset of the rows that ended under DISABLED; return also which rows end now."""
     if mode_of(env) is DISABLED and done.any():
         env.reset(options={"reset_mask": done.copy()})
     step = env.step(action)
@@ -56,12 +56,12 @@ def advance(env: VectorEnv, action: Any, done: np.ndarray) -> tuple[Step, np.nda
 
 def run(env: VectorEnv, steps: int, seed: int = 0, actions_seed: int = 0) -> list[tuple]:
     """Return what reset and every step returned."""
-    told: list[tuple] = [env.reset(seed=seed)]
+    results: list[tuple] = [env.reset(seed=seed)]
     done = np.zeros(env.num_envs, np.bool_)
     for action in drawn(env, steps, actions_seed):
         step, done = advance(env, action, done)
-        told.append(step)
-    return told
+        results.append(step)
+    return results
 
 
 def rows_of(env: VectorEnv, batch: Any) -> list[Any]:

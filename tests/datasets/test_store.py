@@ -1,4 +1,4 @@
-"""The image store: built once, whole or not at all, and never written to afterwards."""
+"""The image store: built once, complete or absent, and never written to afterwards."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from errno import ENOSPC
 from pathlib import Path
 
@@ -62,17 +62,17 @@ def open_birds(photographs) -> Callable[[], Store]:
     return lambda: open_store("birds-train", photographs, FILES, 12, "stretch")
 
 
-def kept(cache: Path) -> list[str]:
-    """What lies in the cache but for lock files."""
+def list_cache(cache: Path) -> list[str]:
+    """The files of the cache but for lock files."""
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
 def test_a_store_holds_what_decoding_one_by_one_gives(open_birds, photographs, cache, caplog):
     with caplog.at_level(logging.INFO, "glimpse_env"):
-        found = open_birds()
+        birds = open_birds()
     expected = [read_image(photographs / name, 12, "stretch") for name in FILES]
-    assert torch.equal(found.images, torch.stack([pixels for pixels, _ in expected]))
-    assert found.extents.tolist() == [list(extent) for _, extent in expected]
+    assert torch.equal(birds.images, torch.stack([pixels for pixels, _ in expected]))
+    assert birds.extents.tolist() == [list(extent) for _, extent in expected]
     assert "7 photographs at 12 px" in caplog.text
     (file,) = cache.glob("*.images")
     assert file.read_bytes()[:HEADER].startswith(b'{"name": "birds-train"')
@@ -89,67 +89,45 @@ def test_a_store_is_reused_without_decoding(open_birds, decoded):
 
 
 def test_writing_to_the_pixels_never_reaches_the_file(open_birds):
-    found = open_birds()
-    before = found.images.clone()
-    found.images.zero_()
+    birds = open_birds()
+    before = birds.images.clone()
+    birds.images.zero_()
     assert torch.equal(open_birds().images, before)
 
 
 def test_size_fit_name_and_folder_each_have_a_store_of_their_own(photographs, cache, tmp_path, decoded):
-    keys = {open_store("birds-train", photographs, FILES, 12, "stretch").key}
-    keys.add(open_store("birds-train", photographs, FILES, 13, "stretch").key)
-    keys.add(open_store("birds-train", photographs, FILES, 12, "crop").key)
-    keys.add(open_store("birds-test", photographs, FILES, 12, "stretch").key)
-    assert len(keys) == 4
+    settings = [("birds-train", size, fit) for size, fit in ((12, "stretch"), (13, "stretch"), (12, "crop"))]
+    settings.append(("birds-test", 12, "stretch"))
+    assert len({open_store(name, photographs, FILES, size, fit).key for name, size, fit in settings}) == 4
     other = photographs.rename(tmp_path / "other")
     open_store("birds-train", other, FILES, 12, "stretch")
-    assert len(kept(cache)) == 5
+    assert len(list_cache(cache)) == 5
     assert sum(decoded.values()) == 35
 
 
-def damage_cut(file: Path, _: Path) -> None:
-    """The last bytes are missing."""
-    file.write_bytes(file.read_bytes()[:-1])
+CHANGES: dict[str, Callable[[Path, Path], object]] = {
+    "last byte missing": lambda file, _: file.write_bytes(file.read_bytes()[:-1]),
+    "header not written": lambda file, _: file.write_bytes(bytes(HEADER) + file.read_bytes()[HEADER:]),
+    "empty": lambda file, _: file.write_bytes(b""),
+    "photograph written again": lambda _, photograph: os.utime(photograph, (1, 1)),
+    "photograph replaced": lambda _, photograph: Image.new("RGB", (9, 9), "red").save(photograph),
+}
 
 
-def damage_header(file: Path, _: Path) -> None:
-    """The header was never written."""
-    file.write_bytes(bytes(HEADER) + file.read_bytes()[HEADER:])
-
-
-def damage_empty(file: Path, _: Path) -> None:
-    """Nothing is in it."""
-    file.write_bytes(b"")
-
-
-def change_time(_: Path, photograph: Path) -> None:
-    """A photograph was written anew."""
-    os.utime(photograph, (1, 1))
-
-
-def change_content(_: Path, photograph: Path) -> None:
-    """A photograph was replaced."""
-    Image.new("RGB", (9, 9), "red").save(photograph)
-
-
-@pytest.mark.parametrize("change", [damage_cut, damage_header, damage_empty, change_time, change_content])
-def test_a_truncated_or_stale_store_is_noticed_and_rebuilt(
-    open_birds, photographs, cache, decoded, caplog, change
-):
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_truncated_or_stale_store_is_rebuilt(open_birds, photographs, cache, decoded, caplog, change):
     key = open_birds().key
     (file,) = cache.glob("*.images")
-    change(file, photographs / FILES[3])
-    found = open_birds()
+    CHANGES[change](file, photographs / FILES[3])
+    birds = open_birds()
     assert "building it again" in caplog.text
-    assert ("damaged: " if change is damage_cut else "is stale or damaged") in caplog.text
+    assert ("damaged: " if change == "last byte missing" else "is stale or damaged") in caplog.text
     assert sum(decoded.values()) == 14
-    assert torch.equal(
-        found.images, torch.stack([read_image(photographs / name, 12, "stretch")[0] for name in FILES])
-    )
-    assert (found.key != key) == (
-        change is change_content
-    )  # equal pixels keep their key, and with it the features made from them
-    assert kept(cache) == [file.name]
+    expected = [read_image(photographs / name, 12, "stretch")[0] for name in FILES]
+    assert torch.equal(birds.images, torch.stack(expected))
+    # Equal pixels have the same key, and so do the features computed from them.
+    assert (birds.key != key) == (change == "photograph replaced")
+    assert list_cache(cache) == [file.name]
 
 
 def test_a_store_of_another_version_is_rebuilt(open_birds, decoded, monkeypatch):
@@ -166,31 +144,30 @@ def test_a_full_disk_is_named_and_nothing_is_left(open_birds, cache, monkeypatch
         write(stream, plan, paths)  # pyright: ignore[reportArgumentType]
         raise OSError(ENOSPC, "No space left on device")
 
+    message = r"image store of birds-train needs .* GB in .*cache .*No space left.*GLIMPSE_CACHE"
     with monkeypatch.context() as full:
         full.setattr(store, "write_store", half)
-        with pytest.raises(
-            OSError, match=r"image store of birds-train needs .* GB in .*cache .*No space left.*GLIMPSE_CACHE"
-        ) as caught:
+        with pytest.raises(OSError, match=message) as caught:
             open_birds()
     assert caught.value.errno == ENOSPC
-    assert kept(cache) == []
+    assert list_cache(cache) == []
     assert len(open_birds().images) == 7
 
 
-def test_too_little_room_is_told_before_decoding(open_birds, cache, monkeypatch, decoded):
+def test_too_little_disk_space_is_an_error_before_decoding(open_birds, cache, monkeypatch, decoded):
     usage = store.shutil.disk_usage
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda place: usage(place)._replace(free=100))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(path)._replace(free=100))
     with pytest.raises(OSError, match=r"needs .* GB in .*No space left"):
         open_birds()
     assert not decoded
-    assert kept(cache) == []
+    assert list_cache(cache) == []
 
 
 def test_a_photograph_that_cannot_be_decoded_leaves_no_store(open_birds, photographs, cache):
     (photographs / FILES[5]).write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"birds/5\.png cannot be read as an image"):
         open_birds()
-    assert kept(cache) == []
+    assert list_cache(cache) == []
 
 
 def test_what_a_killed_process_left_is_not_used(open_birds, cache, photographs):
@@ -199,20 +176,15 @@ def test_what_a_killed_process_left_is_not_used(open_birds, cache, photographs):
     file.rename(cache / f"{file.name}.partial")
     (cache / f"{file.name}.partial").write_bytes(b"half")
     assert torch.equal(open_birds().images[0], read_image(photographs / FILES[0], 12, "stretch")[0])
-    assert kept(cache) == [file.name]
+    assert list_cache(cache) == [file.name]
 
 
 def test_many_that_build_one_store_decode_it_once(open_birds, decoded, cache):
-    results: list[Store] = []
-    builders = [threading.Thread(target=lambda: results.append(open_birds())) for _ in range(4)]
-    for builder in builders:
-        builder.start()
-    for builder in builders:
-        builder.join()
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: open_birds(), range(4)))
     assert sum(decoded.values()) == 7
-    assert len(kept(cache)) == 1
-    assert len(results) == 4
-    assert all(torch.equal(found.images, results[0].images) for found in results)
+    assert len(list_cache(cache)) == 1
+    assert all(torch.equal(birds.images, stores[0].images) for birds in stores)
 
 
 CHILD = """
@@ -221,8 +193,8 @@ from pathlib import Path
 logging.basicConfig(level="INFO", stream=sys.stderr)
 from glimpse_env.datasets import store
 store.tqdm = store.write_store = None  # whoever builds fails
-found = store.open_store("birds-train", Path(sys.argv[1]), sys.argv[2:], 12, "stretch")
-print(found.key, int(found.images.sum()))
+birds = store.open_store("birds-train", Path(sys.argv[1]), sys.argv[2:], 12, "stretch")
+print(birds.key, int(birds.images.sum()))
 """
 
 
@@ -231,22 +203,17 @@ def test_another_process_waits_for_the_one_that_builds(photographs, open_birds, 
     (file,) = cache.glob("*.images")
     whole = file.read_bytes()
     file.unlink()
+    command, pipe = [sys.executable, "-c", CHILD, str(photographs), *FILES], subprocess.PIPE
     with FileLock(f"{file}.lock"):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(photographs), *FILES],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
+        child = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
         assert child.stderr is not None
         for line in child.stderr:
             if "waiting for the process that builds" in line:
                 break
         file.write_bytes(whole)  # now the builder is done
     output, errors = child.communicate(timeout=60)
-    found = open_birds()
-    assert output.split() == [found.key, str(int(found.images.sum()))], errors
+    birds = open_birds()
+    assert output.split() == [birds.key, str(int(birds.images.sum()))], errors
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the size of its memory")
@@ -256,18 +223,18 @@ def test_a_store_larger_than_memory_can_be_opened(tmp_path):
     plan = Plan("large", "", count, 1024, "stretch", "")
     with (tmp_path / "large.images").open("wb") as file:
         try:
-            file.truncate(plan.length)  # a hole: it takes no room
+            file.truncate(plan.length)  # a hole: it takes no disk space
         except OSError as error:
-            pytest.skip(f"no file of {plan.length:,} bytes can be made here ({error})")
+            pytest.skip(f"a file of {plan.length:,} bytes cannot be written here ({error})")
         file.seek(plan.length - 1)
         file.write(b"\x07")
-    found = map_store(tmp_path / "large.images", plan)
-    assert found.images.shape == (count, 3, 1024, 1024)
-    assert found.images[-1, -1, -1, -1] == 7
-    assert found.images[count // 2].max() == 0
+    images = map_store(tmp_path / "large.images", plan).images
+    assert images.shape == (count, 3, 1024, 1024)
+    assert images[-1, -1, -1, -1] == 7
+    assert images[count // 2].max() == 0
 
 
-def test_a_large_folder_of_class_folders_is_kept_in_a_store(photographs, cache, monkeypatch, decoded):
+def test_a_large_folder_of_class_folders_is_decoded_into_a_store(photographs, cache, monkeypatch, decoded):
     small = load(photographs, image_size=12)
     assert small.key is None
     assert not cache.exists()

@@ -1,4 +1,4 @@
-"""The numpy interface: `gymnasium.make` and `gymnasium.make_vec` are the core, checked as Gymnasium checks, and refuse bad values."""
+"""The numpy interface: `gymnasium.make` and `gymnasium.make_vec` equal the core, and refuse bad values."""
 
 from __future__ import annotations
 
@@ -109,10 +109,10 @@ def test_the_vector_environment_is_the_core_as_numpy(
 def test_what_was_returned_is_a_copy(single: gymnasium.Env, vector: Callable, act: Act) -> None:
     for env, action in ((single, row(act(1, 0, stop=0))), (vector(), numpy_of(act(3, 0, stop=0)))):
         observation, _ = env.reset(seed=0)
-        kept = {key: value.copy() for key, value in observation.items()}
+        copies = {key: value.copy() for key, value in observation.items()}
         env.step(action)
         for key, value in observation.items():
-            np.testing.assert_array_equal(value, kept[key])
+            np.testing.assert_array_equal(value, copies[key])
             value[...] = -5
         assert all((value > -5).all() for value in env.step(action)[0].values())
 
@@ -120,7 +120,7 @@ def test_what_was_returned_is_a_copy(single: gymnasium.Env, vector: Callable, ac
 def test_same_step_gives_gymnasiums_final_rows_and_only_when_an_episode_ended(
     vector: Callable, act: Act
 ) -> None:
-    """As Gymnasium's SyncVectorEnv: `final_obs` is one dict or None per row, `final_info` a dict with masks."""
+    """As in SyncVectorEnv: `final_obs` is one dict or None per row, `final_info` a dict with masks."""
     envs, sync = vector(autoreset_mode=SAME), vector()
     envs.reset(seed=0)
     sync.reset(seed=0)
@@ -144,10 +144,10 @@ def test_same_step_gives_gymnasiums_final_rows_and_only_when_an_episode_ended(
 def test_record_episode_statistics_counts_answers_and_returns(
     vector: Callable, act: Act, mode: AutoresetMode
 ) -> None:
-    """With InformationGain the return telescopes to ln C - final loss, and the length is the number of glimpses."""
+    """With InformationGain the return is ln C - final loss; the length is the number of glimpses."""
     if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
         pytest.skip(
-            f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not"
+            f"gymnasium {gymnasium.__version__}'s wrapper miscounts episodes in SAME_STEP; 1.4 does not"
         )
     envs = RecordEpisodeStatistics(vector(autoreset_mode=mode, reward="information_gain"))
     envs.reset(seed=0)
@@ -170,14 +170,14 @@ def test_gymnasiums_info_and_reward_wrappers_work(vector: Callable, act: Act, mo
     for time in range(12):
         action = numpy_of(act(3, seed=time))
         _, reward, terminated, _, info = plain.step(action)
-        _, clipped, _, _, told = envs.step(action)
+        _, clipped, _, _, infos = envs.step(action)
         np.testing.assert_array_equal(clipped, reward.clip(0, 0.5))
-        assert [entry["label"] for entry in told] == info["label"].tolist()
+        assert [entry["label"] for entry in infos] == info["label"].tolist()
         ended = terminated if mode == SAME else np.zeros(3, bool)
-        assert ["final_obs" in entry for entry in told] == ended.tolist()
+        assert ["final_obs" in entry for entry in infos] == ended.tolist()
         for i in np.flatnonzero(ended):
-            np.testing.assert_array_equal(told[i]["final_obs"]["glimpse"], info["final_obs"][i]["glimpse"])
-            assert told[i]["final_info"]["label"] == info["final_info"]["label"][i]
+            np.testing.assert_array_equal(infos[i]["final_obs"]["glimpse"], info["final_obs"][i]["glimpse"])
+            assert infos[i]["final_info"]["label"] == info["final_info"]["label"][i]
 
 
 def test_gymnasiums_observation_wrappers_work(vector: Callable, act: Act) -> None:
@@ -186,7 +186,7 @@ def test_gymnasiums_observation_wrappers_work(vector: Callable, act: Act) -> Non
     halved = VectorizeTransformObservation(
         wrapped,
         TransformObservation,
-        func=lambda seen: seen | {"glimpse": seen["glimpse"] / 2},
+        func=lambda observed: observed | {"glimpse": observed["glimpse"] / 2},
         observation_space=space,
     )
     plain.reset(seed=0)

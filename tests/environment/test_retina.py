@@ -1,4 +1,4 @@
-"""The retina: a crop is slicing at whole pixels, linear between them, and torch's own grid_sample everywhere."""
+"""The retina: a crop is slicing at whole pixels, linear between them, and torch's grid_sample everywhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pictures(count: int = 3, channels: int = 2, height: int = 7, width: int = 9,
 
 
 def centre_of(start: tuple[float, float], size: int, image: Tensor) -> Tensor:
-    """The place (x, y) in [-1, 1] of the window whose top-left pixel is `start` = (x, y) of the image."""
+    """The location (x, y) in [-1, 1] of the window whose top-left pixel is `start` = (x, y) of the image."""
     height, width = image.shape[-2:]
     return torch.tensor([[2 * (start[0] + size / 2) / width - 1, 2 * (start[1] + size / 2) / height - 1]])
 
@@ -213,5 +213,5 @@ def test_a_mirror_wider_than_the_image_is_refused():
 
 
 def test_to_pixels_counts_from_the_outer_corner():
-    found = retina.to_pixels(torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, -0.5]]), 8, 20)
-    assert found.tolist() == [[0, 0], [20, 8], [10, 2]]
+    result = retina.to_pixels(torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, -0.5]]), 8, 20)
+    assert result.tolist() == [[0, 0], [20, 8], [10, 2]]

@@ -39,7 +39,8 @@ def transition(
     )
 
 
-# Row 0: first answer, right, goes on. 1: third answer, right, ends. 2: ends wrong. 3: right but less sure than before, goes on.
+# Row 0: first prediction, correct, continues. 1: third, correct, ends. 2: incorrect, ends.
+# 3: correct but with a larger loss than before, continues.
 FOUR = transition([1, 3, 2, 2], [0, 1, 1, 0], [1, 1, 0, 1], [0.5, 0.1, 2.0, 0.7], [LN5, 0.4, 1.0, 0.3])
 
 
@@ -64,12 +65,12 @@ FOUR = transition([1, 3, 2, 2], [0, 1, 1, 0], [1, 1, 0, 1], [0.5, 0.1, 2.0, 0.7]
     ],
 )
 def test_values_by_hand(reward: rewards.Reward, expected: list[float]) -> None:
-    found = reward(FOUR)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+    result = reward(FOUR)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, torch.tensor(expected, dtype=torch.float32))
 
 
-def test_greedy_pays_a_right_first_answer_even_if_its_loss_is_above_chance() -> None:
+def test_greedy_rewards_a_correct_first_prediction_even_if_its_loss_is_above_chance() -> None:
     assert Greedy()(transition([1, 2], [0, 0], [1, 1], [1.7, 1.7], [LN5, LN5])).tolist() == [1, 0]
 
 
@@ -81,8 +82,8 @@ def returns(
     _, info = env.reset(seed=seed)
     total = torch.zeros(8)
     for time in range(5):
-        _, paid, _, _, info = env.step(act(8, seed=100 * seed + time))
-        total += paid
+        _, received, _, _, info = env.step(act(8, seed=100 * seed + time))
+        total += received
     return total, info
 
 
@@ -100,10 +101,10 @@ def test_returns_telescope(make: Callable[..., GlimpseVectorEnv], act: Callable,
 
 
 def test_a_users_callable_sees_the_transition(make: Callable[..., GlimpseVectorEnv], act: Callable) -> None:
-    seen: list[Transition] = []
+    observed: list[Transition] = []
 
     def mine(step: Transition) -> Tensor:
-        seen.append(step)
+        observed.append(step)
         return -0.01 * step.glimpses
 
     env = make(3, reward=mine)
@@ -111,8 +112,8 @@ def test_a_users_callable_sees_the_transition(make: Callable[..., GlimpseVectorE
     action = act(3, seed=0, stop=[1, 0, 0])
     reward, info = env.step(action)[1], env.step(act(3, seed=1, stop=0))
     torch.testing.assert_close(reward, torch.full((3,), -0.01))
-    torch.testing.assert_close(info[1], torch.tensor([0.0, -0.02, -0.02]))  # row 0 is starting anew: 0
-    first, second = seen
+    torch.testing.assert_close(info[1], torch.tensor([0.0, -0.02, -0.02]))  # row 0 starts a new episode: 0
+    first, second = observed
     share = action["prediction"] / action["prediction"].sum(1, keepdim=True)
     torch.testing.assert_close(first.loss, -share[torch.arange(3), label].log())
     torch.testing.assert_close(first.previous_loss, torch.full((3,), LN5))

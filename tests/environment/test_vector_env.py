@@ -1,4 +1,4 @@
-"""The core: rows are independent, modes keep their timing, every image comes when it should, and nothing syncs with the host."""
+"""The core: rows are independent, modes time their resets, images come in order, no host sync."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 
 def flat(step: tuple) -> list[Tensor]:
     """Return every tensor of what reset or step returned, nested ones too, in a fixed order."""
-    found = []
+    tensors = []
     for part in step:
         if isinstance(part, dict):
-            found += flat(tuple(part[key] for key in sorted(part)))
+            tensors += flat(tuple(part[key] for key in sorted(part)))
         else:
-            found.append(part)
-    return found
+            tensors.append(part)
+    return tensors
 
 
 def assert_same(one: tuple, other: tuple, rows: object = slice(None)) -> None:
@@ -41,7 +41,7 @@ def assert_same(one: tuple, other: tuple, rows: object = slice(None)) -> None:
 
 
 def shown(env: GlimpseVectorEnv) -> list[int]:
-    """Return the index of the image in each row, found by its pixels."""
+    """Return the index of the image in each row, by its pixels."""
     everything = env.images.images.flatten(1)
     return [
         int((everything == env.image(row).flatten()).all(1).nonzero().item()) for row in range(env.num_envs)
@@ -82,7 +82,7 @@ def test_single_row_equals_its_row_in_a_batch_whatever_the_others_do(
 @pytest.mark.parametrize("order", ["shuffle", "once"])
 def test_same_seed_same_trajectory(make: Make, act: Act, mode: AutoresetMode, order: str) -> None:
     one, other = (make(6, autoreset_mode=mode, order=order, initial_location="random") for _ in range(2))
-    other.reset(seed=8)  # an earlier life must not matter
+    other.reset(seed=8)  # earlier episodes must not matter
     other.step(act(6, seed=99))
     assert_same(one.reset(seed=7), other.reset(seed=7))
     for time in range(15):
@@ -128,8 +128,10 @@ def test_resetting_some_rows_leaves_the_others_alone(make: Make, act: Act) -> No
 # Autoreset
 
 
-def test_next_step_starts_anew_one_step_after_the_end_and_ignores_that_action(make: Make, act: Act) -> None:
-    """Row 0 stops at step 1; step 2 shows its next image whatever was sent, with reward 0; step 3 is that episode's first answer."""
+def test_next_step_starts_an_episode_one_step_after_the_end_and_ignores_that_action(
+    make: Make, act: Act
+) -> None:
+    """Row 0 stops at step 1; step 2 shows its next image whatever the action, with reward 0."""
     env, other = make(2, reward=InformationGain()), make(2, reward=InformationGain())
     for each in (env, other):
         each.reset(seed=0)
@@ -156,7 +158,7 @@ def test_next_step_starts_anew_one_step_after_the_end_and_ignores_that_action(ma
 
 def test_same_step_returns_the_end_beside_the_new_start(make: Make, act: Act) -> None:
     env, reference = make(3, autoreset_mode=SAME), make(3, autoreset_mode=DISABLED)
-    seen, _ = env.reset(seed=0)
+    observed, _ = env.reset(seed=0)
     reference.reset(seed=0)
     images = shown(env)
     action = act(3, seed=0, stop=[0, 1, 0])
@@ -169,7 +171,7 @@ def test_same_step_returns_the_end_beside_the_new_start(make: Make, act: Act) ->
         == [False, True, False]
     )
     assert_same((reward, terminated), (expected_reward, expected_terminated))
-    assert_same(({key: info["final_obs"][key] for key in seen},), (expected_observation,), 1)
+    assert_same(({key: info["final_obs"][key] for key in observed},), (expected_observation,), 1)
     final = {key: value for key, value in info["final_info"].items() if key[0] != "_"}
     assert_same((final,), ({key: expected_info[key] for key in final},), 1)
     assert all(
@@ -181,7 +183,7 @@ def test_same_step_returns_the_end_beside_the_new_start(make: Make, act: Act) ->
 
 
 def test_disabled_rows_absorb(make: Make, act: Act) -> None:
-    """After its end a row returns the same observation and info, reward 0 and terminated True, whatever it is sent."""
+    """After its end a row returns the same observation and info, reward 0 and terminated True."""
     env = make(4, autoreset_mode=DISABLED, reward=InformationGain())
     env.reset(seed=0)
     last = env.step(act(4, seed=0, stop=[1, 0, 1, 0]))
@@ -193,7 +195,7 @@ def test_disabled_rows_absorb(make: Make, act: Act) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_mode_is_told_in_the_metadata(make: Make, mode: AutoresetMode) -> None:
+def test_the_mode_stands_in_the_metadata(make: Make, mode: AutoresetMode) -> None:
     assert make(autoreset_mode=mode).metadata["autoreset_mode"] is mode
     assert GlimpseVectorEnv.metadata["autoreset_mode"] is NEXT
 
@@ -233,19 +235,19 @@ def test_episode_e_of_row_r_shows_entry_e_times_rows_plus_r(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("rows", [1, 4, IMAGES, 30])
 def test_once_shows_every_image_exactly_once(make: Make, act: Act, mode: AutoresetMode, rows: int) -> None:
-    """Answers are counted where an episode ends; each image's label is checked; then every row is absorbing and not valid."""
+    """Images and labels are collected where episodes end; then every row is absorbing and not valid."""
     env = make(rows, autoreset_mode=mode, order="once")
     _, info = env.reset(seed=1)
     answered: list[int] = []
     for time in range(IMAGES * (HORIZON + 1)):
         images, running = shown(env), info["valid"]
         _, reward, terminated, _, info = env.step(act(rows, seed=time))
-        told = info.get("final_info", info)
-        ended = told["_label"] & running & told["valid"] & terminated
+        details = info.get("final_info", info)
+        ended = details["_label"] & running & details["valid"] & terminated
         if mode == DISABLED:
             ended = ended & bool(terminated.all())
         for row in ended.nonzero().flatten().tolist():
-            assert told["label"][row] == images[row] % CLASSES
+            assert details["label"][row] == images[row] % CLASSES
             answered.append(images[row])
         if mode == DISABLED and terminated.all():
             _, info = env.reset()
@@ -331,9 +333,9 @@ def test_the_info_counts_costs_and_has_a_mask_for_every_key(make: Make, act: Act
     info = env.step(act(2, seed=0, stop=[1, 0]))[4]
     assert info["pixels"].tolist() == [2 * 16, 4 * 16]
     assert info["flops"].tolist() == [0, 0]
-    told = {key for key in info if key[0] != "_"}
-    assert told == {"label", "correct", "loss", "glimpses", "pixels", "flops", "valid"}
-    assert all(info[f"_{key}"].all() for key in told)
+    details = {key for key in info if key[0] != "_"}
+    assert details == {"label", "correct", "loss", "glimpses", "pixels", "flops", "valid"}
+    assert all(info[f"_{key}"].all() for key in details)
 
 
 def test_the_observation_lies_in_its_space(make: Make, act: Act) -> None:
@@ -362,19 +364,19 @@ def test_random_first_locations_depend_on_seed_image_and_episode_alone(make: Mak
 
 
 def test_random_first_locations_fill_the_square_evenly() -> None:
-    place = hash_location(torch.arange(4096), torch.zeros(4096, dtype=torch.int64), seed=0)
-    assert place.abs().max() <= 1
-    assert place.mean(0).abs().max() < 0.05  # standard error 0.009
-    assert (place.var(0) - 1 / 3).abs().max() < 0.03
-    assert place.T.corrcoef()[0, 1].abs() < 0.08
+    location = hash_location(torch.arange(4096), torch.zeros(4096, dtype=torch.int64), seed=0)
+    assert location.abs().max() <= 1
+    assert location.mean(0).abs().max() < 0.05  # standard error 0.009
+    assert (location.var(0) - 1 / 3).abs().max() < 0.03
+    assert location.T.corrcoef()[0, 1].abs() < 0.08
 
 
 def test_reset_locations_set_the_first_glimpse(make: Make) -> None:
     env = make(2, initial_location="random")
-    place = torch.tensor([[0.5, -0.25], [-1.0, 1.0]])
-    observation, _ = env.reset(seed=0, options={"locations": place})
-    torch.testing.assert_close(observation["location"], place, rtol=0, atol=0)
-    expected = env.sensor.observe(torch.tensor(shown(env)), place, torch.ones(2, dtype=torch.int64))
+    location = torch.tensor([[0.5, -0.25], [-1.0, 1.0]])
+    observation, _ = env.reset(seed=0, options={"locations": location})
+    torch.testing.assert_close(observation["location"], location, rtol=0, atol=0)
+    expected = env.sensor.observe(torch.tensor(shown(env)), location, torch.ones(2, dtype=torch.int64))
     assert_same(({"glimpse": observation["glimpse"]},), (expected,))
 
 

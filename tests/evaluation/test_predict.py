@@ -1,4 +1,4 @@
-"""A trained agent on a user's files: the same pixels, glimpses and answers as in evaluation, and every file accounted for."""
+"""A trained agent on a user's files: pixels, glimpses and predictions as in evaluation, no file left out."""
 
 import csv
 import json
@@ -26,16 +26,8 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import BankSensor, OnGrid
 from glimpse_env.training import environments
 
-SMALL = {
-    "epochs": 3,
-    "batch": 8,
-    "hidden": 16,
-    "features": 8,
-    "threads": 1,
-    "glimpses": 3,
-    "precision": "float32",
-    "augment": False,
-}
+SMALL = {"epochs": 3, "batch": 8, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3}
+SMALL |= {"precision": "float32", "augment": False, "image_size": 32, "glimpse_size": 8, "stop_epochs": 1}
 CORNERS = ("left", "right")
 
 
@@ -48,9 +40,7 @@ def pictures(halves):
 def trained(pictures, tmp_path_factory):
     """The folder of a small DT-RAM."""
     out = tmp_path_factory.mktemp("run")
-    options = StopOptions(
-        dataset=str(pictures), image_size=32, glimpse_size=8, out=out, stop_epochs=1, **SMALL
-    )
+    options = StopOptions(dataset=str(pictures), out=out, **SMALL)
     argv, sys.argv = sys.argv, ["agent.py"]
     dtram_reinforce.main(options)
     saved = checkpoint.load(out / "checkpoint.pt")
@@ -58,10 +48,8 @@ def trained(pictures, tmp_path_factory):
     network["classifier.weight"] *= 10  # opinions
     for name in ("stopper.0.weight", "stopper.0.bias", "stopper.2.weight", "stopper.2.bias"):
         network[name].zero_()
-    network["stopper.0.weight"][0, 0], network["stopper.2.weight"][0, 0] = (
-        0.3,
-        5.0,
-    )  # stops where the log-odds of the answer are high
+    network["stopper.0.weight"][0, 0] = 0.3  # stops where the log-odds of the prediction are high
+    network["stopper.2.weight"][0, 0] = 5.0
     checkpoint.save(out / "checkpoint.pt", saved)
     usual = predict.results.evaluate_checkpoint(out / "checkpoint.pt", "test")[2].stop[0].median().logit()
     network["stopper.2.bias"] -= usual  # half of the images at once
@@ -72,27 +60,23 @@ def trained(pictures, tmp_path_factory):
 
 
 @pytest.fixture
-def told(trained, tmp_path, monkeypatch):
+def run_predict(trained, tmp_path, monkeypatch):
     """Run the script and return what it wrote as JSON."""
     monkeypatch.setattr(sys, "argv", ["predict.py"])
 
     def call(*images, **options):
-        given = {
-            "checkpoint": trained / "checkpoint.pt",
-            "json": tmp_path / "told.json",
-            "out": tmp_path / "drawn",
-            "threads": 1,
-        }
-        predict.main(predict.Predict(images=images, **given | options))
-        return json.loads((tmp_path / "told.json").read_text())
+        target = tmp_path / "predictions.json"
+        paths = {"checkpoint": trained / "checkpoint.pt", "json": target, "out": tmp_path / "drawn"}
+        predict.main(predict.Predict(images=images, threads=1, **paths | options))
+        return json.loads(target.read_text())
 
     return call
 
 
-def test_files_are_predicted_as_in_evaluation(pictures, trained, told, tmp_path, capsys):
-    rows = told(pictures / "test", csv=tmp_path / "told.csv")["images"]
-    looks = Trajectories.load(trained / "looks.npz")
-    when = stopping_rules.LEARNED.find_stops(looks)
+def test_files_are_predicted_as_in_evaluation(pictures, trained, run_predict, tmp_path, capsys):
+    rows = run_predict(pictures / "test", csv=tmp_path / "predictions.csv")["images"]
+    evaluated = Trajectories.load(trained / "looks.npz")
+    when = stopping_rules.LEARNED.find_stops(evaluated)
     paths = []
     for name in CORNERS:  # the order of the data set
         paths += sorted(str(path) for path in (pictures / "test" / name).iterdir())
@@ -101,19 +85,19 @@ def test_files_are_predicted_as_in_evaluation(pictures, trained, told, tmp_path,
     for row, image in zip(rows, order, strict=True):
         step = int(when[image])
         assert row["glimpses"] == step + 1 == len(row["locations"])
-        assert row["class"] == CORNERS[looks.predictions[step, image]]
-        assert row["probability"] == pytest.approx(looks.confidence[step, image].item(), abs=1e-5)
+        assert row["class"] == CORNERS[evaluated.predictions[step, image]]
+        assert row["probability"] == pytest.approx(evaluated.confidence[step, image].item(), abs=1e-5)
     assert len({row["glimpses"] for row in rows}) > 1
     assert len({row["picture"] for row in rows}) == 18  # files of one name in two folders
     for row in rows:
         with Image.open(row["picture"]) as drawn:
             assert min(drawn.size) >= frames.HEIGHT
-    with (tmp_path / "told.csv").open() as file:
+    with (tmp_path / "predictions.csv").open() as file:
         assert [line["class"] for line in csv.DictReader(file)] == [row["class"] for row in rows]
     assert "18 images" in capsys.readouterr().out
 
 
-def test_images_that_stopped_take_no_more_glimpses(pictures, trained, told, monkeypatch):
+def test_images_that_stopped_take_no_more_glimpses(pictures, trained, run_predict, monkeypatch):
     real, seen = PixelSensor.observe, []
 
     def counted(self, index, location, step):
@@ -121,81 +105,70 @@ def test_images_that_stopped_take_no_more_glimpses(pictures, trained, told, monk
         return real(self, index, location, step)
 
     monkeypatch.setattr(PixelSensor, "observe", counted)
-    rows = told(pictures / "test", pictures=False)["images"]
+    rows = run_predict(pictures / "test", pictures=False)["images"]
     assert sum(seen) == sum(row["glimpses"] for row in rows)
 
 
-def test_a_budget_is_spent_on_the_held_out_images(pictures, trained, told):
-    found = told(pictures / "test", pictures=False, budget=2.0)
-    assert found["expected_glimpses"] == pytest.approx(
-        2.0, abs=1 / 6
-    )  # the evaluation beside the checkpoint is of these 18 images
+def test_a_budget_is_spent_on_the_held_out_images(pictures, trained, run_predict):
+    found = run_predict(pictures / "test", pictures=False, budget=2.0)
+    # The evaluation beside the checkpoint is of these 18 images.
+    assert found["expected_glimpses"] == pytest.approx(2.0, abs=1 / 6)
     assert np.mean([row["glimpses"] for row in found["images"]]) == pytest.approx(found["expected_glimpses"])
     with pytest.raises(ValueError, match=r"--budget 3.5: this agent takes 1.00 to 3.00 glimpses"):
-        told(pictures / "test", budget=3.5)
+        run_predict(pictures / "test", budget=3.5)
 
 
 def test_digits_are_read_as_mnist_has_them_light_or_dark(tmp_path):
     digits = datasets.load("mnist", "test")
     for number in range(5):
         digit = digits.images[number, 0].numpy()
-        for name, image in {
-            "grey": Image.fromarray(digit),
-            "paper": Image.fromarray(255 - digit),
-            "palette": Image.fromarray(digit).convert("P"),
-            "colour": Image.fromarray(digit).convert("RGB"),
-        }.items():
+        images = {"grey": Image.fromarray(digit), "paper": Image.fromarray(255 - digit)}
+        images |= {"palette": images["grey"].convert("P"), "colour": images["grey"].convert("RGB")}
+        for name, image in images.items():
             image.save(tmp_path / f"{name}.png")
             assert torch.equal(read_like("mnist", tmp_path / f"{name}.png", 28), digits.images[number]), name
         Image.fromarray(digit).convert("CMYK").save(tmp_path / "print.tiff")
-        assert (
-            read_like("mnist", tmp_path / "print.tiff", 28).int() - digits.images[number].int()
-        ).abs().max() <= 1
+        printed = read_like("mnist", tmp_path / "print.tiff", 28)
+        assert (printed.int() - digits.images[number].int()).abs().max() <= 1
 
 
 def test_photographs_are_resized_as_their_data_set_resizes_its_own(pictures, tmp_path):
     whole = datasets.load(str(pictures), "test", image_size=24)
     for path, image in zip(sorted((pictures / "test" / "left").iterdir()), whole.images, strict=False):
         assert torch.equal(read_like(str(pictures), path, 24), image)
-    exif = Image.Exif()
+    exif, turned = Image.Exif(), tmp_path / "turned.jpg"
     exif[0x0112] = 6  # turned by a quarter
-    Image.open(path).convert("L").save(tmp_path / "turned.jpg", exif=exif)
-    assert torch.equal(
-        read_like("cub", tmp_path / "turned.jpg", 24), read_image(tmp_path / "turned.jpg", 24, "stretch")[0]
-    )
-    assert read_like("clutter", tmp_path / "turned.jpg", None).shape == (1, 96, 96)
+    Image.open(path).convert("L").save(turned, exif=exif)
+    assert torch.equal(read_like("cub", turned, 24), read_image(turned, 24, "stretch")[0])
+    assert read_like("clutter", turned, None).shape == (1, 96, 96)
 
 
-def test_folders_are_searched_and_what_is_no_image_is_named(pictures, told, tmp_path, capsys):
+def test_folders_are_searched_and_what_is_no_image_is_named(pictures, run_predict, tmp_path, capsys):
     mixed = tmp_path / "mixed"
     (mixed / "deep" / ".hidden").mkdir(parents=True)
     Image.new("L", (50, 70)).save(mixed / "deep" / "a.gif")
     Image.new("CMYK", (70, 50)).save(mixed / "b.tiff")
     Image.new("RGB", (9, 9)).save(mixed / "deep" / ".hidden" / "c.png")
     (mixed / "notes.txt").write_text("no image")
-    for again in range(2):  # pictures drawn into the folder are not looked at the next time
-        rows = told(mixed, out=mixed / "drawn")["images"]
+    for again in range(2):  # pictures drawn into the folder are not read the next time
+        rows = run_predict(mixed, out=mixed / "drawn")["images"]
         assert [row["file"] for row in rows] == [str(mixed / "b.tiff"), str(mixed / "deep" / "a.gif")], again
     assert "skipped:" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"notes\.txt cannot be read as an image"):
-        told(mixed / "notes.txt")
+        run_predict(mixed / "notes.txt")
     with pytest.raises(ValueError, match="none of the files is an image"):
         (tmp_path / "texts").mkdir()
         (tmp_path / "texts" / "a.txt").write_text("")
-        told(tmp_path / "texts")
+        run_predict(tmp_path / "texts")
 
 
 def test_each_file_counts_once_and_missing_ones_are_refused(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.png").write_bytes(b"")
-    files, listed = find_files([tmp_path / "in", tmp_path / "in" / "a.png"])
-    assert (files, listed) == (
-        [tmp_path / "in" / "a.png"],
-        set(),
-    )  # it was given by name, so it must be an image
-    with pytest.raises(
-        FileNotFoundError, match="nowhere does not exist: expected an image file, or a folder"
-    ):
+    file = tmp_path / "in" / "a.png"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert find_files([file.parent, file]) == ([file], set())  # it was given by name, so it must be an image
+    message = "nowhere does not exist: expected an image file, or a folder"
+    with pytest.raises(FileNotFoundError, match=message):
         find_files([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty holds no files"):
@@ -210,107 +183,69 @@ def test_the_data_set_need_not_be_there_but_for_the_class_names_of_older_checkpo
     assert predictor.read_class_names(gone, trained, None) == CORNERS
     older = {name: value for name, value in saved.items() if name != "classes"}
     assert predictor.read_class_names(older, trained, None) == CORNERS
-    with pytest.raises(
-        ValueError,
-        match="was written by an earlier version, without the class names, and its data set cannot be read",
-    ):
-        predictor.read_class_names(
-            {name: value for name, value in gone.items() if name != "classes"}, trained, None
-        )
+    del gone["classes"]
+    message = "was written by an earlier version, without the class names, and its data set cannot be read"
+    with pytest.raises(ValueError, match=message):
+        predictor.read_class_names(gone, trained, None)
+
+
+def predict_and_compare(view, network, source, name=None):
+    """Predict the test images without labels; the path and the probabilities are those of an evaluation.
+
+    Return the environment, a function that loads the predictor with a rule, the predictions and the
+    trajectories.
+    """
+    env = environments.build_evaluation_environment(view, "test", "cpu", rows=18)
+    torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
+    expected = trajectories.evaluate(env, network, view["max_glimpses"])
+    saved = {"environment": view, "architecture": asdict(network.architecture), "options": {}}
+    saved |= {"network": network.state_dict(), "classes": CORNERS} | ({"network_name": name} if name else {})
+
+    def load(rule):
+        return predictor.load_predictor(saved, source, rule, None, None, "cpu")
+
+    predictions = load(stopping_rules.HORIZON)([env.images.image(number) for number in range(18)])
+    path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in predictions], 1)
+    probabilities = torch.tensor([prediction.probability for prediction in predictions])
+    assert torch.allclose(path, expected.locations * env.sensor.reach, atol=1e-2)
+    assert torch.allclose(probabilities, expected.confidence[-1], atol=1e-2)
+    return env, load, predictions, expected
 
 
 @pytest.mark.parametrize("sensor", ["crop", "map", "bank"])
 def test_sensors_with_networks_see_unnamed_images_as_in_evaluation(pictures, tmp_path, sensor):
-    look = {
-        "dataset": str(pictures),
-        "root": None,
-        "image_size": 32,
-        "glimpse_size": 32,
-        "sensor": sensor,
-        "grid": 3,
-        "max_glimpses": 3,
-    }
-    look |= {"backbone": "resnet18", "weights": None, "location_range": 0.5}
-    env = environments.build_evaluation_environment(look, "test", "cpu", rows=18)
+    view = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 32, "sensor": sensor}
+    view |= {"grid": 3, "max_glimpses": 3, "backbone": "resnet18", "weights": None, "location_range": 0.5}
     torch.manual_seed(0)
     network = RecurrentAttention(Architecture(glimpse=512, classes=2, horizon=3, hidden=8, features=8))
-    torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
-    expected = trajectories.evaluate(env, network, 3)
-    saved = {
-        "environment": look,
-        "architecture": asdict(network.architecture),
-        "network": network.state_dict(),
-        "options": {},
-    }
-    agent = predictor.load_predictor(
-        saved | {"classes": CORNERS}, tmp_path, stopping_rules.HORIZON, None, None, "cpu"
-    )
-    found = agent([env.images.image(number) for number in range(18)])
-    assert [prediction.index for prediction in found] == expected.predictions[-1].tolist()
-    path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in found], 1)
-    assert torch.allclose(path, expected.locations * env.sensor.reach, atol=1e-2)
-    assert torch.allclose(torch.tensor([p.probability for p in found]), expected.confidence[-1], atol=1e-2)
-    stopped = predictor.load_predictor(
-        saved | {"classes": CORNERS}, tmp_path, stopping_rules.Rule("confidence", 0.0), None, None, "cpu"
-    )
+    env, load, predictions, expected = predict_and_compare(view, network, tmp_path)
+    assert [prediction.index for prediction in predictions] == expected.predictions[-1].tolist()
+    stopped = load(stopping_rules.Rule("confidence", 0.0))
     assert [prediction.glimpses for prediction in stopped([env.images.image(0)])] == [1]
 
 
 @pytest.mark.parametrize("sensor", ["pixel", "bank"])
 def test_an_agent_that_begins_with_a_context_sees_unnamed_images_as_in_evaluation(pictures, tmp_path, sensor):
-    look = {
-        "dataset": str(pictures),
-        "root": None,
-        "image_size": 32,
-        "glimpse_size": 16,
-        "sensor": sensor,
-        "grid": 3,
-        "max_glimpses": 2,
-    }
-    look |= {
-        "first_view": "glimpse",
-        "context": True,
-        "scales": (1.0, 2.0),
-        "fill": "noise",
-        "location_range": 0.5,
-    }
-    look |= (
-        {"backbone": None, "weights": "DEFAULT"}
-        if sensor == "pixel"
-        else {"backbone": "resnet18", "weights": None}
-    )
-    env = environments.build_evaluation_environment(look, "test", "cpu", rows=18)
+    view = {"dataset": str(pictures), "root": None, "image_size": 32, "glimpse_size": 16, "sensor": sensor}
+    view |= {"grid": 3, "max_glimpses": 2, "first_view": "glimpse", "context": True, "scales": (1.0, 2.0)}
+    view |= {"fill": "noise", "location_range": 0.5, "backbone": None, "weights": "DEFAULT"}
+    if sensor == "bank":
+        view |= {"backbone": "resnet18", "weights": None}
+    env = environments.build_evaluation_environment(view, "test", "cpu", rows=18)
     torch.manual_seed(0)
-    network = DoubleDecker(
-        DeckSizes(glimpse=environments.count_glimpse_values(env), classes=2, scales=2, hidden=8)
-    )
-    torch.nn.init.normal_(network.locator.weight)  # glimpses all over the image
-    expected = trajectories.evaluate(env, network, 2)
-    saved = {
-        "environment": look,
-        "architecture": asdict(network.architecture),
-        "network": network.state_dict(),
-        "options": {},
-    }
-    saved |= {"network_name": "double_decker", "classes": CORNERS}
-    agent = predictor.load_predictor(saved, tmp_path, stopping_rules.HORIZON, None, None, "cpu")
-    found = agent([env.images.image(number) for number in range(18)])
+    glimpse = environments.count_glimpse_values(env)
+    network = DoubleDecker(DeckSizes(glimpse=glimpse, classes=2, scales=2, hidden=8))
+    *_, expected = predict_and_compare(view, network, tmp_path, "double_decker")
     assert expected.locations[0].std() > 0.01  # chosen, image by image
-    path = torch.stack([torch.from_numpy(prediction.view.path) for prediction in found], 1)
-    assert torch.allclose(path, expected.locations * env.sensor.reach, atol=1e-2)
-    assert torch.allclose(torch.tensor([p.probability for p in found]), expected.confidence[-1], atol=1e-2)
 
 
 def test_on_the_grid_the_crop_sensor_shows_what_the_bank_holds():
-    images = datasets.ImageSet(
-        torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8), torch.zeros(4).long(), ("a",)
-    )
+    pixels = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    images = datasets.ImageSet(pixels, torch.zeros(4).long(), ("a",))
     network = Backbone("resnet18", None, precision="float32")
-    crop, bank = (
-        CropSensor(images, network, glimpse_size=16),
-        BankSensor(images, network, glimpse_size=16, grid=3),
-    )
-    index, places, step = torch.arange(4), torch.rand(4, 2) * 2 - 1, torch.tensor([1, 2, 2, 3])
-    ours, theirs = OnGrid(crop, 3).observe(index, places, step), bank.observe(index, places, step)
+    crop = OnGrid(CropSensor(images, network, glimpse_size=16), 3)
+    bank = BankSensor(images, network, glimpse_size=16, grid=3)
+    index, locations, step = torch.arange(4), torch.rand(4, 2) * 2 - 1, torch.tensor([1, 2, 2, 3])
+    ours, theirs = crop.observe(index, locations, step), bank.observe(index, locations, step)
     assert torch.equal(ours["location"], theirs["location"])
     assert torch.allclose(ours["glimpse"], theirs["glimpse"], rtol=2e-3, atol=2e-3)  # the bank holds float16

@@ -11,7 +11,6 @@ from glimpse_env.evaluation.stopping_rules import (
     HORIZON,
     LEARNED,
     Rule,
-    choose_rule_for_budget,
     compute_mean_glimpses,
     mix_thresholds,
 )
@@ -25,12 +24,7 @@ def test_the_rule_mixes_neighbouring_thresholds():
     def rule(glimpses: float) -> list[float]:
         return stopping_rules.score_mixture(found, mix_thresholds(found, glimpses)).tolist()
 
-    assert rule(1.5) == [
-        1,
-        0,
-        1,
-        0,
-    ]  # the two sure ones stop at once, one of them with an incorrect prediction
+    assert rule(1.5) == [1, 0, 1, 0]  # the two sure ones stop at once, one of them incorrect
     assert rule(2.0) == [1, 1, 1, 0]
     assert rule(1.75) == [1, 0.5, 1, 0]
     assert rule(1.25) == [1, 0, 0.5, 0]
@@ -42,25 +36,20 @@ def test_the_rule_spends_its_budget_and_no_threshold_is_better():
     torch.manual_seed(0)
     predictions = torch.randint(0, 2, (5, 200))
     noise = {"stop": torch.zeros(5, 200), "locations": torch.zeros(5, 200, 2)}
-    found = Trajectories(
-        torch.arange(200), torch.zeros(200, dtype=torch.int64), predictions, torch.rand(5, 200), **noise
-    )
+    labels = torch.zeros(200, dtype=torch.int64)
+    found = Trajectories(torch.arange(200), labels, predictions, torch.rand(5, 200), **noise)
     for glimpses in (1.0, 1.37, 3.0, 4.999, 5.0):
         mixture = mix_thresholds(found, glimpses)
-        assert sum(share * compute_mean_glimpses(stops) for share, stops in mixture) == pytest.approx(
-            glimpses
+        (low_share, low), (high_share, high) = (
+            (share, compute_mean_glimpses(stops)) for share, stops in mixture
         )
-        assert (
-            compute_mean_glimpses(mixture[1][1]) - compute_mean_glimpses(mixture[0][1]) <= 4 / 200 + 1e-9
-        )  # one image stops later
+        assert low_share * low + high_share * high == pytest.approx(glimpses)
+        assert high - low <= 4 / 200 + 1e-9  # one image stops later
     for threshold in (0.2, 0.5, 0.9):
         stops = Rule("confidence", threshold).find_stops(found)
-        at_once = (
-            stopping_rules.score_mixture(found, mix_thresholds(found, compute_mean_glimpses(stops)))
-            .mean()
-            .item()
-        )
-        assert at_once == pytest.approx(found.score_at(stops)[0], abs=1 / 200)
+        mixture = mix_thresholds(found, compute_mean_glimpses(stops))
+        accuracy = stopping_rules.score_mixture(found, mixture).mean().item()
+        assert accuracy == pytest.approx(found.score_at(stops)[0], abs=1 / 200)
 
 
 def test_random_stop_is_the_mean_of_shuffled_stops():
@@ -69,43 +58,33 @@ def test_random_stop_is_the_mean_of_shuffled_stops():
     draws = [found.score_at(stops[torch.randperm(4, generator=generator)])[0] for _ in range(2000)]
     assert metrics.score_random_stop(found, stops).mean().item() == pytest.approx(sum(draws) / 2000, abs=0.02)
     assert metrics.summarize(found, dynamic=False)["random_stop_accuracy"] == 0.75
-    assert [
-        stopping_rules.score_mixture(found, stopping_rules.mix_fixed_numbers(found, glimpses)).tolist()
-        for glimpses in (1, 1.5, 2)
-    ] == [
-        [1, 0, 0, 0],
-        [1, 0.5, 0.5, 0],
-        [1, 1, 1, 0],
-    ]
+    for glimpses, scores in ((1, [1, 0, 0, 0]), (1.5, [1, 0.5, 0.5, 0]), (2, [1, 1, 1, 0])):
+        mixture = stopping_rules.mix_fixed_numbers(found, glimpses)
+        assert stopping_rules.score_mixture(found, mixture).tolist() == scores
 
 
 def sure(confidence):
     scores = torch.tensor(confidence)
     zeros = torch.zeros(scores.shape[1], dtype=torch.int64)
-    return Trajectories(
-        zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, torch.zeros(*scores.shape, 2)
-    )
+    locations = torch.zeros(*scores.shape, 2)
+    return Trajectories(zeros, zeros, torch.zeros_like(scores).long(), scores, 1 - scores, locations)
 
 
 def test_the_threshold_of_a_budget_by_hand():
-    rising = sure(
-        [
-            [0.1 + 0.001 * image for image in range(100)],
-            [0.5 + 0.001 * image for image in range(100)],
-            [1.0] * 100,
-        ]
-    )
-    for wanted in (1.0, 1.37, 2.0, 2.5, 3.0):
-        rule = choose_rule_for_budget(rising, False, wanted)
-        assert rule.expected == pytest.approx(wanted, abs=0.011)
+    low, high = ([first + 0.001 * image for image in range(100)] for first in (0.1, 0.5))
+    rising = sure([low, high, [1.0] * 100])
+    choose_rule_for_budget = stopping_rules.choose_rule_for_budget
+    for budget in (1.0, 1.37, 2.0, 2.5, 3.0):
+        rule = choose_rule_for_budget(rising, False, budget)
+        assert rule.expected == pytest.approx(budget, abs=0.011)
         spent = stopping_rules.find_first(rising.confidence > rule.threshold).float().mean().item() + 1
         assert spent == pytest.approx(rule.expected)
     assert choose_rule_for_budget(rising, True, 1.0).by == "stop head"
     tied = sure([[0.5] * 100, [1.0] * 100, [1.0] * 100])
-    with pytest.raises(
-        ValueError,
-        match=r"--budget 2.6: no threshold gives this mean; there are thresholds for 1.00 to 2.00 and for 3.00 to 3.00",
-    ):
+    message = (
+        r"--budget 2.6: no threshold gives this mean; there are thresholds for 1.00 to 2.00 and for 3.00"
+    )
+    with pytest.raises(ValueError, match=message + " to 3.00"):
         choose_rule_for_budget(tied, False, 2.6)
 
 
@@ -116,7 +95,7 @@ def test_the_learned_rule_stops_at_one_half():
 
 
 def test_threshold_rule_by_hand():
-    looks = Trajectories(
+    trajectories = Trajectories(
         index=torch.arange(2),
         labels=torch.tensor([1, 2]),
         predictions=torch.tensor([[1, 0], [1, 2], [0, 2]]),
@@ -124,26 +103,23 @@ def test_threshold_rule_by_hand():
         stop=torch.tensor([[0.1, 0.2], [0.6, 0.1], [0.0, 0.0]]),
         locations=torch.zeros(3, 2, 2),
     )
-    assert Rule("confidence", 0.5).find_stops(looks).tolist() == [0, 2]
-    assert Rule("confidence", 0.95).find_stops(looks).tolist() == [2, 2]
-    assert LEARNED.find_stops(looks).tolist() == [1, 2]
-    row = metrics.summarize(looks, dynamic=True, thresholds=(0.5,))
+    assert Rule("confidence", 0.5).find_stops(trajectories).tolist() == [0, 2]
+    assert Rule("confidence", 0.95).find_stops(trajectories).tolist() == [2, 2]
+    assert LEARNED.find_stops(trajectories).tolist() == [1, 2]
+    row = metrics.summarize(trajectories, dynamic=True, thresholds=(0.5,))
     assert (row["accuracy"], row["mean_glimpses"]) == (1.0, 2.5)
     assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, "accuracy": 1.0}]
     assert row["per_step_accuracy"] == [0.5, 1.0, 0.5]
-    assert metrics.summarize(looks, dynamic=False)["mean_glimpses"] == 3
+    assert metrics.summarize(trajectories, dynamic=False)["mean_glimpses"] == 3
 
 
-def test_files_keep_all_but_the_probabilities_and_those_of_the_first_version_are_read(tmp_path):
-    kept = replace(four_trajectories(), probabilities=torch.rand(2, 4, 3).half())
-    kept.save(tmp_path / "looks.npz")
+def test_files_hold_all_but_the_probabilities_and_those_of_the_first_version_are_read(tmp_path):
+    saved = replace(four_trajectories(), probabilities=torch.rand(2, 4, 3).half())
+    saved.save(tmp_path / "looks.npz")
     read = Trajectories.load(tmp_path / "looks.npz")
     assert read.probabilities is None
-    assert all(
-        torch.equal(getattr(read, name), getattr(kept, name))
-        for name in vars(kept)
-        if name != "probabilities"
-    )
+    for name in vars(saved).keys() - {"probabilities"}:
+        assert torch.equal(getattr(read, name), getattr(saved, name))
     arrays = dict(np.load(tmp_path / "looks.npz"))
     np.savez(tmp_path / "first.npz", answers=arrays.pop("predictions"), **arrays)
-    assert torch.equal(Trajectories.load(tmp_path / "first.npz").predictions, kept.predictions)
+    assert torch.equal(Trajectories.load(tmp_path / "first.npz").predictions, saved.predictions)

@@ -16,27 +16,25 @@ ROWS, STEPS, PATCH = 6, 3, 16
 
 def network(**options):
     torch.manual_seed(0)
-    net = DoubleDecker(
-        DeckSizes(
-            glimpse=3 * PATCH, classes=4, scales=3, hidden=24, location_features=8, features=12, **options
-        )
-    )
+    sizes = {"glimpse": 3 * PATCH, "classes": 4, "scales": 3, "hidden": 24, "location_features": 8}
+    net = DoubleDecker(DeckSizes(**sizes, features=12, **options))
     torch.nn.init.normal_(net.locator.weight, std=0.3)
     return net
 
 
+def glimpse_at(location, number=1, generator=None):
+    """Return an observation of random pixels."""
+    glimpse = torch.rand(ROWS, 3 * PATCH, generator=generator)
+    return {"glimpse": glimpse, "location": location, "step": torch.full((ROWS, 1), number / STEPS)}
+
+
 def looked(net, context, through):
-    """Return logits and means of three glimpses, each told to be where the last mean pointed: with its gradient, or held fixed."""
+    """Return logits and means of three glimpses, each at the last mean: with its gradient, or held fixed."""
     generator = torch.Generator().manual_seed(1)
     state, mean = net.start(ROWS, context)
     logits, means = [], [mean]
     for t in range(1, STEPS + 1):
-        location = mean.detach()
-        observation = {
-            "glimpse": torch.rand(ROWS, 3 * PATCH, generator=generator),
-            "location": location,
-            "step": torch.full((ROWS, 1), t / STEPS),
-        }
+        observation = glimpse_at(mean.detach(), t, generator)
         heads, state = net(attach_gradient(observation, mean, 1.0) if through else observation, state)
         mean = heads.location_parameters
         logits.append(heads.logits)
@@ -50,18 +48,13 @@ def test_with_the_locations_held_fixed_the_class_scores_do_not_see_the_context(d
     context = torch.rand(ROWS, PATCH, requires_grad=True)
     logits, means = looked(net, context, through=False)
     assert torch.autograd.grad(logits.sum(), context, allow_unused=True, retain_graph=True)[0] is None
-    assert all(
-        torch.autograd.grad(mean.sum(), context, retain_graph=True)[0].abs().sum() > 0 for mean in means
-    )
+    for mean in means:
+        assert torch.autograd.grad(mean.sum(), context, retain_graph=True)[0].abs().sum() > 0
 
 
 def test_with_the_locations_held_fixed_another_context_gives_the_same_scores():
     net = network()
-    observation = {
-        "glimpse": torch.rand(ROWS, 3 * PATCH),
-        "location": torch.rand(ROWS, 2),
-        "step": torch.full((ROWS, 1), 1 / STEPS),
-    }
+    observation = glimpse_at(torch.rand(ROWS, 2))
     (one, _), (other, _) = (net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0]) for _ in range(2))
     assert torch.equal(one.logits, other.logits)
     assert not torch.allclose(one.location_parameters, other.location_parameters)
@@ -78,9 +71,8 @@ def test_through_the_location_the_class_scores_reach_context_and_location_deck(d
         logits[t].sum().backward(retain_graph=True)
         for module in (net.locator, net.core.begin):
             assert module.weight.grad.abs().sum() > 0
-        assert (net.core.across.weight.grad.abs().sum() > 0) == (
-            t > 0
-        )  # r1 leads to the second place, and so to its scores
+        reached = net.core.across.weight.grad.abs().sum() > 0
+        assert reached == (t > 0)  # r1 leads to the second location, and so to its scores
 
 
 def test_the_attached_location_keeps_its_value_and_carries_a_share_of_the_gradient():
@@ -96,11 +88,7 @@ def test_the_attached_location_keeps_its_value_and_carries_a_share_of_the_gradie
 
 def test_the_baseline_shapes_no_deck_and_nothing_stops_early():
     net = network()
-    observation = {
-        "glimpse": torch.rand(ROWS, 3 * PATCH),
-        "location": torch.rand(ROWS, 2),
-        "step": torch.full((ROWS, 1), 1 / STEPS),
-    }
+    observation = glimpse_at(torch.rand(ROWS, 2))
     heads, _ = net(observation, net.start(ROWS, torch.rand(ROWS, PATCH))[0])
     heads.baseline.sum().backward()
     assert net.glimpse.fuse.weight.grad is None
@@ -118,9 +106,8 @@ def test_all_patches_and_the_context_are_seen_through_the_same_layers():
 
 
 def test_without_a_context_it_says_so():
-    with pytest.raises(
-        ValueError, match="proposes glimpse 1 from a context: make the environment with context=True"
-    ):
+    message = "proposes glimpse 1 from a context: make the environment with context=True"
+    with pytest.raises(ValueError, match=message):
         network().start(ROWS, None)
 
 
@@ -129,22 +116,15 @@ def test_without_a_context_it_says_so():
 
 @pytest.fixture(scope="module")
 def env():
-    look = {
-        "glimpse_size": 7,
-        "scales": (1.0, 2.0, 4.0),
-        "location_range": 1.0,
-        "fill": "noise",
-        "context": True,
-        "max_glimpses": STEPS,
-    }
+    look = {"glimpse_size": 7, "scales": (1.0, 2.0, 4.0), "location_range": 1.0, "fill": "noise"}
+    look |= {"context": True, "max_glimpses": STEPS}
     return GlimpseVectorEnv(32, "mnist", split="validation", autoreset_mode=AutoresetMode.DISABLED, **look)
 
 
 def digits(**options):
     torch.manual_seed(0)
-    return DoubleDecker(
-        DeckSizes(glimpse=3 * 49, classes=10, scales=3, hidden=24, encoder_layers=1, **options)
-    )
+    sizes = {"glimpse": 3 * 49, "classes": 10, "scales": 3, "hidden": 24, "encoder_layers": 1}
+    return DoubleDecker(DeckSizes(**sizes, **options))
 
 
 def rolled(env, net, policy=None):

@@ -22,10 +22,8 @@ def seeded():
 
 
 def test_gaussian_log_prob_is_the_density():
-    mean, sample = (
-        torch.tensor([[0.1, -0.2]]),
-        torch.tensor([[1.4, 0.3]]),
-    )  # outside [-1, 1]: no squashing, no clamping
+    mean = torch.tensor([[0.1, -0.2]])
+    sample = torch.tensor([[1.4, 0.3]])  # outside [-1, 1]: no squashing, no clamping
     density = torch.distributions.Normal(mean, 0.3).log_prob(sample).sum(-1)
     assert torch.allclose(Gaussian(0.3).log_prob(mean, sample), density)
 
@@ -57,15 +55,8 @@ def test_a_gaussian_of_deviation_0_draws_nothing():
 
 def test_actions_carry_no_gradient():
     parameters = torch.zeros(3, 4, requires_grad=True)
-    for policy in (
-        Gaussian(0.1),
-        Gaussian(),
-        GridSoftmax(2),
-        Multinomial(),
-        Uniform(),
-        Fixed("center", 5),
-        Fixed("grid", 2),
-    ):
+    learned = Gaussian(0.1), Gaussian(), GridSoftmax(2), Multinomial()
+    for policy in (*learned, Uniform(), Fixed("center", 5), Fixed("grid", 2)):
         given = parameters[:, : policy.num_parameters or 4]
         assert not policy.sample(given, seeded()).requires_grad
         assert not policy.mode(given).requires_grad
@@ -86,9 +77,8 @@ def test_probabilities_of_a_grid_softmax_by_hand():
 def test_the_gradient_of_a_grid_softmax_is_the_score():
     policy, outputs = GridSoftmax(2), torch.randn(1, 4, generator=seeded()).requires_grad_()
     policy.log_prob(policy.activate(outputs), torch.tensor([2])).sum().backward()
-    assert torch.allclose(
-        outputs.grad, torch.tensor([[0.0, 0, 1, 0]]) - outputs.detach().softmax(1), atol=1e-6
-    )
+    score = torch.tensor([[0.0, 0, 1, 0]]) - outputs.detach().softmax(1)
+    assert torch.allclose(outputs.grad, score, atol=1e-6)
 
 
 def test_a_grid_softmax_draws_cells_by_their_probabilities():
@@ -102,17 +92,14 @@ def test_a_grid_softmax_draws_cells_by_their_probabilities():
 
 @pytest.mark.parametrize("grid", [2, 3, 5, 8])
 def test_cells_of_a_grid_softmax_are_those_of_the_bank_sensor(grid):
-    assert torch.allclose(
-        GridSoftmax(grid).locate(torch.arange(grid**2)), sensors.lattice(grid, CPU), atol=1e-6
-    )
+    cells = GridSoftmax(grid).locate(torch.arange(grid**2))
+    assert torch.allclose(cells, sensors.lattice(grid, CPU), atol=1e-6)
 
 
 @pytest.mark.parametrize("grid", [-1, 0, 1])
 def test_a_grid_without_a_choice_is_refused(grid):
-    with pytest.raises(
-        ValueError,
-        match=f"--grid {grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side",
-    ):
+    message = f"--grid {grid}: --location-policy grid_softmax chooses among cells; expected at least 2 a side"
+    with pytest.raises(ValueError, match=message):
         GridSoftmax(grid)
 
 
@@ -192,7 +179,6 @@ def test_raster_reads_row_by_row_and_grid_spreads_out():
 
 def test_a_path_that_is_too_short_is_refused():
     Fixed("grid", 2).check(4)
-    with pytest.raises(
-        ValueError, match="--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"
-    ):
+    message = "--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"
+    with pytest.raises(ValueError, match=message):
         Fixed("grid", 2).check(5)

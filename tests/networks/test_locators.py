@@ -1,4 +1,4 @@
-"""The map locator: finds things wherever they are, remembers where it looked, and learns from the policy alone."""
+"""The map locator: finds patterns anywhere, remembers earlier glimpses, and learns from the policy alone."""
 
 import pytest
 import torch
@@ -28,9 +28,8 @@ def looking_at_bright_cells(side: int = 16) -> MapLocator:
 
 def test_the_place_is_where_the_scores_are():
     place = looking_at_bright_cells()(blob(3, 10).flatten(1), torch.zeros(1, 256))
-    expected = (
-        torch.tensor([[(3 + 1) / 8 - 1, (10 + 1) / 8 - 1]]) / 0.8
-    )  # the blob's centre, in units of the reachable image
+    centre = torch.tensor([[(3 + 1) / 8 - 1, (10 + 1) / 8 - 1]])
+    expected = centre / 0.8  # in units of the reachable image
     assert torch.allclose(place, expected, atol=1e-4)
 
 
@@ -61,16 +60,12 @@ def test_the_mark_is_one_at_its_centre_and_fades():
 
 def test_only_the_policy_moves_it():
     torch.manual_seed(0)
-    net = RecurrentAttention(
-        Architecture(glimpse=256, classes=5, horizon=3, hidden=16, features=16, locator="map")
-    )
+    sizes = {"glimpse": 256, "classes": 5, "horizon": 3, "hidden": 16, "features": 16}
+    net = RecurrentAttention(Architecture(**sizes, locator="map"))
     state = net.begin(2)
     for step in (1, 2):
-        observation = {
-            "glimpse": torch.rand(2, 1, 16, 16),
-            "location": torch.zeros(2, 2),
-            "step": torch.full((2, 1), step / 3),
-        }
+        observation = {"glimpse": torch.rand(2, 1, 16, 16), "location": torch.zeros(2, 2)}
+        observation["step"] = torch.full((2, 1), step / 3)
         heads, state = net(observation, state)
         if step == 1:
             view = observation["glimpse"].flatten(1)
@@ -84,8 +79,6 @@ def test_only_the_policy_moves_it():
 
 
 def test_a_learned_first_place_is_refused():
-    net = RecurrentAttention(
-        Architecture(glimpse=256, classes=5, horizon=3, locator="map", learned_start=True)
-    )
+    net = RecurrentAttention(Architecture(256, classes=5, horizon=3, locator="map", learned_start=True))
     with pytest.raises(ValueError, match="learned_start needs locator='state'"):
         net.start(2, None)

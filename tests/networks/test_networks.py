@@ -15,25 +15,23 @@ from glimpse_env.networks.recurrent_attention import (
 
 def network(**options):
     torch.manual_seed(0)
-    return RecurrentAttention(
-        Architecture(glimpse=64, classes=10, horizon=7, hidden=32, features=16, **options)
-    )
+    sizes = {"glimpse": 64, "classes": 10, "horizon": 7, "hidden": 32, "features": 16}
+    return RecurrentAttention(Architecture(**sizes, **options))
 
 
 def looked(net, rows=5, step=1):
-    observation = {
-        "glimpse": torch.rand(rows, 1, 8, 8),
-        "location": torch.rand(rows, 2) * 2 - 1,
-        "step": torch.full((rows, 1), step / 7),
-    }
-    return net(observation, net.begin(rows))
+    glimpse, location = torch.rand(rows, 1, 8, 8), torch.rand(rows, 2) * 2 - 1
+    return net(observe(glimpse, location, step), net.begin(rows))
+
+
+def observe(glimpse, location, step=1):
+    return {"glimpse": glimpse, "location": location, "step": torch.full((len(glimpse), 1), step / 7)}
 
 
 def test_lstm_cell_equals_torch():
     ours, theirs = LSTMCell(6, 4), nn.LSTMCell(6, 4)
-    order = torch.cat(
-        [torch.arange(4) + 4 * gate for gate in (0, 1, 3, 2)]
-    )  # torch keeps (enter, keep, fresh, leave)
+    # torch's order of the gates is (enter, forget, candidate, leave).
+    order = torch.cat([torch.arange(4) + 4 * gate for gate in (0, 1, 3, 2)])
     with torch.no_grad():
         theirs.weight_ih.copy_(ours.input.weight[order])
         theirs.bias_ih.copy_(ours.input.bias[order])
@@ -95,9 +93,8 @@ def test_confidence_features_are_finite_when_sure():
 
 def test_convolutions_see_a_pattern_wherever_it_lies():
     torch.manual_seed(0)
-    net = RecurrentAttention(
-        Architecture(glimpse=1024, classes=2, horizon=3, hidden=8, features=8, glimpse_encoder="conv")
-    )
+    sizes = {"glimpse": 1024, "classes": 2, "horizon": 3, "hidden": 8, "features": 8}
+    net = RecurrentAttention(Architecture(**sizes, glimpse_encoder="conv"))
     pattern = torch.zeros(2, 32, 32)
     pattern[0, 11:14, 11:14] = pattern[1, 11:14, 17:20] = torch.rand(3, 3)
     what = net.glimpse.what
@@ -120,11 +117,7 @@ def test_the_shortcut_reads_the_present_glimpse_past_the_core():
 
 def test_rows_do_not_see_each_other():
     net = network()
-    observation = {
-        "glimpse": torch.rand(4, 1, 8, 8),
-        "location": torch.rand(4, 2),
-        "step": torch.full((4, 1), 1 / 7),
-    }
+    observation = observe(torch.rand(4, 1, 8, 8), torch.rand(4, 2))
     together = net(observation, net.begin(4))[0].logits
     alone = net({name: value[1:2] for name, value in observation.items()}, net.begin(1))[0].logits
     assert torch.allclose(together[1:2], alone, atol=1e-6)
@@ -136,7 +129,7 @@ def test_mean_scores_are_the_mean_of_each_glimpse_own_scores():
     first, second = (torch.rand(3, 1, 8, 8) for _ in range(2))
     states, found, own = [mean.begin(3), once.begin(3)], [], []
     for t, glimpse in enumerate((first, second), 1):
-        observation = {"glimpse": glimpse, "location": torch.zeros(3, 2), "step": torch.full((3, 1), t / 7)}
+        observation = observe(glimpse, torch.zeros(3, 2), t)
         (heads, states[0]), (single, states[1]) = mean(observation, states[0]), once(observation, states[1])
         found.append(heads.logits)
         own.append(single.logits)
@@ -146,11 +139,7 @@ def test_mean_scores_are_the_mean_of_each_glimpse_own_scores():
 
 def test_dropout_acts_in_training_only():
     net = network(dropout=0.5)
-    observation = {
-        "glimpse": torch.ones(4, 1, 8, 8),
-        "location": torch.zeros(4, 2),
-        "step": torch.full((4, 1), 1 / 7),
-    }
+    observation = observe(torch.ones(4, 1, 8, 8), torch.zeros(4, 2))
     logits = net(observation, net.begin(4))[0].logits
     assert not torch.allclose(logits[0], logits[1])
     net.eval()

@@ -20,7 +20,7 @@ def episode(path, windows, image=None, whole_first=False, label=0):
 
 
 def test_a_pixel_is_as_sharp_as_the_sharpest_glimpse_that_saw_it():
-    """Two glimpses of windows 8 and 16 at size 8: sharp in the small boxes, block means around them, noise elsewhere."""
+    """Windows of 8 and 16 pixels at size 8: sharp in the small boxes, block means around them, else noise."""
     view = episode([[-0.5, -0.5], [0.5, 0.5]], (8, 16))
     shown = composites.draw_composite(view, 8)
     image, coarse = view.image, composites.reduce_detail(view.image, 16, 8)
@@ -63,7 +63,7 @@ def test_a_whole_first_view_has_no_composite():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_sheet_frames_right_answers_green_and_wrong_ones_red(channels):
+def test_a_sheet_frames_correct_predictions_green_and_incorrect_ones_red(channels):
     image = torch.full((channels, SIDE, SIDE), 255, dtype=torch.uint8)
     right, wrong = (episode([[0.0, 0.0], [0.5, 0.5]], (8, 16), image, label=label) for label in (0, 1))
     sheet = composites.draw_sheet(

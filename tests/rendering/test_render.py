@@ -26,10 +26,10 @@ def episode(**changes: object) -> frames.Episode:
     return frames.Episode(**(fields | changes))  # type: ignore[arg-type]
 
 
-def painted(seen: frames.Episode) -> np.ndarray:
-    """Return the box (left, top, right, bottom), in the image's pixels, around what a view adds to its image."""
-    drawn = frames.draw_image(seen).astype(int)
-    bare, zoom, margin = frames.enlarge(seen.image, max(seen.windows))
+def painted(view: frames.Episode) -> np.ndarray:
+    """Return the box (left, top, right, bottom), in the image's pixels, around what is drawn on the image."""
+    drawn = frames.draw_image(view).astype(int)
+    bare, zoom, margin = frames.enlarge(view.image, max(view.windows))
     rows, columns = np.nonzero(np.abs(drawn - np.asarray(bare)).sum(2))
     return (np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) - margin) / zoom
 
@@ -39,10 +39,10 @@ def painted(seen: frames.Episode) -> np.ndarray:
 )
 def test_size_is_fixed_even_and_modest_over_an_episode(shape: tuple[int, int, int]) -> None:
     image = torch.zeros(shape, dtype=torch.uint8)
-    places = np.random.default_rng(0).uniform(-1, 1, (12, 2))
+    locations = np.random.default_rng(0).uniform(-1, 1, (12, 2))
     answers = [None, np.zeros(10), np.eye(10)[3], np.full(10, 0.1)]
     pictures = [
-        frames.draw(episode(image=image, path=places[:t], prediction=answers[t % 4])) for t in range(1, 13)
+        frames.draw(episode(image=image, path=locations[:t], prediction=answers[t % 4])) for t in range(1, 13)
     ]
     assert {picture.shape for picture in pictures} == {pictures[0].shape}
     height, width, channels = pictures[0].shape
@@ -50,25 +50,27 @@ def test_size_is_fixed_even_and_modest_over_an_episode(shape: tuple[int, int, in
     assert 256 <= max(height, width - frames.PANEL) <= 420
 
 
-@pytest.mark.parametrize("place", [(0.0, 0.0), (-0.5, 0.25), (0.6, -0.6), (13 / 14, 13 / 14)])
+@pytest.mark.parametrize("location", [(0.0, 0.0), (-0.5, 0.25), (0.6, -0.6), (13 / 14, 13 / 14)])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 40, 20), (3, 224, 224)])
-def test_box_lies_where_the_glimpse_is(place: tuple[float, float], shape: tuple[int, int, int]) -> None:
+def test_box_lies_where_the_glimpse_is(location: tuple[float, float], shape: tuple[int, int, int]) -> None:
     height, width = shape[1:]
     window = max(height, width) // 5
-    seen = episode(image=torch.zeros(shape, dtype=torch.uint8), path=np.array([place]), windows=(window,))
-    centre = (np.array(place) + 1) * (width, height) / 2
+    view = episode(image=torch.zeros(shape, dtype=torch.uint8), path=np.array([location]), windows=(window,))
+    centre = (np.array(location) + 1) * (width, height) / 2
     box = [*(centre - window / 2), *(centre + window / 2)]
-    np.testing.assert_allclose(painted(seen), box, atol=2 * max(height, width) / frames.SIDE)
+    np.testing.assert_allclose(painted(view), box, atol=2 * max(height, width) / frames.SIDE)
 
 
 def test_box_frames_exactly_the_pixels_that_the_retina_cuts_out() -> None:
     """A white square of 8 pixels and the glimpse that sees nothing else: the box lies on its edge."""
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     image[:, 4:12, 16:24] = 255
-    place = torch.tensor([[20.0, 8.0]]) / 14 - 1
+    location = torch.tensor([[20.0, 8.0]]) / 14 - 1
     canvas = retina.paint(image[None], 4)
-    assert (retina.glimpse(canvas, torch.zeros(1, dtype=torch.int64), place, 8, (8,)) == 1).all()
-    np.testing.assert_allclose(painted(episode(image=image, path=place.numpy())), [16, 4, 24, 12], atol=0.2)
+    assert (retina.glimpse(canvas, torch.zeros(1, dtype=torch.int64), location, 8, (8,)) == 1).all()
+    np.testing.assert_allclose(
+        painted(episode(image=image, path=location.numpy())), [16, 4, 24, 12], atol=0.2
+    )
 
 
 def test_every_scale_gets_a_box_and_the_widest_bounds_the_drawing() -> None:
@@ -81,7 +83,7 @@ def test_every_scale_gets_a_box_and_the_widest_bounds_the_drawing() -> None:
 
 
 def test_a_whole_first_view_frames_the_image_wherever_its_location_says() -> None:
-    here, there = (episode(path=np.full((1, 2), place), whole_first=True) for place in (0.0, 0.7))
+    here, there = (episode(path=np.full((1, 2), location), whole_first=True) for location in (0.0, 0.7))
     np.testing.assert_allclose(painted(here), [0, 0, 28, 28], atol=0.2)
     np.testing.assert_array_equal(frames.draw(here), frames.draw(there))
     middle = frames.draw_image(here)[150:250, 150:250]
@@ -141,11 +143,11 @@ def test_a_larger_probability_is_a_longer_bar() -> None:
 def test_of_many_classes_the_most_probable_and_the_true_one_are_shown() -> None:
     names = tuple(f"{index:03d}. a\nvery long name of a bird, number {index}" for index in range(200))
     scores = np.linspace(0, 1, 200)
-    seen = episode(classes=names, prediction=scores, label=7)
-    assert frames.choose_bars(seen) == [199, 198, 197, 196, 195, 194, 193, 192, 191, 7]
-    assert frames.choose_bars(replace(seen, label=195)) == list(range(199, 189, -1))
-    assert frames.choose_bars(replace(seen, prediction=None, label=2)) == list(range(10))
-    assert frames.draw(seen).shape == frames.draw(replace(seen, prediction=None)).shape
+    view = episode(classes=names, prediction=scores, label=7)
+    assert frames.choose_bars(view) == [199, 198, 197, 196, 195, 194, 193, 192, 191, 7]
+    assert frames.choose_bars(replace(view, label=195)) == list(range(199, 189, -1))
+    assert frames.choose_bars(replace(view, prediction=None, label=2)) == list(range(10))
+    assert frames.draw(view).shape == frames.draw(replace(view, prediction=None)).shape
 
 
 @pytest.mark.parametrize(
@@ -168,11 +170,11 @@ def test_what_cannot_be_drawn_is_refused_by_name(changes: dict[str, object], mes
 def test_drawing_a_digit_again_gives_the_same_and_leaves_the_episode_alone() -> None:
     image = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     path, prediction = np.random.default_rng(0).uniform(-1, 1, (7, 2)), np.full(10, 0.5)
-    seen, before = (
+    view, before = (
         episode(image=image, path=path, prediction=prediction),
         (image.clone(), path.copy(), prediction.copy()),
     )
-    np.testing.assert_array_equal(frames.draw(seen), frames.draw(seen))
+    np.testing.assert_array_equal(frames.draw(view), frames.draw(view))
     for now, then in zip((image, path, prediction), before, strict=True):
         np.testing.assert_array_equal(np.asarray(now), np.asarray(then))
 

@@ -26,24 +26,11 @@ RESULT = {
     ],
 }
 HISTORY = [
-    {
-        "epoch": 1,
-        "reward": 0.3,
-        "train_accuracy": 0.5,
-        "mean_glimpses": 5.0,
-        "validation_accuracy": None,
-        "loss": 2.0,
-    },
+    {"epoch": 1, "reward": 0.3, "train_accuracy": 0.5, "mean_glimpses": 5.0, "loss": 2.0},
     {"epoch": 2, "reward": 0.6, "train_accuracy": 0.8, "mean_glimpses": 4.0, "loss": 1.0},
-    {
-        "epoch": 3,
-        "reward": 0.8,
-        "train_accuracy": 0.9,
-        "mean_glimpses": 3.0,
-        "validation_accuracy": 0.95,
-        "loss": 0.5,
-    },
+    {"epoch": 3, "reward": 0.8, "train_accuracy": 0.9, "mean_glimpses": 3.0, "loss": 0.5},
 ]
+HISTORY[0]["validation_accuracy"], HISTORY[2]["validation_accuracy"] = None, 0.95
 
 
 @pytest.fixture
@@ -60,19 +47,14 @@ def stopped(step: int, correct: bool = True) -> tuple[int, bool, frames.Episode]
     rng = np.random.default_rng(step)
     image = torch.from_numpy(rng.integers(0, 256, (1, 28, 28), np.uint8))
     path, prediction = rng.uniform(-1, 1, (step, 2)), np.array([0.0, 1.0, 0.0])
-    return (
-        step,
-        correct,
-        frames.Episode(image, path, (8,), False, prediction, ("$a", "b_", "c"), 1 if correct else 0),
-    )
+    label = 1 if correct else 0
+    return step, correct, frames.Episode(image, path, (8,), False, prediction, ("$a", "b_", "c"), label)
 
 
 def groups(images: list[int], correct: list[int]) -> list[dict[str, int]]:
     """Return how many images stopped at each step."""
-    return [
-        {"step": step, "images": many, "correct": right}
-        for step, (many, right) in enumerate(zip(images, correct, strict=True), start=1)
-    ]
+    pairs = enumerate(zip(images, correct, strict=True), start=1)
+    return [{"step": step, "images": total, "correct": part} for step, (total, part) in pairs]
 
 
 def write_bars(target: Path, title: str) -> None:
@@ -121,10 +103,9 @@ def test_learning_curves_of_a_run_cut_short(history: list[dict[str, float]], tmp
 
 
 def test_histogram_bars_are_shares_from_one_glimpse_on(tmp_path: Path, drawn: list[Figure]) -> None:
-    plots.write_chart(
-        tmp_path / "stops.png", "a $title_", plots.draw_stopping_histogram, groups([30, 50, 20], [30, 40, 0])
-    )
-    assert_picture(tmp_path / "stops.png")
+    target, images = tmp_path / "stops.png", groups([30, 50, 20], [30, 40, 0])
+    plots.write_chart(target, "a $title_", plots.draw_stopping_histogram, images)
+    assert_picture(target)
     axes = drawn[0].axes[0]
     bars = [(round(bar.get_x() + bar.get_width() / 2), bar.get_y(), bar.get_height()) for bar in axes.patches]  # type: ignore[attr-defined]
     assert bars[:3] == [(1, 0, 30), (2, 0, 40), (3, 0, 0)]  # correct
@@ -136,15 +117,12 @@ def test_histogram_bars_are_shares_from_one_glimpse_on(tmp_path: Path, drawn: li
 
 @pytest.mark.parametrize("histogram", [[0, 0, 0], [7], [1] * 40])
 def test_histogram_of_none_one_and_many_steps(histogram: list[int], tmp_path: Path) -> None:
-    plots.write_chart(
-        tmp_path / "stops.png", "stops", plots.draw_stopping_histogram, groups(histogram, histogram)
-    )
-    assert_picture(tmp_path / "stops.png")
+    target = tmp_path / "stops.png"
+    plots.write_chart(target, "stops", plots.draw_stopping_histogram, groups(histogram, histogram))
+    assert_picture(target)
 
 
-def test_epochs_count_through_the_stages_and_a_line_marks_the_change(
-    tmp_path: Path, drawn: list[Figure]
-) -> None:
+def test_epochs_count_through_the_stages_whose_ends_are_marked(tmp_path: Path, drawn: list[Figure]) -> None:
     rows = [{"stage": "look", "loss": 2.0}, {"stage": "look", "loss": 1.0}, {"stage": "stop", "loss": 0.5}]
     plots.write_chart(tmp_path / "loss.png", "loss", plots.draw_learning_curves, rows, "Loss")
     [axes] = drawn[0].axes
@@ -172,12 +150,9 @@ def test_error_against_glimpses_without_an_error_or_a_curve(tmp_path: Path, draw
 
 
 def test_fixation_paths_are_grouped_by_stopping_step(tmp_path: Path, drawn: list[Figure]) -> None:
-    """Given 3, 1, 3, 3 and 1 glimpses and two images a row: two rows of two, by step, each in the order given."""
-    fixation_figures.write_fixation_paths(
-        [stopped(3), stopped(1), stopped(3, False), stopped(3), stopped(1)],
-        tmp_path / "paths.png",
-        per_group=2,
-    )
+    """Given 3, 1, 3, 3 and 1 glimpses and two images a row: two rows of two, by step, in the given order."""
+    episodes = [stopped(3), stopped(1), stopped(3, False), stopped(3), stopped(1)]
+    fixation_figures.write_fixation_paths(episodes, tmp_path / "paths.png", per_group=2)
     assert_picture(tmp_path / "paths.png")
     shown = panels(drawn[0])
     assert [axes.get_ylabel() for axes in shown] == ["stopped at 1", "", "stopped at 3", ""]
@@ -220,7 +195,7 @@ def test_a_write_replaces_the_previous_file(tmp_path: Path) -> None:
 
 
 def test_no_global_plotting_state_and_no_matplotlib_without_plots() -> None:
-    code = "import sys, glimpse_env; assert 'matplotlib' not in sys.modules; from glimpse_env.reports import plots; "
-    code += "assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys, glimpse_env; assert 'matplotlib' not in sys.modules; "
+    code += "from glimpse_env.reports import plots; assert 'matplotlib.pyplot' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The report in a real browser, as wide as a desk's and a telephone's: it loads nothing, fits the page, and does what it says."""
+"""The report in a real browser, as wide as a desk's and a telephone's: it loads nothing, fits and reacts."""
 
 import os
 import shutil
@@ -21,11 +21,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as started:
-        made = started.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox"] if os.getuid() == 0 else []
-        )
-        yield made
-        made.close()
+        options = ["--no-sandbox"] if os.getuid() == 0 else []
+        chromium = started.chromium.launch(executable_path=BROWSER, args=options)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +46,27 @@ def files(make, tmp_path_factory):
 
 @pytest.fixture(params=[1280, 390])
 def opened(request, browser, files):
-    """Open a report; at the end, nothing may have been complained about or asked of the network."""
-    heard: list[str] = []
-    context = browser.new_context(
-        viewport={"width": request.param, "height": 860}, has_touch=True, offline=True
-    )
+    """Open a report; at the end, there must have been no message, no error and no request to the network."""
+    events: list[str] = []
+    viewport = {"width": request.param, "height": 860}
+    context = browser.new_context(viewport=viewport, has_touch=True, offline=True)
+
+    def check_request(request):
+        if not request.url.startswith(("data:", "file:")):
+            events.append(request.url)
 
     def call(name="stops", **options):
         shown = context.new_page()
         shown.emulate_media(**options)
-        shown.on("console", lambda message: heard.append(message.text))
-        shown.on("pageerror", lambda error: heard.append(str(error)))
-        shown.on(
-            "request",
-            lambda asked: None if asked.url.startswith(("data:", "file:")) else heard.append(asked.url),
-        )
+        shown.on("console", lambda message: events.append(message.text))
+        shown.on("pageerror", lambda error: events.append(str(error)))
+        shown.on("request", check_request)
         shown.goto((files / f"{name}.html").as_uri())
         return shown
 
     yield call
     context.close()
-    assert heard == []
+    assert events == []
 
 
 def step_of(shown):
@@ -75,10 +74,8 @@ def step_of(shown):
 
 
 def boxes(shown):
-    return shown.eval_on_selector_all(
-        "#stage .box",
-        "boxes => boxes.map(box => [box.dataset.step, box.getAttribute('x'), box.getAttribute('y')])",
-    )
+    code = "boxes => boxes.map(box => [box.dataset.step, box.getAttribute('x'), box.getAttribute('y')])"
+    return shown.eval_on_selector_all("#stage .box", code)
 
 
 def bars(shown):
@@ -92,8 +89,8 @@ def crop(shown):
 
 def of_steps(shown, files, steps):
     """Click the thumbnail of the first image with so many glimpses."""
-    place = [len(image["path"]) for image in data_in(files / "stops.html")["images"]].index(steps)
-    shown.locator(".thumb").nth(place).click()
+    number = [len(image["path"]) for image in data_in(files / "stops.html")["images"]].index(steps)
+    shown.locator(".thumb").nth(number).click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -125,16 +122,16 @@ def test_keys_step_through_the_glimpses_and_images(opened, files):
     assert step_of(shown) == "glimpse 3 of 3"
     assert "it stops" in shown.text_content("#stop")
     assert "After 3 of 4 glimpses it predicts" in shown.text_content("#verdict")
-    current = "() => [...document.querySelectorAll('.thumb')].findIndex(thumb => thumb.getAttribute('aria-current') === 'true')"
-    place = shown.evaluate(current)
+    is_current = "thumb => thumb.getAttribute('aria-current') === 'true'"
+    current = f"() => [...document.querySelectorAll('.thumb')].findIndex({is_current})"
+    position = shown.evaluate(current)
     shown.keyboard.press("ArrowDown")
-    assert shown.evaluate(current) == place + 1
+    assert shown.evaluate(current) == position + 1
     assert step_of(shown).startswith("glimpse 1 of")
     shown.keyboard.press("ArrowUp")
-    assert shown.evaluate(current) == place
-    assert (
-        shown.evaluate("document.activeElement.getAttribute('aria-current')") == "true"
-    )  # the focus goes with it
+    assert shown.evaluate(current) == position
+    focus = shown.evaluate("document.activeElement.getAttribute('aria-current')")
+    assert focus == "true"  # the focus goes with it
 
 
 def test_boxes_bars_and_crop_are_those_of_the_data(opened, files):
@@ -143,14 +140,11 @@ def test_boxes_bars_and_crop_are_those_of_the_data(opened, files):
     of_steps(shown, files, 2)
     shown.keyboard.press("ArrowRight")
     image = next(image for image in data["images"] if len(image["path"]) == 2)
-    x, y = (
-        (place + 1) / 2 * side - data["windows"][0] / 2
-        for place, side in zip(image["path"][1], data["size"], strict=True)
-    )
+    pairs = zip(image["path"][1], data["size"], strict=True)
+    x, y = ((location + 1) / 2 * side - data["windows"][0] / 2 for location, side in pairs)
     assert [float(value) for value in boxes(shown)[1][1:]] == pytest.approx([x, y])
-    assert [float(width[:-1]) for width in bars(shown)] == pytest.approx(
-        [100 * share for share in image["probabilities"][1]], abs=0.01
-    )
+    shares = [100 * share for share in image["probabilities"][1]]
+    assert [float(width[:-1]) for width in bars(shown)] == pytest.approx(shares, abs=0.01)
     assert shown.text_content("#what") == data["names"][str(image["label"])]
     assert shown.locator("#bars .true .name").text_content() == f"✓ {data['names'][str(image['label'])]}"
     assert shown.eval_on_selector("#crops canvas", "canvas => [canvas.width, canvas.height]") == [4, 4]
@@ -188,12 +182,12 @@ def test_mouse_and_touch_step_too(opened, files):
 def test_filters_change_what_is_shown_and_say_how_much(opened, files):
     shown = opened()
     images = data_in(files / "stops.html")["images"]
-    wrong = sum(not image["correct"] for image in images)
+    incorrect = sum(not image["correct"] for image in images)
     button = lambda name: shown.locator(f"[data-value={name}]")  # noqa: E731
-    assert button("incorrect").text_content() == f"Incorrect{wrong}"
+    assert button("incorrect").text_content() == f"Incorrect{incorrect}"
     button("incorrect").click()
-    assert shown.locator(".thumb").count() == shown.locator(".thumb.off").count() == wrong
-    assert shown.text_content("#count") == f"{wrong} of {len(images)} shown"
+    assert shown.locator(".thumb").count() == shown.locator(".thumb.off").count() == incorrect
+    assert shown.text_content("#count") == f"{incorrect} of {len(images)} shown"
     late = sum(not image["correct"] and len(image["path"]) > 2 for image in images)
     assert button("late").text_content() == f"Late{late}"
     button("late").click()
@@ -217,13 +211,10 @@ def test_a_filter_that_leaves_nothing_says_so(opened):
 def test_every_control_is_reached_by_tab_and_named(opened):
     shown = opened()
     shown.focus("[data-value=all] >> nth=0")
-    names = []
+    names, focused = [], "document.activeElement"
     for _ in range(20):
-        names.append(
-            shown.evaluate(
-                "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent || document.activeElement.id"
-            )
-        )
+        name = f"{focused}.getAttribute('aria-label') || {focused}.textContent || {focused}.id"
+        names.append(shown.evaluate(name))
         shown.keyboard.press("Tab")
     assert any(name.startswith("One image, glimpse by glimpse") for name in names)
     assert {"Next glimpse", "Previous image", "Next image", "Play"} <= set(names)

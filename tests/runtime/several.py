@@ -1,4 +1,4 @@
-"""Runs scripts one after another in each of torchrun's processes: `several.py '[["agents/ram_reinforce.py", "--seed", "3"]]'`."""
+"""Run scripts in turn in each of torchrun's processes: `several.py '[["agents/ram_reinforce.py"]]'`."""
 
 import json
 import os
@@ -12,12 +12,11 @@ BETWEEN = "--- next script ---"
 
 if __name__ == "__main__":
     join, leave = distributed.init_process_group, distributed.destroy_process_group
+    # The processes join once: torchrun's rendezvous serves one join.
     distributed.init_process_group = lambda *given, **more: (
-        None if distributed.is_initialized() else join(*given, **more)
+        distributed.is_initialized() or join(*given, **more)
     )
-    distributed.destroy_process_group = lambda: (
-        None
-    )  # the processes meet once: torchrun's meeting place serves one meeting
+    distributed.destroy_process_group = lambda: None
     try:
         for script, *options in json.loads(sys.argv[1]):
             if os.environ["RANK"] == "0":

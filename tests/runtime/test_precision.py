@@ -108,7 +108,7 @@ SHAPES = [(6, 4), (6, 4), (4, 6), (5, 5)]
 
 
 def test_muon_moves_as_torch_does(monkeypatch):
-    """Momentum, decay and rates are torch's; how matrices are orthogonalised is compared below, so both take the exact way here."""
+    """Momentum, decay and rates are torch's; both orthogonalise exactly here (compared below)."""
 
     def exact(matrix, *_):
         left, _, right = torch.linalg.svd(matrix, full_matrices=False)

@@ -1,4 +1,4 @@
-"""Several processes that train one agent: the same as one process, every image counted once, and an end that says what to do."""
+"""Several processes that train one agent: the result of one, each image counted once, and a helpful end."""
 
 import json
 import os
@@ -16,20 +16,8 @@ from glimpse_env.runtime import checkpoint, distributed, files
 from tests.runtime import several
 
 ROOT = Path(__file__).parents[2]
-COMMON = [
-    "--threads",
-    "1",
-    "--precision",
-    "float32",
-    "--optimizer",
-    "sgd",
-    "--learning-rate",
-    "0.05",
-    "--dropout",
-    "0",
-    "--glimpses",
-    "3",
-]
+COMMON = "--threads 1 --precision float32 --optimizer sgd --learning-rate 0.05 --dropout 0 --glimpses 3"
+
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="this torch has no torch.distributed"
@@ -49,20 +37,13 @@ def pictures(painted) -> str:
 def words(pictures: str, out: Path, *options: str) -> list[str]:
     """Return an agent's options."""
     size = ["--image-size", "32", "--glimpse-size", "8", "--batch", "12", "--out", str(out)]
-    return ["--dataset", pictures, *size, *COMMON, *options]
+    return ["--dataset", pictures, *size, *COMMON.split(), *options]
 
 
 def in_two_processes(cache: Path, program: str, *given: str) -> subprocess.Popen:
     """Start a program in two processes."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        program,
-        *given,
-    ]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, *torchrun, program, *given]
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "GLIMPSE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=surroundings, start_new_session=True, **pipes)
@@ -93,29 +74,16 @@ def alone(monkeypatch, capsys, tmp_path):
 
 RAM = ("--epochs", "3")
 EPOCHS = 30  # of a run that is killed after the first
-SAMPLED = (
-    "--epochs",
-    "1",
-    "--stop-epochs",
-    "2",
-    "--stop-gradient",
-    "sampled",
-    "--finetune",
-    "all",
-    "--samples",
-    "1",
-    "--baseline",
-    "learned",
-)
+SAMPLED = "--epochs 1 --stop-epochs 2 --stop-gradient sampled --finetune all --samples 1 --baseline learned"
 
 
 @pytest.fixture(scope="module")
 def both(pictures, tmp_path_factory) -> tuple[Path, int, list[str]]:
-    """Two agents, and a run that is refused, one after another in two processes: their folder, how it ended, what each printed."""
+    """Run two agents and a refused run in two processes; return folder, exit code and outputs."""
     folder = tmp_path_factory.mktemp("both")
     scripts = [
         ["agents/ram_reinforce.py", *words(pictures, folder / "ram", *RAM)],
-        ["agents/dtram_reinforce.py", *words(pictures, folder / "dtram", *SAMPLED)],
+        ["agents/dtram_reinforce.py", *words(pictures, folder / "dtram", *SAMPLED.split())],
         ["agents/ram_reinforce.py", *words(pictures, folder / "refused", "--batch", "13")],
     ]
     run = in_two_processes(folder / "cache", "tests/runtime/several.py", json.dumps(scripts))
@@ -125,7 +93,7 @@ def both(pictures, tmp_path_factory) -> tuple[Path, int, list[str]]:
 
 
 def test_two_processes_train_as_one(both, alone, pictures, tmp_path):
-    """The same batches, noise, means and therefore weights, up to the order of summation; every image is evaluated once, by one writer."""
+    """The same weights, up to the order of summation; every image is evaluated once, by one writer."""
     folders = (tmp_path / "1", both[0] / "ram")
     outputs = (alone("ram_reinforce", *words(pictures, folders[0], *RAM)), both[2][0])
     one, two = (checkpoint.load(folder / "checkpoint.pt") for folder in folders)
@@ -144,8 +112,8 @@ def test_two_processes_train_as_one(both, alone, pictures, tmp_path):
 
 
 def test_learned_stopping_on_sampled_decisions_is_shared_too(both, alone, pictures, tmp_path):
-    """Rows end at steps of their own, so that the processes have unlike numbers of active steps: means are those of the whole batch."""
-    alone("dtram_reinforce", *words(pictures, tmp_path, *SAMPLED))
+    """Processes have different numbers of active steps; means are those of the whole batch."""
+    alone("dtram_reinforce", *words(pictures, tmp_path, *SAMPLED.split()))
     one, two = (
         checkpoint.load(folder / "checkpoint.pt")["network"] for folder in (tmp_path, both[0] / "dtram")
     )
@@ -199,17 +167,11 @@ def test_alone_nothing_is_cut_averaged_or_waited_for():
     values = torch.arange(6.0)
     generator, same = (torch.Generator().manual_seed(0) for _ in range(2))
     assert torch.equal(distributed.part(values), values)
-    assert torch.equal(
-        distributed.drawn(torch.rand, torch.Size((4, 2)), generator), torch.rand(4, 2, generator=same)
-    )
+    assert torch.equal(distributed.draw(torch.rand, (4, 2), generator), torch.rand(4, 2, generator=same))
     assert distributed.average(values) is values
     assert distributed.gathered([1, 2]) == [1, 2]
-    assert (distributed.count(), distributed.rank(), distributed.first(), distributed.agreed("x")) == (
-        1,
-        0,
-        True,
-        "x",
-    )
+    assert (distributed.count(), distributed.rank(), distributed.first()) == (1, 0, True)
+    assert distributed.broadcast("x") == "x"
     assert distributed.share(7, "--batch") == 7
     distributed.wait()
 

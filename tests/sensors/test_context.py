@@ -59,12 +59,12 @@ def test_the_context_is_the_whole_image_beforehand_and_at_every_step(
     index = torch.tensor([4, 1, 1])
     whole = functional.avg_pool2d(images.images[index] / 255, 2)
     expected = whole if kind == "pixel" else backbone(whole)
-    found = sensor.context(index)
-    torch.testing.assert_close(found, expected, rtol=5e-3, atol=5e-3)
+    result = sensor.context(index)
+    torch.testing.assert_close(result, expected, rtol=5e-3, atol=5e-3)
     for step in (1, 2, 3):
-        seen = sensor.observe(index, torch.rand(3, 2) * 2 - 1, torch.full((3,), step))
-        torch.testing.assert_close(seen["context"], found, rtol=0, atol=0)
-    assert sensor.space["context"].shape == found.shape[1:]
+        observed = sensor.observe(index, torch.rand(3, 2) * 2 - 1, torch.full((3,), step))
+        torch.testing.assert_close(observed["context"], result, rtol=0, atol=0)
+    assert sensor.space["context"].shape == result.shape[1:]
 
 
 @pytest.mark.parametrize("kind", ["crop", "bank"])
@@ -145,7 +145,7 @@ def test_sets_of_scales_share_the_tables_of_each_scale(
     with caplog.at_level("INFO", "glimpse_env"):
         three = built("bank", named, backbone, scales=(0.5, 1.0, 2.0))
     assert "16, 32, 64 pixels wide" in caplog.text
-    assert "with a margin" not in caplog.text  # it would be said for every few images
+    assert "with a margin" not in caplog.text  # it would be logged for every few images
     assert len([file for file in cache_folder().iterdir() if file.suffix == ".npy"]) == 3
     monkeypatch.setattr(feature_cache, "build_table", None)
     index, location, step = (
@@ -155,5 +155,5 @@ def test_sets_of_scales_share_the_tables_of_each_scale(
     )
     parts = three.observe(index, location, step)["glimpse"].chunk(3, 1)
     for scales, expected in (((1.0,), parts[1]), ((0.5, 2.0), torch.cat((parts[0], parts[2]), 1))):
-        found = built("bank", named, backbone, scales=scales).observe(index, location, step)["glimpse"]
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        result = built("bank", named, backbone, scales=scales).observe(index, location, step)["glimpse"]
+        torch.testing.assert_close(result, expected, rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""Crop, bank and map sensors: what they show, what they cost, how a bank is kept; and what they refuse."""
+"""Crop, bank and map sensors: what they show, what they cost, how a bank is cached; and what they refuse."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def images() -> ImageSet:
-    """Seven random colour images of 64 x 64 pixels, coarse enough to be told apart at any size, without a name."""
+    """Seven random colour images of 64 x 64 pixels, coarse enough to differ at any size, without a name."""
     coarse = torch.rand(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     pixels = functional.interpolate(coarse, (SIDE, SIDE), mode="nearest").mul(255).byte()
     return ImageSet(pixels, torch.arange(7) % 2, ("cat", "dog"))
@@ -81,19 +81,19 @@ def banks() -> list[Path]:
 def test_a_crop_is_the_backbone_on_the_sliced_image(images: ImageSet, backbone: Backbone) -> None:
     sensor = crop_sensor(images, backbone, first_view="glimpse")
     assert sensor.reach == 0.5
-    found = ask(sensor, [4, 2], [[-1.0, -1.0], [1.0, 0.0]], [1, 2])
+    result = ask(sensor, [4, 2], [[-1.0, -1.0], [1.0, 0.0]], [1, 2])
     pieces = torch.stack([images.images[4, :, :32, :32], images.images[2, :, 16:48, 32:]])
-    torch.testing.assert_close(found, backbone(pieces), **CLOSE)
+    torch.testing.assert_close(result, backbone(pieces), **CLOSE)
 
 
 def test_windows_of_several_scales_stand_side_by_side(images: ImageSet, backbone: Backbone) -> None:
     sensor = crop_sensor(images, backbone, glimpse_size=16, scales=(1.0, 2.0), location_range=0.25)
-    found = ask(sensor, [1, 1], [[1.0, -1.0], [0.0, 0.0]], [2, 1])
+    result = ask(sensor, [1, 1], [[1.0, -1.0], [0.0, 0.0]], [2, 1])
     near, wide = images.images[1:2, :, 16:32, 32:48], images.images[1:2, :, 8:40, 24:56] / 255
     expected = torch.cat([backbone(near), backbone(functional.avg_pool2d(wide, 2))], 1)
-    torch.testing.assert_close(found[:1], expected, **CLOSE)
+    torch.testing.assert_close(result[:1], expected, **CLOSE)
     whole = backbone(functional.avg_pool2d(images.images[1:2] / 255, 4))
-    torch.testing.assert_close(found[1:], torch.cat([whole, whole], 1), **CLOSE)
+    torch.testing.assert_close(result[1:], torch.cat([whole, whole], 1), **CLOSE)
 
 
 @pytest.mark.parametrize("view_size", [None, 64])
@@ -101,14 +101,14 @@ def test_rows_at_step_one_see_the_whole_image_whatever_the_others_do(
     images: ImageSet, backbone: Backbone, view_size: int | None
 ) -> None:
     sensor = crop_sensor(images, backbone, view_size=view_size, chunk=2)
-    places, steps = [[0.5, -0.5]] * 5, [2, 1, 3, 1, 2]
-    found = ask(sensor, [0, 1, 2, 3, 4], places, steps)
+    locations, steps = [[0.5, -0.5]] * 5, [2, 1, 3, 1, 2]
+    result = ask(sensor, [0, 1, 2, 3, 4], locations, steps)
     whole = backbone(
         images.images[[1, 3]] if view_size else functional.avg_pool2d(images.images[[1, 3]] / 255, 2)
     )
-    torch.testing.assert_close(found[[1, 3]], whole, **CLOSE)
+    torch.testing.assert_close(result[[1, 3]], whole, **CLOSE)
     plain = crop_sensor(images, backbone, first_view="glimpse")
-    torch.testing.assert_close(found[[0, 2, 4]], ask(plain, [0, 2, 4], places[:3], [2, 2, 2]), **CLOSE)
+    torch.testing.assert_close(result[[0, 2, 4]], ask(plain, [0, 2, 4], locations[:3], [2, 2, 2]), **CLOSE)
 
 
 def test_rows_seen_together_as_on_a_gpu_are_those_seen_apart(images: ImageSet, backbone: Backbone) -> None:
@@ -150,19 +150,19 @@ def test_a_part_of_a_set_shares_the_stored_pixels(images: ImageSet, backbone: Ba
         },
     ],
 )
-def test_a_bank_shows_what_crops_at_the_nearest_place_show(
+def test_a_bank_shows_what_crops_at_the_nearest_cell_show(
     images: ImageSet, backbone: Backbone, options: dict
 ) -> None:
     bank = bank_sensor(images, backbone, **({"grid": 3} | options))
     crop = crop_sensor(images, backbone, **{name: value for name, value in options.items() if name != "grid"})
     index, step = torch.arange(7), torch.tensor([1, 2, 3, 1, 2, 2, 2])
     location = torch.rand(7, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    seen = bank.observe(index, location, step)
+    observed = bank.observe(index, location, step)
     line = torch.linspace(-1, 1, bank.grid) if bank.grid > 1 else torch.zeros(1)
     snapped = line[(location[..., None] - line).abs().argmin(-1)]
     first = (step == 1)[:, None] & bank.whole_first
-    torch.testing.assert_close(seen["location"], torch.where(first, location, snapped))
-    torch.testing.assert_close(seen["glimpse"], crop.observe(index, snapped, step)["glimpse"], **CLOSE)
+    torch.testing.assert_close(observed["location"], torch.where(first, location, snapped))
+    torch.testing.assert_close(observed["glimpse"], crop.observe(index, snapped, step)["glimpse"], **CLOSE)
     assert (bank.pixels, bank.flops, bank.windows, bank.reach) == (
         crop.pixels,
         crop.flops,
@@ -171,7 +171,7 @@ def test_a_bank_shows_what_crops_at_the_nearest_place_show(
     )
 
 
-def test_every_place_of_the_grid_is_its_own_nearest(images: ImageSet, backbone: Backbone) -> None:
+def test_every_cell_of_the_grid_is_its_own_nearest(images: ImageSet, backbone: Backbone) -> None:
     bank = bank_sensor(images, backbone, grid=4)
     assert bank.nearest(bank.locations).tolist() == list(range(16))
 
@@ -182,14 +182,14 @@ def test_a_map_glimpse_is_the_mean_of_the_windows_cells(images: ImageSet, backbo
         functional.interpolate(images.images / 255, (128, 128), mode="bilinear", antialias=True)
     )
     assert maps.shape[2:] == (4, 4)
-    seen = sensor.observe(
+    observed = sensor.observe(
         torch.tensor([3, 6, 0]), torch.tensor([[-1.0, 1.0], [0.0, 0.0], [0.3, 0.3]]), torch.tensor([2, 3, 1])
     )
     expected = torch.stack(
         [maps[3, :, 2:, :2].mean((1, 2)), maps[6, :, 1:3, 1:3].mean((1, 2)), maps[0].mean((1, 2))]
     )
-    torch.testing.assert_close(seen["glimpse"], expected, **CLOSE)
-    torch.testing.assert_close(seen["map"], maps[[3, 6, 0]], **CLOSE)
+    torch.testing.assert_close(observed["glimpse"], expected, **CLOSE)
+    torch.testing.assert_close(observed["map"], maps[[3, 6, 0]], **CLOSE)
     assert sensor.space["map"].shape == (512, 4, 4)
 
 
@@ -198,11 +198,11 @@ def test_a_map_window_may_be_pooled_to_more_values(images: ImageSet, backbone: B
     maps = backbone.map(
         functional.interpolate(images.images / 255, (128, 128), mode="bilinear", antialias=True)
     )
-    found = ask(sensor, [2, 2], [[1.0, 1.0], [0.0, 0.0]], [2, 1])
-    torch.testing.assert_close(found[0, :2048].view(512, 2, 2), maps[2, :, 2:, 2:], **CLOSE)
-    torch.testing.assert_close(found[1, :2048].view(512, 2, 2), functional.avg_pool2d(maps[2], 2), **CLOSE)
-    torch.testing.assert_close(found[1, 2048:], found[1, :2048])
-    assert found.shape == (2, 4096)
+    result = ask(sensor, [2, 2], [[1.0, 1.0], [0.0, 0.0]], [2, 1])
+    torch.testing.assert_close(result[0, :2048].view(512, 2, 2), maps[2, :, 2:, 2:], **CLOSE)
+    torch.testing.assert_close(result[1, :2048].view(512, 2, 2), functional.avg_pool2d(maps[2], 2), **CLOSE)
+    torch.testing.assert_close(result[1, 2048:], result[1, :2048])
+    assert result.shape == (2, 4096)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,11 +233,11 @@ def test_costs_count_what_the_network_is_fed(images: ImageSet, backbone: Backbon
     assert (crop.pixels, crop.flops) == ((SIDE**2, 2 * SIZE**2), (large, 2 * small))
     plain = crop_sensor(images, backbone, first_view="glimpse")
     assert (plain.pixels, plain.flops) == ((SIZE**2, SIZE**2), (small, small))
-    seen = map_sensor(images, backbone)
-    assert (seen.pixels, seen.flops) == ((SIDE**2, 0), (backbone.flops(SIDE, SIDE, of_map=True), 0))
+    observed = map_sensor(images, backbone)
+    assert (observed.pixels, observed.flops) == ((SIDE**2, 0), (backbone.flops(SIDE, SIDE, of_map=True), 0))
 
 
-# How a bank is kept
+# How a bank is cached
 
 
 def test_a_bank_is_built_once_for_every_split(
@@ -251,7 +251,7 @@ def test_a_bank_is_built_once_for_every_split(
     torch.testing.assert_close(ask(part, [0, 1], *asked), ask(first, [6, 1], *asked), rtol=0, atol=0)
 
 
-def test_banks_of_other_looks_networks_or_images_are_others(named: ImageSet, backbone: Backbone) -> None:
+def test_banks_of_other_views_networks_or_images_are_others(named: ImageSet, backbone: Backbone) -> None:
     for options in (
         {},
         {"grid": 3},
@@ -280,7 +280,7 @@ def test_mirrored_images_have_a_bank_of_their_own_built_when_first_asked_for(
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
-def test_a_damaged_bank_is_noticed_and_built_anew(
+def test_a_damaged_bank_is_noticed_and_built_again(
     named: ImageSet, backbone: Backbone, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = ([0, 6], [[0.9, 0.9], [0.0, 0.0]], [2, 1])
@@ -288,13 +288,13 @@ def test_a_damaged_bank_is_noticed_and_built_anew(
     whole = file.read_bytes()
     file.write_bytes({"cut": whole[:-10], "empty": b"", "foreign": b"x" * len(whole)}[damage])
     with caplog.at_level(logging.WARNING, "glimpse_env"):
-        found = ask(bank_sensor(named, backbone), *asked)
+        result = ask(bank_sensor(named, backbone), *asked)
     assert f"{file} is damaged or stale" in caplog.text
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(result, expected, rtol=0, atol=0)
     assert file.read_bytes() == whole
 
 
-def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_build_resumes_where_it_stopped(tmp_path: Path) -> None:
     asked, file = [], tmp_path / "bank.npy"
 
     def compute(index: Tensor, last: int = 99) -> Tensor:
@@ -308,13 +308,13 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
     assert not file.exists()
     assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
     asked.clear()
-    found = feature_cache.open_or_build(file, (9, 3, 2), compute, 2, "bank")
+    result = feature_cache.open_or_build(file, (9, 3, 2), compute, 2, "bank")
     assert asked == [4, 5, 6, 7, 8]  # the last slice written may not have been whole
-    torch.testing.assert_close(found.float(), compute(torch.arange(9)))
+    torch.testing.assert_close(result.float(), compute(torch.arange(9)))
     assert [entry.name for entry in tmp_path.iterdir() if entry.suffix != ".lock"] == ["bank.npy"]
 
 
-def test_a_full_disk_is_said_before_and_while_a_bank_is_built(
+def test_a_full_disk_is_reported_before_and_while_a_bank_is_built(
     named: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -338,7 +338,7 @@ def test_a_full_disk_is_said_before_and_while_a_bank_is_built(
 
 
 def test_two_builders_of_one_bank_build_it_once(tmp_path: Path) -> None:
-    calls, found, start = [], [], threading.Barrier(2)
+    calls, result, start = [], [], threading.Barrier(2)
 
     def compute(index: Tensor) -> Tensor:
         calls.append(len(index))
@@ -346,7 +346,7 @@ def test_two_builders_of_one_bank_build_it_once(tmp_path: Path) -> None:
 
     def want() -> None:
         start.wait()
-        found.append(feature_cache.open_or_build(tmp_path / "bank.npy", (4, 1, 1), compute, 4, "bank"))
+        result.append(feature_cache.open_or_build(tmp_path / "bank.npy", (4, 1, 1), compute, 4, "bank"))
 
     threads = [threading.Thread(target=want) for _ in range(2)]
     for thread in threads:
@@ -354,7 +354,7 @@ def test_two_builders_of_one_bank_build_it_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert calls == [4]
-    assert [part.flatten().tolist() for part in found] == [[0, 1, 2, 3]] * 2
+    assert [part.flatten().tolist() for part in result] == [[0, 1, 2, 3]] * 2
 
 
 def test_features_beyond_float16_are_refused() -> None:
@@ -393,9 +393,9 @@ def test_compact_shows_the_same(env: Callable, sensor: str, mode: AutoresetMode)
     full, compact = (env(4, sensor=sensor, autoreset_mode=mode, compact=value) for value in (False, True))
     pairs = [(full.reset(seed=0)[0], compact.reset(seed=0)[0])]
     pairs += [(full.step(action(4, time))[0], compact.step(action(4, time))[0]) for time in range(5)]
-    for expected, found in pairs:
+    for expected, result in pairs:
         for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, **CLOSE)
+            torch.testing.assert_close(result[name], value, **CLOSE)
 
 
 def test_compact_with_nothing_left_asks_the_network_nothing(env: Callable) -> None:
@@ -406,14 +406,16 @@ def test_compact_with_nothing_left_asks_the_network_nothing(env: Callable) -> No
         torch.testing.assert_close(core.step(done)[0]["glimpse"], before["glimpse"], rtol=0, atol=0)
 
 
-def test_the_bank_tells_where_it_looked(env: Callable) -> None:
+def test_the_bank_reports_the_location_of_its_cell(env: Callable) -> None:
     core = env(3, sensor="bank")
     first, _ = core.reset(seed=0)
     assert first["location"].tolist() == [[0.0, 0.0]] * 3
-    places = torch.tensor([[0.2, -0.9], [-0.1, -0.1], [0.7, 0.1]])
-    seen = core.step(action(3, 0) | {"location": places, "stop": torch.zeros(3, dtype=torch.int64)})[0]
-    assert seen["location"].tolist() == [[1.0, -1.0], [-1.0, -1.0], [1.0, 1.0]]
-    assert core.single_observation_space.contains({name: value[0].numpy() for name, value in seen.items()})
+    locations = torch.tensor([[0.2, -0.9], [-0.1, -0.1], [0.7, 0.1]])
+    observed = core.step(action(3, 0) | {"location": locations, "stop": torch.zeros(3, dtype=torch.int64)})[0]
+    assert observed["location"].tolist() == [[1.0, -1.0], [-1.0, -1.0], [1.0, 1.0]]
+    assert core.single_observation_space.contains(
+        {name: value[0].numpy() for name, value in observed.items()}
+    )
 
 
 @pytest.mark.parametrize("sensor", KINDS)
@@ -422,9 +424,9 @@ def test_step_and_reset_never_ask_the_device_for_a_value(env: Callable, sensor: 
     core = env(3, sensor=sensor, device="meta", backbone="resnet18", weights=None)
     core.reset(seed=0)
     core.sensor.mirror(torch.ones(7, dtype=torch.bool, device="meta"))
-    seen = core.step(action(3, 0, "meta"))[0]
-    assert seen["glimpse"].device.type == "meta"
-    assert seen["glimpse"].shape == (3, 512)
+    observed = core.step(action(3, 0, "meta"))[0]
+    assert observed["glimpse"].device.type == "meta"
+    assert observed["glimpse"].shape == (3, 512)
 
 
 def test_a_first_view_of_another_size_does_ask_the_device(env: Callable) -> None:
@@ -455,12 +457,12 @@ def test_a_gpu_shows_the_same_without_a_sync(env: Callable, sensor: str) -> None
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found = [core.step(move)[0] for move in moves]
+        result = [core.step(move)[0] for move in moves]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    for time, seen in enumerate(found):
+    for time, observed in enumerate(result):
         torch.testing.assert_close(
-            seen["glimpse"].cpu(), reference.step(action(4, time))[0]["glimpse"], rtol=0.02, atol=0.02
+            observed["glimpse"].cpu(), reference.step(action(4, time))[0]["glimpse"], rtol=0.02, atol=0.02
         )
 
 

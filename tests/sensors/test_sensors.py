@@ -49,13 +49,13 @@ def test_by_default_the_smallest_window_just_stays_inside(images: ImageSet) -> N
 
 def test_a_whole_first_view_is_shown_at_step_one_only(images: ImageSet) -> None:
     sensor = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0), first_view="image")
-    found = ask(sensor, [0, 0, 3], [[0.1, 0.2]] * 3, [1, 2, 1])
+    result = ask(sensor, [0, 0, 3], [[0.1, 0.2]] * 3, [1, 2, 1])
     whole = retina.whole(sensor.canvas, torch.tensor([0, 3]), 5)
     torch.testing.assert_close(
-        found[[0, 2]], torch.cat([whole, whole], 1), rtol=0, atol=0.501 / 255
-    )  # kept as bytes
+        result[[0, 2]], torch.cat([whole, whole], 1), rtol=0, atol=0.501 / 255
+    )  # stored as bytes
     plain = PixelSensor(images, glimpse_size=5, scales=(1.0, 2.0))
-    torch.testing.assert_close(found[1:2], ask(plain, [0], [[0.1, 0.2]], [2]))
+    torch.testing.assert_close(result[1:2], ask(plain, [0], [[0.1, 0.2]], [2]))
     assert sensor.whole_first
     assert not plain.whole_first
 
@@ -106,14 +106,14 @@ def test_a_bad_option_is_refused_by_name(images: ImageSet, options: dict, messag
 
 
 class Coordinates:
-    """A sensor that shows nothing but where it looks, and tells its cost."""
+    """A sensor that shows the location of its glimpse only, and has costs."""
 
     reach, windows, whole_first = 1.0, (1,), False
     pixels, flops = (1, 2), (100, 10)
     space = {"where": spaces.Box(-1.0, 1.0, (2,), np.float32)}  # noqa: RUF012 - a protocol attribute
 
     def observe(self, index: Tensor, location: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """Return the place."""
+        """Return the location."""
         return {"where": location}
 
 

@@ -1,4 +1,4 @@
-"""Policy gradients against the true ones of a task through the environment, for every baseline; and the advantages by hand."""
+"""Policy gradients against the true ones of a task, for every baseline; and the advantages by hand."""
 
 import math
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Sizes:
 
 
 class Pointer(Agent):
-    """Look at one learned place, then at another; be sure of the label by where the glimpse is. Its baseline is the best possible."""
+    """Take glimpses at two learned locations, which determine p(label). Its baseline is the best possible."""
 
     places = FIRST, LATER
 
@@ -72,7 +72,7 @@ class Pointer(Agent):
         return expectation(LATER)
 
     def forward(self, observation, state):
-        """Answer by the location. The baseline predicts as well as its state can what is still to be earned."""
+        """Predict by the location. The baseline is the best prediction of the return from the state."""
         odds = observation["location"] @ torch.tensor(TOWARDS)
         sure = odds.sigmoid()
         baseline = torch.where(
@@ -97,7 +97,7 @@ class CellPointer(Pointer):
 
 
 def expectation(mean):
-    """Return E[p(label)] at a place drawn around `mean`, by quadrature along TOWARDS, the only direction that counts."""
+    """Return E[p(label)] at a location drawn around `mean`, by quadrature along TOWARDS."""
     slope = torch.tensor(TOWARDS)
     nodes = torch.linspace(-6, 6, 4001, dtype=torch.float64)
     weights = (-0.5 * nodes**2).exp() / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
@@ -136,7 +136,7 @@ def gradients(samples, baseline, learned_start, discount=1.0, kind=Pointer, poli
     ("samples", "baseline"), [(1, "learned"), (1, "regression"), (2, "learned"), (4, "learned")]
 )
 def test_the_gradient_of_both_places_is_the_true_one(samples, baseline, learned_start):
-    """The place chosen after glimpse 1 is paid by glimpse 2; a baseline of the state after glimpse 2 would leave nothing of it."""
+    """Glimpse 2 rewards the location chosen after glimpse 1; its own state's baseline would leave nothing."""
     first, later = gradients(samples, baseline, learned_start)
     torch.testing.assert_close(later, true_gradient(LATER), atol=0.03, rtol=0)
     if learned_start:
@@ -144,7 +144,7 @@ def test_the_gradient_of_both_places_is_the_true_one(samples, baseline, learned_
 
 
 def expect_of_cells(scores):
-    """Return E[p(label)] of the cells that are drawn by these scores, and its gradient: share * (p(label) - E[p(label)])."""
+    """Return E[p(label)] of cells drawn by scores, and its gradient: share * (p(label) - E[p(label)])."""
     share = torch.tensor(scores).softmax(0)
     earned = (GridSoftmax(2).locate(torch.arange(4)) @ torch.tensor(TOWARDS)).sigmoid()
     expected = share @ earned
@@ -163,7 +163,7 @@ def test_the_gradient_of_both_grid_softmaxes_is_the_true_one(samples, baseline, 
 
 
 def test_a_discount_takes_from_what_comes_late():
-    """The first place does not change what the second earns: with any discount its gradient is that of its own glimpse."""
+    """The first location does not change the second reward: its gradient is that of its own glimpse."""
     first, later = gradients(2, "learned", True, discount=0.0)
     torch.testing.assert_close(first, true_gradient(FIRST), atol=0.03, rtol=0)
     torch.testing.assert_close(later, true_gradient(LATER), atol=0.03, rtol=0)

@@ -33,7 +33,7 @@ def test_a_last_smaller_batch_is_left_out():
 
 
 def test_measures_are_means_over_images():
-    """Batches of 4, 4 and 2 images; the measure of a batch is its mean index, so that of the epoch is the mean of all indices."""
+    """Batches of 4, 4 and 2 images, measured by their mean index: the epoch's is the mean of all indices."""
     epoch = build_epoch()
     for index in epoch.batches(10, 4, drop_last=False):
         epoch.log({"index": index.float().mean()})

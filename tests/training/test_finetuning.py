@@ -16,16 +16,8 @@ from glimpse_env.backbone import Backbone
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
 
-SMALL = {
-    "backbone": "resnet18",
-    "weights": None,
-    "image_size": 48,
-    "view_size": 32,
-    "batch": 6,
-    "learning_rate": 0.002,
-    "head_rate": 0.01,
-    "threads": 1,
-}
+SMALL = {"backbone": "resnet18", "weights": None, "image_size": 48, "view_size": 32, "batch": 6}
+SMALL |= {"learning_rate": 0.002, "head_rate": 0.01, "threads": 1}
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +44,8 @@ def test_the_weights_file_serves_a_frozen_backbone_and_the_row_is_its_one_view_a
     options = FinetuneOptions(dataset=pictures, out=tmp_path, epochs=8, **SMALL | {"learning_rate": 0.0003})
     finetune_backbone.main(options)
     row = json.loads((tmp_path / "result.json").read_text())
-    assert (row["agent"], row["split"], row["images"], row["mean_glimpses"]) == (
-        "finetune_backbone",
-        "test",
-        6,
-        1,
-    )
+    found = [row[name] for name in ("agent", "split", "images", "mean_glimpses")]
+    assert found == ["finetune_backbone", "test", 6, 1]
     assert row["accuracy"] == 1  # red against blue
     frozen = Backbone("resnet18", tmp_path / "weights.pth", precision="float32")
     assert torch.equal(frozen.network.conv1.weight.half(), weights(tmp_path)["conv1.weight"])
@@ -139,30 +127,11 @@ def test_bad_input_is_refused(pictures, tmp_path):
 
 @pytest.mark.parametrize("sensor", ["crop", "bank", "map"])
 def test_a_ram_learns_through_each_sensor(pictures, tmp_path, sensor):
-    look = {
-        "sensor": sensor,
-        "backbone": "resnet18",
-        "weights": None,
-        "image_size": 64,
-        "glimpse_size": 32,
-        "glimpses": 2,
-        "grid": 2,
-    }
-    learn = {
-        "epochs": 15,
-        "optimizer": "adamw",
-        "learning_rate": 0.01,
-        "batch": 4,
-        "hidden": 16,
-        "features": 16,
-        "encoder_layers": 1,
-        "threads": 1,
-        "precision": "float32",
-        "split": "train",
-    }
-    row = ram_reinforce.main(
-        ram_reinforce.Options(dataset=pictures, out=tmp_path, policy="random", **look, **learn)
-    )
+    look = {"sensor": sensor, "backbone": "resnet18", "weights": None, "image_size": 64}
+    look |= {"glimpse_size": 32, "glimpses": 2, "grid": 2, "policy": "random"}
+    learn = {"epochs": 15, "optimizer": "adamw", "learning_rate": 0.01, "batch": 4, "split": "train"}
+    learn |= {"hidden": 16, "features": 16, "encoder_layers": 1, "threads": 1, "precision": "float32"}
+    row = ram_reinforce.main(ram_reinforce.Options(dataset=pictures, out=tmp_path, **look, **learn))
     assert row["accuracy"] == 1
     assert checkpoint.load(tmp_path / "checkpoint.pt")["environment"]["sensor"] == sensor
     assert (tmp_path / "looks.npz").is_file()

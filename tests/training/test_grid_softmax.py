@@ -1,4 +1,4 @@
-"""RAM and DT-RAM with a softmax over grid cells as location policy: whole runs, evaluation, prediction and refused options."""
+"""RAM and DT-RAM with a softmax over grid cells: whole runs, evaluation, prediction and refused options."""
 
 import dtram_reinforce
 import pytest
@@ -14,22 +14,19 @@ from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAtte
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 
-SMALL = {
-    "epochs": 2,
-    "batch": 16,
-    "hidden": 16,
-    "features": 8,
-    "threads": 1,
-    "glimpses": 3,
-    "precision": "float32",
-    "grid": 3,
-}
+SMALL = {"epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1, "glimpses": 3}
+SMALL |= {"precision": "float32", "grid": 3}
 SMALL |= {"image_size": 32, "glimpse_size": 8, "first_view": "glimpse", "location_policy": "grid_softmax"}
 
 
 @pytest.fixture(scope="module")
 def pictures(halves):
     return halves((24, 10))
+
+
+def build_network(glimpse, classes, horizon):
+    policy = {"location_policy": "grid_softmax", "grid": 3}
+    return RecurrentAttention(Architecture(glimpse, classes, horizon, hidden=16, features=8, **policy))
 
 
 def are_cells(locations):
@@ -39,10 +36,8 @@ def are_cells(locations):
 
 @pytest.mark.parametrize("learned_start", [False, True])
 def test_ram_learns_cells_of_a_grid(pictures, tmp_path, learned_start):
-    """Its head moves, its locations are cells, and evaluation repeats its most probable ones from the checkpoint alone."""
-    before = RecurrentAttention(
-        Architecture(192, 2, 3, hidden=16, features=8, location_policy="grid_softmax", grid=3)
-    )
+    """Locations are cells, and evaluation repeats the most probable ones from the checkpoint alone."""
+    before = build_network(192, 2, 3)
     assert before.locator.out_features == 9
     row = ram_reinforce.main(Options(dataset=pictures, out=tmp_path, **SMALL, learned_start=learned_start))
     saved = checkpoint.load(tmp_path / "checkpoint.pt")
@@ -71,14 +66,9 @@ def test_dtram_runs_resumes_and_predicts(pictures, tmp_path):
 def test_the_location_head_learns_to_look_where_it_pays(make):
     """The gradient of REINFORCE reaches the head and nothing else of the class scores' path does."""
     torch.manual_seed(0)
-    network = RecurrentAttention(
-        Architecture(16, 5, 4, hidden=16, features=8, location_policy="grid_softmax", grid=3)
-    )
-    observation = {
-        "glimpse": torch.rand(6, 16),
-        "location": torch.zeros(6, 2),
-        "step": torch.full((6, 1), 0.25),
-    }
+    network = build_network(16, 5, 4)
+    glimpse, step = torch.rand(6, 16), torch.full((6, 1), 0.25)
+    observation = {"glimpse": glimpse, "location": torch.zeros(6, 2), "step": step}
     heads, _ = network(observation, network.begin(6))
     assert torch.allclose(heads.location_parameters.exp().sum(1), torch.ones(6))
     heads.logits.sum().backward(retain_graph=True)
@@ -87,17 +77,15 @@ def test_the_location_head_learns_to_look_where_it_pays(make):
     assert network.locator.weight.grad.abs().sum() > 0
 
 
+POLICY = "--location-policy grid_softmax"
+MAP = {"locator": "map", "first_view": "image"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "given"),
     [
-        (
-            "--location-policy grid_softmax: --locator map proposes a location; use gaussian",
-            {"locator": "map", "first_view": "image"},
-        ),
-        (
-            "--grid 1: --location-policy grid_softmax chooses among cells; expected at least 2 a side",
-            {"grid": 1},
-        ),
+        (f"{POLICY}: --locator map proposes a location; use gaussian", MAP),
+        (f"--grid 1: {POLICY} chooses among cells; expected at least 2 a side", {"grid": 1}),
         ("grid=0: expected a whole number of at least 1", {"grid": 0}),
     ],
 )
@@ -107,7 +95,5 @@ def test_options_that_do_not_fit_are_refused(pictures, tmp_path, pattern, given)
 
 
 def test_a_run_of_before_the_option_had_the_gaussian():
-    assert checkpoint.different({"epochs": 3}, {"epochs": 3, "location_policy": "gaussian"}) == []
-    assert checkpoint.different({"epochs": 3}, {"epochs": 3, "location_policy": "grid_softmax"}) == [
-        "location_policy"
-    ]
+    for policy, expected in (("gaussian", []), ("grid_softmax", ["location_policy"])):
+        assert checkpoint.different({"epochs": 3}, {"epochs": 3, "location_policy": policy}) == expected

@@ -1,4 +1,4 @@
-"""Rollouts and evaluation: one rectangle, exact log-probabilities, and every stopping rule from one trajectory."""
+"""Rollouts and evaluation: masks, exact log-probabilities, every stopping rule from one trajectory."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_reward_is_gamma_to_the_t_for_right_answers_only(env, agent):
 
 @pytest.mark.parametrize("behaviour", [{"stop": "sample"}, {"sure": 0.3}, {"stop": "sample", "sure": 0.3}])
 def test_leaving_out_ended_rows_changes_nothing_but_the_work(env, agent, behaviour, monkeypatch):
-    """The same actions, rewards, losses and gradients as on the whole rectangle, from fewer rows through the network."""
+    """The same actions, rewards, losses and gradients as of all rows, from fewer rows through the network."""
     with torch.no_grad():
         agent.classifier.weight.mul_(50)
     sizes = []
@@ -188,12 +188,9 @@ def test_a_guide_chooses_every_place_but_the_first(env, agent):
 
 @pytest.mark.parametrize("policy", ["grid", "raster"])
 def test_the_places_of_a_fixed_policy_are_looked_at_in_order(env, agent, policy):
-    looks = trajectories.evaluate(
-        environments.build_evaluation_environment({"dataset": "mnist", "grid": 3}, "validation", "cpu"),
-        agent,
-        7,
-        policy=policy,
-    )
+    images = {"dataset": "mnist", "grid": 3}
+    shown = environments.build_evaluation_environment(images, "validation", "cpu")
+    looks = trajectories.evaluate(shown, agent, 7, policy=policy)
     expected = order_cells(policy, 3, torch.device("cpu"))[:7]
     assert torch.equal(looks.locations, expected[:, None].expand(7, len(looks.labels), 2))
     rollout = rolled(env, agent, policy=Fixed(policy, 3))
@@ -206,16 +203,15 @@ def test_where_the_first_view_is_the_whole_image_the_path_begins_after_it(make):
     network = RecurrentAttention(Architecture(glimpse=16, classes=5, horizon=5, hidden=8, features=8))
     looks = trajectories.evaluate(env, network, 5, policy="raster")
     assert looks.locations[1:, 0].tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
-    with pytest.raises(
-        ValueError, match="--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"
-    ):
+    message = "--policy grid: 5 locations are to be chosen, but the grid has 2 x 2 = 4 cells"
+    with pytest.raises(ValueError, match=message):
         trajectories.evaluate(env, network, 6, policy="grid")
 
 
 @pytest.mark.parametrize("reward", ["information_gain", "confidence_gain"])
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agent, reward, dynamic):
-    """They telescope: a whole episode pays what its last answer gained over chance, and the stages hand them to the environment."""
+    """They telescope: the return is the last prediction's gain over chance; both stages can use them."""
     options = StopOptions(reward=reward, epochs=1, gamma=0.9)
     env.reset(seed=0)
     agent.requires_grad_(True)
@@ -224,12 +220,7 @@ def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agen
     rollout = collect(env, agent, behaviour, torch.Generator().manual_seed(1))
     env.reward = kept
     last = rollout.active.sum(0) - 1
-    log_p = (
-        rollout.logits.log_softmax(2)
-        .gather(2, rollout.labels.expand(7, -1)[..., None])
-        .squeeze(2)
-        .gather(0, last[None])[0]
-    )
+    log_p = rollout.logits.log_softmax(2)[last, torch.arange(len(last)), rollout.labels]
     gained = log_p + math.log(10) if reward == "information_gain" else log_p.exp() - 0.1
     assert torch.allclose(rollout.rewards.sum(0), gained.detach(), atol=1e-4)
     losses = dtram_reinforce.losses(rollout, options) if dynamic else ram_reinforce.losses(rollout, options)

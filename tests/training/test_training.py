@@ -21,21 +21,12 @@ from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAtte
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import trainer
-from glimpse_env.training.augment import affine
+from glimpse_env.training.augment import distort
 from glimpse_env.training.environments import build_environment
 from glimpse_env.training.options import parse
 
-SMALL = {
-    "dropout": 0.2,
-    "epochs": 2,
-    "batch": 16,
-    "hidden": 16,
-    "features": 8,
-    "threads": 1,
-    "glimpses": 3,
-    "precision": "float32",
-}
-SMALL |= {"image_size": 32, "glimpse_size": 8}
+SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1}
+SMALL |= {"glimpses": 3, "precision": "float32", "image_size": 32, "glimpse_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +44,10 @@ ram, dtram = ram_reinforce.main, dtram_reinforce.main
 
 def weights(out):
     return checkpoint.load(out / "checkpoint.pt")["network"]
+
+
+def read_history(out):
+    return checkpoint.load(out / "checkpoint.pt")["progress"]["history"]
 
 
 def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
@@ -79,7 +74,8 @@ def test_resume_continues_the_same_run(pictures, tmp_path, interrupt):
 def test_result_and_files(pictures, tmp_path, capsys):
     row = dtram(StopOptions(dataset=pictures, out=tmp_path / "run", **SMALL, stop_epochs=1))
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == json.loads(json.dumps(row))
-    needed = "agent dataset split images accuracy mean_glimpses glimpse_histogram per_step_accuracy threshold_curve train_seconds device seed"
+    needed = "agent dataset split images accuracy mean_glimpses glimpse_histogram per_step_accuracy"
+    needed += " threshold_curve train_seconds device seed"
     assert {*needed.split(), "command", "versions"} <= set(row)
     assert (row["images"], row["split"], len(row["per_step_accuracy"])) == (20, "test", 3)
     for picture in ("learning_curves", "stopping_histogram", "fixation_paths", "accuracy_against_glimpses"):
@@ -95,48 +91,26 @@ def test_result_and_files(pictures, tmp_path, capsys):
 
 def test_stop_stage_leaves_the_frozen_ram_alone(pictures, tmp_path):
     ram(Options(dataset=pictures, out=tmp_path / "ram", **SMALL))
-    options = StopOptions(
-        dataset=pictures,
-        out=tmp_path / "dtram",
-        **SMALL,
-        stop_epochs=1,
-        ram=tmp_path / "ram" / "checkpoint.pt",
-    )
-    dtram(options)
+    source = tmp_path / "ram" / "checkpoint.pt"
+    dtram(StopOptions(dataset=pictures, out=tmp_path / "dtram", **SMALL, stop_epochs=1, ram=source))
     before, after = weights(tmp_path / "ram"), weights(tmp_path / "dtram")
     for name, value in before.items():
         assert torch.equal(value, after[name]) != name.startswith("stopper"), name
 
 
+PAPER_LIKE = {"samples": 1, "core": "rnn", "location_encoding": "linear", "learned_start": True}
+PAPER_LIKE |= {"first_view": "glimpse", "optimizer": "sgd"}
+
+
 @pytest.mark.parametrize("stop_gradient", ["exact", "sampled"])
 @pytest.mark.parametrize("finetune", ["stop", "all"])
-@pytest.mark.parametrize(
-    "variant",
-    [
-        {
-            "samples": 1,
-            "core": "rnn",
-            "location_encoding": "linear",
-            "learned_start": True,
-            "first_view": "glimpse",
-            "optimizer": "sgd",
-        },
-        {"optimizer": "adamw"},
-    ],
-)
+@pytest.mark.parametrize("variant", [PAPER_LIKE, {"optimizer": "adamw"}])
 def test_every_variant_trains(pictures, tmp_path, stop_gradient, finetune, variant):
-    small = SMALL | {"epochs": 1} | variant
-    options = StopOptions(
-        dataset=pictures,
-        out=tmp_path,
-        **small,
-        stop_epochs=1,
-        stop_gradient=stop_gradient,
-        finetune=finetune,
-        stop_input="state",
-    )
+    small = SMALL | {"epochs": 1, "stop_epochs": 1, "finetune": finetune} | variant
+    small |= {"stop_gradient": stop_gradient, "stop_input": "state"}
+    options = StopOptions(dataset=pictures, out=tmp_path, **small)
     assert 0 <= dtram(options)["accuracy"] <= 1
-    history = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]
+    history = read_history(tmp_path)
     assert [row["stage"] for row in history] == ["look", "stop"]
     assert all(np.isfinite(row["loss"]) for row in history)
 
@@ -167,7 +141,7 @@ def test_exploring_first_changes_the_learned_policy_only(policy, expected):
 
 
 class StoppedRun(trainer.Run):
-    """A run that takes its one epoch without recording it, and remembers which images its batches were drawn from."""
+    """A run that takes its one epoch without recording it, and stores it."""
 
     def __init__(self, options):
         """Stand where a new run stands."""
@@ -191,15 +165,11 @@ def stopping(pictures, **changes):
 def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures):
     run, env, network = stopping(pictures, stop_split="validation")
     dtram_reinforce.train_stopping(run, env, network, lambda *_: {})
-    assert (
-        run.epoch.updates
-        == len(datasets.load(pictures, "validation", image_size=32)) // 4
-        < len(env.images) // 4
-    )
+    updates = len(datasets.load(pictures, "validation", image_size=32)) // 4
+    assert run.epoch.updates == updates < len(env.images) // 4
     assert not network.training
-    assert [name for name, value in network.named_parameters() if value.requires_grad] == [
-        name for name, _ in network.named_parameters() if name.startswith("stopper")
-    ]
+    for name, value in network.named_parameters():
+        assert value.requires_grad == name.startswith("stopper"), name
     run, env, network = stopping(pictures, stop_split="test")
     with pytest.raises(ValueError, match="--split test: the test images are not for training"):
         dtram_reinforce.train_stopping(run, env, network, lambda *_: {})
@@ -207,19 +177,16 @@ def test_stopping_is_learned_on_the_images_that_it_is_told_to(pictures):
 
 def test_a_stop_split_that_is_too_small_is_refused_in_one_sentence(pictures, tmp_path):
     options = StopOptions(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 1}, stop_split="validation")
-    with pytest.raises(
-        SystemExit,
-        match="dtram_reinforce: --batch 16: the data set has 4 training images; use a smaller batch",
-    ):
+    message = "dtram_reinforce: --batch 16: the data set has 4 training images; use a smaller batch"
+    with pytest.raises(SystemExit, match=message):
         dtram(options)
 
 
 @pytest.mark.parametrize("other", [{"split": "train"}, {"glimpse_size": 4}, {"policy": "random"}])
 def test_a_ram_that_saw_other_images_or_looked_otherwise_is_no_start(pictures, tmp_path, other):
     ram(Options(dataset=pictures, out=tmp_path / "ram", **SMALL | {"epochs": 1}))
-    options = StopOptions(
-        dataset=pictures, out=tmp_path, **SMALL | other, ram=tmp_path / "ram" / "checkpoint.pt"
-    )
+    source = tmp_path / "ram" / "checkpoint.pt"
+    options = StopOptions(dataset=pictures, out=tmp_path, **SMALL | other, ram=source)
     [name] = other
     with pytest.raises(SystemExit, match=f"--ram: it was trained with --{name.replace('_', '-')}"):
         dtram(options)
@@ -241,55 +208,59 @@ def test_a_stage_that_learns_to_look_does_not_ask_the_stop_head(pictures, tmp_pa
     asked = []
     monkeypatch.setattr(RecurrentAttention, "forward", watch(RecurrentAttention.forward, asked))
     ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 1}))
-    assert checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"][0]["mean_glimpses"] <= 3
+    assert read_history(tmp_path)[0]["mean_glimpses"] <= 3
     assert asked
     assert not any(asked)
 
 
 def test_runs_from_before_an_option_are_the_same_run():
     saved = {"epochs": 3}
-    assert (
-        checkpoint.different(
-            saved, {"epochs": 3, "sure": 1.0, "location_discount": 1.0, "baseline": "learned"}
-        )
-        == []
-    )
+    added = {"sure": 1.0, "location_discount": 1.0, "baseline": "learned"}
+    assert checkpoint.different(saved, saved | added) == []
     assert checkpoint.different(saved, {"epochs": 3, "sure": 0.98}) == ["sure"]
 
 
 def test_supervision_and_curriculum_can_be_switched_off(pictures, tmp_path):
     ram(Options(dataset=pictures, out=tmp_path, **SMALL | {"epochs": 3}, curriculum=0.9))
-    grown = [
-        row["mean_glimpses"] for row in checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]
-    ]
+    grown = [row["mean_glimpses"] for row in read_history(tmp_path)]
     assert grown == sorted(grown)
     assert grown[0] < grown[-1]
     ram(Options(dataset=pictures, out=tmp_path, **SMALL, curriculum=0, supervision=False))
-    grown = [
-        row["mean_glimpses"] for row in checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["history"]
-    ]
+    grown = [row["mean_glimpses"] for row in read_history(tmp_path)]
     assert grown == [3, 3]
 
 
-def test_augmentation_is_small_and_seeded():
+@pytest.mark.parametrize("elastic", [0, 0.025])
+def test_augmentation_is_small_and_seeded(elastic):
     images = datasets.load("mnist", "test").images[:64]
-    moved = affine(images, torch.Generator().manual_seed(0))
-    assert torch.equal(moved, affine(images, torch.Generator().manual_seed(0)))
-    assert not torch.equal(moved, affine(images, torch.Generator().manual_seed(1)))
+    moved = distort(images, torch.Generator().manual_seed(0), elastic=elastic)
+    assert torch.equal(moved, distort(images, torch.Generator().manual_seed(0), elastic=elastic))
+    assert not torch.equal(moved, distort(images, torch.Generator().manual_seed(1), elastic=elastic))
     ink = moved.float().sum((1, 2, 3)) / images.float().sum((1, 2, 3))
     assert 0.7 < ink.min() < ink.max() < 1.4
+
+
+def test_elastic_augmentation_moves_pixels_by_its_fraction_of_the_side():
+    side, elastic = 65, 0.02
+    ramp = torch.arange(side).expand(2000, 2, side, side).clone()
+    ramp[:, 1] = ramp[:, 1].mT.clone()
+    original, images = ramp[0].float(), ramp.byte()
+    still = distort(images, torch.Generator().manual_seed(0), shift=0).float()
+    bent = distort(images, torch.Generator().manual_seed(0), shift=0, elastic=elastic).float()
+    assert not torch.equal(bent, still)
+    centre = (bent[:, :, 32, 32] - original[:, 32, 32]) / side  # a node of the grid, about which images turn
+    assert centre.std(0).tolist() == pytest.approx([elastic, elastic], rel=0.1)
+    assert abs(centre.mean()) < 0.002
 
 
 def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
     named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "dropout": 0.5, "encoder_layers": 2}}
     chosen = parse(Options, named, datasets, "", ["--paper", "--epochs", "3", "--dataset", "cub"])
     assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs, chosen.dropout) == (True, "rnn", 28, 3, 0)
-    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == Options(
-        dataset="cub", batch=8, dropout=0.5, encoder_layers=2
-    )
-    with pytest.raises(
-        SystemExit, match="--paper is not available for --dataset clutter \\(available: mnist, cub, cars\\)"
-    ):
+    expected = Options(dataset="cub", batch=8, dropout=0.5, encoder_layers=2)
+    assert parse(Options, named, datasets, "", ["--dataset=cub"]) == expected
+    message = "--paper is not available for --dataset clutter \\(available: mnist, cub, cars\\)"
+    with pytest.raises(SystemExit, match=message):
         parse(Options, named, datasets, "", ["--dataset", "clutter", "--paper"])
     assert parse(Options, named, datasets, "", []) == Options()
 

@@ -1,4 +1,4 @@
-"""Every wrapper of `gymnasium.wrappers.vector` on our numpy environment: which accept it, which after another wrapper, which do not."""
+"""Every wrapper of `gymnasium.wrappers.vector` on our numpy environment: which accept it, and how."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ STEPS = 12
 Wrap = Callable[[VectorEnv], VectorEnv]
 
 
-def darker(seen: dict) -> dict:
+def darker(observed: dict) -> dict:
     """Halve the glimpse."""
-    return seen | {"glimpse": seen["glimpse"] / 2}
+    return observed | {"glimpse": observed["glimpse"] / 2}
 
 
 def never_stop(action: dict) -> dict:
-    """Look on, whatever was chosen."""
+    """Continue, whatever was chosen."""
     return action | {"stop": np.zeros_like(action["stop"])}
 
 
@@ -63,7 +63,7 @@ OBSERVING = (
     "FilterObservation",
     "FlattenObservation",
 )
-# These keep running statistics over all rows (or the wall time), so rows and repetitions are not independent any more.
+# These update statistics over all rows (or the wall time), so rows and repetitions are not independent.
 COUNTING: dict[str, Wrap] = {
     "RecordEpisodeStatistics": vector.RecordEpisodeStatistics,
     "NormalizeReward": vector.NormalizeReward,
@@ -80,7 +80,7 @@ AFTER_FLATTENING: dict[str, tuple[Wrap, Wrap]] = {
     "ClipAction": (FlatAction, vector.ClipAction),
     "RescaleAction": (FlatAction, lambda env: vector.RescaleAction(env, np.float32(0), np.float32(1))),
 }
-# These change what is returned (a list of infos, torch tensors), so the contract of numpy arrays no longer holds of them.
+# These change what is returned (a list of infos, torch tensors): the contract of numpy arrays does not hold.
 CONVERTING = ("DictInfoToList", "ArrayConversion", "NumpyToTorch")
 # These do not work, and why.
 REFUSED: dict[str, tuple[Wrap, str]] = {
@@ -155,14 +155,14 @@ def test_the_others_work_after_flattening(numpy_env: Callable, name: str) -> Non
         run(wrap(numpy_env()), 2)
 
 
-def test_wrappers_change_what_they_say_and_nothing_else(numpy_env: Callable) -> None:
+def test_wrappers_change_what_their_names_say_and_nothing_else(numpy_env: Callable) -> None:
     plain = run(numpy_env(), STEPS)
     for name, part, change in (
         ("TransformReward", 1, lambda reward: reward * 2),
         ("ClipReward", 1, lambda reward: reward.clip(-0.5, 0.5)),
         ("TransformObservation", 0, darker),
         ("VectorizeTransformObservation", 0, darker),
-        ("FilterObservation", 0, lambda seen: {key: seen[key] for key in ("glimpse", "step")}),
+        ("FilterObservation", 0, lambda observed: {key: observed[key] for key in ("glimpse", "step")}),
     ):
         for one, other in zip(plain[1:], run(ACCEPTED[name](numpy_env()), STEPS)[1:], strict=True):
             assert all(
@@ -172,8 +172,8 @@ def test_wrappers_change_what_they_say_and_nothing_else(numpy_env: Callable) -> 
 
 
 def test_an_action_wrapper_reaches_the_core(numpy_env: Callable) -> None:
-    told = run(ACCEPTED["TransformAction"](numpy_env(DISABLED)), 4)
-    assert [step[2].tolist() for step in told[1:]] == [[False] * 3] * 3 + [
+    results = run(ACCEPTED["TransformAction"](numpy_env(DISABLED)), 4)
+    assert [step[2].tolist() for step in results[1:]] == [[False] * 3] * 3 + [
         [True] * 3
     ]  # nobody stops before the horizon
 
@@ -196,16 +196,16 @@ def test_arrays_become_tensors_of_the_same_values(numpy_env: Callable, name: str
     )
     plain = numpy_env()
     plain.reset(seed=0)
-    seen, info = envs.reset(seed=0)
-    assert isinstance(seen["glimpse"], torch.Tensor)
+    observed, info = envs.reset(seed=0)
+    assert isinstance(observed["glimpse"], torch.Tensor)
     assert isinstance(info["label"], torch.Tensor)
     plain.action_space.seed(0)
     for _ in range(STEPS):
         action = plain.action_space.sample()
         observation, reward, *_ = plain.step(action)
-        seen, paid, *_ = envs.step({key: torch.from_numpy(value) for key, value in action.items()})
-        np.testing.assert_array_equal(seen["glimpse"].numpy(), observation["glimpse"])
-        np.testing.assert_array_equal(paid.numpy(), reward)
+        observed, received, *_ = envs.step({key: torch.from_numpy(value) for key, value in action.items()})
+        np.testing.assert_array_equal(observed["glimpse"].numpy(), observation["glimpse"])
+        np.testing.assert_array_equal(received.numpy(), reward)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,4 +1,4 @@
-"""Our own wrappers: flat actions are the Dict's in another form, and episode statistics are Gymnasium's without a host sync."""
+"""Our own wrappers: flat actions equal the Dict's; statistics equal Gymnasium's, without a host sync."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def assert_equal(one: tuple, other: tuple) -> None:
 
 
 def box(action: dict[str, Tensor]) -> Tensor:
-    """Return an action as form="box" takes it; its scores become multiples of 1/256, so that moving them loses nothing."""
+    """Return an action in form="box"; scores become multiples of 1/256, so that the conversion is exact."""
     action["prediction"] = (action["prediction"] * 256).round() / 256
     return torch.cat((action["location"], action["stop"][:, None] * 2.0 - 1, action["prediction"] * 2 - 1), 1)
 
@@ -68,7 +68,7 @@ def test_a_box_is_location_stop_and_scores_in_a_row(
 
 @pytest.mark.parametrize("as_numpy", [False, True])
 def test_a_discrete_action_is_a_cell_stop_and_class(make: Make, numpy_env: Callable, as_numpy: bool) -> None:
-    """A 3 x 3 lattice is read row by row: cell 2 is the upper right corner, cell 3 the middle of the left side."""
+    """Cells of a 3 x 3 lattice: 2 is the upper right corner, 3 the middle of the left side."""
     env = FlatAction(numpy_env() if as_numpy else make(3), "multidiscrete", grid=3)
     assert env.single_action_space.nvec.tolist() == [9, 2, CLASSES]
     _, info = env.reset(seed=0)
@@ -103,10 +103,10 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
         FlatAction(make(), grid=3)
     with pytest.raises(ValueError, match="grid=0"):
         FlatAction(make(), "multidiscrete", grid=0)
-    with pytest.raises(
-        ValueError,
-        match=r"form='steering' holds no prediction: expected 'box' or 'multidiscrete', or .*LearnedClassifier",
-    ):
+    refused = (
+        r"form='steering' holds no prediction: expected 'box' or 'multidiscrete', or .*LearnedClassifier"
+    )
+    with pytest.raises(ValueError, match=refused):
         FlatAction(make(), "steering")
     with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
         FlatAction(FlatAction(numpy_env()))
@@ -116,7 +116,7 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("form", "action", "kind", "said"),
+    ("form", "action", "kind", "message"),
     [
         ("box", np.zeros((3, 7), np.float32), ValueError, r"action: expected shape \(3, 8\), got \(3, 7\)"),
         ("box", np.zeros((3, 8), int), TypeError, "action: expected a floating dtype, got int64"),
@@ -143,12 +143,12 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
     ],
 )
 def test_a_bad_flat_action_is_refused_and_changes_nothing(
-    numpy_env: Callable, form: str, action: np.ndarray, kind: type, said: str
+    numpy_env: Callable, form: str, action: np.ndarray, kind: type, message: str
 ) -> None:
     env, twin = FlatAction(numpy_env(), form), FlatAction(numpy_env(), form)
     env.reset(seed=0)
     twin.reset(seed=0)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         env.step(action)
     env.action_space.seed(0)
     good = env.action_space.sample()
@@ -202,8 +202,8 @@ def test_a_stack_that_forgets_glimpses_is_refused(noise: torch.utils.data.Datase
         match=r"FrameStackObservation of 2: expected max_glimpses=4; a shorter stack .* is not Markov",
     ):
         stacked(2)
-    seen, _ = stacked(HORIZON).reset(seed=0)
-    assert seen["glimpse"].shape == (HORIZON, 1, 4, 4)
+    observed, _ = stacked(HORIZON).reset(seed=0)
+    assert observed["glimpse"].shape == (HORIZON, 1, 4, 4)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -229,10 +229,10 @@ def test_single_forms_that_cannot_be_are_refused(noise: torch.utils.data.Dataset
 def test_statistics_equal_gymnasiums(
     make: Make, numpy_env: Callable, act: Act, mode: AutoresetMode, window: int
 ) -> None:
-    """The same seeds and actions at both environments; up to six episodes may end at once, more than the smaller window holds."""
+    """Up to six episodes may end at once, more than the smaller window holds."""
     if mode == SAME and tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 4):
         pytest.skip(
-            f"gymnasium {gymnasium.__version__}'s own wrapper miscounts episodes in SAME_STEP mode; 1.4 does not"
+            f"gymnasium {gymnasium.__version__}'s wrapper miscounts episodes in SAME_STEP; 1.4 does not"
         )
     options = {"autoreset_mode": mode, "reward": "information_gain"}
     ours = EpisodeStatistics(make(6, **options), window)
@@ -242,14 +242,14 @@ def test_statistics_equal_gymnasiums(
     assert ours.mean_return.isnan()
     for time in range(40):
         action = act(6, seed=time)
-        told = ours.step(action)[4]
+        info = ours.step(action)[4]
         expected = theirs.step({key: value.numpy() for key, value in action.items()})[4]
-        np.testing.assert_array_equal(told["_episode"].numpy(), expected.get("_episode", np.zeros(6, bool)))
+        np.testing.assert_array_equal(info["_episode"].numpy(), expected.get("_episode", np.zeros(6, bool)))
         if "episode" in expected:
             np.testing.assert_allclose(
-                told["episode"]["r"].numpy(), expected["episode"]["r"], rtol=0, atol=1e-6
+                info["episode"]["r"].numpy(), expected["episode"]["r"], rtol=0, atol=1e-6
             )
-            np.testing.assert_array_equal(told["episode"]["l"].numpy(), expected["episode"]["l"])
+            np.testing.assert_array_equal(info["episode"]["l"].numpy(), expected["episode"]["l"])
         assert ours.episode_count == theirs.episode_count
         if theirs.episode_count:
             assert ours.mean_return.item() == pytest.approx(np.mean(theirs.return_queue), abs=1e-6)
@@ -258,22 +258,22 @@ def test_statistics_equal_gymnasiums(
 
 
 def test_absorbing_rows_are_counted_once(make: Make, act: Act) -> None:
-    """Row 0 stops at step 1 and stays ended; its numbers stand until it is started again."""
+    """Row 0 stops at step 1 and stays ended; its numbers stay until it is reset."""
     env = EpisodeStatistics(make(2, autoreset_mode=DISABLED, reward="information_gain"))
     env.reset(seed=0)
     first = env.step(act(2, seed=0, stop=[1, 0]))
     assert first[4]["_episode"].tolist() == [True, False]
     for time in (1, 2):
-        told = env.step(act(2, seed=time, stop=0))[4]
-        assert told["_episode"].tolist() == [False, False]
-        assert told["episode"]["r"].tolist() == [0, 0]
+        info = env.step(act(2, seed=time, stop=0))[4]
+        assert info["_episode"].tolist() == [False, False]
+        assert info["episode"]["r"].tolist() == [0, 0]
     assert env.episode_lengths.tolist() == [1, 3]
     assert env.episode_returns[0] == first[1][0]
     env.reset(options={"reset_mask": torch.tensor([True, False])})
     assert env.episode_lengths.tolist() == [0, 3]
-    told = env.step(act(2, seed=3, stop=[1, 0]))[4]
-    assert told["_episode"].tolist() == [True, True]
-    assert told["episode"]["l"].tolist() == [1, HORIZON]
+    info = env.step(act(2, seed=3, stop=[1, 0]))[4]
+    assert info["_episode"].tolist() == [True, True]
+    assert info["episode"]["l"].tolist() == [1, HORIZON]
     assert env.episode_count == 3
 
 
@@ -289,7 +289,7 @@ def test_every_image_is_one_episode_in_an_evaluation(make: Make, act: Act, mode:
     assert env.episode_count == 23
 
 
-def test_statistics_see_what_inner_wrappers_make_of_the_reward(make: Make, act: Act) -> None:
+def test_statistics_use_the_reward_of_inner_wrappers(make: Make, act: Act) -> None:
     env = EpisodeStatistics(TransformReward(make(3, autoreset_mode=SAME), lambda reward: reward + 1))
     env.reset(seed=0)
     for time in range(3):
