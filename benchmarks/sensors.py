@@ -43,7 +43,7 @@ class Sensors:
     compile: bool = False
     """Compile the network (torch.compile)."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads that torch may use."""
     json: Path | None = None

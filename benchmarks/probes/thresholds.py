@@ -43,7 +43,7 @@ class Thresholds:
     weights: str | None = None
     """Where the backbone's weights file lies now; default: where it lay in training."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     json: Path | None = None
