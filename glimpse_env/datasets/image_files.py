@@ -9,7 +9,6 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
@@ -81,13 +80,9 @@ def find_identical(paths: Sequence[str]) -> list[list[str]]:
     file that cannot be read equals none.
     """
     groups = [list(paths)]
-    with ThreadPoolExecutor() as pool:
-        for describe in (os.path.getsize, hash_middle, hash_all):
-            kept = [path for group in groups for path in group]
-            apply = map if describe is os.path.getsize else pool.map  # threads serve reading only
-            facts = dict(zip(kept, apply(functools.partial(try_read, describe), kept), strict=True))
-            parts = [part for group in groups for part in group_by(group, facts.__getitem__).values()]
-            groups = [part for part in parts if len(part) > 1]
+    for describe in (os.path.getsize, hash_middle, hash_all):
+        key = functools.partial(try_read, describe)
+        groups = [part for group in groups for part in group_by(group, key).values() if len(part) > 1]
     return groups
 
 
