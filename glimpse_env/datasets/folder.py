@@ -49,7 +49,7 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
     Raises:
         FileNotFoundError: The folder, a class in it or the split holds no images.
         ValueError: An image cannot be read, the sizes differ without `image_size`, there is one class only, a
-            split has a class that "train" lacks, or the folders of classes and of splits cannot be told apart.
+            split has a class that "train" lacks, or folders of classes and of splits cannot be told apart.
     """
     folder = unnest(folder)
     parts = find_parts(folder)
@@ -170,7 +170,7 @@ def refuse_splits(folder: Path, classes: tuple[str, ...]) -> None:
 def list_parts(
     parts: Mapping[str, Path], classes: tuple[str, ...], source: str
 ) -> dict[str, dict[str, list[str]]]:
-    """Return the images of each class in the folder of each split; `source` is the split that must have some."""
+    """Return the images of each class in the folder of each split; `source` must have some."""
     files = {part: {name: list_images(path / name) for name in classes} for part, path in parts.items()}
     refuse_empty(parts[source], classes if source == "train" else (), files[source])
     return files

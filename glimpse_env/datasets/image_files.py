@@ -15,8 +15,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 # Names, in lower case, that operating systems, network storage and tools write into folders of images; so do
 # all names that begin with a dot, such as ._a.jpg and .ipynb_checkpoints.
 SYSTEM = frozenset({
-    "__macosx", "__pycache__", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler",
-    "system volume information", "found.000", "lost+found", "@eadir", "#recycle", "@recycle", "@tmp", "#snapshot",
+    "__macosx", "__pycache__", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
+    "recycler", "system volume information", "found.000", "lost+found", "@eadir", "#recycle", "@recycle", "@tmp",
 })  # fmt: skip
 SAMPLE = 4096  # bytes from a file's middle that are compared before all of it is
 
@@ -24,12 +24,12 @@ log = logging.getLogger("glimpse_env")
 
 
 def is_system(name: str) -> bool:
-    """Tell whether a file or folder of this name is hidden or the system's own, and no image of the user's."""
+    """Tell whether a file or folder of this name is hidden, or the system's own."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, sorted, but for the system's; none if it does not exist."""
+    """Return the names of the folders in `folder`, sorted, but for the system's; none if it is none."""
     inside = folder.iterdir() if folder.is_dir() else ()
     return sorted(path.name for path in inside if not is_system(path.name) and path.is_dir())
 

@@ -244,7 +244,7 @@ def test_a_single_class_is_refused_with_what_was_found(tmp_path, split, inside):
 def test_the_folder_that_was_meant_is_named(tmp_path):
     for name in ("train", "test"):
         write(tmp_path / "car_data" / name)
-    message = r"one class, 'car_data', with 8 images and the folders test, train: .*give \S+car_data as the data set"
+    message = r"one class, 'car_data', with 8 images and the folders test, train: .*give \S+car_data as"
     with pytest.raises(ValueError, match=message):
         load(tmp_path)
 

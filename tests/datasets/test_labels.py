@@ -1,4 +1,4 @@
-"""Labels of data set objects as people have them: gaps, dicts, names; and classes of train and test objects."""
+"""Labels of data set objects: gaps, dicts, names; and the classes of train and test objects."""
 
 from __future__ import annotations
 
