@@ -90,8 +90,8 @@ def find_archive(
 ) -> tuple[Path, Layout]:
     """Return the archive's folder and its layout, which has all that "train" or "test" needs.
 
-    It is expected in `root`, else in the environment variable GLIMPSE_DATA, else in the user's home. It is
-    downloaded if it is missing, `download` allows it and it is served.
+    It is expected in `root`, else in GLIMPSE_DATA, else in the user's home, and downloaded if it is missing,
+    `download` allows it and it is served.
 
     Raises:
         FileNotFoundError: It or a part of it is missing; the message names the files and their folder.
@@ -101,8 +101,8 @@ def find_archive(
     if folder is None:
         tried = [str(parent.absolute() / name) for name in archive.folders]
         absent = f"dataset={archive.name!r}: {archive.title} is not at {' and '.join(tried)}"
-        remedy = describe_remedy(archive, Path(tried[0]), split)
-        remedy = f"{remedy}; root= or GLIMPSE_DATA can name another folder"
+        place = "root= or GLIMPSE_DATA can name another folder"
+        remedy = f"{describe_remedy(archive, Path(tried[0]), split)}; {place}"
         if not (download and archive.sources):
             raise FileNotFoundError(f"{absent}. {remedy}")
         try:
@@ -112,9 +112,9 @@ def find_archive(
             raise FileNotFoundError(f"{absent}. {remedy}. The download failed: {cause}") from error
     layout = choose_layout(archive, folder, split)
     if missing := [path.relative_to(folder).as_posix() for path in layout.find_missing(folder, split)]:
-        remedy = f"Add them, or move the folder away. {describe_remedy(archive, folder.absolute(), split)}"
-        absent = f"{folder} has no {', '.join(missing)}"
-        raise FileNotFoundError(f"{absent}: the split {split} of {archive.title} needs them. {remedy}")
+        absent = f"{folder} has no {', '.join(missing)}: the split {split} of {archive.title} needs them"
+        remedy = describe_remedy(archive, folder.absolute(), split)
+        raise FileNotFoundError(f"{absent}. Add them, or move the folder away. {remedy}")
     return folder, layout
 
 

@@ -15,8 +15,9 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", 
 # Names, in lower case, that operating systems, network storage and tools write into folders of images; so do
 # all names that begin with a dot, such as ._a.jpg and .ipynb_checkpoints.
 SYSTEM = frozenset({
-    "__macosx", "__pycache__", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
-    "recycler", "system volume information", "found.000", "lost+found", "@eadir", "#recycle", "@recycle", "@tmp",
+    "__macosx", "__pycache__", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini",
+    "$recycle.bin", "recycler", "system volume information", "found.000", "lost+found",
+    "@eadir", "#recycle", "@recycle", "@tmp",
 })  # fmt: skip
 SAMPLE = 4096  # bytes from a file's middle that are compared before all of it is
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from glimpse_env.datasets.archive import Archive, Listing, find_archive
+from glimpse_env.datasets.archive import Archive, Layout, Listing, find_archive
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, Preset
 from glimpse_env.datasets.store import open_store
 
@@ -49,12 +49,7 @@ def load_photographs(
         raise ValueError(f"dataset={name!r}: its photographs differ in size; {advice}")
     folder, layout = find_archive(archive, split, root, download)
     listing = archive.read_listing(folder, layout.locate(folder, split), split)
-    train = listing
-    if split != "train" and layout.has_lists(folder, "train"):
-        train = archive.read_listing(folder, layout.locate(folder, "train"), "train")
-    elif split != "train":
-        log.info("%s (%s): the classes are all that have a name: no training images are listed", name, split)
-        train = replace(listing, labels=list(listing.names))
+    train = listing if split == "train" else read_training(archive, folder, layout, listing)
     check_listing(folder, listing, train, split)
     present = {number: label for label, number in enumerate(sorted(set(train.labels)))}
     counts = f"{len(present)} of {archive.classes} classes, {len(listing.images):,} photographs"
@@ -64,6 +59,14 @@ def load_photographs(
     classes = tuple(train.names[number] for number in present)
     boxes = (2 * listing.boxes() / store.extents.repeat(1, 2) - 1).clamp(-1, 1)  # from pixels
     return ImageSet(store.images, labels, classes, boxes=boxes, key=store.key)
+
+
+def read_training(archive: Archive, folder: Path, layout: Layout, listing: Listing) -> Listing:
+    """Return the list of the training images; without one, that of the test images, with every named class."""
+    if layout.has_lists(folder, "train"):
+        return archive.read_listing(folder, layout.locate(folder, "train"), "train")
+    log.info("%s: the classes are all that have a name: no training images are listed", archive.name)
+    return replace(listing, labels=list(listing.names))
 
 
 def check_listing(folder: Path, listing: Listing, train: Listing, split: str) -> None:

@@ -173,7 +173,7 @@ def abbreviate(values: Sequence[int]) -> str:
     return ", ".join(shown if len(shown) <= SHOWN + 1 else [*shown[:SHOWN], "...", shown[-1]])
 
 
-def find_class_names(dataset: MapStyle) -> dict[int, str]:
+def find_class_names(dataset: object) -> dict[int, str]:
     """Return the data set's own class names by label; empty = it has none.
 
     They are its `classes`, a sequence (of the labels from 0 on) or a dict, else the names that Hugging Face's

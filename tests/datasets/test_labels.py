@@ -75,8 +75,8 @@ def test_labels_with_gaps_become_numbers_from_0_that_are_called_like_them(
 
 def test_the_environments_have_the_classes_that_occur():
     data = labelled(1, 3, 3, 2_000_000)
-    assert GlimpseVectorEnv(2, data).single_action_space["prediction"].shape == (3,)
-    assert GlimpseEnv(data).action_space["prediction"].shape == (3,)
+    assert GlimpseVectorEnv(2, data).single_action_space.sample()["prediction"].shape == (3,)
+    assert GlimpseEnv(data).action_space.sample()["prediction"].shape == (3,)
     env = GlimpseVectorEnv(4, data)
     env.reset(options={"indices": torch.tensor([3, 2, 1, 0])})
     actions = {
@@ -210,7 +210,7 @@ def test_names_come_from_the_features_of_hugging_face():
 
 def test_a_dict_of_splits_is_refused_with_its_keys():
     with pytest.raises(TypeError, match="got a dict of 'train', 'test'; give one of its values"):
-        load({"train": labelled(0), "test": labelled(1)})
+        load({"train": labelled(0), "test": labelled(1)})  # pyright: ignore[reportArgumentType]
     assert load({0: (GREY, 1), 1: (GREY, 0)}).labels.tolist() == [1, 0]
 
 
