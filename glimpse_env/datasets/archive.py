@@ -22,6 +22,7 @@ from glimpse_env.datasets.image_files import list_folders
 
 # Of downloading, checking and unpacking.
 FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError, zlib.error)
+OTHER_ROOT = "; root= or GLIMPSE_DATA can name another folder"
 
 log = logging.getLogger("glimpse_env")
 
@@ -101,8 +102,7 @@ def find_archive(
     if folder is None:
         tried = [str(parent.absolute() / name) for name in archive.folders]
         absent = f"dataset={archive.name!r}: {archive.title} is not at {' and '.join(tried)}"
-        place = "root= or GLIMPSE_DATA can name another folder"
-        remedy = f"{describe_remedy(archive, Path(tried[0]), split)}; {place}"
+        remedy = describe_remedy(archive, Path(tried[0]), split) + OTHER_ROOT
         if not (download and archive.sources):
             raise FileNotFoundError(f"{absent}. {remedy}")
         try:
