@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glimpse_env.datasets import NAMED
 from glimpse_env.datasets.decode import from_pil, read_image
+from glimpse_env.datasets.image_files import is_system
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def is_light(plane: UInt8[Tensor, "height width"]) -> bool:
 def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list[Path], set[Path]]:
     """Return files, each once: those given, and those in given folders, at any depth, sorted by path.
 
-    The second result is those that come from a folder: they need not be images. Names that begin with a dot
-    are ignored, and so are all files in the folder `without`.
+    The second result is those that come from a folder: they need not be images. Hidden and system
+    files and folders are ignored (see `image_files.is_system`), and so are all files in the folder `without`.
 
     Raises:
         FileNotFoundError: A path does not exist, or is a folder without files.
@@ -86,7 +87,7 @@ def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list
 
 
 def is_listed(path: Path, folder: Path, without: Path | None) -> bool:
-    """Tell whether a path in a folder counts: a file, not hidden, and not in `without`."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    """Tell whether a path in a folder counts: a file, not hidden or the system's, and not in `without`."""
+    hidden = any(is_system(part) for part in path.relative_to(folder).parts)
     excluded = without is not None and without.resolve() in path.resolve().parents
     return path.is_file() and not hidden and not excluded
