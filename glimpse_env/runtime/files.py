@@ -79,6 +79,7 @@ def explain(error: OSError, target: Path, problem: str = "", other: str = ELSEWH
     """
     while error.strerror is None and isinstance(error.__cause__, OSError):
         error = error.__cause__
+    target = target.absolute()
     cause, remedy = error.strerror or str(error), find_remedy(error, target)
     problem = problem or f"{target} cannot be written"
     explained = type(OSError(error.errno, ""))(f"{problem} ({cause}): {remedy}{other}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ LIVE = {"reward": "reward {:.3f}", "train_accuracy": "accuracy {:.2%}", "mean_gl
 def prepare(options: Options) -> Options:
     """Set threads and log; return the options with the device that --device auto stands for."""
     given: Any = options  # a dataclass with threads and device
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file and class names may have characters that it has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     use_threads(given.threads)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if distributed.first() else logging.WARNING)
