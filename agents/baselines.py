@@ -184,6 +184,7 @@ def main(options: Baselines) -> None:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # invalid options are refused before anything is trained
         build_options(options, row, 0)
+    files.check_writable(options.json)
     results_by_row = {
         row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows
     }

@@ -172,8 +172,7 @@ def write_outputs(options: Predict, rule: stopping_rules.Rule, rows: Sequence[di
 def check_outputs(options: Predict, out: Path) -> None:
     """Raise an OSError if the predictions or pictures cannot be written where the options say."""
     for target in (options.json, options.csv, out / "picture.png" if options.pictures else None):
-        if target is not None:
-            files.check_writable(target)
+        files.check_writable(target)
 
 
 def refuse_named(errors: dict[Path, str], predicted: int) -> None:

@@ -55,8 +55,10 @@ def write_bytes(target: Path, content: bytes) -> None:
         raise explain(error, target) from error
 
 
-def check_writable(target: Path) -> None:
-    """Raise the OSError of `write_bytes` now, before hours of work, if the file's folder cannot be written to."""
+def check_writable(target: Path | None) -> None:
+    """Raise the OSError of `write_bytes` now, before hours of work, if a file cannot be written; None = no file is."""
+    if target is None:
+        return
     if target.is_dir():
         raise explain(OSError(EISDIR, os.strerror(EISDIR)), target)
     trial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")

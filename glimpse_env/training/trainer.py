@@ -95,7 +95,18 @@ class Run:
                 raise  # an error of the program, not of its input, its disk or its folder
             todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
             what = terminal.format_error(error, path.parent)
-            message = f"{agent}: {todo if run and run._finished else ''}{what}"
+            kept = (
+                isinstance(error, OSError)
+                and run is not None
+                and run._optimizer is not None
+                and not run._finished
+            )
+            kept = (
+                f"; {path} holds the last finished epoch: resume with --resume"
+                if kept and path.is_file()
+                else ""
+            )
+            message = f"{agent}: {todo if run and run._finished else ''}{what}{kept}"
             raise SystemExit(message if distributed.first() else 1) from error
         except RuntimeError as error:
             if not distributed.is_lost(error):
