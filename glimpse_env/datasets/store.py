@@ -90,7 +90,7 @@ def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fi
 
     Raises:
         ValueError: A photograph cannot be decoded.
-        OSError: The store cannot be written, for example because the disk is full, or read. No partial file remains.
+        OSError: The store cannot be written, for example because the disk is full. No partial file remains.
     """
     name = re.sub(r"[^\w.-]+", "_", name)[-80:]
     source, mark = str(folder.absolute())[-500:], fingerprint(folder, files, size, fit)

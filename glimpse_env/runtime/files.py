@@ -1,8 +1,8 @@
 """Files that are complete or absent: each is written under another name, flushed to disk and renamed.
 
-Errors of writing name the file, the cause and what helps. A lock ends with the process that holds it, in whatever way it ends; where
-a network file system has no locks, the processes of one machine take turns by a lock in its folder of temporary files, and a warning
-says so.
+Errors of writing name the file, the cause and what helps. A lock ends with the process that holds it, in whatever
+way that ends; where a network file system has no locks, the processes of one machine take turns by a lock in its
+folder of temporary files, and a warning says so.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 def check_writable(target: Path | None) -> None:
-    """Raise the OSError of `write_bytes` now, before hours of work, if a file cannot be written; None = no file is."""
+    """Raise the OSError of `write_bytes` before hours of work if a file cannot be written; None = no file is."""
     if target is None:
         return
     if target.is_dir():
@@ -71,7 +71,7 @@ def check_writable(target: Path | None) -> None:
 
 
 def explain(error: OSError, target: Path, problem: str = "", other: str = ELSEWHERE) -> OSError:
-    """Return an error of writing a file, of the same kind, in one sentence: the problem, its cause, what helps.
+    """Return an error of writing a file, of the same kind: in one sentence the problem, its cause, what helps.
 
     Args:
         error: As the system raised it, or as this function returned it.
@@ -92,7 +92,8 @@ def explain(error: OSError, target: Path, problem: str = "", other: str = ELSEWH
 def find_remedy(error: OSError, target: Path) -> str:
     """Return what removes the cause of an error of writing a file, and "or"; "" = unknown."""
     folder = target.parent
-    files = [path for path in (folder, *folder.parents) if os.path.exists(path) and not os.path.isdir(path)]
+    above = (target, *target.parents) if error.errno in (EEXIST, ENOTDIR) else target.parents
+    files = [path for path in above if os.path.exists(path) and not os.path.isdir(path)]
     if files:
         return f"{files[0]} is a file where a folder is needed: move it away, or "
     if os.path.isdir(target):
@@ -120,7 +121,8 @@ def choose_partial(file: Path, alone: bool) -> Path:
 
     Args:
         file: The file.
-        alone: No other process builds it: the path is then the same for each, which resumes or removes what a killed one left.
+        alone: No other process builds it: the path is then always the same, so what a killed process left is
+            resumed or removed.
     """
     return file.with_name(f"{file.name}.partial" if alone else f"{file.name}.{secrets.token_hex(4)}.partial")
 
@@ -211,7 +213,8 @@ def choose_lock(file: Path) -> tuple[Path | None, bool]:
 def find_lock_fault(file: Path) -> OSError | None:
     """Return why the file system cannot lock a file, which is created; None = it can.
 
-    The system is asked directly, since filelock before version 4 takes most of these errors for a lock that is held, and waits for ever.
+    The system is asked directly, since older versions of filelock take most of these errors for a lock that is
+    held, and wait for ever.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab") as stream:

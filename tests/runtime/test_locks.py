@@ -1,6 +1,7 @@
-"""Locks where a file system has none, and writes that fail: the true cause and what helps, in one sentence, and no hang.
+"""Locks where a file system has none, and writes that fail: no hang, but the true cause and what helps.
 
-The tests run as any user: a folder that cannot be written to is a file in its place, or `deny` makes the system's calls fail in it.
+The tests run as any user, root too: a folder that cannot be written to is a file in its place, or `deny` makes the
+system's calls fail in it.
 """
 
 from __future__ import annotations

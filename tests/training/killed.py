@@ -1,7 +1,7 @@
-"""Train an agent in child processes that are killed (SIGKILL), and resume it each time: `killed.py AGENT DATA OUT KILLS SEED`.
+"""Train an agent in children that are killed (SIGKILL), and resume it each time: `killed.py AGENT DATA OUT KILLS SEED`.
 
-Prints JSON: the number of kills, how often a checkpoint was resumed, and for each finished run what must equal that of a run that nobody
-killed, which is the first.
+Prints JSON: the number of kills, how often a checkpoint was resumed, and what each finished run left behind; the first
+is one that nobody killed.
 """
 
 from __future__ import annotations
