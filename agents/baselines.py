@@ -181,6 +181,7 @@ def main(options: Baselines) -> None:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # invalid options are refused before anything is trained
         build_options(options, row, 0)
+    files.check_writable(options.json)
     rows = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
     for row, runs in rows.items():

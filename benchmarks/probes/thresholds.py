@@ -93,6 +93,7 @@ def format_row(row: dict[str, Any]) -> str:
 def main(options: Thresholds) -> None:
     """Evaluate if need be, print and write the table."""
     options = terminal.prepare(options)
+    files.check_writable(options.json)
     source = pretrained.find_checkpoint(options.checkpoint)
     saved = checkpoint.load(source)
     dataset, split = saved["environment"]["dataset"], options.split or results.get_result_split(saved)

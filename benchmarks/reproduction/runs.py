@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from options import Common
 from reproduction import origin, rows
 from reproduction.spec import MNIST, AgentName, Run
@@ -24,7 +24,7 @@ from reproduction.spec import MNIST, AgentName, Run
 from glimpse_env.datasets import list_names
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.sensors import SensorName
 from glimpse_env.training import resume
 
@@ -182,12 +182,10 @@ def share_work(
         for out, work in list(waiting.items()):
             if wait:
                 log.info("%s: another process works on it, or did a moment ago", out)
-            out.parent.mkdir(parents=True, exist_ok=True)
             try:
-                lock = FileLock(out.with_name(f".{out.name}.lock")).acquire(timeout=-1 if wait else 0)
+                with files.lock(out.with_name(f".{out.name}.lock"), wait):
+                    if wait or is_ready(work):
+                        do(work)
+                        del waiting[out]
             except Timeout:
                 continue
-            with lock:
-                if wait or is_ready(work):
-                    do(work)
-                    del waiting[out]

@@ -14,11 +14,11 @@ from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
 from glimpse_env.datasets.image_files import list_folders
+from glimpse_env.runtime import files
 
 # Of downloading, checking and unpacking.
 FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError, zlib.error)
@@ -108,6 +108,11 @@ def find_archive(
         try:
             folder = fetch(archive, parent)
         except FAILURES as error:
+            if isinstance(error, OSError) and error.errno in files.LOCAL:
+                there = "name another folder by root= or GLIMPSE_DATA"
+                raise files.explain(
+                    error, Path(tried[0]), f"{absent}, nor can it be put there", there
+                ) from error
             cause = f"{type(error).__name__}: {error}"
             raise FileNotFoundError(f"{absent}. {remedy}. The download failed: {cause}") from error
     layout = choose_layout(archive, folder, split)
@@ -164,9 +169,8 @@ def fetch(archive: Archive, parent: Path) -> Path:
     """
     from torchvision.datasets import utils  # slow to import: see backbone.weights
 
-    parent.mkdir(parents=True, exist_ok=True)
     target = parent / archive.folders[0]
-    lock = FileLock(parent / f".{archive.name}.lock")
+    lock = files.lock(parent / f".{archive.name}.lock")
     with lock, TemporaryDirectory(prefix=f".{archive.name}-", dir=parent) as temporary:
         if target.is_dir():  # another process was faster
             return target

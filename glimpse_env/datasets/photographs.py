@@ -62,7 +62,7 @@ def load_photographs(
 
 
 def read_training(archive: Archive, folder: Path, layout: Layout, listing: Listing) -> Listing:
-    """Return the list of the training images; without one, that of the test images, with every named class."""
+    """Return the list of the training images; without one, that of the test images and every named class."""
     if layout.has_lists(folder, "train"):
         return archive.read_listing(folder, layout.locate(folder, "train"), "train")
     log.info("%s: the classes are all that have a name: no training images are listed", archive.name)

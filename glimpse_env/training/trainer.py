@@ -86,12 +86,27 @@ class Run:
                     saved = resume.load_resumable(path, agent, options, cls.kind, cls.compared)
                 run = cls(agent, options, saved)
                 with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
-                    yield run
+                    try:
+                        yield run
+                    finally:
+                        run.close()
         except (ValueError, OSError, ImportError) as error:
-            if run is not None and run._in_loop:  # an error of the program, not of its input
-                raise
+            if run is not None and run._in_loop and not isinstance(error, OSError):
+                raise  # an error of the program, not of its input, its disk or its folder
             todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
-            message = f"{agent}: {todo if run and run._finished else ''}{error}"
+            what = terminal.format_error(error, path.parent)
+            kept = (
+                isinstance(error, OSError)
+                and run is not None
+                and run._optimizer is not None
+                and not run._finished
+            )
+            kept = (
+                f"; {path} holds the last finished epoch: resume with --resume"
+                if kept and path.is_file()
+                else ""
+            )
+            message = f"{agent}: {todo if run and run._finished else ''}{what}{kept}"
             raise SystemExit(message if distributed.first() else 1) from error
         except RuntimeError as error:
             if not distributed.is_lost(error):
@@ -99,9 +114,11 @@ class Run:
             ended = f"another process ended ({str(error).splitlines()[0]})"
             kept = f"{path} holds the last finished epoch: use --resume"
             raise SystemExit(f"{agent}: {ended}; {kept}") from error
-        finally:
-            if run is not None and run.writer is not None:
-                run.writer.close()
+
+    def close(self) -> None:
+        """Write what TensorBoard has not written yet."""
+        if self.writer is not None:
+            self.writer.close()
 
     def start(
         self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0
