@@ -213,7 +213,7 @@ def choose_lock(file: Path) -> tuple[Path | None, bool]:
 def find_lock_fault(file: Path) -> OSError | None:
     """Return why the file system cannot lock a file, which is created; None = it can.
 
-    The system is asked directly: older versions of filelock take most of these errors for a lock that is held,
+    The system is asked directly: older versions of filelock take most of these errors for a held lock,
     and wait for ever.
     """
     file.parent.mkdir(parents=True, exist_ok=True)

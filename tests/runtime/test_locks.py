@@ -1,6 +1,6 @@
 """Locks where a file system has none, and writes that fail: no hang, but the true cause and what helps.
 
-The tests run as any user, root too: a folder that cannot be written to is a file in its place, or `deny` makes
+The tests run as any user, root too: a folder that is not writable is a file in its place, or `deny` makes
 the system's calls fail in it.
 """
 
