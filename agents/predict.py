@@ -6,7 +6,8 @@
 
 mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 
-Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, rotated by EXIF). Folders are searched at any depth;
+Files may have any format that Pillow decodes (grey, CMYK, palette, rotated by EXIF; 16 bits a channel are scaled to 8, transparency is
+composed on white, metadata that cannot be read are ignored: a line in the log counts them). Folders are searched at any depth;
 files in them that are not images are listed and skipped. Images are resized as the agent's data set resizes its own: for cub, cars and dogs
 they are stretched to a square; for all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits are
 light on dark and fill the middle 20 of 28 pixels: a file whose border is light is inverted, and its digit should have that size.
@@ -34,6 +35,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from glimpse_env import checks, datasets, pretrained
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
@@ -85,12 +87,12 @@ def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
 
 
 def read_images(
-    files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any]
+    files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any], notes: Notes
 ) -> Iterator[tuple[Path, torch.Tensor]]:
     """Yield the files that are images, resized as the agent's data set; files in `may_fail` are skipped if they are not images."""
     for file in files:
         try:
-            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"])
+            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"], notes)
         except ValueError as error:
             if file not in may_fail:
                 raise
@@ -105,13 +107,15 @@ def predict(
     agent = predictor.load_predictor(
         saved, options.checkpoint, rule, options.root, options.weights, options.device
     )
+    notes = Notes("your images")
     with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
-            images = dict(read_images(part, listed, saved["environment"]))
+            images = dict(read_images(part, listed, saved["environment"], notes))
             if images:
                 yield from zip(images, agent(list(images.values())), strict=True)
             bar.update(len(part))
+    notes.report()
 
 
 def write_picture(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Path:

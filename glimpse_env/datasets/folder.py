@@ -11,6 +11,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from glimpse_env.datasets.base import ImageSet, Preset
 from glimpse_env.datasets.decode import read_image, stack
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.store import open_store
 
 PRESET = Preset(image_size=224)  # photographs of any size
@@ -45,8 +46,10 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
         names = [os.path.relpath(path, folder) for path in paths]
         store = open_store(f"{folder.resolve().name}-{split}", folder, names, image_size, "crop")
         return ImageSet(store.images, labels, classes, key=store.key)
-    read, title = functools.partial(read_image, size=image_size, fit="crop"), f"{folder} ({split})"
-    decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=title)
+    notes = Notes(f"{folder} ({split})")
+    read = functools.partial(read_image, size=image_size, fit="crop", notes=notes)
+    decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=notes.title)
+    notes.report()
     return ImageSet(stack([pixels for pixels, _ in decoded], paths), labels, classes)
 
 
