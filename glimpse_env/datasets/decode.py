@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import UInt8
@@ -79,8 +79,7 @@ def read_pixels(
 ) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
     """Decode an image file; if that fails, without the metadata in it."""
     try:
-        with path.open("rb") as stream:
-            return decode(stream, size, fit, done)
+        return decode(path, size, fit, done)
     except TooLargeError:
         raise
     except Exception as error:
@@ -97,10 +96,10 @@ def read_pixels(
 
 
 def decode(
-    stream: BinaryIO, size: int | None, fit: Fit, done: set[str]
+    source: Path | io.BytesIO, size: int | None, fit: Fit, done: set[str]
 ) -> tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]:
     """Decode an image file; the results are those of `read_image`, and `done` gets what `formats` did."""
-    with lenient() as warned, Image.open(stream) as image:
+    with lenient() as warned, Image.open(source) as image:
         width, height = image.size
         if size is not None:
             image.draft(None, (size, size))  # formats other than JPEG ignore it
@@ -133,6 +132,9 @@ def check_pixels(width: int, height: int) -> None:
 def read_orientation(image: Image.Image, done: set[str]) -> int:
     """Return EXIF's orientation of an image; 1 (upright) if there is none, or none that can be read."""
     try:
+        Image.Exif().load(
+            image.info.get("exif") or b""
+        )  # raises what Pillow, when it opened the file, kept to itself
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # many kinds, as for pixels
         done.add(NO_METADATA)
@@ -183,8 +185,14 @@ def to_square(
         return images
     from torchvision.transforms.v2 import functional
 
+    if 1 in images.shape[-2:]:  # torch misreads some of other strides
+        images = images.clone(memory_format=torch.contiguous_format)
+
     if fit == "stretch":
         return functional.resize(images, [size, size], antialias=True)
+    short, long = sorted(images.shape[-2:])
+    if size * size * long // short > MAX_PIXELS:  # a strip that would not fit in memory before it is cut
+        images = functional.center_crop(images, [min(side, 3 * short) for side in images.shape[-2:]])
     return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
 
 

@@ -12,12 +12,13 @@ import zlib
 
 JPEG, PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 MARKER = re.compile(rb"\xff+([\xc0-\xfe])")
+START = JPEG + b"\xff"
+TABLES = re.compile(rb"\xff(?:\xdb|\xee\x00\x0eAdobe)")  # what a picture begins with
 SCAN = 0xDA  # JPEG's marker in front of the pixels
 COMMENTS = {*range(0xE0, 0xF0), 0xFE} - {0xEE}  # JPEG's segments of metadata; 0xEE says how colours are coded
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 ANCILLARY = (b"tRNS", b"eXIf")  # chunks of PNG that are kept if they are whole: transparency, orientation
 KEY_BYTES = {0: 2, 2: 6}  # length of tRNS by the type of the colours, but for palettes
-FLAGS = 0b101100  # of VP8X: a colour profile, EXIF, XMP
 WEBP = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 # TIFF's tags: sizes, compression, colours, strips, planes, predictor, palette, tiles, extra samples, sample
 # format, JPEG's and YCbCr's tables, and 274, the orientation.
@@ -42,15 +43,24 @@ def strip(content: bytes) -> bytes:
 
 
 def strip_jpeg(content: bytes) -> bytes:
-    """Return a JPEG file without comments and application data; bytes between its segments are passed over."""
+    """Return a JPEG file without comments and application data, but for a whole EXIF segment.
+
+    Where the length of such a segment is wrong, the tables of the picture are looked for behind it, unless
+    there may be another picture inside: a thumbnail.
+    """
     kept, position = [JPEG], 2
-    while found := MARKER.search(content, position):
+    while found := MARKER.match(content, position):
         kind, start = found[1][0], found.end()
         if kind == SCAN:
-            return b"".join((*kept, content[found.end() - 2 :]))
-        position = start + struct.unpack_from(">H", content, start)[0]
-        if kind not in COMMENTS:
-            kept.append(content[found.end() - 2 : position])
+            return b"".join((*kept, content[position:]))
+        end = start + struct.unpack_from(">H", content, start)[0]
+        aligned = content[end : end + 1] == b"\xff"
+        if kind not in COMMENTS or (aligned and content.startswith(b"Exif\0\0", start + 2)):
+            kept.append(content[position:end])
+        elif not aligned and content.count(START) == 1:
+            tables = TABLES.search(content, start)
+            end = tables.start() if tables else end
+        position = end
     return content
 
 
@@ -70,16 +80,14 @@ def strip_png(content: bytes) -> bytes:
 
 
 def strip_webp(content: bytes) -> bytes:
-    """Return a WebP file's images."""
+    """Return a WebP file's images, and its EXIF if that is whole."""
     kept, position = [], 12
     while position + 8 <= len(content):
         kind, length = struct.unpack_from("<4sI", content, position)
-        chunk = bytearray(content[position : position + 8 + length + length % 2])
-        if kind == b"VP8X":
-            chunk[8] &= ~FLAGS
-        if kind in WEBP:
-            kept.append(bytes(chunk))
-        position += len(chunk)
+        end = position + 8 + length + length % 2
+        if kind in WEBP or (kind == b"EXIF" and end <= len(content)):
+            kept.append(content[position:end])
+        position = end
     chunks = b"".join(kept)
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 

@@ -43,8 +43,10 @@ def to_plain(image: Image.Image, bits: int | None, colour: bool, done: set[str])
     `bits` is from `find_bits`; what was done is added to `done`.
 
     Raises:
-        ValueError: Mode I or F with values below 0 or above 65535.
+        ValueError: No pixels, or mode I or F with values below 0 or above 65535.
     """
+    if 0 in image.size:
+        raise ValueError(f"it has {image.width} x {image.height} pixels: expected at least one")
     if image.mode.startswith(WIDE):
         image = scale(image, bits)
         done.add(SCALED)
@@ -82,7 +84,7 @@ def find_maximum(values: np.ndarray, mode: str) -> int:
     low, high = float(values.min()), float(values.max())
     maxima = MAXIMA if mode == "F" else MAXIMA[1:]
     for maximum in maxima:
-        if -ROUNDING * maximum <= low and high <= (1 + ROUNDING) * maximum:
+        if low >= -ROUNDING and high <= (1 + ROUNDING) * maximum:
             return maximum
     expected = f"expected 0 to {', or 0 to '.join(map(str, maxima))}"
     raise ValueError(f"PIL mode {mode!r} with values from {low:g} to {high:g}: {expected}")
@@ -91,7 +93,7 @@ def find_maximum(values: np.ndarray, mode: str) -> int:
 def fit_key(image: Image.Image, bits: int | None) -> Image.Image:
     """Return an image whose transparent grey or colour, if it names one, has the depth of its pixels.
 
-    Pillow scales the pixels of 1, 2, 4 and 16 bits to 8, but not that value. One of another mode is removed.
+    Pillow scales the pixels of 2, 4 and 16 bits to 8, but not that value. One of another mode is removed.
     """
     key = image.info.get("transparency")
     if key is None or image.mode not in ("1", "L", "RGB"):
@@ -103,7 +105,7 @@ def fit_key(image: Image.Image, bits: int | None) -> Image.Image:
     image = image.copy()
     del image.info["transparency"]
     if fits and bits is not None:
-        scaled = [value >> 8 if bits == 16 else value * 255 // (2**bits - 1) for value in values]
+        scaled = [value >> 8 if bits == 16 else min(255, value * 255 // (2**bits - 1)) for value in values]
         image.info["transparency"] = tuple(scaled) if isinstance(key, tuple) else scaled[0]
     return image
 

@@ -76,7 +76,7 @@ def change_settings() -> ExitStack:
         messages = getattr(HEARD, "messages", None)
         if messages is None:
             show(message, category, filename, *rest)
-        else:
+        elif not issubclass(category, DeprecationWarning):  # that one is for those who write programs
             messages.append(str(message))
 
     warnings.filterwarnings("always", module="PIL")
