@@ -6,9 +6,10 @@
 
 mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 
-Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, rotated by EXIF).
-Folders are searched at any depth; files in them that are not images are listed and skipped. A file that is
-named and cannot be read ends the program with status 1, after the predictions of all others.
+Files may have any format that Pillow decodes (grey, CMYK, palette, rotated by EXIF; 16 bits a channel are
+scaled to 8, transparency is composed on white, metadata that cannot be read are ignored: a line in the log
+counts them). Folders are searched at any depth; files in them that are not images are listed and skipped. A
+file that is named and cannot be read ends the program with status 1, after the predictions of all others.
 
 Images are resized as the agent's data set resizes its own: for cub, cars and dogs they are stretched to a
 square; for all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits
@@ -39,6 +40,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from glimpse_env import checks, datasets, pretrained
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
@@ -85,12 +87,12 @@ def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
 
 
 def read_images(
-    files: Sequence[Path], arguments: dict[str, Any], unreadable: dict[Path, str]
+    files: Sequence[Path], arguments: dict[str, Any], unreadable: dict[Path, str], notes: Notes
 ) -> Iterator[tuple[Path, torch.Tensor]]:
     """Yield the images, resized as the agent's data set; put errors of others into `unreadable`."""
     for file in files:
         try:
-            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"])
+            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"], notes)
         except ValueError as error:
             unreadable[file] = str(error)
             tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -106,13 +108,15 @@ def predict(
     """Yield every image's file and prediction; put unreadable files and their errors into `unreadable`."""
     where = (options.root, options.weights, options.device)
     agent = predictor.load_predictor(saved, options.checkpoint, rule, *where)
+    notes = Notes("your images")
     with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
-            images = dict(read_images(part, saved["environment"], unreadable))
+            images = dict(read_images(part, saved["environment"], unreadable, notes))
             if images:
                 yield from zip(images, agent(list(images.values())), strict=True)
             bar.update(len(part))
+    notes.report()
 
 
 def write_picture(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Path:

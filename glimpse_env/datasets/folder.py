@@ -15,6 +15,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from glimpse_env.datasets.base import ImageSet, Preset, partition
 from glimpse_env.datasets.decode import read_image, stack
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.image_files import EXTENSIONS, list_folders, list_images, warn_of_copies
 from glimpse_env.datasets.store import open_store
 
@@ -73,8 +74,10 @@ def read_part(folder: Path, parts: Mapping[str, Path], source: str, image_size: 
         names = [os.path.relpath(path, folder) for path in paths]
         store = open_store(f"{folder.resolve().name}-{source}", folder, names, image_size, "crop")
         return ImageSet(store.images, labels, classes, key=store.key)
-    read = functools.partial(read_image, size=image_size, fit="crop")
+    notes = Notes(title)
+    read = functools.partial(read_image, size=image_size, fit="crop", notes=notes)
     decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=title)
+    notes.report()
     return ImageSet(stack([pixels for pixels, _ in decoded], paths), labels, classes)
 
 

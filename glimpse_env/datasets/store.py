@@ -30,9 +30,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glimpse_env.datasets.decode import Fit, read_image
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.runtime.files import FULL, choose_partial, explain, lock, publish
 
-VERSION = 2  # of the decoding and of the file's layout: a store of another one is rebuilt
+VERSION = 3  # of the decoding and of the file's layout: a store of another one is rebuilt
 HEADER = 4096  # bytes
 SLICE = 64  # photographs in memory at a time during a build
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
@@ -186,17 +187,19 @@ def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
     extents: list[tuple[int, int]] = []
     digest = hashlib.sha256()
     stream.seek(plan.start)
+    notes = Notes(plan.name)
     progress = tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image")
     pool = ThreadPoolExecutor(os.cpu_count())  # threads: Pillow and torch release the interpreter lock
     with pool, progress:
         for first in range(0, len(paths), SLICE):
             part = paths[first : first + SLICE]
-            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit), part):
+            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit, notes), part):
                 content = pixels.contiguous().numpy().data
                 stream.write(content)
                 digest.update(content)
                 extents.append(extent)
                 progress.update()
+    notes.report()
     sizes = torch.tensor(extents, dtype=torch.int32).numpy().data
     digest.update(sizes)
     stream.seek(0)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
 from glimpse_env.datasets.decode import from_pil, stack, to_square
+from glimpse_env.datasets.formats.notes import Notes
 
 PRESET = Preset()  # sizes as the object has them
 MANY = 1000  # images: above it reading shows a progress bar
@@ -55,11 +56,12 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
     names = find_class_names(dataset)
-    images, labels = [], []
+    images, labels, notes = [], [], Notes(f"data set {kind}")
     for index in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
         image, label = check_pair(dataset[index], index)
-        images.append(to_square(to_pixels(image, index), image_size, "crop"))
+        images.append(to_square(to_pixels(image, index, notes), image_size, "crop"))
         labels.append(to_label(label, index))
+    notes.report()
     classes, numbered = number_labels(labels, names)
     return ImageSet(stack(images, [f"image {index}" for index in range(len(images))]), numbered, classes)
 
@@ -96,10 +98,13 @@ def find_entry(item: Mapping[Any, Any], keys: Sequence[str], index: int) -> Any:
     return item[found[0]]
 
 
-def to_pixels(image: Any, index: int) -> UInt8[Tensor, "channel height width"]:
+def to_pixels(image: Any, index: int, notes: Notes) -> UInt8[Tensor, "channel height width"]:
     """Return an image of any supported type as uint8."""
     if isinstance(image, Image.Image):
-        return from_pil(image)
+        try:
+            return from_pil(image, notes=notes)
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
     if isinstance(image, Tensor):
         pixels = image.detach().cpu().as_subclass(Tensor)
     elif isinstance(image, np.ndarray):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glimpse_env.datasets import NAMED
 from glimpse_env.datasets.decode import from_pil, read_image
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.image_files import is_system
 
 
@@ -32,22 +33,25 @@ class Unlabelled:
         return self.images[index], 0
 
 
-def read_like(dataset: str, path: Path, size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
+def read_like(
+    dataset: str, path: Path, size: int | None, notes: Notes | None = None
+) -> UInt8[Tensor, "channel height2 width2"]:
     """Decode an image file as `datasets.load` does for this data set.
 
     MNIST's digits are light on dark: there a file with a light border (the median of its outermost pixels
     above one half) is inverted, so that dark ink on white paper can be read too.
 
     `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
-    preset (of a folder: the file's own size). See also `decode.read_image`.
+    preset (of a folder: the file's own size). `notes` is as for `decode.read_image`.
 
     Raises:
-        ValueError: The file cannot be decoded.
+        FileNotFoundError: There is no file at `path`.
+        ValueError: The file cannot be decoded, or has too many pixels.
     """
     spec = NAMED.get(dataset)
     if spec is None:
-        return read_image(path, size, "crop")[0]
-    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit)
+        return read_image(path, size, "crop", notes)[0]
+    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit, notes)
     if not spec.grey:
         return pixels
     grey = from_pil(Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L"))

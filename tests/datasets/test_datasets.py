@@ -285,7 +285,7 @@ def test_a_corrupt_image_is_named(tmp_path, content):
         load(tmp_path)
 
 
-def test_a_truncated_image_and_one_of_16_bits_are_named(tmp_path):
+def test_a_truncated_image_is_named_and_one_of_16_bits_is_scaled(tmp_path):
     target = tmp_path / "train" / "wren" / "bad.png"
     target.parent.mkdir(parents=True)
     picture(tmp_path / "train" / "crow" / "good.png")
@@ -293,9 +293,8 @@ def test_a_truncated_image_and_one_of_16_bits_are_named(tmp_path):
     target.write_bytes(target.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"wren/bad\.png cannot be read"):
         load(tmp_path, image_size=4)
-    Image.new("I;16", (8, 6)).save(target)
-    with pytest.raises(ValueError, match=r"wren/bad\.png .*expected 8 bits"):
-        load(tmp_path, image_size=4)
+    Image.new("I;16", (8, 6), 0x80FF).save(target)
+    assert load(tmp_path, image_size=4).images.unique().tolist() == [0x80]
 
 
 def test_empty_folders_are_named_with_the_layout(birds, tmp_path):
@@ -450,7 +449,11 @@ def test_object_images_are_resized_and_cut_square():
         ([(GREY.float() / 255 - 0.5, 0)], ValueError, "image 0 has values from -0"),
         ([(torch.full((4, 4), torch.nan), 0)], ValueError, "values from nan"),
         ([(PIXELS, 0), (PIXELS[:, :5], 0)], ValueError, r"image 1 has shape \(3, 5, 8\).*image_size="),
-        ([(Image.new("I;16", (4, 4)), 0)], ValueError, "expected 8 bits a channel"),
+        (
+            [(Image.new("I", (4, 4), -1), 0)],
+            ValueError,
+            "image 0: .*mode 'I' with values from -1 to -1: expected 0 to",
+        ),
     ],
 )
 def test_bad_pairs_are_refused(pairs, kind, message):
