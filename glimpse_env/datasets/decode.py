@@ -48,8 +48,8 @@ def read_image(
 
     The second result is the (width, height) of the upright photograph in the file. A JPEG of at least twice
     `size` is decoded at a half, a quarter or an eighth of its size, which stays at or above `size`.
-    Transparency, depths above 8 bits and damaged metadata are as in `formats`; `notes` counts them (None: the log
-    names this file).
+    Transparency, depths above 8 bits and damaged metadata are as in `formats`; `notes` counts them (None: the
+    log names this file).
 
     Raises:
         FileNotFoundError: There is no file at `path`.

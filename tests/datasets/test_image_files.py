@@ -490,6 +490,8 @@ def mixed(tmp_path) -> Path:
         clear.save(folder / f"clear{number}.png")
     (folder / "deep.png").write_bytes(png(np.full((20, 30, 1), 0x8000), 16, 0))
     (folder / "tagged.jpg").write_bytes(save(PHOTO, "JPEG", exif=b"Exif\0\0no TIFF"))
+    (tmp_path / "mixed" / "train" / "crow").mkdir()
+    PHOTO.rotate(90).save(tmp_path / "mixed" / "train" / "crow" / "plain.png")
     return tmp_path / "mixed"
 
 
