@@ -47,6 +47,7 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv) -> dict[str, Any]
         "architecture": asdict(build_sizes(env)),
         "environment": arguments,
         "weights_sha256": resume.weights_hash(arguments),
+        "data": resume.describe_data(env.images, arguments["image_size"]),
         "precision": str(torch.float32),
         "command": checkpoint.command(),
     }

@@ -79,6 +79,7 @@ def record(
         "precision": saved["precision"],
         "pixels": list(env.sensor.pixels),  # fed to the network by the first view, by a later glimpse
         "flops": list(env.sensor.flops),
+        "data_sha256": env.images.digest(),
     }
     stops = choose_rule(saved["dynamic"]).find_stops(trajectories)
     row |= measure_fixations(env, trajectories, stops, saved["architecture"].get("learned_start", False))
