@@ -26,7 +26,8 @@ from glimpse_env.training import run_folder
 
 TIMED = 8  # images on which the times are measured, in one batch
 TURNS = 3  # measurements, of which the shortest counts
-LEFT = ("*.pt", "result.json", "looks.npz", "report.html")  # what the stage leaves in its folder
+# What the stage leaves in its folder, and its networks in folders of their own.
+LEFT = ("*.pt", "result.json", "looks.npz", "report.html", "*/checkpoint.pt", "*/weights.pth")
 
 
 def classify(plan: Plan, weights: str, data: Mapping[str, str]) -> None:
