@@ -142,7 +142,8 @@ def test_one_stage_runs_again_and_later_ones_are_not_reused(done, tmp_path):
         "classify.json",
     }
     fcan_greedy.main(replace(other, stage="localise", epochs=1, overwrite=True))
-    assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
+    assert (other.out / "tune/weights.pth").stat().st_mtime_ns == before["tune/weights.pth"]
+    assert checkpoint.load(other.out / "checkpoint.pt")["options"]["epochs"] == 1
     with pytest.raises(
         SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"
     ):
