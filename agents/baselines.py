@@ -66,7 +66,9 @@ class TableOptions:
     """Sides of the crops of multi-view and rigid, as fractions of the image's side (FCAN: 4 and 8 of 16
     cells). With --sensor bank another bank is computed for them; with --sensor map nothing is."""
     out: Path = Path("runs/baselines")
-    """Output folder of the runs."""
+    """Output folder of the runs; finished ones are not repeated, interrupted ones are resumed."""
+    overwrite: bool = False
+    """Train every run of the table again, in place of the one that is there."""
     json: Path | None = None
     """JSON file to which the table is also written."""
 
@@ -160,9 +162,9 @@ def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
     """Return the result of a run; train and evaluate it first if it is not finished."""
     path = folder(options, row, seed) / "checkpoint.pt"
     given = build_options(options, row, seed)
-    if resume.belongs(path, given):
+    if not options.overwrite and resume.belongs(path, given):
         given = replace(given, resume=True)
-    if not results.is_finished(path):
+    if options.overwrite or not results.is_finished(path):
         with Run.open(f"baseline-{row}", given, check_training) as run:
             env = build_environment(run.options, run.saved)
             network = build_network(env, run.options.dropout).to(env.device)

@@ -2,7 +2,7 @@
 
     python agents/fcan_greedy.py --dataset cub                            # fine-tune, locate parts, classify
     python agents/fcan_greedy.py --dataset cub --weights weights.pth      # finetune_backbone.py's network
-    python agents/fcan_greedy.py --dataset cub --stage classify --final finetune          # one stage again
+    python agents/fcan_greedy.py --dataset cub --stage classify --final finetune --overwrite   # a stage again
     python agents/fcan_greedy.py --dataset clutter --weights resnet18.pth --final none    # locate the glyph
 
 Three stages (section 3.4), each with its files in the output folder: tune (finetune_backbone.py), localise
@@ -11,7 +11,8 @@ by REINFORCE, rewarded through light classifiers on the same map), classify (the
 image at full resolution, a classifier for each, probabilities averaged with those of the whole image; beside
 random and central locations). The paper repeats the stages until nothing changes; here they run once.
 
-A later run continues with the stages that are not finished, and refuses files of another configuration.
+A later run continues with the stages that are not finished (with --resume within an interrupted one), and
+refuses files of another configuration; --overwrite replaces the stages that --stage names.
 
 Read on in fcan/: plan.py (options, environment), localise.py (rewards, losses, loop), classify.py and
 regions_table.py (the last stage), and in glimpse_env/networks/fcan.py (the network).
@@ -39,6 +40,7 @@ from glimpse_env import datasets
 from glimpse_env.backbone import find_weights
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
+from glimpse_env.training import run_folder
 from glimpse_env.training.options import parse
 
 # The recipe for generated images, whose glyph fills one of 8 x 8 cells of the map.
@@ -55,7 +57,7 @@ def run_stages(plan: Plan) -> None:
 
     file = find_weights(plan.backbone, weights)
     inputs = {} if file is None else {"weights": file}  # None: torchvision's own
-    configuration = stage_files.describe("localise", options, inputs)
+    configuration = stage_files.describe("localise", options, inputs, hash_data(plan, plan.learn))
     if is_due(plan, "localise", configuration):
         localise(plan, weights)
         stage_files.finish(plan.out, "localise", configuration)
@@ -64,9 +66,10 @@ def run_stages(plan: Plan) -> None:
         return
 
     inputs["checkpoint"] = plan.out / "checkpoint.pt"
-    configuration = stage_files.describe("classify", options, inputs)
+    data = hash_data(plan, plan.learn, plan.measure)
+    configuration = stage_files.describe("classify", options, inputs, data)
     if is_due(plan, "classify", configuration):
-        classify(plan, weights)
+        classify(plan, weights, data)
         stage_files.finish(plan.out, "classify", configuration)
     print(format_result(files.read_json(plan.out / "classify" / "result.json")))
 
@@ -74,16 +77,27 @@ def run_stages(plan: Plan) -> None:
 def tune(plan: Plan) -> str:
     """Return the file of the fine-tuned network, fine-tuning it if that stage is due."""
     options, folder = plan.options, plan.out / "tune"
-    configuration = stage_files.describe("tune", options, {})
+    configuration = stage_files.describe("tune", options, {}, hash_data(plan, plan.learn))
     if is_due(plan, "tune", configuration):
-        images = datasets.load(options.dataset, plan.learn, root=options.root, image_size=plan.image_size)
+        images = load_images(plan, plan.learn)
         sizes = {"image_size": plan.image_size, "view_size": plan.crop_size, "epochs": options.tune_epochs}
         sizes |= {"split": plan.learn, "weights": options.start}
         given = build_finetuning(options, folder, len(images), **sizes)
+        run_folder.check_free(folder, given)
         stage_files.begin(plan.out, "tune")
         finetune_backbone.main(given)
         stage_files.finish(plan.out, "tune", configuration)
     return str(folder / "weights.pth")
+
+
+def load_images(plan: Plan, split: str) -> datasets.ImageSet:
+    """Return the images of a split."""
+    return datasets.load(plan.options.dataset, split, root=plan.options.root, image_size=plan.image_size)
+
+
+def hash_data(plan: Plan, *splits: str) -> dict[str, str]:
+    """Return the digests of the images of splits."""
+    return {split: load_images(plan, split).digest() for split in splits}
 
 
 def evaluate(plan: Plan) -> None:
@@ -111,7 +125,7 @@ def is_due(plan: Plan, stage: StageName, configuration: dict) -> bool:
         ValueError: Its files belong to another configuration, or they are missing for a later stage.
     """
     only = plan.options.stage
-    if only == stage:
+    if only == stage or (only == "all" and plan.options.overwrite):
         return True
     if stage_files.is_finished(plan.out, stage, configuration):
         return False
@@ -128,9 +142,11 @@ def main(options: FcanOptions) -> None:
         SystemExit: Options or files that cannot be used, in one sentence; 130 after Ctrl-C.
     """
     options, saved = terminal.prepare(options), "finished stages and epochs are saved; resume with --resume"
-    with terminal.interruptible(saved), terminal.foreseen(AGENT):
+    with terminal.interruptible(lambda: saved), terminal.foreseen(AGENT):
         distributed.refuse(AGENT)
-        run_stages(build_plan(options))
+        plan = build_plan(options)
+        with run_folder.hold(plan.out):
+            run_stages(plan)
 
 
 if __name__ == "__main__":

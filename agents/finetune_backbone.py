@@ -156,10 +156,11 @@ def check_split(split: str) -> None:
         raise ValueError(f"--split {split}: expected train, fit or fit:K/N (training images)")
 
 
-def describe(options: FinetuneOptions) -> dict[str, Any]:
+def describe(options: FinetuneOptions, images: ImageSet, image_size: int | None) -> dict[str, Any]:
     """Return the contents of a checkpoint by which a resumed run is identified."""
     plain = checkpoint.plain(options)
     content = {"agent": AGENT, "options": plain, "command": checkpoint.command()}
+    content |= {"data": resume.describe_data(images, image_size)}
     return content | {"weights_sha256": resume.weights_hash(plain)}
 
 
@@ -204,12 +205,14 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
         images = datasets.load(options.dataset, options.split, **place)
         network = build_with_new_head(options.backbone, options.weights, len(images.classes))
         network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        run.start(network, describe(options), device)
+        run.start(network, describe(options, images, size), device)
         train(run, network, images, side)
         write_weights(out / "weights.pth", network)
         split = results.choose_result_split(options.split)
-        predictions = evaluate(network, datasets.load(options.dataset, split, **place), side, device)
+        measured = datasets.load(options.dataset, split, **place)
+        predictions = evaluate(network, measured, side, device)
         row = build_row(AGENT, options, split, predictions, run.progress.seconds, device)
+        row["data_sha256"] = measured.digest()
         files.write_json(out / "result.json", row)
         predictions.save(out / "looks.npz")
     print(f"{results.format_row(row)}\nweights: {out / 'weights.pth'}")

@@ -18,7 +18,9 @@ image once, deterministic actions), looks.npz and plots.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -29,7 +31,7 @@ from glimpse_env.adapters.policy import describe
 from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import results
 from glimpse_env.runtime import distributed, files, terminal
-from glimpse_env.training import environments, resume
+from glimpse_env.training import environments, resume, run_folder
 from glimpse_env.training.options import SeedOptions, View, check_counts, parse
 from glimpse_env.training.trainer import Progress
 
@@ -99,13 +101,23 @@ def main(options: RllibOptions) -> dict[str, Any]:
     options = terminal.prepare(options)
     torch.manual_seed(options.seed)
     out = resume.checkpoint_path(AGENT, options).parent
-    with terminal.foreseen(AGENT):
-        from glimpse_env.adapters import rllib  # its error names the extra to install
+    with ExitStack() as stack:
+        with terminal.foreseen(AGENT):
+            from glimpse_env.adapters import rllib  # its error names the extra to install
 
-        check_options(options)
-        files.check_writable(out / "result.json")
-        view = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
-        env = GlimpseVectorEnv(1, **view)  # checks the options before the workers build their own
+            check_options(options)
+            replaced = stack.enter_context(run_folder.claim(out, options))
+            files.check_writable(out / "result.json")
+            view = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
+            env = GlimpseVectorEnv(1, **view)  # checks the options before the workers build their own
+        run_folder.remove(replaced)
+        return run_library(rllib, options, view, env, out)
+
+
+def run_library(
+    rllib: Any, options: RllibOptions, view: dict[str, Any], env: GlimpseVectorEnv, out: Path
+) -> dict[str, Any]:
+    """Let the library train on environments of a view, evaluate the agent on `env`'s, and return its row."""
     rllib.start(options.workers)
     gpu = options.device.startswith("cuda")
     config = rllib.build_config(view, options.action, options.workers, options.envs, options.seed, gpu)
@@ -114,7 +126,7 @@ def main(options: RllibOptions) -> dict[str, Any]:
     config.training(entropy_coeff=options.entropy_weight)
     algorithm, progress = config.build_algo(), Progress()
     try:
-        with terminal.interruptible("a run is saved only when it is finished"):
+        with terminal.interruptible(lambda: "a run is saved only when it is finished"):
             train(algorithm, options, progress)
         with terminal.foreseen(AGENT):
             algorithm.save_to_path(str((out / "rllib").resolve()))

@@ -22,21 +22,37 @@ from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
 from glimpse_env.reports import results, table_report
 from glimpse_env.runtime import checkpoint, files
+from glimpse_env.training import run_folder
 
 TIMED = 8  # images on which the times are measured, in one batch
 TURNS = 3  # measurements, of which the shortest counts
+# What the stage leaves in its folder, and its networks in folders of their own.
+LEFT = ("*.pt", "result.json", "looks.npz", "report.html", "*/checkpoint.pt", "*/weights.pth")
 
 
-def classify(plan: Plan, weights: str) -> None:
-    """Train a classifier for every region, average their probabilities, and write the table."""
-    start, options = time.monotonic(), plan.options
+def classify(plan: Plan, weights: str, data: Mapping[str, str]) -> None:
+    """Train a classifier for every region, average their probabilities, and write the table.
+
+    Args:
+        plan: What all stages share.
+        weights: File of the fine-tuned network.
+        data: Digests of the images by split.
+
+    Raises:
+        ValueError: The stage was started before, and the options neither resume nor replace it.
+    """
+    start, options, folder = time.monotonic(), plan.options, plan.out / "classify"
+    run_folder.check_free(folder, options, LEFT)
     training, learn = load_places(plan, plan.learn)
     env, measure = load_places(plan, plan.measure)
     backbone = Backbone(plan.backbone, weights, options.device)
     crops = Crops(training.images, env.images, backbone, get_map_sensor(env).shape[1], plan.crop_size)
     stage_files.begin(plan.out, "classify")
+    run_folder.remove(run_folder.list_files(folder, LEFT) if options.overwrite else ())
     regions = regions_table.build_regions(crops, options, learn, measure)
-    probabilities = {region.name: load_probabilities(plan, weights, crops, region) for region in regions}
+    probabilities = {
+        region.name: load_probabilities(plan, weights, data, crops, region) for region in regions
+    }
     seconds = time.monotonic() - start
     trajectories = build_trajectories(env, probabilities, options.parts, measure)
     stops = stopping_rules.HORIZON.find_stops(trajectories)
@@ -44,18 +60,23 @@ def classify(plan: Plan, weights: str) -> None:
     row["rows"] = regions_table.build_rows(probabilities, env.images.labels, options.parts)
     row["cost"] = measure_cost(plan, env, crops)
     row |= fixations.measure_fixations(env, trajectories, stops, learned_start=False)
-    files.write_json(plan.out / "classify" / "result.json", row)
-    trajectories.save(plan.out / "classify" / "looks.npz")
-    write_report(plan.out / "classify" / "report.html", row)
+    files.write_json(folder / "result.json", row)
+    trajectories.save(folder / "looks.npz")
+    write_report(folder / "report.html", row)
     print(results.format_row(row))
 
 
-def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -> Probabilities:
+def load_probabilities(
+    plan: Plan, weights: str, data: Mapping[str, str], crops: Crops, region: Region
+) -> Probabilities:
     """Return a region's class probabilities in the measured images; with --resume, they may be in a file."""
     options, file = plan.options, plan.out / "classify" / f"{region.name}.pt"
     if options.resume and file.is_file():
         saved = checkpoint.load(file, kind="region")
         checkpoint.check_same(file, saved["options"], stage_files.select_options("classify", options))
+        if saved.get("data", data) != data:
+            ways = "restore them, give another --out, or --overwrite instead of --resume"
+            raise ValueError(f"--resume: {file} was made on other images than there are now; {ways}")
         if torch.equal(saved["learn"], region.learn) and torch.equal(saved["measure"], region.measure):
             return saved["probabilities"]
     if options.final == "linear":
@@ -63,7 +84,8 @@ def load_probabilities(plan: Plan, weights: str, crops: Crops, region: Region) -
     else:
         own = file.with_suffix("")  # a folder
         probabilities = regions_table.predict_by_network(crops, region, options, weights, own)
-    content = {"kind": "region", "options": checkpoint.plain(options), "probabilities": probabilities}
+    content = {"kind": "region", "options": checkpoint.plain(options), "data": dict(data)}
+    content |= {"probabilities": probabilities}
     checkpoint.save(file, content | {"learn": region.learn, "measure": region.measure})
     return probabilities
 

@@ -196,6 +196,7 @@ def localise(plan: Plan, weights: str) -> None:
         start = time.monotonic()
         if run.saved is None:
             standardise(network, env)
+            stage_files.begin(plan.out, "localise")
         else:
             resume.check_weights(run.saved, identity["environment"], run.checkpoint)
             if (policy := run.saved["architecture"]["where"]) != given.policy:
@@ -204,7 +205,6 @@ def localise(plan: Plan, weights: str) -> None:
         run.start(network, identity, env.device, seconds=time.monotonic() - start)
         held = held_out(plan.learn)
         validation = None if held is None else load_environment(identity, held, env.device)
-        stage_files.begin(plan.out, "localise")
         train(run, env, network, validation)
 
 

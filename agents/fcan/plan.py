@@ -14,7 +14,7 @@ from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention, Where
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.training import environments, resume
+from glimpse_env.training import environments, resume, run_folder
 from glimpse_env.training.options import DataOptions, RewardName, Running, check_counts
 
 AGENT = "fcan_greedy"
@@ -26,7 +26,7 @@ class StageOptions:
     """Stages, and the network that the stage tune fine-tunes."""
 
     stage: Literal["all", "tune", "localise", "classify"] = "all"
-    """all: every stage that is not finished with these options; or one stage, run again."""
+    """all: every stage that is not finished with these options; or one stage (again: --overwrite)."""
     measure: str | None = None
     """Images to measure on, such as test after training on fit:1/4; default: those that --split names."""
     backbone: str | None = None
@@ -138,6 +138,7 @@ def build_plan(options: FcanOptions) -> Plan:
 
 def check_combinations(options: FcanOptions) -> None:
     """Refuse options that exclude each other."""
+    run_folder.check_choice(options)
     if options.baseline and options.samples < 2:
         todo = "--baseline compares the samples of an image: give at least 2, or --no-baseline"
         raise ValueError(f"--samples {options.samples}: {todo}")
@@ -156,6 +157,7 @@ def build_finetuning(options: FcanOptions, folder: Path, images: int, **own: Any
     """Return the options for fine-tuning a network on a number of images; it may be resumed in its folder."""
     shared = ("dataset", "root", "backbone", "seed", "device", "threads")
     own |= {"out": folder, "resume": options.resume and (folder / "checkpoint.pt").is_file()}
+    own |= {"overwrite": options.overwrite}
     own |= {"batch": min(FinetuneOptions.batch, images)}
     return FinetuneOptions(**{name: getattr(options, name) for name in shared}, **own)
 

@@ -184,7 +184,7 @@ def predict_by_network(
         network = build_with_new_head(crops.backbone.name, weights, len(images.classes))
         copy_head(network, weights, crops.backbone.name)
         network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        run.start(network, finetune_backbone.describe(run.options), device)
+        run.start(network, finetune_backbone.describe(run.options, images, None), device)
         finetune_backbone.train(run, network, images, crops.size)
         finetune_backbone.write_weights(folder / "weights.pth", network)
         return predict(network, cut(crops, crops.measure, region.part, region.measure), crops.size, device)

@@ -31,10 +31,20 @@ def select_options(stage: StageName, options: FcanOptions) -> dict[str, Any]:
     return {name: plain[name] for name in OPTIONS[stage]}
 
 
-def describe(stage: StageName, options: FcanOptions, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Return what a stage's files depend on: options, and the files of earlier stages (`inputs`, by name)."""
+def describe(
+    stage: StageName, options: FcanOptions, inputs: Mapping[str, Path], data: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what a stage's files depend on.
+
+    Args:
+        stage: Its name.
+        options: The run's.
+        inputs: Files of earlier stages, by name.
+        data: Digests of the images, by split.
+    """
     hashes = {name: hash_file(file) for name, file in inputs.items()}
-    return json.loads(json.dumps({"options": select_options(stage, options), "inputs": hashes}))
+    content = {"options": select_options(stage, options), "inputs": hashes, "data": dict(data)}
+    return json.loads(json.dumps(content))
 
 
 def is_finished(out: Path, stage: StageName, configuration: Mapping[str, Any]) -> bool:
@@ -49,18 +59,20 @@ def is_finished(out: Path, stage: StageName, configuration: Mapping[str, Any]) -
     try:
         saved, renamed = files.read_json(file), FcanOptions.renamed
         options = {renamed.get(name, name): value for name, value in saved["options"].items()}
-        inputs = saved["inputs"]
+        inputs, data = saved["inputs"], saved.get("data", {})  # older notes have no digests
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged: remove it, and the stage {stage} runs again") from error
     names = checkpoint.different(options, configuration["options"])
     differences = [f"--{name.replace('_', '-')} {format_value(options.get(name))}" for name in names]
     given = configuration["inputs"]
     differences += [f"other {name}" for name in {**given, **inputs} if inputs.get(name) != given.get(name)]
+    now = configuration["data"]
+    differences += [f"other images of {split}" for split in now if data.get(split, now[split]) != now[split]]
     if differences:
         raise ValueError(
             f"the stage {stage} in {out} belongs to another configuration: it was made with "
             f"{', '.join(differences)}; give the same options, another --out, or "
-            f"run it again with --stage {stage}"
+            f"run it again with --stage {stage} --overwrite"
         )
     return True
 

@@ -61,6 +61,8 @@ class Settings(Common):
     """Images on which DT-RAM learns to stop, better held out (validation:1/4); default: those of --split."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs."""
+    overwrite: bool = False
+    """Train the runs of missing rows again, in place of those in --out."""
 
 
 def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def start(words: Sequence[str]) -> None:
 
 
 def make(settings: Settings, run: Run, seed: int, start: Start = start) -> Path:
-    """Return the folder of a finished run, starting or resuming its agent if necessary.
+    """Return the folder of a finished run, starting or resuming its agent if necessary or to overwrite it.
 
     A RAM that it starts from must be finished.
 
@@ -136,11 +138,15 @@ def make(settings: Settings, run: Run, seed: int, start: Start = start) -> Path:
         ValueError: The folder holds another run.
     """
     options, out = list_options(settings, run, seed), folder(settings, run, seed)
-    check_same(out, options)
-    if not is_finished(run.agent, out):
-        origin.write(out, settings.threads, settings.device)
+    if settings.overwrite:
+        options["overwrite"] = True
+    else:
+        check_same(out, options)
+        if is_finished(run.agent, out):
+            return out
         options |= {"resume": True} if (out / "checkpoint.pt").is_file() or run.agent == "fcan" else {}
-        start([str(SCRIPTS / f"{AGENTS[run.agent][0]}.py"), *format_options(options)])
+    origin.write(out, settings.threads, settings.device)
+    start([str(SCRIPTS / f"{AGENTS[run.agent][0]}.py"), *format_options(options)])
     return out
 
 
@@ -157,7 +163,7 @@ def check_same(out: Path, options: Mapping[str, Any]) -> None:
     names += ["ram"] if resume.other_ram(saved, options.get("ram")) else []
     if names:
         option = names[0].replace("_", "-")
-        raise ValueError(f"{out} holds a run with another --{option}: give another --out, or remove it")
+        raise ValueError(f"{out} holds a run with another --{option}: give another --out, or --overwrite")
 
 
 def is_finished(agent: AgentName, out: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from glimpse_env.datasets.decode import Fit, to_square
 from glimpse_env.retina import Fill
+from glimpse_env.runtime import checkpoint
 
 Split = Literal["train", "fit", "validation", "test"]
 FOLD = re.compile(r"(fit|validation):(\d+)/(\d+)")
@@ -123,6 +125,17 @@ class ImageSet:
     def image(self, index: int) -> UInt8[Tensor, "channel height width"]:
         """Return the pixels of one image."""
         return self.images[index if self.rows is None else int(self.rows[index])]
+
+    def digest(self) -> str:
+        """Return a SHA-256 of the images, their order, labels and class names, and what is measured on them.
+
+        Images that have a `key` count by it; it takes as long as reading the pixels of others.
+        """
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.key is not None:
+            del tensors["images"]
+        content = (self.key, self.classes, checkpoint.digest(tensors))
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
         """Return the images at `keep`, in that order, on the same stored pixels."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -23,6 +24,8 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.reports import run_report
 from glimpse_env.runtime import checkpoint, distributed, files
 from glimpse_env.training import environments, resume
+
+log = logging.getLogger("glimpse_env")
 
 
 def write(
@@ -79,12 +82,14 @@ def record(
         "precision": saved["precision"],
         "pixels": list(env.sensor.pixels),  # fed to the network by the first view, by a later glimpse
         "flops": list(env.sensor.flops),
+        "data_sha256": env.images.digest(),
     }
     stops = choose_rule(saved["dynamic"]).find_stops(trajectories)
     row |= measure_fixations(env, trajectories, stops, saved["architecture"].get("learned_start", False))
     if not distributed.first():
         return row
     suffix = build_suffix(saved, split, dataset)
+    warn_of_other_images(folder / f"result{suffix}.json", row)
     report = folder / f"report{suffix}.html"
     files.write_json(folder / f"result{suffix}.json", row)
     trajectories.save(folder / f"looks{suffix}.npz")
@@ -93,6 +98,13 @@ def record(
     print(f"report: {report}")
     print(format_row(row))
     return row
+
+
+def warn_of_other_images(file: Path, row: Mapping[str, Any]) -> None:
+    """Log that a result is replaced by one on other images; older results do not tell theirs."""
+    before = files.read_json(file).get("data_sha256") if file.is_file() else None
+    if before not in (None, row["data_sha256"]):
+        log.warning("%s was measured on other images of %s than there are now; replaced", file, row["split"])
 
 
 def read_or_write(

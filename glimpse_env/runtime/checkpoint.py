@@ -47,7 +47,7 @@ def save(target: Path, content: Mapping[str, Any]) -> None:
 
 def plain(options: Any) -> dict[str, Any]:
     """Return a script's options as plain values for a checkpoint or a result."""
-    values = {name: value for name, value in asdict(options).items() if name != "resume"}
+    values = {name: value for name, value in asdict(options).items() if name not in ("resume", "overwrite")}
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
@@ -88,7 +88,8 @@ def refuse_other(path: Path, saved: Mapping[str, Any], names: Collection[str]) -
     """Raise a ValueError if there are `names`: options in which a checkpoint to resume differs."""
     if names:
         options = format_options(saved, names)
-        raise ValueError(f"--resume: {path} was made with {options}; give the same options, or another --out")
+        ways = "give the same options, another --out, or --overwrite instead of --resume"
+        raise ValueError(f"--resume: {path} was made with {options}; {ways}")
 
 
 def check_same(path: Path, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
@@ -106,7 +107,15 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") -> dict[str, Any]:
-    """Read a checkpoint of an agent, or of another kind.
+    """Read a checkpoint of a kind; raises as `read`, and a ValueError for one of another kind."""
+    content = read(source, device)
+    if (actual := content.get("kind", "agent")) != kind:
+        raise ValueError(f"{source} is a checkpoint of a {actual}: expected one of a {kind}")
+    return content
+
+
+def read(source: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of any kind.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -124,6 +133,4 @@ def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") 
     if (version := content["version"]) != VERSION:
         known = f"this program reads version {VERSION}"
         raise ValueError(f"{source} has checkpoint version {version}, {known}: train again")
-    if (actual := content.get("kind", "agent")) != kind:
-        raise ValueError(f"{source} is a checkpoint of a {actual}: expected one of a {kind}")
     return content

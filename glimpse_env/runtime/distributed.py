@@ -10,8 +10,11 @@ everything here does nothing.
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -27,6 +30,10 @@ Random = torch.Generator | None  # None = torch's global generator
 Device = torch.device | None
 _apart = False
 PATIENCE = datetime.timedelta(hours=2)  # that a process waits for the others, which may be building a bank
+SILENCE = 10.0  # seconds that a process waits for the others before it says so
+_waiting_since: float | None = None
+
+log = logging.getLogger("glimpse_env")
 
 
 def world_size() -> int:
@@ -100,7 +107,10 @@ def join(device: str) -> Iterator[None]:
     kind = torch.device(device).type
     if kind == "cuda":
         torch.cuda.set_device(torch.device(device))
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
+    ended = threading.Event()
+    threading.Thread(target=_announce, args=(ended,), daemon=True).start()
+    with _waiting():
+        distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=PATIENCE)
     previous = signal.signal(signal.SIGTERM, _end)  # torchrun sends it to the others when one of them dies
     broken = False
     try:
@@ -110,9 +120,33 @@ def join(device: str) -> Iterator[None]:
         broken = is_lost(error)
         raise
     finally:
+        ended.set()
         signal.signal(signal.SIGTERM, signal.SIG_IGN if broken else previous)
         if not broken:
             distributed.destroy_process_group()
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Mark the time in which this process may wait for the others."""
+    global _waiting_since
+    _waiting_since = time.monotonic()
+    try:
+        yield
+    finally:
+        _waiting_since = None
+
+
+def _announce(ended: threading.Event) -> None:
+    """Log once for every long wait that this process waits, until `ended` is set."""
+    announced = None
+    while not ended.wait(SILENCE / 10):
+        since = _waiting_since
+        if since is not None and since != announced and time.monotonic() - since >= SILENCE:
+            announced = since
+            own = f"process {os.environ.get('RANK', '0')} of {world_size()} is waiting for the others"
+            limit = f"for {PATIENCE.total_seconds() / 3600:g} hours at most"
+            log.warning("%s, which may be reading or computing images; it waits %s", own, limit)
 
 
 def is_lost(error: RuntimeError) -> bool:
@@ -125,7 +159,8 @@ def is_lost(error: RuntimeError) -> bool:
 def wait() -> None:
     """Wait until all processes are here."""
     if is_parallel():
-        distributed.barrier()
+        with _waiting():
+            distributed.barrier()
 
 
 def share(total: int, what: str) -> int:
@@ -156,7 +191,8 @@ def average(value: Tensor) -> Tensor:
     if not is_parallel():
         return value
     total = value.detach().clone().double()
-    distributed.all_reduce(total)
+    with _waiting():
+        distributed.all_reduce(total)
     return (total / count()).to(value.dtype if value.is_floating_point() else torch.float32)
 
 
@@ -166,7 +202,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         return
     gradients = [value.grad for value in parameters if value.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
+    with _waiting():
+        distributed.all_reduce(flat)
     flat /= count()
     means = flat.split([gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
@@ -177,7 +214,8 @@ def broadcast(value: Value) -> Value:
     """Return the first process' value in all of them."""
     content = [value]
     if is_parallel():
-        distributed.broadcast_object_list(content)
+        with _waiting():
+            distributed.broadcast_object_list(content)
     return content[0]
 
 
@@ -186,6 +224,7 @@ def gathered(values: list[Any]) -> list[Any]:
     if not is_parallel():
         return values
     lists: list[Any] = [None] * count()
-    distributed.all_gather_object(lists, values)
+    with _waiting():
+        distributed.all_gather_object(lists, values)
     longest = max(len(own) for own in lists)
     return [own[index] for index in range(longest) for own in lists if index < len(own)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -52,12 +52,12 @@ def live(means: Mapping[str, float]) -> str:
 
 
 @contextmanager
-def interruptible(saved: str) -> Iterator[None]:
-    """End the program after Ctrl-C with one sentence; `saved` states what remains."""
+def interruptible(describe_saved: Callable[[], str]) -> Iterator[None]:
+    """End the program after Ctrl-C with one sentence; `describe_saved` returns what remains."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nstopped: {saved}", file=sys.stderr)
+        print(f"\nstopped: {describe_saved()}", file=sys.stderr)
         raise SystemExit(130) from None
 
 

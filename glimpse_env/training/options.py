@@ -89,6 +89,8 @@ class SeedOptions(RunOptions):
     """Seed of the weights, the image order, the augmentation and the actions."""
     out: Path | None = None
     """Folder for checkpoint, result, plots and TensorBoard logs; default: runs/AGENT-DATASET-SEED."""
+    overwrite: bool = False
+    """Replace the run in --out; its files are removed when the new run begins."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import GlimpseVectorEnv, datasets
 from glimpse_env.backbone import find_weights
+from glimpse_env.datasets import ImageSet
 from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.recurrent_attention import RecurrentAttention
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.sensors import SENSORS
 from glimpse_env.training.options import Training, View
 
@@ -40,8 +41,41 @@ def describe(
         "environment": environment,
         "classes": list(env.images.classes),
         "weights_sha256": weights_hash(environment),
+        "data": describe_data(env.images, environment["image_size"]),
         "command": checkpoint.command(),
     }
+
+
+def describe_data(images: ImageSet, image_size: int | None) -> dict[str, Any]:
+    """Return what identifies the training images in a checkpoint, and the size to which they were resized."""
+    return {"sha256": images.digest(), "image_size": image_size}
+
+
+def check_data(path: Path, saved: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+    """Refuse to resume a run whose images changed (a ValueError); older checkpoints do not tell.
+
+    Args:
+        path: The checkpoint. If the result beside it is the finished run's, its images must be the same too.
+        saved: Its contents.
+        identity: What the checkpoint of the resumed run will hold.
+    """
+    ways = "restore them, or train again with --overwrite or in another --out"
+    if other_data(saved, identity):
+        raise ValueError(f"--resume: {path} was trained on other images than there are now; {ways}")
+    file = path.with_name("result.json")
+    row = files.read_json(file) if file.is_file() else {}
+    if "data_sha256" not in row or row["train_seconds"] != round(saved["progress"]["seconds"], 1):
+        return
+    place = {"root": identity["options"]["root"], "image_size": identity["data"]["image_size"]}
+    if datasets.load(row["dataset"], row["split"], **place).digest() != row["data_sha256"]:
+        measured = f"the result of this finished run was measured on other images of {row['split']}"
+        evaluate = f"agents/evaluate.py {path} measures it on these"
+        raise ValueError(f"--resume: {measured} than there are now; {evaluate}; or {ways}")
+
+
+def other_data(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint was trained on other images; False if it does not tell."""
+    return "data" in saved and saved["data"]["sha256"] != identity["data"]["sha256"]
 
 
 def belongs(path: Path, options: View) -> bool:
@@ -50,7 +84,7 @@ def belongs(path: Path, options: View) -> bool:
         return False
     if names := other_options(checkpoint.load(path), options):
         other = f"a run with another --{names[0].replace('_', '-')}"
-        raise ValueError(f"{path.parent} holds {other}: give another --out, or remove it")
+        raise ValueError(f"{path.parent} holds {other}: give another --out, or --overwrite")
     return True
 
 
@@ -63,8 +97,11 @@ def load_resumable(
     threads.
 
     Raises:
+        FileNotFoundError: There is no checkpoint.
         ValueError: The checkpoint is of another agent, or of a run with other options.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"--resume: no checkpoint at {path}: start the run without --resume")
     saved = checkpoint.load(path, kind=kind)
     if saved["agent"] != agent:
         raise ValueError(f"{path} is a checkpoint of {saved['agent']}: expected one of {agent}")
@@ -157,6 +194,8 @@ def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorE
     earlier = {"split": "fit", "policy": "learned"} | start["options"]
     different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
     different += ["weights"] if other_weights(start, new.get("weights")) else []
+    if not different and other_data(start, {"data": describe_data(env.images, env.preset.image_size)}):
+        raise ValueError("--ram: it was trained on other images than there are now; train it again")
     if different:
         described = checkpoint.format_options({**earlier, **old}, different)
         raise ValueError(f"--ram: it was trained with {described}; give the same options")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.runtime.precision import Precision, named
-from glimpse_env.training import resume
+from glimpse_env.training import resume, run_folder
 from glimpse_env.training.epoch import Epoch, Progress
 from glimpse_env.training.optimizers import Optimizer
 
@@ -40,25 +40,29 @@ class Run:
     file, kind = "checkpoint.pt", "agent"  # the checkpoint's file name and kind (see `checkpoint.load`)
     compared: ClassVar[Collection[str] | None] = None  # see `resume.load_resumable`
 
-    def __init__(self, agent: str, options: Any, saved: dict[str, Any] | None) -> None:
-        """Store the run's name, options and checkpoint; called by `open`."""
-        self.agent, self.options, self.saved = agent, options, saved
+    def __init__(self, agent: str, options: Any) -> None:
+        """Store the run's name and options; called by `open`."""
+        self.agent, self.options = agent, options
         self.checkpoint: Path = resume.checkpoint_path(agent, options, self.file)
-        self.progress = Progress(**saved["progress"]) if saved else Progress()
+        self.saved: dict[str, Any] | None = None  # the checkpoint to resume
+        self.progress = Progress()
         self.extra_state: Callable[[], Mapping[str, Any]] = dict  # further contents of a checkpoint
         self.writer: SummaryWriter | None = None
         self.network: nn.Module | None = None
         self._identity: dict[str, Any] = {}
         self._optimizer: HasState | None = None
         self._stages = 0  # number of calls of `epochs`
-        self._in_loop = self._finished = False
+        self._in_loop = self._finished = self._is_saved = False
+        self._replaced: list[Path] = []  # files of the run that this one replaces
 
     @classmethod
     @contextmanager
     def open(
         cls, agent: str, options: Any, check: Callable[[Any], None] | None = None, alone: bool = False
     ) -> Iterator[Self]:
-        """Open a run: join the other processes, seed torch, and with `options.resume` load the checkpoint.
+        """Open a run: join the other processes, seed torch, claim the folder (see `run_folder.claim`).
+
+        With `options.resume` its checkpoint is loaded.
 
         Args:
             agent: Name in file names and rows.
@@ -71,54 +75,61 @@ class Run:
             SystemExit: Invalid options or files, with the reason in one sentence; status 130 after Ctrl-C;
                 status 1 in torchrun's other processes.
         """
-        path = resume.checkpoint_path(agent, options, cls.file)
-        options = terminal.prepare(options)
-        run: Run | None = None
-        try:
+        run = cls(agent, terminal.prepare(options))
+        with run._explained(), ExitStack() as stack:
             if alone:
                 distributed.refuse(agent)
-            with distributed.join(options.device):
-                torch.manual_seed(options.seed)
-                if check is not None:
-                    check(options)
-                saved = None
-                if options.resume:
-                    saved = resume.load_resumable(path, agent, options, cls.kind, cls.compared)
-                run = cls(agent, options, saved)
-                with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
-                    try:
-                        yield run
-                    finally:
-                        run.close()
+            stack.enter_context(distributed.join(run.options.device))
+            torch.manual_seed(options.seed)
+            if check is not None:
+                check(run.options)
+            claimed = run_folder.claim(run.checkpoint.parent, run.options)
+            run._replaced = stack.enter_context(claimed)
+            if options.resume:
+                run._load()
+            stack.enter_context(terminal.interruptible(run._describe_saved))
+            stack.callback(run.close)
+            yield run
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """End the program with one sentence after errors of options, files or other processes."""
+        try:
+            yield
         except (ValueError, OSError, ImportError) as error:
-            if run is not None and run._in_loop and not isinstance(error, OSError):
-                raise  # an error of the program, not of its input, its disk or its folder
-            todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
-            what = terminal.format_error(error, path.parent)
-            kept = (
-                isinstance(error, OSError)
-                and run is not None
-                and run._optimizer is not None
-                and not run._finished
-            )
-            kept = (
-                f"; {path} holds the last finished epoch: resume with --resume"
-                if kept and path.is_file()
-                else ""
-            )
-            message = f"{agent}: {todo if run and run._finished else ''}{what}{kept}"
-            raise SystemExit(message if distributed.first() else 1) from error
+            is_file = isinstance(error, OSError)
+            if self._in_loop and not is_file:  # an error of the program, not of its input or its disk
+                raise
+            text = terminal.format_error(error, self.checkpoint.parent)
+            if self._finished:
+                evaluate = f"repeat it with agents/evaluate.py {self.checkpoint}"
+                text = f"training is finished, its evaluation is not: {evaluate}; {text}"
+            elif is_file and self._optimizer is not None and self._is_saved:
+                text = f"{text}; {self._describe_saved()}"
+            raise SystemExit(f"{self.agent}: {text}" if distributed.first() else 1) from error
         except RuntimeError as error:
             if not distributed.is_lost(error):
                 raise
             ended = f"another process ended ({str(error).splitlines()[0]})"
-            kept = f"{path} holds the last finished epoch: use --resume"
-            raise SystemExit(f"{agent}: {ended}; {kept}") from error
+            raise SystemExit(f"{self.agent}: {ended}; {self._describe_saved()}") from error
 
     def close(self) -> None:
         """Write what TensorBoard has not written yet."""
         if self.writer is not None:
             self.writer.close()
+
+    def _load(self) -> None:
+        """Load the checkpoint to resume."""
+        self.saved = resume.load_resumable(
+            self.checkpoint, self.agent, self.options, self.kind, self.compared
+        )
+        self.progress, self._is_saved = Progress(**self.saved["progress"]), True
+
+    def _describe_saved(self) -> str:
+        """Return what remains of the run when it ends now."""
+        if self._is_saved and self.checkpoint.is_file():
+            return f"{self.checkpoint} holds the last finished epoch; resume with --resume"
+        return "nothing was saved yet; start it again"
 
     def start(
         self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0
@@ -126,7 +137,8 @@ class Run:
         """Set the run's network, which is on `device`; load its state when the run is resumed.
 
         `identity`: contents of a checkpoint from which network and environment can be rebuilt (see
-        `resume.describe`). `seconds`: training time of the network before this run.
+        `resume.describe`); a run is resumed only on the same data. `seconds`: training time of the network
+        before this run.
         """
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
@@ -135,9 +147,11 @@ class Run:
         self.precision = distributed.broadcast(named(precision, device))  # processes may differ in CPU
         self._identity = {**identity, "precision": str(self.precision)}
         if self.saved is not None:
+            resume.check_data(self.checkpoint, self.saved, self._identity)
             self.restore(self.saved)
         else:
             self.progress.seconds = seconds
+            run_folder.remove(self._replaced if distributed.first() else ())
         self.writer = SummaryWriter(str(self.checkpoint.parent)) if distributed.first() else None
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -215,6 +229,7 @@ class Run:
         """Write the checkpoint, in the first process only, and call the hooks."""
         if distributed.first():
             self.write()
+        self._is_saved = True
         for hook in self.after_save:
             hook(self)
 

@@ -1,6 +1,7 @@
 """FCAN's stages on a small folder of pictures: what they write, reuse and refuse; the table's arithmetic."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from fcan import regions_table, score_maps
 from fcan.plan import FcanOptions
+from PIL import Image
 
 from glimpse_env import Backbone, ImageSet
 from glimpse_env.networks import fcan
@@ -126,15 +128,22 @@ def test_a_second_run_repeats_nothing(done, tmp_path):
 def test_one_stage_runs_again_and_later_ones_are_not_reused(done, tmp_path):
     other = copied(done, tmp_path)
     before = times(other.out)
-    fcan_greedy.main(replace(other, stage="classify", final_penalty=0.1))
+    again = replace(other, stage="classify", final_penalty=0.1)
+    ways = r"resume it \(--resume\), write to another folder \(--out\), or replace it \(--overwrite\)"
+    for stage, folder in (("tune", "/tune"), ("localise", ""), ("classify", "/classify")):
+        with pytest.raises(SystemExit, match=rf"fcan_greedy: .*{tmp_path.name}{folder} holds .*: {ways}"):
+            fcan_greedy.main(replace(again, stage=stage))
+    assert times(other.out) == before
+    fcan_greedy.main(replace(again, overwrite=True))
     after = times(other.out)
     assert {name for name in after if after[name] != before[name]} == {
         "classify/result.json",
         "classify/report.html",
         "classify.json",
     }
-    fcan_greedy.main(replace(other, stage="localise", epochs=1))
-    assert times(other.out)["tune/weights.pth"] == before["tune/weights.pth"]
+    fcan_greedy.main(replace(other, stage="localise", epochs=1, overwrite=True))
+    assert (other.out / "tune/weights.pth").stat().st_mtime_ns == before["tune/weights.pth"]
+    assert checkpoint.load(other.out / "checkpoint.pt")["options"]["epochs"] == 1
     with pytest.raises(
         SystemExit, match=r"stage classify.*another configuration.*--final-penalty 0.1, other checkpoint"
     ):
@@ -179,7 +188,7 @@ def test_locations_of_another_checkpoint_are_not_reused(done, tmp_path):
     file = other.out / "places-validation1of4.npz"
     right = np.load(file)["places"]
     files.write_numpy(file, {"places": right * 0, "checkpoint": np.array("another")})
-    fcan_greedy.main(replace(other, stage="classify"))
+    fcan_greedy.main(replace(other, stage="classify", overwrite=True))
     assert (np.load(file)["places"] == right).all()
 
 
@@ -194,7 +203,7 @@ def test_a_later_stage_needs_the_earlier_ones(pictures, tmp_path):
 
 def test_localising_resumes_the_same_run(done, tmp_path, interrupt):
     """Two epochs, Ctrl-C, the third = three epochs."""
-    other = replace(copied(done, tmp_path), stage="localise")
+    other = replace(copied(done, tmp_path), stage="localise", overwrite=True)
     whole = checkpoint.load(other.out / "checkpoint.pt")["network"]
     interrupt(3)  # the checkpoint before the first epoch, and two after epochs
     with pytest.raises(SystemExit) as stop:
@@ -203,7 +212,10 @@ def test_localising_resumes_the_same_run(done, tmp_path, interrupt):
     assert stop.value.code == 130
     assert not (other.out / "localise.json").is_file()
     assert checkpoint.load(other.out / "checkpoint.pt")["progress"]["epoch"] == 2
-    fcan_greedy.main(replace(other, resume=True))
+    again = replace(other, overwrite=False)
+    with pytest.raises(SystemExit, match=r"holds the run of .*: resume it \(--resume\)"):
+        fcan_greedy.main(again)
+    fcan_greedy.main(replace(again, resume=True))
     again = checkpoint.load(other.out / "checkpoint.pt")["network"]
     assert all(torch.equal(value, again[key]) for key, value in whole.items())
 
@@ -237,7 +249,8 @@ def test_files_of_earlier_versions_serve_under_the_old_names(done, tmp_path):
 
 def test_a_network_of_its_own_for_every_region(done, tmp_path):
     other = copied(done, tmp_path)
-    fcan_greedy.main(replace(other, stage="classify", final="finetune", final_epochs=1))
+    own = {"stage": "classify", "final": "finetune", "final_epochs": 1, "overwrite": True}
+    fcan_greedy.main(replace(other, **own))
     final = json.loads((tmp_path / "classify" / "result.json").read_text())
     assert final["options"]["final"] == "finetune"
     assert (
@@ -250,7 +263,7 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
     [
         ({"parts": ()}, "--parts: expected at least one side in cells"),
         (
-            {"stage": "localise", "parts": (1, 3)},
+            {"stage": "localise", "parts": (1, 3), "overwrite": True},
             "--parts 1 3: the feature map of resnet18 at 64 pixels has 2 x 2 cells; "
             "expected sides of 1 to 2 cells",
         ),
@@ -264,7 +277,7 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
         ({"stage": "classify", "final": "none"}, "there is nothing to do"),
         ({"stage": "tune", "weights": "a.pth"}, "--stage tune with --weights"),
         (
-            {"stage": "localise", "view_size": 96},
+            {"stage": "localise", "view_size": 96, "overwrite": True},
             "--image-size 64: the feature map of resnet18 at 96 pixels has 3 x 3 cells; "
             "expected a multiple of 3",
         ),
@@ -278,6 +291,25 @@ def test_bad_options_are_refused_in_a_sentence_before_anything_changes(done, cha
         fcan_greedy.main(replace(done, **change))
     assert "\n" not in str(refused.value)
     assert times(done.out) == before
+
+
+def test_other_images_are_refused(done, tmp_path):
+    other, data = copied(done, tmp_path / "run"), shutil.copytree(done.dataset, tmp_path / "pictures")
+    other = replace(other, dataset=str(data))
+    for stage in ("tune", "localise", "classify"):
+        note = files.read_json(other.out / f"{stage}.json")
+        note["options"]["dataset"] = str(data)
+        files.write_json(other.out / f"{stage}.json", note)
+    before = times(other.out)
+    fcan_greedy.main(other)  # the same images elsewhere
+    image = next((data / "train").glob("*/*.png"))
+    with Image.open(image) as picture:
+        picture.rotate(180).save(image)
+    with pytest.raises(
+        SystemExit, match=r"stage tune in .* made with other images of fit:1/4; give the same"
+    ):
+        fcan_greedy.main(other)
+    assert times(other.out) == before
 
 
 def test_a_damaged_note_is_named(done, tmp_path):

@@ -145,6 +145,8 @@ def test_an_interrupted_run_is_resumed(pictures, tmp_path, interrupt, capsys, al
     assert "run.pt holds the last finished epoch; resume with --resume" in capsys.readouterr().err
     before = checkpoint.load(tmp_path / "run.pt", kind=Sb3Run.kind)
     assert before["moment"][0] == before["progress"]["history"][-1]["steps"] == 256
+    with pytest.raises(SystemExit, match=r"holds the run of .*: resume it \(--resume\), write to another"):
+        sb3_ppo.main(options)
     with pytest.raises(
         SystemExit, match=r"--resume: .*run.pt was made with --n-steps 8; give the same options"
     ):

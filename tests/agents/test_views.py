@@ -175,3 +175,5 @@ def test_another_run_in_the_folder_is_refused(options):
     baselines.main(options(rows=("one-view",), epochs=1))
     with pytest.raises(ValueError, match="holds a run with another --epochs"):
         baselines.main(options(rows=("one-view",), epochs=2))
+    baselines.main(options(rows=("one-view",), epochs=2, overwrite=True))
+    baselines.main(options(rows=("one-view",), epochs=2))

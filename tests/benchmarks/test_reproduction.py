@@ -177,11 +177,12 @@ class Started(list):
     def __init__(self, source):
         """Take the folder of finished runs, and start with nothing."""
         super().__init__()
-        self.source, self.interrupted = source, ""
+        self.source, self.interrupted, self.overwritten = source, "", 0
 
     def __call__(self, words):
         """Copy a run; the one that `interrupted` is a part of the name of ends after its first epoch."""
         self.append((Path(words[0]).stem, "--resume" in words))
+        self.overwritten += "--overwrite" in words
         out = Path(words[words.index("--out") + 1])
         shutil.copytree(self.source / out.name, out, dirs_exist_ok=True)
         if self.interrupted and self.interrupted in out.name:
@@ -281,13 +282,16 @@ def test_a_folder_with_another_run_or_a_damaged_one_is_refused(again):
     options, started = again
     out = folder_of(options, TABLE.rows["RAM 2"].run)
     shutil.copytree(folder_of(replace(options, out=started.source), TABLE.rows["RAM 2"].run), out)
-    message = "holds a run with another --image-size: give another --out, or remove it"
+    message = "holds a run with another --image-size: give another --out, or --overwrite"
     with pytest.raises(ValueError, match=message):
         reproduce.main(replace(options, image_size=36), started)
     (out / "checkpoint.pt").write_bytes(b"half")
     with pytest.raises(ValueError, match="is not readable as a checkpoint"):
         reproduce.main(options, started)
     assert not started
+    reproduce.main(replace(options, overwrite=True), started)
+    assert (len(started), started.overwritten) == (3, 3)
+    assert len(rows.read(file_of(options))) == 3
 
 
 def test_a_failing_agent_ends_the_table_with_its_own_sentence(tmp_path, capfd):

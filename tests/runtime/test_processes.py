@@ -138,7 +138,10 @@ def test_a_killed_process_ends_the_run_with_a_checkpoint_that_resumes(alone, pic
     output = output_of(run)
     assert run.returncode not in (0, None)
     assert "another process ended" in output, output
-    assert "use --resume" in output
+    assert "resume with --resume" in output
+    again = output_of(in_two_processes(tmp_path / "cache", "agents/ram_reinforce.py", *options))
+    assert "resume it (--resume), write to another folder (--out), or replace it (--overwrite)" in again
+    assert again.count("--overwrite") == 1  # one process speaks
     epoch = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["epoch"]
     assert epoch < EPOCHS
     alone("ram_reinforce", *options, "--resume")

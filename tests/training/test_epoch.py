@@ -15,7 +15,7 @@ from glimpse_env.training.trainer import Run
 
 def build_epoch() -> Epoch:
     """An epoch of a run without network and files."""
-    run = Run("agent", SimpleNamespace(seed=0, out=Path("unused")), None)
+    run = Run("agent", SimpleNamespace(seed=0, out=Path("unused")))
     run.device = torch.device("cpu")
     return Epoch(run, "stage", 1, tqdm(disable=True))
 

@@ -225,7 +225,7 @@ def test_supervision_and_curriculum_can_be_switched_off(pictures, tmp_path):
     grown = [row["mean_glimpses"] for row in read_history(tmp_path)]
     assert grown == sorted(grown)
     assert grown[0] < grown[-1]
-    ram(Options(dataset=pictures, out=tmp_path, **SMALL, curriculum=0, supervision=False))
+    ram(Options(dataset=pictures, out=tmp_path, overwrite=True, **SMALL, curriculum=0, supervision=False))
     grown = [row["mean_glimpses"] for row in read_history(tmp_path)]
     assert grown == [3, 3]
 
