@@ -65,9 +65,11 @@ def to_square(
         return images
     from torchvision.transforms.v2 import functional
 
-    if fit == "stretch":
-        return functional.resize(images, [size, size], antialias=True)
-    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+    # Resized to one pixel as bytes, images of 3 channels fail an assertion of torch's.
+    source = images.float() if size == 1 else images
+    sides = [size, size] if fit == "stretch" else [size]
+    resized = functional.resize(source, sides, antialias=True)
+    return functional.center_crop(resized, [size, size]).round().to(torch.uint8)
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:

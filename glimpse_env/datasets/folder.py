@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from tqdm.contrib.concurrent import thread_map
 
+from glimpse_env import checks
 from glimpse_env.datasets.base import ImageSet, Preset
 from glimpse_env.datasets.decode import read_image, stack
 from glimpse_env.datasets.store import open_store
@@ -45,6 +46,8 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
         names = [os.path.relpath(path, folder) for path in paths]
         store = open_store(f"{folder.resolve().name}-{split}", folder, names, image_size, "crop")
         return ImageSet(store.images, labels, classes, key=store.key)
+    if image_size is not None:
+        checks.memory(f"image_size={image_size}", len(paths) * 3 * image_size**2, torch.device("cpu"))
     read, title = functools.partial(read_image, size=image_size, fit="crop"), f"{folder} ({split})"
     decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=title)
     return ImageSet(stack([pixels for pixels, _ in decoded], paths), labels, classes)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset
 from tqdm import tqdm
 
+from glimpse_env import checks
 from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
 from glimpse_env.datasets.decode import from_pil, stack, to_square
 
@@ -45,6 +46,8 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
         raise ValueError(f"split='test': a {kind} object is one split; {advice}")
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
+    if image_size is not None:
+        checks.memory(f"image_size={image_size}", len(dataset) * image_size**2, torch.device("cpu"))
     images, labels = [], []
     for index in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
         image, label = check_pair(dataset[index], index)
@@ -75,7 +78,7 @@ def to_pixels(image: Any, index: int) -> UInt8[Tensor, "channel height width"]:
     if isinstance(image, Tensor):
         pixels = image.detach().cpu().as_subclass(Tensor)
     elif isinstance(image, np.ndarray):
-        pixels = torch.from_numpy(image.copy())
+        pixels = torch.from_numpy(np.array(image, image.dtype.newbyteorder("="), order="C"))
         if pixels.ndim == 3 and pixels.shape[-1] in CHANNELS:
             pixels = pixels.permute(2, 0, 1)
     else:
