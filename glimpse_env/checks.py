@@ -124,6 +124,11 @@ def argument(name: str, value: object, kind: Kind | None = None) -> Any:
     return kind.convert(value)
 
 
+def arguments(**values: object) -> tuple[Any, ...]:
+    """Return several arguments of `ARGUMENTS`, each as `argument` does."""
+    return tuple(argument(name, value) for name, value in values.items())
+
+
 def show(value: object) -> str:
     """Return a value as messages quote it: its repr, in a length that can be read."""
     if isinstance(value, int) and value.bit_length() > LONG:
@@ -169,7 +174,7 @@ def device(name: torch.device | str) -> torch.device:
     """Return the device ("auto" = the one that `devices.best` chooses); an error if this machine lacks it."""
     try:
         resolved = torch.device(devices.named(name) if isinstance(name, str) else name)
-        torch.zeros(1, device=resolved).item()  # "meta" has no values
+        torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, TypeError) as error:
         use = f"({torch.cuda.device_count()} CUDA devices): use device='cpu', 'auto' or one that exists"
         raise ValueError(f"device={show(str(name))} is not available here {use}") from error

@@ -112,13 +112,11 @@ class GlimpseVectorEnv(VectorEnv):
             FileNotFoundError: The data set's folder is missing, or the backbone's weights.
         """
         self.device = checks.device(device)
-        self.num_envs, self.order = checks.argument("num_envs", num_envs), checks.argument("order", order)
-        self.compact = checks.argument("compact", compact)
-        self.validate = checks.argument("validate", validate)
+        given = dict(num_envs=num_envs, order=order, compact=compact, validate=validate, weights=weights)
+        self.num_envs, self.order, self.compact, self.validate, weights = checks.arguments(**given)
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        weights = checks.argument("weights", weights)
         objects = dict(sensor=sensor, backbone=backbone)
         sizes = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
         views = dict(first_view=first_view, initial_location=initial_location, location_range=location_range)

@@ -55,7 +55,7 @@ def load(
         FileNotFoundError: The folder, the archive or one of its images does not exist.
     """
     check_split(split)
-    root, download = checks.argument("root", root), checks.argument("download", download)
+    root, download = checks.arguments(root=root, download=download)
     source = "test" if split == "test" else "train"
     if image_size is not None:
         image_size = checks.argument("image_size", image_size)

@@ -92,7 +92,7 @@ def row_bytes(sensor: Sensor, channels: int) -> int:
     return 4 * (5 * observed + (2 * cut if shows_pixels(sensor) else 0))
 
 
-def row_spaces(sensor: Sensor, classes: int) -> tuple[spaces.Dict, spaces.Dict]:
+def row_spaces(sensor: Sensor, classes: int) -> tuple[spaces.Space, spaces.Space]:
     """Return the spaces of one row's observation and of its action, see `GlimpseVectorEnv`."""
     location = spaces.Box(-1.0, 1.0, (2,), np.float32)
     step = spaces.Box(0.0, 1.0, (1,), np.float32)

@@ -63,8 +63,8 @@ class CropSensor:
         """
         side = min(images.images.shape[-2:])
         geometry = build_geometry(side, glimpse_size, scales, first_view, location_range)
-        chunk, context = checks.argument("chunk", chunk), checks.argument("context", context)
-        glimpse_size = checks.argument("glimpse_size", glimpse_size)
+        sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context)
+        glimpse_size, chunk, context = checks.arguments(**sizes)
         self.view_size = glimpse_size if view_size is None else checks.argument("view_size", view_size)
         self.windows, self.reach, self.whole_first = geometry
         self.backbone, self.size, self.chunk, self.shows_context = backbone, glimpse_size, chunk, context

@@ -58,8 +58,8 @@ class MapSensor:
         """
         height, width = images.images.shape[-2:]
         side = min(height, width) if view_size is None else view_size
-        side, roi = checks.argument("view_size", side), checks.argument("roi", roi)
-        chunk, show_map = checks.argument("chunk", chunk), checks.argument("show_map", show_map)
+        given = dict(view_size=side, roi=roi, chunk=chunk, show_map=show_map)
+        side, roi, chunk, show_map = checks.arguments(**given)
         geometry = build_geometry(min(height, width), glimpse_size, scales, first_view, location_range)
         self.windows, self.reach, self.whole_first = geometry
         self.view_size = side

@@ -43,8 +43,8 @@ class PixelSensor:
             ValueError: A size, scale, range or option outside what is allowed.
         """
         side, channels = min(images.images.shape[-2:]), images.images.shape[1]
-        glimpse_size = checks.argument("glimpse_size", glimpse_size)
-        scales, context = checks.argument("scales", scales), checks.argument("context", context)
+        given = dict(glimpse_size=glimpse_size, scales=scales, context=context)
+        glimpse_size, scales, context = checks.arguments(**given)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
         geometry = build_geometry(side, glimpse_size, scales, first_view, location_range)
