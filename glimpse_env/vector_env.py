@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class GlimpseVectorEnv(VectorEnv):
         weights: str | Path | None = "DEFAULT",
         image_size: int | None = None,
         glimpse_size: int | None = None,
-        scales: tuple[float, ...] | None = None,
+        scales: Sequence[float] | None = None,
         first_view: presets.FirstView | None = None,
         initial_location: presets.InitialLocation | None = None,
         location_range: float | None = None,
