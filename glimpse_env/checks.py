@@ -65,7 +65,7 @@ def several(kind: Kind, most: int) -> Kind:
         f"a sequence of 1 to {most} values, each {kind.expected}",
         lambda values: (
             isinstance(values, tuple | list | np.ndarray)
-            and np.ndim(values) == 1
+            and getattr(values, "ndim", 1) == 1
             and 0 < len(values) <= most
             and all(map(kind.accepts, values))
         ),
