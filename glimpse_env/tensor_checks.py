@@ -121,10 +121,10 @@ def reset_options(
     """Refuse unknown or misshapen reset options; with `values`, also indices and locations out of range."""
     instance("options", options, Mapping, "a dict or None")
     assert isinstance(options, Mapping)
-    expected = {"indices": ((rows,), False), "locations": ((rows, 2), True), "reset_mask": ((rows,), False)}
+    shapes: dict[str, tuple[int, ...]] = {"indices": (rows,), "locations": (rows, 2), "reset_mask": (rows,)}
     for key, value in options.items():
-        choice("reset option", key, expected)
-        shape(f"options[{key!r}]", value, *expected[key], device)
+        choice("reset option", key, OPTIONS)
+        shape(f"options[{key!r}]", value, shapes[key], key == "locations", device)
     mask, indices, locations = (options.get(key) for key in ("reset_mask", "indices", "locations"))
     if isinstance(mask, Tensor):
         if mode != AutoresetMode.DISABLED:

@@ -129,8 +129,7 @@ def make_form(
         return BoxForm(classes)
     if name == "steering":
         return SteeringForm()
-    grid = env.preset.grid if grid is None else grid
-    grid = checks.argument("grid", grid)
+    grid = checks.argument("grid", env.preset.grid if grid is None else grid)
     return MultiDiscreteForm(classes, grid, device or env.device)
 
 

@@ -51,7 +51,7 @@ class FlatAction(VectorActionWrapper):
         check_dict("FlatAction", env.single_action_space)
         super().__init__(env)
         self.form = make_answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
-        self.validate = core.validate
+        self.validate, self._device = core.validate, core.device
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]  # where torchrl looks for it
         self.single_action_space = self.form.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -66,7 +66,7 @@ class FlatAction(VectorActionWrapper):
             flat = from_numpy(self.single_action_space, actions, columns)
             return {name: value.numpy() for name, value in self.form.decode(flat).items()}
         floating = isinstance(self.single_action_space, spaces.Box)
-        tensor_checks.shape("action", actions, columns, floating, self.unwrapped.device)
+        tensor_checks.shape("action", actions, columns, floating, self._device)
         if self.validate:
             check_values(self.single_action_space, actions)
         return self.form.decode(actions)
