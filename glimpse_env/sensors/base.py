@@ -88,8 +88,9 @@ def row_bytes(sensor: Sensor, channels: int) -> int:
     `chunk` rows at a time where a network limits them.
     """
     observed = sum(flatdim(space) for space in sensor.space.values())
-    cut = max(max(sensor.windows) ** 2 if shows_pixels(sensor) else 0, *sensor.pixels) * channels
-    return 4 * (5 * observed + (2 * cut if shows_pixels(sensor) else 0))
+    crops = "glimpse" in sensor.space and shows_pixels(sensor)  # an entry may have another name
+    cut = max(max(sensor.windows) ** 2, *sensor.pixels) * channels if crops else 0
+    return 4 * (5 * observed + 2 * cut)
 
 
 def row_spaces(sensor: Sensor, classes: int) -> tuple[spaces.Space, spaces.Space]:

@@ -129,8 +129,8 @@ def make_form(
         return BoxForm(classes)
     if name == "steering":
         return SteeringForm()
-    grid = checks.argument("grid", env.preset.grid if grid is None else grid)
-    return MultiDiscreteForm(classes, grid, device or env.device)
+    cells: int = checks.argument("grid", env.preset.grid if grid is None else grid)
+    return MultiDiscreteForm(classes, cells, device or env.device)
 
 
 def make_answering_form(
