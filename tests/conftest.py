@@ -26,7 +26,7 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
 # The longest files: started last they would end alone.
 FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")
 
-# Examples of a property or fuzz test that sets no number itself: "ci" draws the same few each time; "thorough"
+# Examples of a fuzz test that sets no number itself: "ci" draws the same few each time; "thorough"
 # draws new ones, as many as GLIMPSE_EXAMPLES says, and is in use where that is set.
 EXAMPLES = int(os.environ.get("GLIMPSE_EXAMPLES", "0"))
 UNCHECKED = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)

@@ -24,6 +24,7 @@ ADDED: dict[str, Any] = {
     "location_discount": 1.0,
     "sure": 1.0,
     "augment_shift": 1 / 14,
+    "augment_elastic": 0.0,
     "location_policy": "gaussian",
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.

@@ -86,12 +86,27 @@ class Run:
                     saved = resume.load_resumable(path, agent, options, cls.kind, cls.compared)
                 run = cls(agent, options, saved)
                 with terminal.interruptible(f"{path} holds the last finished epoch; resume with --resume"):
-                    yield run
+                    try:
+                        yield run
+                    finally:
+                        run.close()
         except (ValueError, OSError, ImportError) as error:
-            if run is not None and run._in_loop:  # an error of the program, not of its input
-                raise
+            if run is not None and run._in_loop and not isinstance(error, OSError):
+                raise  # an error of the program, not of its input, its disk or its folder
             todo = f"training is finished, its evaluation is not: repeat it with agents/evaluate.py {path}; "
-            message = f"{agent}: {todo if run and run._finished else ''}{error}"
+            what = terminal.format_error(error, path.parent)
+            kept = (
+                isinstance(error, OSError)
+                and run is not None
+                and run._optimizer is not None
+                and not run._finished
+            )
+            kept = (
+                f"; {path} holds the last finished epoch: resume with --resume"
+                if kept and path.is_file()
+                else ""
+            )
+            message = f"{agent}: {todo if run and run._finished else ''}{what}{kept}"
             raise SystemExit(message if distributed.first() else 1) from error
         except RuntimeError as error:
             if not distributed.is_lost(error):
@@ -99,21 +114,19 @@ class Run:
             ended = f"another process ended ({str(error).splitlines()[0]})"
             kept = f"{path} holds the last finished epoch: use --resume"
             raise SystemExit(f"{agent}: {ended}; {kept}") from error
-        finally:
-            if run is not None and run.writer is not None:
-                run.writer.close()
+
+    def close(self) -> None:
+        """Write what TensorBoard has not written yet."""
+        if self.writer is not None:
+            self.writer.close()
 
     def start(
         self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0
     ) -> None:
-        """Set the run's network; load its state when the run is resumed.
+        """Set the run's network, which is on `device`; load its state when the run is resumed.
 
-        Args:
-            network: The network to train, already on `device`.
-            identity: Contents of a checkpoint from which its network and environment can be rebuilt (see
-                `resume.describe`).
-            device: Device of the network.
-            seconds: Training time of the network before this run.
+        `identity`: contents of a checkpoint from which network and environment can be rebuilt (see
+        `resume.describe`). `seconds`: training time of the network before this run.
         """
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
@@ -135,13 +148,8 @@ class Run:
     def epochs(self, count: int, stage: str, optimizer: HasState) -> Iterator[Epoch]:
         """Yield the remaining epochs of a stage; record and save after each.
 
-        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing.
-
-        Args:
-            count: Epochs of the stage.
-            stage: Its name in the history and on the progress bar.
-            optimizer: Its state is saved with the network, and loaded when the run is resumed within this
-                stage.
+        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing. The
+        optimiser's state is saved with the network, and loaded when the run is resumed within this stage.
         """
         number, progress = self._stages, self.progress
         self._stages += 1
@@ -165,14 +173,10 @@ class Run:
     def rounds(self, count: int, optimizer: HasState | None, every: int, steps: int) -> Iterator[int]:
         """Yield the remaining rounds' numbers (from 0): for algorithms whose episodes outlast an update.
 
-        Random numbers are not seeded for each round: the state of the generators belongs in `extra_state`.
-
-        Args:
-            count: Number of rounds; each collects steps and updates.
-            optimizer: Saved with the network, and loaded when the run is resumed; None where `write` and
-                `restore` are overridden.
-            every: Rounds from one that is logged and saved to the next (see `is_due`).
-            steps: Environment steps per round, summed over all rows.
+        Each of the `count` rounds collects `steps` environment steps, summed over all rows, and updates; one
+        in `every` is logged and saved (see `is_due`). Random numbers are not seeded for each round: the state
+        of the generators belongs in `extra_state`. The optimiser is saved and loaded with the network; None
+        where `write` and `restore` are overridden.
         """
         self._optimizer, self._rounds, progress = optimizer, (count, every, steps), self.progress
         if self.saved is None:
