@@ -172,10 +172,11 @@ def memory(what: str, size: float, device: torch.device) -> None:
 
 def device(name: torch.device | str) -> torch.device:
     """Return the device ("auto" = the one that `devices.best` chooses); an error if this machine lacks it."""
+    instance("device", name, str | torch.device, "a name such as 'cpu' or a torch.device")
     try:
         resolved = torch.device(devices.named(name) if isinstance(name, str) else name)
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         use = f"({torch.cuda.device_count()} CUDA devices): use device='cpu', 'auto' or one that exists"
         raise ValueError(f"device={show(str(name))} is not available here {use}") from error
     return resolved

@@ -138,7 +138,8 @@ def reset_tensors(core: GlimpseVectorEnv, options: Mapping[str, Any] | None) -> 
     """Return reset options as tensors on the core's device, after checks of their values."""
     options = {} if options is None else options
     checks.instance("options", options, Mapping, "a dict or None")
-    tensors = {name: tensor_checks.option_tensor(name, value) for name, value in options.items()}
+    sizes = (core.num_envs, len(core.images))
+    tensors = {name: tensor_checks.option_tensor(name, value, *sizes) for name, value in options.items()}
     core.check_options(tensors, values=True)
     return {name: value.to(core.device) for name, value in tensors.items()}
 

@@ -121,6 +121,7 @@ def make(reward: str | Reward | None) -> Reward:
     name = "delayed" if reward is None else reward
     if not isinstance(name, str) or name not in NAMED:
         raise ValueError(
-            f"reward={checks.show(reward)}: expected a callable, such as Delayed(), or one of {', '.join(NAMED)}"
+            f"reward={checks.show(reward)}: expected a callable, such as Delayed(), or "
+            f"one of {', '.join(NAMED)}"
         )
     return NAMED[name]()

@@ -14,6 +14,7 @@ from glimpse_env.checks import choice, instance, show
 
 SMALL = 32  # values
 OPTIONS = ("indices", "locations", "reset_mask")  # of `reset`
+KINDS = {"f": "a floating", "iu": "an integer", "iub": "an integer or bool", "b": "a bool"}
 DTYPES = {"f": np.float32, "iu": np.int64, "b": np.bool_}  # by numpy's kinds: what tensors get
 
 
@@ -24,7 +25,7 @@ def shape(
     floating: bool,
     device: torch.device | None = None,
 ) -> None:
-    """Refuse what is not a tensor of this shape, floating or integer (bool counts as integer), on `device`."""
+    """Refuse what is not a tensor on `device` of this shape, floating or integer (bool is integer)."""
     kind = "floating" if floating else "integer or bool"
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a {kind} tensor of shape {expected}, got {type(value).__name__}")
@@ -55,10 +56,12 @@ def to_tensor(name: str, array: np.ndarray) -> Tensor:
     raise TypeError(f"{name}={show(array)}: expected numbers or bools, got dtype {array.dtype}")
 
 
-def option_tensor(name: str, value: object) -> Tensor:
-    """Return an option of `reset` as a tensor on the CPU."""
+def option_tensor(name: str, value: object, rows: int, images: int) -> Tensor:
+    """Return an option of `reset` as a tensor on the CPU, after checks of its shape, dtype and values."""
     choice("reset option", name, OPTIONS)
-    return to_tensor(f"options[{name!r}]", to_array(f"options[{name!r}]", value))
+    expected = {"indices": ((rows,), "iu", 0, images - 1), "locations": ((rows, 2), "f", -1, 1)}
+    expected["reset_mask"] = ((rows,), "b", 0, 1)
+    return to_tensor(f"options[{name!r}]", array(f"options[{name!r}]", value, *expected[name]))
 
 
 def array(
@@ -72,8 +75,7 @@ def array(
     if values.shape != expected:
         raise ValueError(f"{name}: expected shape {expected}, got {values.shape}")
     if values.dtype.kind not in kinds:
-        kind = "floating" if kinds == "f" else "integer or bool"
-        raise TypeError(f"{name}: expected a {kind} dtype, got {values.dtype}")
+        raise TypeError(f"{name}: expected {KINDS[kinds]} dtype, got {values.dtype}")
     if values.size <= SMALL:  # for one row, numpy's reductions are slower than a loop
         inside = all(low <= number <= high for number in values.ravel().tolist())
     else:

@@ -49,8 +49,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     checks.choice("config['action']", config.get("action"), get_args(ActionName))
     if config.get("order", "shuffle") != "shuffle":
         raise ValueError(
-            f"order={checks.show(config['order'])}: RLlib cannot know that no image is left; leave it out, and "
-            "evaluate each image once with `ModuleAgent`"
+            f"order={checks.show(config['order'])}: RLlib cannot know that no image is left; leave it out, "
+            "and evaluate each image once with `ModuleAgent`"
         )
 
 

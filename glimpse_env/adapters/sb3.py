@@ -108,8 +108,8 @@ def _build(
         raise ValueError(f"{mode}: Stable-Baselines3 expects SAME_STEP, which is set here; leave it out")
     if options.get("order", "shuffle") != "shuffle":
         raise ValueError(
-            f"order={checks.show(options['order'])}: Stable-Baselines3 cannot know that a row has no image left; "
-            "leave it out, and evaluate each image once with make_sb3_evaluation_env"
+            f"order={checks.show(options['order'])}: Stable-Baselines3 cannot know that a row has no image "
+            "left; leave it out, and evaluate each image once with make_sb3_evaluation_env"
         )
     if teaching is not None and action != "steering":
         raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier")

@@ -150,6 +150,7 @@ def make_answering_form(
     checks.choice("form", name, get_args(AnsweringForm))
     if grid is not None and name == "box":
         raise ValueError(
-            f"grid={checks.show(grid)}: form='box' takes any location; give a grid with form='multidiscrete' only"
+            f"grid={checks.show(grid)}: form='box' takes any location; give a grid with "
+            "form='multidiscrete' only"
         )
     return make_form(name, env, grid, device)

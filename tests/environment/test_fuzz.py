@@ -48,8 +48,8 @@ numbers = st.one_of(
     st.sampled_from([np.float64("nan"), np.float16(0.5), np.bool_(True), Fraction(1, 2), 1j]),
 )
 WORDS = """
-False 1 once shuffle zero reflect noise image glimpse center random pixel crop map bank train fit fit:1/2 fit:9/2
-validation test DEFAULT cpu auto NextStep SameStep delayed resnet0 .. ~ cuda:99 steering box multidiscrete
+False 1 once shuffle zero reflect noise image glimpse center random pixel crop map bank train fit fit:1/2
+fit:9/2 validation test DEFAULT cpu auto NextStep SameStep delayed resnet0 .. ~ cuda:99 steering box multidiscrete
 """
 names = st.sampled_from([*WORDS.split(), "", "a\0b", "\ud800", "x" * 5000])
 leaves = st.one_of(
