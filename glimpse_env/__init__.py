@@ -15,6 +15,7 @@ from glimpse_env.rewards import (
     Reward,
     Transition,
 )
+from glimpse_env.runtime import devices
 from glimpse_env.sensors import BankSensor, Contextual, CropSensor, MapSensor, PixelSensor, Sensor
 from glimpse_env.vector_env import GlimpseVectorEnv
 from glimpse_env.wrappers.flat import FlatAction, FlatSingleAction
@@ -47,6 +48,7 @@ __all__ = [
     "Transition",
 ]
 
+devices.use_one_thread_after_fork()
 # The environment checks every action itself, including values, so Gymnasium's passive checker is disabled.
 register(
     id="GlimpseEnv-v0",

@@ -1,51 +1,184 @@
-"""Checks of arguments: each error names the value and what is allowed, before any state changes."""
+"""Checks of arguments, by the table `ARGUMENTS`: errors name the value and what is allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Collection
+from os import PathLike
+from types import UnionType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
-from torch import Tensor
 
 from glimpse_env.runtime import devices
+from glimpse_env.runtime import memory as memory_size
 
-SMALL = 32  # values
-
-
-def count(name: str, value: object) -> None:
-    """Refuse anything but a whole number of at least 1."""
-    if not _is_whole(value, 1):
-        raise ValueError(f"{name}={value!r}: expected a whole number of at least 1")
+LONG = 400  # characters or bits of a value that messages quote
 
 
-def seed(value: object) -> None:
-    """Refuse a seed that is not None or a whole number of at least 0."""
-    if value is not None and not _is_whole(value, 0):
-        expected = "expected None or one whole number of at least 0"
-        raise ValueError(f"seed={value!r}: {expected} (it seeds the order of the images of all rows)")
+class Kind(NamedTuple):
+    """What an argument may be: one line of `ARGUMENTS`."""
+
+    expected: str  # in messages
+    accepts: Callable[[Any], bool]
+    convert: Callable[[Any], Any]  # of an accepted value, to Python's own type
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+def whole(least: int = 1, most: int | None = None) -> Kind:
+    """Return the kind of Python's and numpy's whole numbers (bool is none) in [least, most]."""
+    end = "" if most is None else f" and at most {most}"
+    return Kind(
+        f"a whole number of at least {least}{end}",
+        lambda value: (
+            _is_number(value, int, np.integer) and least <= value and (most is None or value <= most)
+        ),
+        int,
+    )
+
+
+def real(low: float = -math.inf, high: float = math.inf, above: float = -math.inf) -> Kind:
+    """Return the kind of finite numbers of Python and numpy in [low, high], and above `above`."""
+    start = f"({above:g}" if above >= low else f"[{low:g}"
+    return Kind(
+        "a finite number"
+        if math.isinf(low) and math.isinf(high) and math.isinf(above)
+        else f"a number in {start}, {high:g}{']' if high < math.inf else ')'}",
+        lambda value: (
+            _is_number(value, int, float, np.integer, np.floating)
+            and low <= value <= high
+            and above < value < math.inf
+        ),
+        float,
+    )
+
+
+def one_of(*names: str) -> Kind:
+    """Return the kind of these names."""
+    return Kind(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names, str)
+
+
+def several(kind: Kind, most: int) -> Kind:
+    """Return the kind of sequences of 1 to `most` values of another kind, converted to tuples."""
+    return Kind(
+        f"a sequence of 1 to {most} values, each {kind.expected}",
+        lambda values: (
+            isinstance(values, tuple | list | np.ndarray)
+            and getattr(values, "ndim", 1) == 1
+            and 0 < len(values) <= most
+            and all(map(kind.accepts, values))
+        ),
+        lambda values: tuple(map(kind.convert, values)),
+    )
+
+
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+FLAG = Kind("True or False", lambda value: isinstance(value, bool | np.bool_), bool)
+TEXT = Kind("a string", lambda value: isinstance(value, str), str)
+PATH = Kind(
+    "a path or None", lambda value: value is None or isinstance(value, str | PathLike), lambda value: value
+)
+COUNT, SEED = whole(), whole(0)
+SIDE = whole(most=2**16)  # pixels
+
+# Every argument with a fixed range, of the environment, of sensors, wrappers and adapters.
+ARGUMENTS: dict[str, Kind] = {
+    "num_envs": whole(most=2**24),
+    "split": TEXT,
+    "root": PATH,
+    "weights": PATH,
+    "download": FLAG,
+    "image_size": SIDE,
+    "glimpse_size": SIDE,
+    "view_size": SIDE,
+    "scales": several(real(high=1024, above=0), 64),
+    "location_range": real(0, 1),
+    "max_glimpses": whole(most=2**20),
+    "grid": whole(most=2**10),
+    "roi": whole(most=2**10),
+    "chunk": whole(most=2**24),
+    "context": FLAG,
+    "show_map": FLAG,
+    "order": one_of("shuffle", "once"),
+    "compact": FLAG,
+    "validate": FLAG,
+    "window": whole(most=2**24),
+    "flat": FLAG,
+    "frame_stack": COUNT,
+}
+
+
+def argument(name: str, value: object, kind: Kind | None = None) -> Any:
+    """Return an argument as Python's own type, if it is of its kind (by `ARGUMENTS` if None).
+
+    Raises:
+        ValueError: It is not; the message has the name, the value and what is allowed.
+    """
+    kind = ARGUMENTS[name] if kind is None else kind
+    if not kind.accepts(value):
+        raise ValueError(f"{name}={show(value)}: expected {kind.expected}")
+    return kind.convert(value)
+
+
+def arguments(**values: object) -> tuple[Any, ...]:
+    """Return several arguments of `ARGUMENTS`, each as `argument` does."""
+    return tuple(argument(name, value) for name, value in values.items())
+
+
+def show(value: object) -> str:
+    """Return a value as messages quote it: its repr, in a length that can be read."""
+    if isinstance(value, int) and value.bit_length() > LONG:
+        return f"<a whole number of {value.bit_length()} bits>"
+    text = repr(value)
+    return text if len(text) <= LONG else f"{text[: LONG // 2]} ... {text[-LONG // 4 :]}"
+
+
+def count(name: str, value: object) -> int:
+    """Return a whole number of at least 1; refuse anything else."""
+    return argument(name, value, COUNT)
+
+
+def seed(value: object) -> int | None:
+    """Return a seed as Python's int; refuse what is not None or a whole number of at least 0."""
+    if value is None or SEED.accepts(value):
+        return None if value is None else SEED.convert(value)
+    expected = "expected None or one whole number of at least 0"
+    raise ValueError(f"seed={show(value)}: {expected} (it seeds the order of the images of all rows)")
 
 
 def choice(name: str, value: object, allowed: Collection[str]) -> None:
     """Refuse a value that is not one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r}: expected one of {', '.join(allowed)}")
+    argument(name, value, one_of(*allowed))
+
+
+def instance(name: str, value: object, kinds: type | UnionType | tuple[type, ...], expected: str) -> None:
+    """Refuse an object of another type."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name}={show(value)}: expected {expected}, got {type(value).__name__}")
+
+
+def memory(what: str, size: float, device: torch.device) -> None:
+    """Refuse what needs more bytes than the device has in all, where the system says how many it has."""
+    limit = memory_size.total(device)
+    if limit is not None and size > limit:
+        raise ValueError(
+            f"{what}: needs {size / 1e9:.3g} GB, expected at most the {limit / 1e9:.3g} GB of {device}"
+        )
 
 
 def device(name: torch.device | str) -> torch.device:
     """Return the device ("auto" = the one that `devices.best` chooses); an error if this machine lacks it."""
+    instance("device", name, str | torch.device, "a name such as 'cpu' or a torch.device")
     try:
         resolved = torch.device(devices.named(name) if isinstance(name, str) else name)
         torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         use = f"({torch.cuda.device_count()} CUDA devices): use device='cpu', 'auto' or one that exists"
-        raise ValueError(f"device={str(name)!r} is not available here {use}") from error
+        raise ValueError(f"device={show(str(name))} is not available here {use}") from error
     return resolved
 
 
@@ -55,119 +188,10 @@ def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
         return AutoresetMode(mode)
     except ValueError:
         modes = ", ".join(map(str, AutoresetMode))
-        raise ValueError(f"autoreset_mode={mode!r}: expected one of {modes}") from None
+        raise ValueError(f"autoreset_mode={show(mode)}: expected one of {modes}") from None
 
 
 def is_open(closed: bool) -> None:
     """Refuse to work after close()."""
     if closed:
         raise RuntimeError("the environment is closed: make a new one")
-
-
-def shape(name: str, value: object, expected: tuple[int, ...], floating: bool) -> None:
-    """Refuse what is not a tensor of this shape, floating or integer (bool counts as integer)."""
-    kind = "floating" if floating else "integer or bool"
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a {kind} tensor of shape {expected}, got {type(value).__name__}")
-    if value.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}, got {tuple(value.shape)}")
-    if value.is_floating_point() != floating or value.is_complex():
-        raise TypeError(f"{name}: expected a {kind} dtype, got {value.dtype}")
-
-
-def array(
-    name: str, value: object, expected: tuple[int, ...], kinds: str, low: float, high: float
-) -> np.ndarray:
-    """Return `value` as a numpy array; refuse another shape, dtype or range.
-
-    `kinds`: numpy's kinds of dtype, "f" floating, "iub" integer or bool.
-    """
-    values = np.asarray(value)
-    if values.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}, got {values.shape}")
-    if values.dtype.kind not in kinds:
-        kind = "floating" if kinds == "f" else "integer or bool"
-        raise TypeError(f"{name}: expected a {kind} dtype, got {values.dtype}")
-    if values.size <= SMALL:  # for one row, numpy's reductions are slower than a loop
-        inside = all(low <= number <= high for number in values.ravel().tolist())
-    else:
-        inside = bool(values.min() >= low and values.max() <= high)
-    if not inside:
-        got = f"values from {values.min()} to {values.max()}"
-        raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {got}")
-    return values
-
-
-def keys(name: str, value: object, expected: Collection[str]) -> None:
-    """Refuse what is not a mapping with exactly these keys."""
-    mapping = isinstance(value, dict | Mapping)
-    if not mapping or len(value) != len(expected) or not all(key in value for key in expected):
-        got = ", ".join(map(str, value)) if mapping else type(value).__name__
-        raise ValueError(f"{name}: expected a dict with the keys {', '.join(expected)}, got {got}")
-
-
-def within(name: str, value: Tensor, low: float, high: float) -> None:
-    """Refuse values outside [low, high], including NaN. Reads the values: a host sync."""
-    outside = ~((value >= low) & (value <= high))
-    if outside.any():
-        raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {value[outside][0].item():g}")
-
-
-def action(
-    actions: Mapping[str, Tensor], rows: int, classes: int, values: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return location, stop (bool) and prediction of an action; with `values`, check their range too."""
-    keys("action", actions, ("location", "stop", "prediction"))
-    location, stop, prediction = actions["location"], actions["stop"], actions["prediction"]
-    shape("action['location']", location, (rows, 2), floating=True)
-    shape("action['stop']", stop, (rows,), floating=False)
-    shape("action['prediction']", prediction, (rows, classes), floating=True)
-    if values:
-        within("action['location']", location, -1, 1)
-        within("action['stop']", stop, 0, 1)
-        within("action['prediction']", prediction, 0, 1)
-    return location.float(), stop.bool(), prediction.float()
-
-
-def reset_options(
-    options: Mapping[str, object], rows: int, images: int, mode: AutoresetMode, values: bool
-) -> None:
-    """Refuse unknown or misshapen reset options; with `values`, also indices and locations out of range."""
-    expected = {"indices": ((rows,), False), "locations": ((rows, 2), True), "reset_mask": ((rows,), False)}
-    for key, value in options.items():
-        choice("reset option", key, expected)
-        shape(f"options[{key!r}]", value, *expected[key])
-    mask, indices, locations = (options.get(key) for key in ("reset_mask", "indices", "locations"))
-    if isinstance(mask, Tensor):
-        if mode != AutoresetMode.DISABLED:
-            raise ValueError(
-                "options['reset_mask'] needs autoreset_mode=AutoresetMode.DISABLED: "
-                "in the other modes finished rows restart by themselves"
-            )
-        if mask.dtype != torch.bool:
-            raise TypeError(f"options['reset_mask']: expected dtype bool, got {mask.dtype}")
-        if values and not mask.any():
-            raise ValueError("options['reset_mask']: expected at least one True")
-    if values and isinstance(indices, Tensor):
-        within("options['indices']", indices, 0, images - 1)
-    if values and isinstance(locations, Tensor):
-        within("options['locations']", locations, -1, 1)
-
-
-def partial_reset(options: Mapping[str, object], seed: int | None, first: bool) -> None:
-    """Refuse a reset of some rows before the first reset of all, or together with a seed."""
-    name = "options['reset_mask']"
-    if "reset_mask" in options and first:
-        raise RuntimeError(f"{name} before the first reset(): reset all rows once, then choose rows")
-    if "reset_mask" in options and seed is not None:
-        raise ValueError(f"seed={seed} with {name}: a seed draws the order of all rows; give one of the two")
-
-
-def saved_state(saved: Mapping[str, Any], fields: Collection[str], rows: int, images: int) -> None:
-    """Refuse anything but the state_dict of an environment of this many rows and images."""
-    keys("state_dict", saved, ("seed", "state", "np_random"))
-    keys("state_dict['state']", saved["state"], fields)
-    saved_rows = len(saved["state"]["step"])
-    if saved_rows != rows:
-        raise ValueError(f"state_dict of {saved_rows} rows: expected num_envs={rows}")
-    within("state_dict's image indices", saved["state"]["index"], 0, images - 1)

@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from glimpse_env import checks
+from glimpse_env import checks, tensor_checks
 from glimpse_env.rendering import frames
 from glimpse_env.vector_env import GlimpseVectorEnv
 
@@ -44,7 +44,7 @@ class GlimpseEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
         """Draw an image and show glimpse 1; options are numpy arrays: `indices` (1,), `locations` (1, 2)."""
         observation, info = self.core.reset(seed=seed, options=reset_tensors(self.core, options))
-        super().reset(seed=seed)
+        super().reset(seed=checks.seed(seed))
         row = first_row(observation)
         self._path, self._prediction, self._ended = [row["location"]], None, False
         return row, first_row_scalars(info)
@@ -52,13 +52,13 @@ class GlimpseEnv(gymnasium.Env):
     @torch.inference_mode()
     def step(self, action: Mapping[str, Any]) -> tuple[Arrays, float, bool, bool, Info]:
         """Take a glimpse or stop, as `GlimpseVectorEnv.step` with one row."""
-        arrays = read_action(action, (), len(self.core.images.classes))
-        tensors = {name: torch.from_numpy(value[None]).to(self.core.device) for name, value in arrays.items()}
-        ended, (observation, reward, terminated, _, info) = self._ended, self.core.step(tensors)
+        tensors = read_action(action, (), len(self.core.images.classes))
+        batch = {name: value[None].to(self.core.device) for name, value in tensors.items()}
+        ended, (observation, reward, terminated, _, info) = self._ended, self.core.step(batch)
         row, row_info = first_row(observation), first_row_scalars(info)
         self._ended = bool(terminated)
         if not ended:
-            self._prediction = arrays["prediction"]
+            self._prediction = tensors["prediction"].numpy()
         if row_info["glimpses"] > len(self._path):
             self._path.append(row["location"])
         return row, reward.item(), self._ended, False, row_info
@@ -100,46 +100,48 @@ class NumpyVectorEnv(VectorEnv):
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
         """Start episodes as `GlimpseVectorEnv.reset`, with options as numpy arrays."""
         observation, info = self.core.reset(seed=seed, options=reset_tensors(self.core, options))
-        super().reset(seed=seed)
+        super().reset(seed=checks.seed(seed))
         return to_numpy(observation), to_numpy(info)
 
     def step(self, actions: Mapping[str, Any]) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Take a glimpse or stop, in every row; rewards are float64, `final_obs` holds one dict per row."""
-        arrays = read_action(actions, (self.num_envs,), len(self.core.images.classes))
-        tensors = {name: torch.from_numpy(value).to(self.core.device) for name, value in arrays.items()}
-        observation, reward, terminated, truncated, info = self.core.step(tensors)
+        tensors = read_action(actions, (self.num_envs,), len(self.core.images.classes))
+        batch = {name: value.to(self.core.device) for name, value in tensors.items()}
+        observation, reward, terminated, truncated, info = self.core.step(batch)
+        rewards = reward.cpu().numpy().astype(np.float64)  # converted here: MPS has no float64
         ended = (terminated.cpu().numpy().copy(), truncated.cpu().numpy().copy())
-        return to_numpy(observation), reward.double().cpu().numpy(), *ended, with_final_rows(to_numpy(info))
+        return to_numpy(observation), rewards, *ended, with_final_rows(to_numpy(info))
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the core: later calls of step and reset raise an error."""
         self.core.close()
 
 
-def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int) -> Arrays:
-    """Return location (float32), stop (bool) and prediction (float32) of an action, after all checks.
+def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int) -> dict[str, Tensor]:
+    """Return location (float32), stop (integer or bool) and prediction (float32) of an action as copies.
+
+    Arrays may have any strides, order and byte order, and be read-only.
 
     Raises:
         ValueError: A missing key, a wrong shape, a value out of range or NaN.
         TypeError: A wrong dtype.
     """
-    checks.keys("action", action, ("location", "stop", "prediction"))
-    location = checks.array("action['location']", action["location"], (*batch, 2), "f", -1, 1)
-    stop = checks.array("action['stop']", action["stop"], batch, "iub", 0, 1)
-    prediction = checks.array("action['prediction']", action["prediction"], (*batch, classes), "f", 0, 1)
-    return {
-        "location": location.astype(np.float32, copy=False),
-        "stop": stop.astype(np.bool_, copy=False),
-        "prediction": prediction.astype(np.float32, copy=False),
-    }
+    tensor_checks.keys("action", action, ("location", "stop", "prediction"))
+    expected = {"location": ((*batch, 2), "f", -1, 1), "stop": (batch, "iub", 0, 1)}
+    expected["prediction"] = ((*batch, classes), "f", 0, 1)
+    names = {name: f"action[{name!r}]" for name in expected}
+    arrays = {name: tensor_checks.array(names[name], action[name], *expected[name]) for name in expected}
+    return {name: tensor_checks.to_tensor(names[name], array) for name, array in arrays.items()}
 
 
 def reset_tensors(core: GlimpseVectorEnv, options: Mapping[str, Any] | None) -> dict[str, Tensor]:
     """Return reset options as tensors on the core's device, after checks of their values."""
-    arrays = {name: np.asarray(value) for name, value in (options or {}).items()}
-    tensors = {name: torch.as_tensor(array).to(core.device) for name, array in arrays.items()}
-    checks.reset_options(tensors, core.num_envs, len(core.images), core.autoreset_mode, values=True)
-    return tensors
+    options = {} if options is None else options
+    checks.instance("options", options, Mapping, "a dict or None")
+    sizes = (core.num_envs, len(core.images))
+    tensors = {name: tensor_checks.option_tensor(name, value, *sizes) for name, value in options.items()}
+    core.check_options(tensors, values=True)
+    return {name: value.to(core.device) for name, value in tensors.items()}
 
 
 def to_numpy(values: Mapping[str, Any]) -> Info:

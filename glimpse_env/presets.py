@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import NoneType
 from typing import get_args
 
 from glimpse_env import checks, datasets
+from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets.base import FirstView, InitialLocation, Preset
 from glimpse_env.retina import Fill
-from glimpse_env.sensors import SENSORS
+from glimpse_env.sensors import SENSORS, Sensor
 
 PRESETS = {name: spec.preset for name, spec in datasets.NAMED.items()}
 
@@ -16,14 +18,22 @@ PRESETS = {name: spec.preset for name, spec in datasets.NAMED.items()}
 def resolve(dataset: object, **given: object) -> Preset:
     """Return the data set's preset with the fields that were given (not None) put in.
 
+    A sensor or backbone that is an object, not a name, is no part of a preset and left out.
+
     Raises:
         ValueError: A value outside what is allowed, or that does not fit the sensor; the message names it.
+        TypeError: A sensor or a backbone that is neither a name nor such an object.
     """
+    for name, kind in (("sensor", Sensor), ("backbone", FeatureExtractor)):
+        expected = f"a name or an object that follows {kind.__name__}"
+        checks.instance(name, given.get(name), (str, kind, NoneType), expected)
     changes = {name: value for name, value in given.items() if value is not None}
+    changes = {
+        name: checks.argument(name, value) if name in checks.ARGUMENTS else value
+        for name, value in changes.items()
+        if name not in ("sensor", "backbone") or isinstance(value, str)
+    }
     preset = replace(datasets.find_preset(dataset), **changes)
-    for name in ("image_size", "glimpse_size", "view_size", "max_glimpses", "grid"):
-        if getattr(preset, name) is not None:
-            checks.count(name, getattr(preset, name))
     checks.choice("first_view", preset.first_view, get_args(FirstView))
     checks.choice("initial_location", preset.initial_location, get_args(InitialLocation))
     checks.choice("fill", preset.fill, get_args(Fill))

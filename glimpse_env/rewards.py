@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from glimpse_env import checks
+
 
 @dataclass(frozen=True)
 class Transition:
@@ -42,8 +44,7 @@ class Delayed:
 
     def __post_init__(self) -> None:
         """Refuse a discount outside (0, 1]."""
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"discount={self.discount}: expected a number in (0, 1]")
+        object.__setattr__(self, "discount", checks.argument("discount", self.discount, checks.real(0, 1, 0)))
 
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
@@ -94,6 +95,11 @@ class Priced:
     reward: Reward
     price: float
 
+    def __post_init__(self) -> None:
+        """Refuse a price that is no finite number, and another reward that is none."""
+        object.__setattr__(self, "reward", make(self.reward))
+        object.__setattr__(self, "price", checks.argument("price", self.price, checks.real()))
+
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
         return self.reward(transition) - self.price * ~transition.stop
@@ -110,9 +116,12 @@ NAMED: dict[str, Callable[[], Reward]] = {
 
 def make(reward: str | Reward | None) -> Reward:
     """Return the reward of a name; None = `Delayed()`, a callable = itself."""
-    if callable(reward):
+    if callable(reward) and not isinstance(reward, type):
         return reward
     name = "delayed" if reward is None else reward
     if not isinstance(name, str) or name not in NAMED:
-        raise ValueError(f"reward={reward!r}: expected a callable or one of {', '.join(NAMED)}")
+        raise ValueError(
+            f"reward={checks.show(reward)}: expected a callable, such as Delayed(), or "
+            f"one of {', '.join(NAMED)}"
+        )
     return NAMED[name]()

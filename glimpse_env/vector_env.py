@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpse_env import checks, datasets, episode, presets, rewards
+from glimpse_env import checks, datasets, episode, presets, rewards, tensor_checks
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.episode import Bools, Floats, Ints, Points, State
-from glimpse_env.sensors import Sensor, make_sensor
+from glimpse_env.sensors import Sensor, make_sensor, row_bytes, row_spaces
 
 Info = dict[str, Any]
 Observation = dict[str, Tensor]
@@ -62,7 +61,7 @@ class GlimpseVectorEnv(VectorEnv):
         weights: str | Path | None = "DEFAULT",
         image_size: int | None = None,
         glimpse_size: int | None = None,
-        scales: tuple[float, ...] | None = None,
+        scales: Sequence[float] | None = None,
         first_view: presets.FirstView | None = None,
         initial_location: presets.InitialLocation | None = None,
         location_range: float | None = None,
@@ -114,18 +113,16 @@ class GlimpseVectorEnv(VectorEnv):
             FileNotFoundError: The data set's folder is missing, or the backbone's weights.
         """
         self.device = checks.device(device)
-        checks.count("num_envs", num_envs)
-        checks.choice("order", order, ("shuffle", "once"))
-        self.num_envs, self.order, self.compact, self.validate = num_envs, order, compact, validate
+        given = dict(num_envs=num_envs, order=order, compact=compact, validate=validate, weights=weights)
+        self.num_envs, self.order, self.compact, self.validate, weights = checks.arguments(**given)
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        given = dict(sensor=sensor, backbone=backbone)
-        names = {name: value for name, value in given.items() if isinstance(value, str)}
+        objects = dict(sensor=sensor, backbone=backbone)
         sizes = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
         views = dict(first_view=first_view, initial_location=initial_location, location_range=location_range)
         others = dict(fill=fill, max_glimpses=max_glimpses, grid=grid, context=context, show_map=show_map)
-        self.preset = presets.resolve(dataset, **names, **sizes, **views, **others)
+        self.preset = presets.resolve(dataset, **objects, **sizes, **views, **others)
         size = self.preset.image_size
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
@@ -135,14 +132,11 @@ class GlimpseVectorEnv(VectorEnv):
 
     def _make_spaces(self) -> None:
         """Build the spaces of one row's observation and action, and the batch's."""
-        location = spaces.Box(-1.0, 1.0, (2,), np.float32)
-        step = spaces.Box(0.0, 1.0, (1,), np.float32)
-        scores = spaces.Box(0.0, 1.0, (len(self.images.classes),), np.float32)
-        stop = spaces.Discrete(2)
-        self.single_observation_space = spaces.Dict({"location": location, "step": step} | self.sensor.space)
-        self.single_action_space = spaces.Dict({"location": location, "stop": stop, "prediction": scores})
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        size = row_bytes(self.sensor, self.images.images.shape[1]) + 16 * len(self.images.classes)
+        checks.memory(f"num_envs={self.num_envs}", self.num_envs * size, self.device)
+        row_pair = row_spaces(self.sensor, len(self.images.classes))
+        self.single_observation_space, self.single_action_space = row_pair
+        self.observation_space, self.action_space = (batch_space(row, self.num_envs) for row in row_pair)
 
     def _make_constants(self) -> None:
         """Put on the device what `step` looks up; tables over t where it depends on t."""
@@ -166,11 +160,11 @@ class GlimpseVectorEnv(VectorEnv):
             options: Tensors on the environment's device: `indices` (env,) int64 of the images; `locations`
                 (env, 2) of glimpse 1; `reset_mask` (env,) bool: rows to start (AutoresetMode.DISABLED only).
         """
-        options = options or {}
+        options = {} if options is None else options
         checks.is_open(self.closed)
-        checks.seed(seed)
-        checks.reset_options(options, self.num_envs, len(self.images), self.autoreset_mode, self.validate)
-        checks.partial_reset(options, seed, first=self._state is None)
+        seed = checks.seed(seed)
+        self.check_options(options, values=self.validate or self.device.type == "cpu")
+        tensor_checks.partial_reset(options, seed, first=self._state is None)
         state = self._state
         if seed is not None or state is None:
             super().reset(seed=seed)
@@ -178,11 +172,18 @@ class GlimpseVectorEnv(VectorEnv):
         fresh = options.get("reset_mask", self._everyone)
         return self._show(self._begin(state, fresh, options.get("indices"), options.get("locations")))
 
+    def check_options(self, options: object, values: bool) -> None:
+        """Refuse reset options that do not fit this environment; with `values`, values out of range too."""
+        images, mode = len(self.images), self.autoreset_mode
+        tensor_checks.reset_options(options, self.num_envs, images, mode, values, self.device)
+
     @torch.no_grad()
     def step(self, actions: dict[str, Tensor]) -> tuple[Observation, Floats, Bools, Bools, Info]:
         """Take a glimpse or stop, in every row; truncated is never True."""
         before, classes = self._ready(), len(self.images.classes)
-        location, stop, prediction = checks.action(actions, self.num_envs, classes, self.validate)
+        location, stop, prediction = tensor_checks.action(
+            actions, self.num_envs, classes, self.validate, self.device
+        )
         stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
         correct, loss = episode.judge(prediction, before.label)
         reward = self._reward(before, stop, correct, loss)
@@ -211,7 +212,7 @@ class GlimpseVectorEnv(VectorEnv):
             self._state = None
             return
         saved = saved | {"state": episode.rename_fields(saved.get("state", {}))}
-        checks.saved_state(saved, State.__dataclass_fields__, self.num_envs, len(self.images))
+        tensor_checks.saved_state(saved, State.__dataclass_fields__, self.num_envs, len(self.images))
         super().reset(seed=0)
         self.np_random.bit_generator.state = saved["np_random"]
         self._permute(saved["seed"])
@@ -273,7 +274,7 @@ class GlimpseVectorEnv(VectorEnv):
     def _reward(self, state: State, stop: Bools, correct: Bools, loss: Floats) -> Floats:
         """Return the reward of unfinished rows; 0 for the others."""
         reward = self.reward(rewards.Transition(state.step, stop, correct, loss, state.loss))
-        checks.shape("the reward callable's result", reward, (self.num_envs,), floating=True)
+        tensor_checks.shape("the reward callable's result", reward, (self.num_envs,), floating=True)
         return reward.masked_fill(state.done, 0.0)
 
     def _show(self, state: State) -> tuple[Observation, Info]:

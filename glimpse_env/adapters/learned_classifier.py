@@ -16,12 +16,15 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glimpse_env import GlimpseVectorEnv, checks
+from glimpse_env import GlimpseVectorEnv, checks, tensor_checks
 from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrow
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
 from glimpse_env.training.optimizers import Descent
 
+SIZE, SHARE = checks.whole(most=2**20), checks.real(0, 1)
+TEACHING = dict.fromkeys(("hidden", "features", "depth", "batch", "updates", "memory"), SIZE)
+TEACHING |= {"dropout": SHARE, "label_smoothing": SHARE}
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
 
@@ -47,6 +50,13 @@ class Teaching(Descent):
     """Number of last batches from which these are drawn."""
     label_smoothing: float = 0.0
     """Share of the target of the cross-entropy that is spread over all classes."""
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges."""
+        for name, kind in TEACHING.items():
+            object.__setattr__(
+                self, name, checks.argument(f"the classifier's {name}", getattr(self, name), kind)
+            )
 
 
 class Episodes(NamedTuple):
@@ -75,11 +85,12 @@ class LearnedClassifier(VectorWrapper):
         """Build the classifier for the environment's glimpses; torch's global seed draws its weights.
 
         Raises:
-            ValueError: Another autoreset mode than SAME_STEP, or a count below 1.
+            ValueError: Another autoreset mode than SAME_STEP, or what does not fit into memory.
+            TypeError: Not a `GlimpseVectorEnv`, or not a `Teaching`.
         """
+        checks.instance("teaching", teaching, Teaching | None, "a Teaching or None")
         options = self.teaching = teaching or Teaching()
-        for name in ("hidden", "features", "depth", "batch", "updates", "memory"):
-            checks.count(f"the classifier's {name}", getattr(options, name))
+        checks.instance("env", env, GlimpseVectorEnv, "a GlimpseVectorEnv")
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(
                 f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: "
@@ -90,6 +101,8 @@ class LearnedClassifier(VectorWrapper):
         sizes = {name: getattr(options, name) for name in ("hidden", "features", "depth", "dropout")}
         values, classes = spaces.flatdim(env.sensor.space["glimpse"]), len(env.images.classes)
         horizon, device = env.preset.max_glimpses, env.device
+        size = 4 * horizon * env.num_envs * values
+        checks.memory(f"the glimpses of num_envs={env.num_envs}, max_glimpses={horizon}", size, device)
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(device)
         self.optimizer = optimizers.make(
             self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay
@@ -130,6 +143,7 @@ class LearnedClassifier(VectorWrapper):
         self, actions: Float[Tensor, "env 3"]
     ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict]:
         """Step every row; train on the episodes that end. `final_obs` holds the classifier's entries too."""
+        tensor_checks.shape("action", actions, (self.num_envs, 3), True, self.core.device)
         stop, before = (actions[:, 2] > 0) & self.obeys_stop, self._certainty
         action = {"location": actions[:, :2], "stop": stop, "prediction": before["belief"]}
         observation, reward, terminated, truncated, info = self.core.step(action)
@@ -193,6 +207,12 @@ class LearnedClassifier(VectorWrapper):
             loss = F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=smoothing)
             total = total + loss
         return total / length.sum()
+
+    def share(self, other: LearnedClassifier) -> None:
+        """Use the network of another one from now on; ValueError if it has other sizes."""
+        if other.network.sizes != self.network.sizes:
+            raise ValueError(f"a classifier of {other.network.sizes}: expected {self.network.sizes}")
+        self.network = other.network
 
     def save(self, target: Path) -> None:
         """Write the classifier and its optimiser as a checkpoint, atomically."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from glimpse_env import FlatSingleAction, GlimpseVectorEnv
+from glimpse_env import FlatSingleAction, GlimpseVectorEnv, checks
 from glimpse_env.adapters.policy import build_sizes, flatten_observation
 from glimpse_env.networks.base import Agent, Heads
 from glimpse_env.wrappers.action_forms import LEAST, Choice, make_form
@@ -38,8 +38,20 @@ ActionName = Literal["dict", "multidiscrete"]
 
 def make_single_env(config: Mapping[str, Any]) -> gymnasium.Env:
     """Return one environment: `config["action"]` is its action form, the rest goes to `gymnasium.make`."""
+    check_config(config)
     env = gymnasium.make(NAME, **{name: value for name, value in config.items() if name != "action"})
     return env if config["action"] == "dict" else FlatSingleAction(env, config["action"])
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration without an action form, and an order that ends."""
+    checks.instance("config", config, Mapping, "a dict")
+    checks.choice("config['action']", config.get("action"), get_args(ActionName))
+    if config.get("order", "shuffle") != "shuffle":
+        raise ValueError(
+            f"order={checks.show(config['order'])}: RLlib cannot know that no image is left; leave it out, "
+            "and evaluate each image once with `ModuleAgent`"
+        )
 
 
 def log_correct(*, episode: Any, metrics_logger: Any, **_: Any) -> None:
@@ -55,7 +67,16 @@ def build_config(
     `view` holds the arguments of `gymnasium.make`; `workers` processes collect, each with `envs`
     environments. The action is the environment's own ("dict"), or a cell of the grid, stop and a class
     ("multidiscrete").
+
+    Raises:
+        ValueError: A count, a flag, an action form or an order outside what is allowed.
+        TypeError: A view that is no dict.
     """
+    checks.instance("view", view, Mapping, "a dict")
+    workers, envs = checks.argument("workers", workers, checks.whole(0)), checks.count("envs", envs)
+    gpu = checks.argument("gpu", gpu, checks.FLAG)
+    seed = checks.argument("seed", seed, checks.whole(0))
+    check_config({**view, "action": action})
     register_env(NAME, make_single_env)
     config = PPOConfig().environment(NAME, env_config={**view, "action": action}).debugging(seed=seed)
     config = config.env_runners(

@@ -1,7 +1,11 @@
 """Stable-Baselines3: the batched core as a `VecEnv`, without subprocesses or a loop over unfinished rows.
 
     venv = make_sb3_env(256, dataset="mnist", action="steering", reward=Delayed(0.98))
-    PPO("MultiInputPolicy", VecMonitor(venv), gamma=1.0).learn(1_000_000)
+    model = PPO("MultiInputPolicy", VecMonitor(venv), gamma=1.0).learn(1_000_000)
+
+    test = make_sb3_evaluation_env(256, dataset="mnist", split="test", action="steering")
+    test.classifier.share(venv.classifier)  # "steering" only
+    evaluate_policy(model, VecMonitor(test), n_eval_episodes=test.num_images)  # each image once
 
 The discount of `Delayed` is inside the reward, so the algorithm's own gamma is 1.
 """
@@ -10,19 +14,21 @@ The discount of `Delayed` is inside the reward, so the algorithm's own gamma is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.spaces.utils import flatten_space
+from gymnasium.spaces.utils import flatdim, flatten_space
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import GlimpseVectorEnv, checks
 from glimpse_env.adapters.learned_classifier import LearnedClassifier, Teaching
 from glimpse_env.adapters.policy import flatten_observation
-from glimpse_env.wrappers.action_forms import ActionForm, make_form
+from glimpse_env.env import reset_tensors
+from glimpse_env.wrappers.action_forms import ActionForm, FormName, make_form
+from glimpse_env.wrappers.flat import from_numpy
 
 try:
     from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
@@ -55,14 +61,56 @@ def make_sb3_env(
         flat: Observations are one Box instead of a Dict.
         frame_stack: Observations at a time: 1, or all `max_glimpses` as a memory.
         teaching: Sizes and training of the classifier of "steering"; None = the defaults.
-        **options: Further arguments of `GlimpseVectorEnv`.
+        **options: Further arguments of `GlimpseVectorEnv`, without autoreset_mode and order.
 
     Raises:
         ValueError: An unknown action form, a stack that forgets glimpses, or what the core refuses.
     """
+    return _build(GlimpseVecEnv, num_envs, dataset, action, flat, frame_stack, teaching, options)
+
+
+def make_sb3_evaluation_env(
+    num_envs: int,
+    dataset: Any = "mnist",
+    *,
+    split: str = "test",
+    action: str = "box",
+    flat: bool = False,
+    frame_stack: int = 1,
+    teaching: Teaching | None = None,
+    **options: Any,
+) -> VecEnv:
+    """Return an environment on which the library's `evaluate_policy` evaluates each image exactly once.
+
+    Call it with `n_eval_episodes=venv.num_images` (twice as many: each image twice). The classifier of
+    "steering" does not learn here; `venv.classifier.share(other)` gives it the trained one's network.
+    Arguments and errors as for `make_sb3_env`.
+    """
+    options = {"split": split} | options
+    return _build(EvaluationVecEnv, num_envs, dataset, action, flat, frame_stack, teaching, options)
+
+
+def _build(
+    kind: type[GlimpseVecEnv],
+    num_envs: int,
+    dataset: Any,
+    action: str,
+    flat: bool,
+    frame_stack: int,
+    teaching: Teaching | None,
+    options: dict[str, Any],
+) -> VecEnv:
+    """Return an environment of a kind, after all checks."""
+    flat, frame_stack = checks.arguments(flat=flat, frame_stack=frame_stack)
+    checks.choice("action", action, get_args(FormName))
     if "autoreset_mode" in options:
         mode = f"autoreset_mode={options['autoreset_mode']}"
         raise ValueError(f"{mode}: Stable-Baselines3 expects SAME_STEP, which is set here; leave it out")
+    if options.get("order", "shuffle") != "shuffle":
+        raise ValueError(
+            f"order={checks.show(options['order'])}: Stable-Baselines3 cannot know that a row has no image "
+            "left; leave it out, and evaluate each image once with make_sb3_evaluation_env"
+        )
     if teaching is not None and action != "steering":
         raise ValueError(f"teaching= with action={action!r}: only action='steering' has a classifier")
     core = GlimpseVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.SAME_STEP, **options)
@@ -72,7 +120,9 @@ def make_sb3_env(
             f"frame_stack={frame_stack}: expected 1, or max_glimpses={horizon}; "
             "a shorter stack drops the first glimpses and is not Markov (RecurrentPPO needs no stack)"
         )
-    venv = GlimpseVecEnv(LearnedClassifier(core, teaching) if action == "steering" else core, form, flat)
+    size = frame_stack * core.num_envs * sum(flatdim(space) for space in core.sensor.space.values()) * 4
+    checks.memory(f"frame_stack={frame_stack}", size, torch.device("cpu"))
+    venv = kind(LearnedClassifier(core, teaching) if action == "steering" else core, form, flat)
     return VecFrameStack(venv, frame_stack) if frame_stack > 1 else venv
 
 
@@ -92,11 +142,13 @@ class GlimpseVecEnv(VecEnv):
         space = env.single_observation_space
         assert isinstance(space, spaces.Dict)
         super().__init__(env.num_envs, flatten_space(space) if flat else space, form.space)
-        self._actions = np.zeros(0)
+        self.num_images = len(self.core.images)
+        self._actions = torch.zeros(0)
 
     def reset(self) -> Observation:
         """Start an episode in every row; the first row's seed orders the images of all rows."""
-        options = {name: stack_option(name, self._options).to(self.core.device) for name in self._options[0]}
+        names = {name: None for row in self._options for name in row}
+        options = reset_tensors(self.core, {name: stack_option(name, self._options) for name in names})
         observation, info = self.env.reset(seed=self._seeds[0], options=options)
         rows = zip(*(info[name].tolist() for name in EPISODE_INFO), strict=True)
         self.reset_infos = [dict(zip(EPISODE_INFO, row, strict=True)) for row in rows]
@@ -105,16 +157,14 @@ class GlimpseVecEnv(VecEnv):
         return self._to_numpy(observation)
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Take the actions of all rows."""
+        """Take the actions of all rows; refuse a wrong shape or dtype and values outside the space."""
         expected = (self.num_envs, *(self.action_space.shape or ()))
-        if np.shape(actions) != expected:
-            raise ValueError(f"actions: expected shape {expected}, got {np.shape(actions)}")
-        self._actions = actions
+        self._actions = from_numpy(self.action_space, actions, expected, "actions")
 
     def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Step all rows."""
-        actions = torch.from_numpy(np.asarray(self._actions, self.action_space.dtype)).to(self.core.device)
-        observation, reward, _, _, info = self.env.step(self.form.decode(actions))
+        actions = self.form.decode(self._actions.to(self.core.device))
+        observation, reward, _, _, info = self.env.step(actions)
         ended, rewards = info["_final_obs"].numpy(force=True).copy(), reward.numpy(force=True).copy()
         return self._to_numpy(observation), rewards, ended, self._build_infos(ended, info)
 
@@ -175,8 +225,47 @@ class GlimpseVecEnv(VecEnv):
             )
 
 
-def stack_option(name: str, rows: Sequence[Mapping[str, Any]]) -> Tensor:
-    """Return one reset option of all rows as a tensor; ValueError if a row lacks it."""
+class EvaluationVecEnv(GlimpseVecEnv):
+    """Rows whose first episodes, as many as `evaluate_policy` counts of each, show each image exactly once.
+
+    Of N episodes the library counts the first (N + r) // num_envs of row r: the last rows have one more. Row
+    r of the core shows the images r, r + num_envs, ... of its order: the first rows have one more. So the
+    rows are those of the core in reverse, and every reset starts at the first image.
+    """
+
+    def __init__(self, env: GlimpseVectorEnv | LearnedClassifier, form: ActionForm, flat: bool) -> None:
+        """Wrap an environment as `GlimpseVecEnv`; its classifier no longer learns."""
+        super().__init__(env, form, flat)
+        if self.classifier is not None:
+            self.classifier.learns = False
+
+    def reset(self) -> Observation:
+        """Start at the first image of the order that the first row's seed draws (0 if there is none)."""
+        self._seeds[0] = self._seeds[0] or 0
+        self._options = self._options[::-1]
+        observation = super().reset()
+        self.reset_infos.reverse()
+        return reverse_rows(observation)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Take the actions of all rows."""
+        super().step_async(np.asarray(actions)[::-1])
+
+    def step_wait(self) -> tuple[Observation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Step all rows."""
+        observation, rewards, ended, infos = super().step_wait()
+        return reverse_rows(observation), rewards[::-1].copy(), ended[::-1].copy(), infos[::-1]
+
+
+def reverse_rows(observation: Observation) -> Observation:
+    """Return observations with their rows in reverse, as copies."""
+    if isinstance(observation, np.ndarray):
+        return observation[::-1].copy()
+    return {name: value[::-1].copy() for name, value in observation.items()}
+
+
+def stack_option(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return one reset option of all rows; ValueError if a row lacks it."""
     if not all(name in row for row in rows):
         raise ValueError(f"reset option {name!r}: expected it for every row or for none")
-    return torch.as_tensor(np.stack([np.asarray(row[name]) for row in rows]))
+    return [row[name] for row in rows]

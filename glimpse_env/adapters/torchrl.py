@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from gymnasium.vector import AutoresetMode
 
+from glimpse_env import checks
 from glimpse_env.env import NumpyVectorEnv
 from glimpse_env.wrappers.action_forms import AnsweringForm
 from glimpse_env.wrappers.flat import FlatAction
@@ -36,6 +37,7 @@ def make_torchrl_env(
 
     Raises:
         ImportError: torchrl is not installed.
+        ValueError: An unknown form, an autoreset mode, or what the core refuses.
     """
     try:
         from torchrl.data import Composite, Unbounded  # pyright: ignore[reportMissingImports]
@@ -44,8 +46,12 @@ def make_torchrl_env(
         raise ImportError(
             f"make_torchrl_env needs torchrl, which cannot be imported ({error}): pip install -e '.[torchrl]'"
         ) from error
+    checks.choice("form", form, get_args(AnsweringForm))
+    if "autoreset_mode" in options:
+        mode = f"autoreset_mode={checks.show(options['autoreset_mode'])}"
+        raise ValueError(f"{mode}: torchrl needs DISABLED, which is set here; leave it out")
     env = NumpyVectorEnv(num_envs, dataset, autoreset_mode=AutoresetMode.DISABLED, **options)
-    shape = (num_envs,)
+    shape = (env.num_envs,)
     spec = Composite({name: Unbounded(shape, dtype=kind) for name, kind in INFO.items()}, shape=shape)
     reader = default_info_dict_reader(list(INFO), spec=spec)
     return GymWrapper(FlatAction(env, form)).set_info_dict_reader(reader)

@@ -130,8 +130,12 @@ class Backbone(nn.Module):
         """Return the output for one image as a meta tensor: its shape without values."""
         shapes = {name: torch.empty_like(value, device="meta") for name, value in part.state_dict().items()}
         pixels = torch.empty(1, 3, height, width, device="meta", dtype=self.precision)
-        with torch.no_grad():
-            return torch.func.functional_call(part, shapes, (pixels,))["out"]
+        try:
+            with torch.no_grad():
+                return torch.func.functional_call(part, shapes, (pixels,))["out"]
+        except RuntimeError as error:
+            size = f"{height} x {width} pixels: backbone {self.name!r} cannot take images of this size"
+            raise ValueError(f"{size} ({error})") from error
 
     def __repr__(self) -> str:
         """Return one line for messages, without the layers."""

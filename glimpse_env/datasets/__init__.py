@@ -56,9 +56,10 @@ def load(
         FileNotFoundError: The folder, the archive or one of its images does not exist.
     """
     check_split(split)
+    root, download = checks.arguments(root=root, download=download)
     source = "test" if split == "test" else "train"
     if image_size is not None:
-        checks.count("image_size", image_size)
+        image_size = checks.argument("image_size", image_size)
     if not isinstance(dataset, str | Path):
         images = partition(torch_dataset.load_object(dataset, split, image_size), split)
     elif str(dataset) not in NAMED:
@@ -80,7 +81,7 @@ def find_folder(dataset: str | Path, root: str | Path | None) -> Path:
     name = os.path.expanduser(dataset)
     paths = [Path(name), *([Path(os.path.expanduser(root), name)] if root else [])]
     for path in paths if name else []:
-        if path.is_dir():
+        if os.path.isdir(path):  # False for a name that no file can have, too
             return path
     word = isinstance(dataset, str) and Path(dataset).name == dataset
     raise (ValueError if word else FileNotFoundError)(

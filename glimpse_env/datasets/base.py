@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from glimpse_env import checks
 from glimpse_env.datasets.decode import Fit, to_square
 from glimpse_env.retina import Fill
 from glimpse_env.runtime import checkpoint
@@ -147,11 +148,14 @@ class ImageSet:
         """Return the set with its images stretched to `size` x `size` pixels (bilinear, antialiased)."""
         if self.images.shape[-2:] == (size, size):
             return self
+        shape = self.images.shape
+        checks.memory(f"image_size={size}", len(self) * shape[1] * size**2, torch.device("cpu"))
         return replace(self, images=to_square(self.stack(), size, "stretch"), rows=None, key=None)
 
 
 def check_split(split: str) -> None:
     """Refuse an unknown split."""
+    checks.argument("split", split)
     fold = FOLD.fullmatch(split)
     if split in get_args(Split) or (fold and 1 <= int(fold[2]) <= int(fold[3]) >= 2):
         return

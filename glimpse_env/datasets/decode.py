@@ -187,13 +187,15 @@ def to_square(
 
     if 1 in images.shape[-2:]:  # torch misreads some of other strides
         images = images.clone(memory_format=torch.contiguous_format)
-
+    # Resized to one pixel as bytes, images of 3 channels fail an assertion of torch's.
+    source = images.float() if size == 1 else images
     if fit == "stretch":
-        return functional.resize(images, [size, size], antialias=True)
+        return functional.resize(source, [size, size], antialias=True).round().to(torch.uint8)
     short, long = sorted(images.shape[-2:])
     if size * size * long // short > MAX_PIXELS:  # a strip that would not fit in memory before it is cut
-        images = functional.center_crop(images, [min(side, 3 * short) for side in images.shape[-2:]])
-    return functional.center_crop(functional.resize(images, [size], antialias=True), [size, size])
+        source = functional.center_crop(source, [min(side, 3 * short) for side in images.shape[-2:]])
+    resized = functional.resize(source, [size], antialias=True).round().to(torch.uint8)
+    return functional.center_crop(resized, [size, size])
 
 
 def stack(images: list[Tensor], names: Sequence[str]) -> UInt8[Tensor, "image channel height width"]:

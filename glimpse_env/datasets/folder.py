@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from tqdm.contrib.concurrent import thread_map
 
+from glimpse_env import checks
 from glimpse_env.datasets.base import ImageSet, Preset, partition
 from glimpse_env.datasets.decode import read_image, stack
 from glimpse_env.datasets.formats.notes import Notes
@@ -74,6 +75,8 @@ def read_part(folder: Path, parts: Mapping[str, Path], source: str, image_size: 
         names = [os.path.relpath(path, folder) for path in paths]
         store = open_store(f"{folder.resolve().name}-{source}", folder, names, image_size, "crop")
         return ImageSet(store.images, labels, classes, key=store.key)
+    if image_size is not None:
+        checks.memory(f"image_size={image_size}", len(paths) * 3 * image_size**2, torch.device("cpu"))
     notes = Notes(title)
     read = functools.partial(read_image, size=image_size, fit="crop", notes=notes)
     decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=title)

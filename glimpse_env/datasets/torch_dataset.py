@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from tqdm import tqdm
 
+from glimpse_env import checks
 from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
 from glimpse_env.datasets.decode import from_pil, stack, to_square
 from glimpse_env.datasets.formats.notes import Notes
@@ -55,6 +56,8 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
         raise ValueError(f"split='test': a {kind} object is one split; {advice}")
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
+    if image_size is not None:
+        checks.memory(f"image_size={image_size}", len(dataset) * image_size**2, torch.device("cpu"))
     names = find_class_names(dataset)
     images, labels, notes = [], [], Notes(f"data set {kind}")
     for index in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
@@ -108,7 +111,7 @@ def to_pixels(image: Any, index: int, notes: Notes) -> UInt8[Tensor, "channel he
     if isinstance(image, Tensor):
         pixels = image.detach().cpu().as_subclass(Tensor)
     elif isinstance(image, np.ndarray):
-        pixels = torch.from_numpy(image.copy())
+        pixels = torch.from_numpy(np.array(image, image.dtype.newbyteorder("="), order="C"))
         if pixels.ndim == 3 and pixels.shape[-1] in CHANNELS:
             pixels = pixels.permute(2, 0, 1)
     else:

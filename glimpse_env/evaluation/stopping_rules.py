@@ -61,7 +61,7 @@ def find_first(crossed: Bool[Tensor, "time image"]) -> Int64[Tensor, " image"]:
 
 def compute_mean_glimpses(stops: Int64[Tensor, " image"]) -> float:
     """Return the mean number of glimpses of stopping at these steps (from 0)."""
-    return (stops + 1).double().mean().item()
+    return (stops + 1).cpu().double().mean().item()
 
 
 def bracket(scores: Float[Tensor, "time image"], glimpses: float) -> tuple[Tensor, Tensor]:

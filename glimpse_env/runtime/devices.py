@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import NamedTuple
 
 import torch
 
 logger = logging.getLogger(__name__)
+
+
+def use_one_thread_after_fork() -> None:
+    """Let forked processes compute in one thread: torch's threads do not survive a fork, and would hang it.
+
+    Gymnasium's AsyncVectorEnv makes an environment, which starts torch's threads, and then forks.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class Choice(NamedTuple):

@@ -12,12 +12,20 @@ from typing import Literal
 
 import torch
 
-from glimpse_env import checks
 from glimpse_env.backbone import FeatureExtractor, build_backbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import Preset
 from glimpse_env.sensors.bank import BankSensor
-from glimpse_env.sensors.base import Contextual, Mirrorable, Repaintable, Sensor, SensorSpec, shows_pixels
+from glimpse_env.sensors.base import (
+    Contextual,
+    Mirrorable,
+    Repaintable,
+    Sensor,
+    SensorSpec,
+    row_bytes,
+    row_spaces,
+    shows_pixels,
+)
 from glimpse_env.sensors.crop import CropSensor
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import OnGrid, lattice
@@ -49,6 +57,8 @@ __all__ = [
     "all_stored",
     "lattice",
     "make_sensor",
+    "row_bytes",
+    "row_spaces",
     "shows_pixels",
 ]
 
@@ -66,7 +76,6 @@ def make_sensor(
         refuse_network(type(sensor).__name__, backbone, weights, "the object has its own")
         return sensor
     name = preset.sensor if sensor is None else sensor
-    checks.choice("sensor", name, SENSORS)
     spec = SENSORS[name]
     settings = {field: getattr(preset, field) for field in spec.settings}
     settings["glimpse_size"] = preset.glimpse_size or max(1, min(images.images.shape[-2:]) // 4)

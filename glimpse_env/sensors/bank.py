@@ -55,7 +55,7 @@ class BankSensor:
             ValueError: A size, scale, range or option outside what is allowed.
             OSError: A table cannot be written, for example because the disk is full.
         """
-        checks.count("grid", grid)
+        grid, context = checks.arguments(grid=grid, context=context)
         sizes: dict[str, Any] = dict(glimpse_size=glimpse_size, view_size=view_size, chunk=chunk)
         views: dict[str, Any] = dict(first_view=first_view, location_range=location_range, fill=fill)
         crop = CropSensor(all_stored(images), backbone, scales=scales, **sizes, **views)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.spaces import flatdim
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
@@ -80,6 +81,27 @@ def shows_pixels(sensor: Sensor) -> bool:
     return len(sensor.space["glimpse"].shape or ()) == 3
 
 
+def row_bytes(sensor: Sensor, channels: int) -> int:
+    """Return about how many bytes a step needs for one row, of images with this many channels.
+
+    The observation has three copies, and bounds in the space; the windows are cut and shrunk in float32,
+    `chunk` rows at a time where a network limits them.
+    """
+    observed = sum(flatdim(space) for space in sensor.space.values())
+    crops = "glimpse" in sensor.space and shows_pixels(sensor)  # an entry may have another name
+    cut = max(max(sensor.windows) ** 2, *sensor.pixels) * channels if crops else 0
+    return 4 * (5 * observed + 2 * cut)
+
+
+def row_spaces(sensor: Sensor, classes: int) -> tuple[spaces.Space, spaces.Space]:
+    """Return the spaces of one row's observation and of its action, see `GlimpseVectorEnv`."""
+    location = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    step = spaces.Box(0.0, 1.0, (1,), np.float32)
+    scores = spaces.Box(0.0, 1.0, (classes,), np.float32)
+    observation = spaces.Dict({"location": location, "step": step} | sensor.space)
+    return observation, spaces.Dict({"location": location, "stop": spaces.Discrete(2), "prediction": scores})
+
+
 @dataclass(frozen=True)
 class SensorSpec:
     """A sensor that has a name: one line of `sensors.SENSORS`."""
@@ -116,14 +138,13 @@ def build_geometry(
     Raises:
         ValueError: A size, scale, range or option outside what is allowed.
     """
-    checks.count("glimpse_size", glimpse_size)
-    if not scales or not all(scale > 0 for scale in scales):
-        raise ValueError(f"scales={scales}: expected at least one positive factor of glimpse_size")
+    glimpse_size = checks.argument("glimpse_size", glimpse_size)
+    scales = checks.argument("scales", scales)
     checks.choice("first_view", first_view, get_args(FirstView))
     windows = tuple(max(1, round(scale * glimpse_size)) for scale in scales)
-    reach = max(0.0, 1 - min(windows) / side) if location_range is None else location_range
-    if not 0 <= reach <= 1:
-        raise ValueError(f"location_range={location_range}: expected a number in [0, 1]")
+    reach = max(0.0, 1 - min(windows) / side)
+    if location_range is not None:
+        reach = checks.argument("location_range", location_range)
     return Geometry(windows, reach, first_view == "image")
 
 

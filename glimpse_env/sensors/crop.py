@@ -63,9 +63,9 @@ class CropSensor:
         """
         side = min(images.images.shape[-2:])
         geometry = build_geometry(side, glimpse_size, scales, first_view, location_range)
-        checks.count("chunk", chunk)
-        self.view_size = glimpse_size if view_size is None else view_size
-        checks.count("view_size", self.view_size)
+        sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context)
+        glimpse_size, chunk, context = checks.arguments(**sizes)
+        self.view_size = glimpse_size if view_size is None else checks.argument("view_size", view_size)
         self.windows, self.reach, self.whole_first = geometry
         self.backbone, self.size, self.chunk, self.shows_context = backbone, glimpse_size, chunk, context
         self.features = backbone.features * len(scales)

@@ -31,7 +31,7 @@ class OnGrid:
 
     def __init__(self, sensor: Sensor, grid: int) -> None:
         """Wrap a sensor; `grid`: cells per side."""
-        checks.count("grid", grid)
+        grid = checks.argument("grid", grid)
         self.sensor, self.grid, self.space = sensor, grid, sensor.space
         self.reach, self.windows, self.whole_first = sensor.reach, sensor.windows, sensor.whole_first
         self.pixels, self.flops = sensor.pixels, sensor.flops

@@ -57,11 +57,12 @@ class MapSensor:
             OSError: The maps cannot be written, for example because the disk is full.
         """
         height, width = images.images.shape[-2:]
-        side = self.view_size = min(height, width) if view_size is None else view_size
-        for name, value in (("view_size", side), ("roi", roi), ("chunk", chunk)):
-            checks.count(name, value)
+        side = min(height, width) if view_size is None else view_size
+        given = dict(view_size=side, roi=roi, chunk=chunk, show_map=show_map)
+        side, roi, chunk, show_map = checks.arguments(**given)
         geometry = build_geometry(min(height, width), glimpse_size, scales, first_view, location_range)
         self.windows, self.reach, self.whole_first = geometry
+        self.view_size = side
         self.backbone, self.roi, self.show_map, self.chunk = backbone, roi, show_map, chunk
         _, rows, columns = self.shape = backbone.map_shape(side, side)
         self.features = self.shape[0] * roi**2 * len(scales)

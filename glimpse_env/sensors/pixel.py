@@ -43,7 +43,8 @@ class PixelSensor:
             ValueError: A size, scale, range or option outside what is allowed.
         """
         side, channels = min(images.images.shape[-2:]), images.images.shape[1]
-        checks.count("glimpse_size", glimpse_size)
+        given = dict(glimpse_size=glimpse_size, scales=scales, context=context)
+        glimpse_size, scales, context = checks.arguments(**given)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
         geometry = build_geometry(side, glimpse_size, scales, first_view, location_range)
@@ -56,9 +57,12 @@ class PixelSensor:
         self.space: dict[str, spaces.Space] = {
             name: spaces.Box(0.0, 1.0, (count, *sides), np.float32) for name, count in shown.items()
         }
+        margin = retina.margin_for(side, max(self.windows), self.reach)
+        size = len(images) * channels * (side + 2 * margin) ** 2 + 8 * channels * max(self.windows) ** 2
+        checks.memory(f"scales={scales} of glimpse_size={glimpse_size}", size, torch.device(device))
         self._reach = torch.tensor(self.reach, device=device)
         self.fill: retina.Fill = fill
-        self._paint(images.stack().to(device), retina.margin_for(side, max(self.windows), self.reach))
+        self._paint(images.stack().to(device), margin)
 
     def repaint(self, images: UInt8[Tensor, "image channel height width"]) -> None:
         """Replace the pixels of all images: by randomly changed ones in every epoch, for example."""

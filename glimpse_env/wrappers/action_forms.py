@@ -129,9 +129,8 @@ def make_form(
         return BoxForm(classes)
     if name == "steering":
         return SteeringForm()
-    grid = env.preset.grid if grid is None else grid
-    checks.count("grid", grid)
-    return MultiDiscreteForm(classes, grid, device or env.device)
+    cells: int = checks.argument("grid", env.preset.grid if grid is None else grid)
+    return MultiDiscreteForm(classes, cells, device or env.device)
 
 
 def make_answering_form(
@@ -142,7 +141,7 @@ def make_answering_form(
     Raises:
         ValueError: An unknown form, one without a prediction, or a grid for a form without one.
     """
-    if name == "steering":
+    if isinstance(name, str) and name == "steering":
         wrapper = "glimpse_env.adapters.learned_classifier.LearnedClassifier"
         raise ValueError(
             "form='steering' holds no prediction: expected 'box' or 'multidiscrete', or wrap the batched "
@@ -151,6 +150,7 @@ def make_answering_form(
     checks.choice("form", name, get_args(AnsweringForm))
     if grid is not None and name == "box":
         raise ValueError(
-            f"grid={grid}: form='box' takes any location; give a grid with form='multidiscrete' only"
+            f"grid={checks.show(grid)}: form='box' takes any location; give a grid with "
+            "form='multidiscrete' only"
         )
     return make_form(name, env, grid, device)

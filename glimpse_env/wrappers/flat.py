@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import FrameStackObservation
 from torch import Tensor
 
-from glimpse_env import checks
+from glimpse_env import checks, tensor_checks
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.vector_env import GlimpseVectorEnv
 from glimpse_env.wrappers.action_forms import AnsweringForm, make_answering_form
@@ -40,6 +40,7 @@ class FlatAction(VectorActionWrapper):
             TypeError: An environment of another package.
             ValueError: An unknown form, a grid with form="box", or an action that is no longer the Dict.
         """
+        checks.instance("env", env, VectorEnv, "a vector environment of GlimpseEnv-v0")
         core = env.unwrapped
         self._numpy = isinstance(core, NumpyVectorEnv)
         if isinstance(core, NumpyVectorEnv):
@@ -50,7 +51,7 @@ class FlatAction(VectorActionWrapper):
         check_dict("FlatAction", env.single_action_space)
         super().__init__(env)
         self.form = make_answering_form(form, core, grid, torch.device("cpu") if self._numpy else core.device)
-        self.validate = core.validate
+        self.validate, self._device = core.validate, core.device
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]  # where torchrl looks for it
         self.single_action_space = self.form.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -64,7 +65,8 @@ class FlatAction(VectorActionWrapper):
         if self._numpy:
             flat = from_numpy(self.single_action_space, actions, columns)
             return {name: value.numpy() for name, value in self.form.decode(flat).items()}
-        checks.shape("action", actions, columns, isinstance(self.single_action_space, spaces.Box))
+        floating = isinstance(self.single_action_space, spaces.Box)
+        tensor_checks.shape("action", actions, columns, floating, self._device)
         if self.validate:
             check_values(self.single_action_space, actions)
         return self.form.decode(actions)
@@ -81,6 +83,7 @@ class FlatSingleAction(gymnasium.ActionWrapper):
             ValueError: An unknown form, a grid with form="box", an action that is no longer the Dict, or a
                 stack of observations below this wrapper that drops glimpses.
         """
+        checks.instance("env", env, gymnasium.Env, "an environment of GlimpseEnv-v0")
         if not isinstance(env.unwrapped, GlimpseEnv):
             raise TypeError(f"FlatSingleAction: expected a GlimpseEnv, got {type(env.unwrapped).__name__}")
         check_dict("FlatSingleAction", env.action_space)
@@ -95,12 +98,12 @@ class FlatSingleAction(gymnasium.ActionWrapper):
         return {name: value.numpy()[0] for name, value in self.form.decode(flat[None]).items()}
 
 
-def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...]) -> Tensor:
+def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...], name: str = "action") -> Tensor:
     """Return flat actions as a tensor, after all checks."""
     floating = isinstance(space, spaces.Box)
     limits = (-1, 1) if floating else (-np.inf, np.inf)
-    array = checks.array("action", action, shape, "f" if floating else "iu", *limits)
-    flat = torch.from_numpy(array.astype(np.float32 if floating else np.int64))
+    array = tensor_checks.array(name, action, shape, "f" if floating else "iu", *limits)
+    flat = tensor_checks.to_tensor(name, array)
     if not floating:
         check_values(space, flat)
     return flat
@@ -110,9 +113,9 @@ def check_values(space: spaces.Space, actions: Tensor) -> None:
     """Refuse values outside the space. Reads the values: a host sync."""
     if isinstance(space, spaces.MultiDiscrete):
         for column, (name, count) in enumerate(zip(COLUMNS, space.nvec.tolist(), strict=True)):
-            checks.within(f"action[..., {column}] ({name})", actions[..., column], 0, count - 1)
+            tensor_checks.within(f"action[..., {column}] ({name})", actions[..., column], 0, count - 1)
     else:
-        checks.within("action", actions, -1, 1)
+        tensor_checks.within("action", actions, -1, 1)
 
 
 def check_dict(wrapper: str, space: spaces.Space) -> None:

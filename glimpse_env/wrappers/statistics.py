@@ -1,23 +1,30 @@
-"""`EpisodeStatistics`: returns and lengths of episodes of `GlimpseVectorEnv`, without a host sync."""
+"""`EpisodeStatistics`: returns and lengths of the episodes of both vector environments."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from glimpse_env import checks
+from glimpse_env import checks, tensor_checks
+from glimpse_env.env import NumpyVectorEnv, to_numpy
 from glimpse_env.episode import Bools, Floats, Ints
-from glimpse_env.vector_env import GlimpseVectorEnv, Info, Observation
+from glimpse_env.vector_env import GlimpseVectorEnv, Info
 
 SAVED = ("episode_returns", "episode_lengths", "episode_count", "_finished", "_last_returns", "_last_lengths")
 
 
 class EpisodeStatistics(VectorWrapper):
-    """Gymnasium's `RecordEpisodeStatistics` for torch tensors: a step adds `episode` to the info.
+    """Gymnasium's `RecordEpisodeStatistics` for both vector environments: a step adds `episode` to the info.
+
+    Around `GlimpseVectorEnv` it works on torch tensors without a host sync; around what `gymnasium.make_vec`
+    returns the info holds numpy arrays. It counts the same in every autoreset mode and with every version of
+    Gymnasium, whose own wrapper counts rows that stay ended at every step (DISABLED, or order="once"), and
+    before version 1.4 gives wrong lengths and returns in SAME_STEP.
 
     `info["episode"]` is a dict of `r` (return) and `l` (steps), both (env,), 0 for rows whose episode
     continues; `info["_episode"]` marks the rows whose episode ended. `mean_return` and `mean_length` are the
@@ -34,21 +41,26 @@ class EpisodeStatistics(VectorWrapper):
     episode_count: Int64[Tensor, ""]  # episodes that ended since the wrapper was created
 
     def __init__(self, env: VectorEnv, window: int = 100) -> None:
-        """Wrap a `GlimpseVectorEnv`, possibly wrapped already; `window`: episodes in the running means.
+        """Wrap `GlimpseVectorEnv` or what `gymnasium.make_vec` returns, possibly wrapped already.
+
+        `window`: episodes in the running means.
 
         Raises:
-            TypeError: The environment's arrays are not torch tensors.
+            TypeError: An environment of another package.
+            ValueError: The window is no whole number of at least 1.
         """
-        if not isinstance(env.unwrapped, GlimpseVectorEnv):
-            got = f"expected a GlimpseVectorEnv, got {type(env.unwrapped).__name__}"
-            advice = "for numpy arrays use gymnasium.wrappers.vector.RecordEpisodeStatistics"
-            raise TypeError(f"EpisodeStatistics: {got}; {advice}")
+        checks.instance("env", env, VectorEnv, "a vector environment of GlimpseEnv-v0")
+        core = env.unwrapped
+        if not isinstance(core, GlimpseVectorEnv | NumpyVectorEnv):
+            expected = "a vector environment of GlimpseEnv-v0"
+            raise TypeError(f"EpisodeStatistics: expected {expected}, got {type(core).__name__}")
+        window = checks.argument("window", window)
         super().__init__(env)
-        checks.count("window", window)
-        self._core = env.unwrapped
+        self._numpy = isinstance(core, NumpyVectorEnv)
+        self._core = core.core if isinstance(core, NumpyVectorEnv) else core
         self.window = window
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]
-        device = self._core.device
+        device = self._device = torch.device("cpu") if self._numpy else self._core.device
         self.episode_returns = torch.zeros(self.num_envs, device=device)
         self.episode_lengths = torch.zeros(self.num_envs, dtype=torch.int64, device=device)
         self.episode_count = torch.zeros((), dtype=torch.int64, device=device)
@@ -57,35 +69,40 @@ class EpisodeStatistics(VectorWrapper):
         self._last_returns = torch.zeros(window + 1, device=device)
         self._last_lengths = torch.zeros(window + 1, dtype=torch.int64, device=device)
 
-    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
         """Start episodes, and their counts, in every row or in those of `reset_mask`; the means continue."""
         observation, info = self.env.reset(seed=seed, options=options)
-        started = (options or {}).get("reset_mask", torch.ones_like(self._finished))
+        mask = (options or {}).get("reset_mask")
+        started = torch.ones_like(self._finished) if mask is None else self._to_tensor(mask)
         self._restart(started)
-        self._finished = (self._finished & ~started) | ~info["valid"]
+        self._finished = (self._finished & ~started) | ~self._to_tensor(info["valid"])
         return observation, info
 
-    def step(self, actions: Any) -> tuple[Observation, Floats, Bools, Bools, Info]:
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Info]:
         """Step, and update the counts."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         if "episode" in info:
             raise ValueError(
                 "EpisodeStatistics: the info holds an `episode` already; wrap the environment once"
             )
-        done, finished = terminated | truncated, self._finished
+        done, finished = self._to_tensor(terminated | truncated), self._finished
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             self._restart(finished)  # the step after the end starts a new episode and is counted in none
-        self.episode_returns = self.episode_returns + reward.masked_fill(finished, 0)
+        self.episode_returns = self.episode_returns + self._to_tensor(reward).masked_fill(finished, 0)
         self.episode_lengths = self.episode_lengths + ~finished
         ended = done & ~finished
         returns, lengths = (x.masked_fill(~ended, 0) for x in (self.episode_returns, self.episode_lengths))
-        episode = {"r": returns, "l": lengths}
+        added = {"episode": {"r": returns, "l": lengths}, "_episode": ended}
         self._record(ended)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             self._restart(ended)
-            done = ~info["valid"]  # order="once": no image is left for a new episode
+            done = ~self._to_tensor(info["valid"])  # order="once": no image is left for a new episode
         self._finished = done
-        return observation, reward, terminated, truncated, info | {"episode": episode, "_episode": ended}
+        return observation, reward, terminated, truncated, info | (to_numpy(added) if self._numpy else added)
+
+    def _to_tensor(self, value: Any) -> Tensor:
+        """Return what the environment gave as a tensor: a copy of an array, or the tensor itself."""
+        return value if isinstance(value, Tensor) else tensor_checks.to_tensor("array", np.asarray(value))
 
     def state_dict(self) -> Info:
         """Return the counts and the core's state, to continue the same episodes."""
@@ -95,7 +112,7 @@ class EpisodeStatistics(VectorWrapper):
         """Continue from a `state_dict`, around an environment with the same arguments."""
         self._core.load_state_dict(saved["core"])
         for name in SAVED:
-            setattr(self, name, saved[name].to(self._core.device))
+            setattr(self, name, saved[name].to(self._device))
 
     @property
     def mean_return(self) -> Float[Tensor, ""]:

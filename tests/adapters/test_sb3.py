@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 pytest.importorskip("stable_baselines3", reason='Stable-Baselines3 is not installed: pip install -e ".[sb3]"')
 
 from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from glimpse_env import Delayed, FlatSingleAction
@@ -185,8 +186,8 @@ def test_flat_actions_are_decoded(build_venv):
 
 
 def test_single_and_batched_forms_agree(noise, build_venv):
-    venv = build_venv("multidiscrete", rows=1, order="once")
-    inner = gymnasium.make("GlimpseEnv-v0", dataset=noise, order="once", **VIEW)
+    venv = build_venv("multidiscrete", rows=1)
+    inner = gymnasium.make("GlimpseEnv-v0", dataset=noise, **VIEW)
     single = FlatSingleAction(inner, "multidiscrete")
     venv.seed(0)
     shown, alone = venv.reset(), single.reset(seed=0)[0]
@@ -194,6 +195,87 @@ def test_single_and_batched_forms_agree(noise, build_venv):
         actions[:, 1] = 0
         shown, alone = venv.step(actions)[0], single.step(actions[0])[0]
         assert np.array_equal(shown["glimpse"][0], alone["glimpse"])
+
+
+class Policy:
+    """Acts at random from a seed, as an algorithm of the library."""
+
+    def __init__(self, venv):
+        """Draw from the space's own generator."""
+        venv.action_space.seed(1)
+        self.draw = venv.action_space.sample
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        """Return actions for all rows."""
+        rows = len(observation) if isinstance(observation, np.ndarray) else len(observation["step"])
+        return np.stack([self.draw() for _ in range(rows)]), state
+
+
+class Numbered:
+    """23 images, each of a class of its own: the label in the info names the image."""
+
+    classes = tuple(str(number) for number in range(23))
+
+    def __len__(self):
+        """Return the number of images."""
+        return 23
+
+    def __getitem__(self, index):
+        """Return an image and its number."""
+        return torch.full((1, SIDE, SIDE), 10 * index, dtype=torch.uint8), index
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7, 23, 30])
+@pytest.mark.parametrize("options", [{}, {"flat": True, "frame_stack": HORIZON}, {"action": "steering"}])
+def test_evaluate_policy_counts_each_image_once(rows, options):
+    teaching = TINY if "action" in options else None
+    venv = sb3.make_sb3_evaluation_env(rows, Numbered(), split="train", teaching=teaching, **VIEW | options)
+    counted = []
+
+    def count(local, _):
+        if local["done"]:
+            counted.append((local["info"]["label"], local["info"]["episode"]["l"]))
+
+    for times in (1, 1, 2):  # every evaluation starts again at the first image
+        counted.clear()
+        episodes = times * venv.num_images
+        evaluate_policy(Policy(venv), VecMonitor(venv), n_eval_episodes=episodes, callback=count)
+        assert sorted(label for label, _ in counted) == sorted(times * list(range(23)))
+    assert venv.classifier is None or venv.classifier.updates == 0
+
+
+def test_the_evaluation_shares_the_trained_classifier(build_venv, noise):
+    trained = build_venv("steering")
+    options = dict(action="steering", teaching=TINY, split="train")
+    venv = sb3.make_sb3_evaluation_env(3, noise, **options, **VIEW)
+    venv.classifier.share(trained.classifier)
+    assert venv.classifier.network is trained.classifier.network
+    other = sb3.make_sb3_evaluation_env(3, noise, **options, **VIEW | {"max_glimpses": 2})
+    with pytest.raises(ValueError, match=r"a classifier of .*horizon=4.*: expected .*horizon=2"):
+        other.classifier.share(trained.classifier)
+
+
+def test_rows_of_an_evaluation_act_for_themselves():
+    """Row r shows what row r of the batch was sent for: stops and observations keep their rows."""
+    venv = sb3.make_sb3_evaluation_env(5, Numbered(), split="train", **VIEW)
+    venv.reset()
+    labels = [info["label"] for info in venv.reset_infos]
+    actions = np.zeros((5, 3 + 23), np.float32)
+    actions[:, 0] = np.linspace(-1, 1, 5)
+    actions[:, 2] = -1
+    actions[1, 2] = 1
+    observed, _, ended, infos = venv.step(actions)
+    assert ended.tolist() == [False, True, False, False, False]
+    assert infos[1]["label"] == labels[1]
+    assert observed["location"][[0, 2, 3, 4], 0].tolist() == [-1, 0, 0.5, 1]
+    assert (observed["glimpse"][2] * 255).round().max() <= 10 * labels[2]
+
+
+@pytest.mark.parametrize("build", [sb3.make_sb3_env, sb3.make_sb3_evaluation_env])
+def test_an_order_that_ends_is_refused(noise, build):
+    message = "order='once': Stable-Baselines3 cannot know .* make_sb3_evaluation_env"
+    with pytest.raises(ValueError, match=message):
+        build(4, noise, order="once", **VIEW)
 
 
 def test_log_odds_of_stopping_are_the_gaussians():
@@ -213,6 +295,25 @@ def test_bad_input_says_what_is_allowed(noise, build_venv, unchecked):
         sb3.make_sb3_env(2, noise, action="box", teaching=TINY, **VIEW)
     venv = build_venv()
     venv.reset()
+    for bad, kind, message in (
+        (
+            np.full((ROWS, 8), np.nan, np.float32),
+            ValueError,
+            r"actions: expected values in \[-1, 1\], got .*nan",
+        ),
+        (
+            np.full((ROWS, 8), 1.5, np.float32),
+            ValueError,
+            r"actions: expected values in \[-1, 1\], got .*1.5",
+        ),
+        (np.full((ROWS, 8), "a"), TypeError, "actions: expected a floating dtype, got <U1"),
+    ):
+        with pytest.raises(kind, match=message):
+            venv.step(bad)
+    with pytest.raises(ValueError, match=r"frame_stack='4': expected a whole number"):
+        build_venv(frame_stack="4")
+    with pytest.raises(ValueError, match=r"flat='False': expected True or False"):
+        build_venv(flat="False")
     with pytest.raises(ValueError, match=r"actions: expected shape \(6, 8\), got \(6, 3\)"):
         venv.step(np.zeros((ROWS, 3), np.float32))
     with pytest.raises(ValueError, match=r"set_attr with indices=\[0\]: all 6 rows are one environment"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from glimpse_env import checks
+from glimpse_env import checks, tensor_checks
 
 
 @pytest.mark.parametrize("value", [0, -3, 2.0, True, "4", None])
@@ -44,8 +44,8 @@ def test_autoreset_takes_the_enum_and_its_values() -> None:
 
 def test_array_keeps_good_values_and_names_bad_ones() -> None:
     good = np.array([-1.0, 1.0])
-    assert checks.array("a", good, (2,), "f", -1, 1) is good
-    assert checks.array("a", 1, (), "iub", 0, 1) == 1
+    assert tensor_checks.array("a", good, (2,), "f", -1, 1) is good
+    assert tensor_checks.array("a", 1, (), "iub", 0, 1) == 1
     for value, kind, message in (
         ([0.0, 1.0, 0.0], ValueError, r"a: expected shape \(2,\), got \(3,\)"),
         ([0, 1], TypeError, "a: expected a floating dtype, got int64"),
@@ -54,12 +54,12 @@ def test_array_keeps_good_values_and_names_bad_ones() -> None:
         ([0.0, math.inf], ValueError, "a: expected values in .* inf"),
     ):
         with pytest.raises(kind, match=message):
-            checks.array("a", value, (2,), "f", -1, 1)
+            tensor_checks.array("a", value, (2,), "f", -1, 1)
 
 
 def test_within_names_the_first_value_outside() -> None:
-    checks.within("x", torch.tensor([0.0, 1.0]), 0, 1)
+    tensor_checks.within("x", torch.tensor([0.0, 1.0]), 0, 1)
     with pytest.raises(ValueError, match=r"x: expected values in \[0, 1\], got 3"):
-        checks.within("x", torch.tensor([0.0, 3.0, -2.0]), 0, 1)
+        tensor_checks.within("x", torch.tensor([0.0, 3.0, -2.0]), 0, 1)
     with pytest.raises(ValueError, match="got nan"):
-        checks.within("x", torch.tensor([math.nan]), 0, 1)
+        tensor_checks.within("x", torch.tensor([math.nan]), 0, 1)

@@ -82,6 +82,7 @@ AFTER_FLATTENING: dict[str, tuple[Wrap, Wrap]] = {
 }
 # These change what is returned (a list of infos, torch tensors): the contract of numpy arrays does not hold.
 CONVERTING = ("DictInfoToList", "ArrayConversion", "NumpyToTorch")
+OLD = tuple(map(int, gymnasium.__version__.split(".")[:2])) < (1, 3)
 # These do not work, and why.
 REFUSED: dict[str, tuple[Wrap, str]] = {
     "GrayscaleObservation": (
@@ -120,7 +121,10 @@ def test_the_numpy_environment_with_a_wrapper_keeps_the_contract(
     numpy_env: Callable, name: str, mode: AutoresetMode
 ) -> None:
     if name in OBSERVING and mode == SAME:
-        with pytest.raises(ValueError, match="Expected autoreset_mode to be NEXT_STEP or DISABLED"):
+        # An assertion without words before Gymnasium 1.3.
+        with pytest.raises(
+            AssertionError if OLD else ValueError, match="" if OLD else "NEXT_STEP or DISABLED"
+        ):
             ACCEPTED[name](numpy_env(mode))
     else:
         check_vector_env(lambda: ACCEPTED[name](numpy_env(mode)), STEPS)
@@ -131,7 +135,8 @@ def test_what_counting_wrappers_return_keeps_the_contract(numpy_env: Callable, n
     for mode in (
         (NEXT,) if name == "NormalizeObservation" else AutoresetMode
     ):  # Gymnasium refuses it the others
-        check_spaces(COUNTING[name](numpy_env(mode)))
+        if not (OLD and name == "NormalizeObservation"):  # before 1.3 its space is the unnormalised one
+            check_spaces(COUNTING[name](numpy_env(mode)))
         check_arrays(COUNTING[name](numpy_env(mode)), STEPS)
     plain, counted = run(numpy_env(), STEPS), run(COUNTING[name](numpy_env()), STEPS)
     untouched = {
@@ -208,6 +213,7 @@ def test_arrays_become_tensors_of_the_same_values(numpy_env: Callable, name: str
         np.testing.assert_array_equal(received.numpy(), reward)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # RecordVideo before 1.3
 @pytest.mark.parametrize("name", REFUSED)
 def test_these_do_not_take_our_environment(numpy_env: Callable, name: str) -> None:
     wrap, wants = REFUSED[name]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import FrameStackObservation
-from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics, TransformReward
+from gymnasium.wrappers.vector import RecordEpisodeStatistics, TransformReward
 from torch import Tensor
 
 from glimpse_env import EpisodeStatistics, FlatAction, FlatSingleAction, GlimpseVectorEnv, NumpyVectorEnv
@@ -110,7 +110,9 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
         FlatAction(make(), "steering")
     with pytest.raises(ValueError, match=r"type Dict with location, stop, prediction, got Box"):
         FlatAction(FlatAction(numpy_env()))
-    with pytest.raises(TypeError, match=r"a vector environment of GlimpseEnv-v0, got SyncVectorEnv"):
+    with pytest.raises(
+        TypeError, match=r"a vector environment of GlimpseEnv-v0, got (CartPole|Sync)VectorEnv"
+    ):
         FlatAction(gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("CartPole-v1")]))
 
 
@@ -289,6 +291,46 @@ def test_every_image_is_one_episode_in_an_evaluation(make: Make, act: Act, mode:
     assert env.episode_count == 23
 
 
+@pytest.mark.parametrize("order", ["shuffle", "once"])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_statistics_at_the_numpy_interface_are_those_of_tensors(
+    make: Make, numpy_env: Callable, act: Act, mode: AutoresetMode, order: str
+) -> None:
+    options = {"autoreset_mode": mode, "order": order, "reward": "information_gain"}
+    ours, arrays = EpisodeStatistics(make(8, **options)), EpisodeStatistics(numpy_env(8, **options))
+    ours.reset(seed=0)
+    arrays.reset(seed=0)
+    for time in range(30):
+        action = act(8, seed=time)
+        expected = ours.step(action)[4]
+        info = arrays.step({key: value.numpy() for key, value in action.items()})[4]
+        assert isinstance(info["_episode"], np.ndarray)
+        np.testing.assert_array_equal(info["_episode"], expected["_episode"].numpy())
+        for name, value in expected["episode"].items():
+            np.testing.assert_array_equal(info["episode"][name], value.numpy())
+        ended = expected["_episode"].any() and mode == DISABLED and time % 2
+        if ended:
+            mask = expected["_episode"]
+            ours.reset(options={"reset_mask": mask})
+            arrays.reset(options={"reset_mask": mask.numpy()})
+    assert arrays.episode_count == ours.episode_count
+    assert arrays.mean_return == ours.mean_return
+    if order == "once" and mode != DISABLED:
+        assert arrays.episode_count == 23
+
+
+def test_rows_that_stay_ended_are_one_episode_each_at_the_numpy_interface(numpy_env: Callable) -> None:
+    """Gymnasium's own wrapper counts 8 rows that stop at every one of 7 steps 56 times."""
+    env = EpisodeStatistics(numpy_env(8, autoreset_mode=DISABLED))
+    env.reset(seed=0)
+    stop = {"location": np.zeros((8, 2), np.float32), "stop": np.ones(8, np.int64)}
+    infos = [env.step(stop | {"prediction": np.ones((8, CLASSES), np.float32)})[4] for _ in range(7)]
+    assert env.episode_count == 8
+    assert env.mean_length == 1
+    assert [info["_episode"].sum() for info in infos] == [8, 0, 0, 0, 0, 0, 0]
+    assert infos[0]["episode"]["l"].tolist() == [1] * 8
+
+
 def test_statistics_use_the_reward_of_inner_wrappers(make: Make, act: Act) -> None:
     env = EpisodeStatistics(TransformReward(make(3, autoreset_mode=SAME), lambda reward: reward + 1))
     env.reset(seed=0)
@@ -339,10 +381,13 @@ def test_counting_makes_no_cuda_sync(make: Make, act: Act, mode: AutoresetMode) 
 
 @pytest.mark.usefixtures("unchecked")
 def test_statistics_of_another_environment_are_refused(make: Make, numpy_env: Callable, act: Act) -> None:
+    other = gymnasium.make_vec("CartPole-v1", num_envs=2)
     with pytest.raises(
-        TypeError, match=r"expected a GlimpseVectorEnv, got NumpyVectorEnv; .*RecordEpisodeStatistics"
+        TypeError, match=r"expected a vector environment of GlimpseEnv-v0, got (CartPole|Sync)VectorEnv"
     ):
-        EpisodeStatistics(FlattenObservation(numpy_env()))
+        EpisodeStatistics(other)
+    with pytest.raises(TypeError, match=r"env=5: expected a vector environment of GlimpseEnv-v0, got int"):
+        EpisodeStatistics(5)
     with pytest.raises(ValueError, match="window=0"):
         EpisodeStatistics(make(), window=0)
     twice = EpisodeStatistics(EpisodeStatistics(make()))
