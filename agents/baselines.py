@@ -136,7 +136,7 @@ def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: V
     for epoch in run.epochs(options.epochs, "views", optimizer):
         network.train()
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift)
+            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
         for images in epoch.batches(len(env.images), options.batch):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             predicted = (rollout.logits, rollout.labels, rollout.active)
@@ -183,6 +183,7 @@ def main(options: Baselines) -> None:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # invalid options are refused before anything is trained
         build_options(options, row, 0)
+    files.check_writable(options.json)
     rows = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
     print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
     for row, runs in rows.items():

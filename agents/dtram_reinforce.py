@@ -72,7 +72,7 @@ FEW = dict(gamma=0.98, stop_epochs=100, stop_rate=0.03)  # a held-out fold has f
 PAPER_STOP = dict(gamma=0.98, stop_gradient="sampled", stop_input="state", finetune="all", stop_epochs=200)
 DATASETS = datasets.expand_kinds({"clutter": CLUTTER | FORMER, "photographs": PHOTOGRAPHS | FEW})
 PAPER = {name: recipe | PAPER_STOP | {"stop_rate": None} for name, recipe in ram_reinforce.PAPER.items()}
-RECIPES = {"paper": PAPER, "long": {"mnist": LONG | FORMER}}
+RECIPES = {"paper": PAPER, "long": {"mnist": LONG | dict(gamma=0.994)}}
 
 
 def losses(rollout: Rollout, options: StopOptions) -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ def train_stopping(
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):
         network.train(not frozen)  # a frozen network behaves as in evaluation: no dropout
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift)
+            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)

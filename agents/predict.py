@@ -6,12 +6,15 @@
 
 mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 
-Files may have any format that Pillow decodes (8 bits a channel; grey, CMYK, palette, rotated by EXIF).
-Folders are searched at any depth; files in them that are not images are listed and skipped. Images are
-resized as the agent's data set resizes its own: for cub, cars and dogs they are stretched to a square; for
-all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits are light
-on dark and fill the middle 20 of 28 pixels: a file whose border is light is inverted, and its digit should
-have that size.
+Files may have any format that Pillow decodes (grey, CMYK, palette, rotated by EXIF; 16 bits a channel are
+scaled to 8, transparency is composed on white, metadata that cannot be read are ignored: a line in the log
+counts them). Folders are searched at any depth; files in them that are not images are listed and skipped. A
+file that is named and cannot be read ends the program with status 1, after the predictions of all others.
+
+Images are resized as the agent's data set resizes its own: for cub, cars and dogs they are stretched to a
+square; for all others the central square is kept, and converted to grey for mnist and clutter. MNIST's digits
+are light on dark and fill the middle 20 of 28 pixels: a file whose border is light is inverted, and its digit
+should have that size.
 
 Agents with a stop head stop by it, others after the last glimpse. --budget stops by a threshold instead (on
 the stop head's probability, or on the confidence): the one that gives the requested mean number of glimpses
@@ -37,6 +40,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from glimpse_env import checks, datasets, pretrained
+from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
@@ -83,32 +87,36 @@ def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
 
 
 def read_images(
-    files: Sequence[Path], may_fail: set[Path], arguments: dict[str, Any]
+    files: Sequence[Path], arguments: dict[str, Any], unreadable: dict[Path, str], notes: Notes
 ) -> Iterator[tuple[Path, torch.Tensor]]:
-    """Yield the images, resized as the agent's data set; skip files in `may_fail` that are no images."""
+    """Yield the images, resized as the agent's data set; put errors of others into `unreadable`."""
     for file in files:
         try:
-            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"])
+            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"], notes)
         except ValueError as error:
-            if file not in may_fail:
-                raise
+            unreadable[file] = str(error)
             tqdm.write(f"skipped: {error}", file=sys.stderr)
 
 
 def predict(
-    options: Predict, saved: dict[str, Any], rule: stopping_rules.Rule, out: Path
+    options: Predict,
+    saved: dict[str, Any],
+    rule: stopping_rules.Rule,
+    paths: Sequence[Path],
+    unreadable: dict[Path, str],
 ) -> Iterator[tuple[Path, Prediction]]:
-    """Yield every image's file and prediction."""
-    paths, listed = find_files(options.images, without=out)
-    place = (options.root, options.weights, options.device)
-    agent = predictor.load_predictor(saved, options.checkpoint, rule, *place)
+    """Yield every image's file and prediction; put unreadable files and their errors into `unreadable`."""
+    where = (options.root, options.weights, options.device)
+    agent = predictor.load_predictor(saved, options.checkpoint, rule, *where)
+    notes = Notes("your images")
     with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
-            images = dict(read_images(part, listed, saved["environment"]))
+            images = dict(read_images(part, saved["environment"], unreadable, notes))
             if images:
                 yield from zip(images, agent(list(images.values())), strict=True)
             bar.update(len(part))
+    notes.report()
 
 
 def write_picture(prediction: Prediction, file: Path, out: Path, taken: set[str]) -> Path:
@@ -143,34 +151,62 @@ def format_csv(rows: Sequence[dict[str, Any]]) -> bytes:
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors=sys.getfilesystemencodeerrors())  # file names need not be UTF-8
+
+
+def write_outputs(options: Predict, rule: stopping_rules.Rule, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the predictions as JSON and as CSV, where these are asked for."""
+    if options.json is not None:
+        used = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold}
+        files.write_json(options.json, used | {"expected_glimpses": rule.expected, "images": rows})
+    if options.csv is not None:
+        files.write_bytes(options.csv, format_csv(rows))
+
+
+def check_outputs(options: Predict, out: Path) -> None:
+    """Raise an OSError if the predictions or pictures cannot be written where the options say."""
+    for target in (options.json, options.csv, out / "picture.png" if options.pictures else None):
+        files.check_writable(target)
+
+
+def refuse_named(errors: dict[Path, str], predicted: int) -> None:
+    """Raise a ValueError if files that the command line named could not be read."""
+    if errors:
+        first, more = next(iter(errors.values())), len(errors) - 1
+        others = f", and {more} more of the files that were named cannot be read" if more else ""
+        raise ValueError(f"{first}{others}; the other {predicted} images are predicted")
 
 
 def main(options: Predict) -> None:
-    """Predict every image, then print and write the predictions."""
+    """Predict every image, then print and write the predictions.
+
+    Raises:
+        ValueError: Invalid options; or a file that was named is no image (after all others are predicted).
+        OSError: Predictions or pictures cannot be written where the options say (before any prediction).
+    """
     options = terminal.prepare(options)
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")
     options = replace(options, checkpoint=pretrained.find_checkpoint(options.checkpoint))
     saved = checkpoint.load(options.checkpoint)
-    rule = choose_rule(options, saved)
     out = options.out or options.checkpoint.parent / "predictions"
-    rows, taken = [], set()
-    for file, prediction in predict(options, saved, rule, out):
+    paths, listed = find_files(options.images, without=out)
+    check_outputs(options, out)
+    rule = choose_rule(options, saved)
+    rows, taken, unreadable = [], set(), {}
+    for file, prediction in predict(options, saved, rule, paths, unreadable):
         rows.append(predictor.build_row(file, prediction))
         if options.pictures:
             rows[-1]["picture"] = str(write_picture(prediction, file, out, taken))
     if not rows:
-        raise ValueError(f"{', '.join(map(str, options.images))}: none of the files is an image")
+        first = next(iter(unreadable.values()))
+        raise ValueError(f"{', '.join(map(str, options.images))}: none of the files is an image ({first})")
     print_table(rows, rule)
     if options.pictures:
         print(f"pictures: {out}")
-    if options.json is not None:
-        used = {"checkpoint": str(options.checkpoint), "rule": str(rule), "threshold": rule.threshold}
-        files.write_json(options.json, used | {"expected_glimpses": rule.expected, "images": rows})
-    if options.csv is not None:
-        files.write_bytes(options.csv, format_csv(rows))
+    write_outputs(options, rule, rows)
+    refuse_named({file: error for file, error in unreadable.items() if file not in listed}, len(rows))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""RAM: a recurrent network learns where to look, with a fixed number of glimpses (Mnih et al. 2014).
+"""RAM: a recurrent network learns where to look (Mnih et al. 2014), as trained by Li et al. 2017.
 
     python agents/ram_reinforce.py                    # MNIST on a CPU, minutes
     python agents/ram_reinforce.py --long             # half an hour on two cores
     python agents/ram_reinforce.py --paper            # the papers' own settings
 
-As trained by Li et al. 2017. Read on in glimpse_env: training/rollout.py collects episodes,
+Every image gets the same number of glimpses. Read on in glimpse_env: training/rollout.py collects episodes,
 training/reinforce.py has the losses' formulas and networks/recurrent_attention.py the network.
 
 Deviations of the default settings from the papers, each undone by `--paper`: glimpse features gated by
@@ -26,7 +26,7 @@ from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
 from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
-from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention, StopInput
 from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
@@ -86,9 +86,12 @@ FORMER: dict[str, Any] = (
     | dict(reward="confidence", policy_weight=0.3, baseline="learned", location_discount=1.0)
     | dict(sigma_start=0.15, sigma_end=0.05, hidden=256, muon_rate=0.01)
 )
-LONG: dict[str, Any] = FORMER | dict(core="lstm", features=256)
+LSTM: dict[str, Any] = FORMER | dict(core="lstm", features=256)
+LONG: dict[str, Any] = dict(epochs=120, hidden=256, features=256, sure=0.995) | dict(
+    augment_shift=1 / 14, augment_elastic=0.025
+)
 # Few photographs, features of a frozen network: mean scores, dropout, and the decrease of the loss as reward.
-PHOTOGRAPHS: dict[str, Any] = LONG | (
+PHOTOGRAPHS: dict[str, Any] = LSTM | (
     dict(epochs=80, batch=100, samples=4, curriculum=0.0, explore=0.3, label_smoothing=0.1, augment=False)
     | dict(optimizer="adamw", learning_rate=1e-3, weight_decay=0.1, reward="information_gain")
     | dict(encoder_layers=1, location_encoding="linear", scores="mean", dropout=0.5)
@@ -96,7 +99,7 @@ PHOTOGRAPHS: dict[str, Any] = LONG | (
 )
 # Informative glimpses are rare: the classes are learned first, at random locations, by convolutions and a
 # skip connection; then the locations, on a score map of the first view.
-CLUTTER: dict[str, Any] = LONG | (
+CLUTTER: dict[str, Any] = LSTM | (
     dict(batch=128, curriculum=0.0, explore=0.3, optimizer="adamw", policy_weight=1.0, locator="map")
     | dict(glimpse_encoder="conv", location_encoding="linear", skip_connection=True)
     | dict(sigma_start=0.3, sigma_end=0.1)
@@ -124,11 +127,8 @@ RECIPES = {"paper": PAPER, "long": {"mnist": LONG}}
 def losses(rollout: Rollout, options: Training, sampled_stops: bool = False) -> dict[str, Tensor]:
     """Return RAM's losses: cross-entropy of the class scores, and REINFORCE (Li et al. 2017, Eq. 6 and 8).
 
-    Args:
-        rollout: The collected episodes.
-        options: Weights, baseline and supervision.
-        sampled_stops: Train the stop head by the same returns (DT-RAM with `--stop-gradient sampled`, Eq. 5);
-            its reward comes at the end, so returns are not discounted.
+    With `sampled_stops` the same returns train DT-RAM's stop head (Eq. 5), and they are not discounted, since
+    its reward comes at the end.
     """
     discount = 1.0 if sampled_stops else options.location_discount
     advantages = reinforce.advantages(rollout, options.samples, options.baseline, discount)
@@ -169,7 +169,7 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
     for epoch in run.epochs(options.epochs, "look", optimizer):
         network.train()
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift)
+            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             acting = behaviour(options, epoch.progress, horizon, policy)
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)
@@ -181,18 +181,9 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
 
 
 def build_network(
-    env: GlimpseVectorEnv,
-    options: Options,
-    stop_input: recurrent_attention.StopInput = "confidence",
-    start: dict[str, Any] | None = None,
+    env: GlimpseVectorEnv, options: Options, stop_input: StopInput = "confidence", start: dict | None = None
 ) -> RecurrentAttention:
-    """Return a new network for what the environment shows, or a RAM's network with a new stop head.
-
-    Args:
-        env: The environment.
-        options: Sizes of a new network.
-        stop_input: What the stop head reads.
-        start: A RAM's checkpoint; its architecture counts, not that of the options.
+    """Return a new network for what the environment shows; with a RAM's checkpoint (`start`), its network.
 
     Raises:
         ValueError: The sensor does not serve the locator, or the checkpoint is of another kind of data.
@@ -210,7 +201,7 @@ def build_network(
         )
     shown: dict[str, Any] = {"glimpse": count_glimpse_values(env), "classes": len(env.images.classes)}
     shown |= {"horizon": env.preset.max_glimpses, "stop_input": stop_input}
-    if start is not None:
+    if start is not None:  # its architecture counts, not that of the options; the stop head is new
         return resume.start_from(start, shown)
     shown |= {name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__}
     shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}

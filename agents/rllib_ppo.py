@@ -30,7 +30,7 @@ from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.adapters.policy import describe
 from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import results
-from glimpse_env.runtime import distributed, terminal
+from glimpse_env.runtime import distributed, files, terminal
 from glimpse_env.training import environments, resume, run_folder
 from glimpse_env.training.options import SeedOptions, View, check_counts, parse
 from glimpse_env.training.trainer import Progress
@@ -107,6 +107,7 @@ def main(options: RllibOptions) -> dict[str, Any]:
 
             check_options(options)
             replaced = stack.enter_context(run_folder.claim(out, options))
+            files.check_writable(out / "result.json")
             view = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}
             env = GlimpseVectorEnv(1, **view)  # checks the options before the workers build their own
         run_folder.remove(replaced)
@@ -127,7 +128,8 @@ def run_library(
     try:
         with terminal.interruptible(lambda: "a run is saved only when it is finished"):
             train(algorithm, options, progress)
-        algorithm.save_to_path(str((out / "rllib").resolve()))
+        with terminal.foreseen(AGENT):
+            algorithm.save_to_path(str((out / "rllib").resolve()))
         agent = rllib.ModuleAgent(algorithm.get_module(), env, options.action)
     finally:
         rllib.stop(algorithm)
@@ -135,7 +137,8 @@ def run_library(
     split = results.choose_result_split(options.split)
     env = environments.build_evaluation_environment(saved["environment"], split, options.device)
     evaluated = trajectories.evaluate(env, agent.to(env.device), env.preset.max_glimpses)
-    return results.record(out, saved, env, evaluated, split=split, libraries=("ray",))
+    with terminal.foreseen(AGENT):
+        return results.record(out, saved, env, evaluated, split=split, libraries=("ray",))
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def choose_images(looks: Trajectories, dynamic: bool, count: int) -> list[int]:
 def main(options: Animation) -> None:
     """Evaluate the agent on the split, and write the animation of the chosen images."""
     options = terminal.prepare(options)
+    files.check_writable(options.out)
     if options.images < 1:
         raise ValueError(f"--images {options.images}: expected at least 1")
     path = pretrained.find_checkpoint(options.checkpoint)

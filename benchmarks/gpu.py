@@ -187,6 +187,7 @@ def main(options: Gpu) -> int:
         "speed": timed.speed(options.device),
     }
     folder = options.results or (timed.ROOT / "runs/gpu" if options.quick else timed.RESULTS)
+    files.check_writable(folder / "gpu.jsonl")
     rows = []
     for name in options.parts:
         print(f"{name} ...", flush=True)

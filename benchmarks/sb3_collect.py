@@ -25,7 +25,7 @@ import tyro
 from timing import timed
 
 from glimpse_env import PRESETS, FlatSingleAction, GlimpseVectorEnv
-from glimpse_env.runtime import terminal
+from glimpse_env.runtime import files, terminal
 
 DIGITS = 1000  # every single environment holds its own copy of them
 
@@ -100,6 +100,7 @@ def measured(options: Collect, view: dict[str, Any]) -> list[dict[str, Any]]:
 def main(options: Collect) -> None:
     """Measure, print and write the table."""
     terminal.use_threads(options.threads)
+    files.check_writable(options.json)
     images = GlimpseVectorEnv(1, "mnist", split="test").images
     digits = [(images.image(number), int(images.labels[number])) for number in range(DIGITS)]
     rows = measured(options, {"dataset": digits, **asdict(PRESETS["mnist"])})

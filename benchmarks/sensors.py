@@ -19,7 +19,7 @@ import tyro
 from timing import timed
 
 from glimpse_env import Backbone, GlimpseVectorEnv, ImageSet, Sensor, sensors
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Sensors:
     compile: bool = False
     """Compile the network (torch.compile)."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads that torch may use."""
     json: Path | None = None
@@ -86,6 +86,7 @@ def contenders(images: ImageSet, network: Backbone, options: Sensors) -> dict[st
 def main(options: Sensors) -> None:
     """Measure, print and write the figures."""
     options = terminal.prepare(options)
+    files.check_writable(options.json)
     shape = (options.pictures, 3, 2 * options.size, 2 * options.size)
     noise = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise)
@@ -105,4 +106,5 @@ def main(options: Sensors) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Sensors, description=__doc__))
+    with terminal.foreseen("sensors.py"):
+        main(tyro.cli(Sensors, description=__doc__))

@@ -16,7 +16,7 @@ import tyro
 from timing import timed
 
 from glimpse_env import checks
-from glimpse_env.runtime import terminal
+from glimpse_env.runtime import files, terminal
 
 TORCH, LIBRARIES, PACKAGE = "import torch", "import torch, torchvision, gymnasium", "import glimpse_env"
 
@@ -34,6 +34,7 @@ class Startup:
 def main(options: Startup) -> None:
     """Time all commands, print the table and write it."""
     checks.count("--turns", options.turns)
+    files.check_writable(options.json)
     scripts = [*sorted(timed.ROOT.glob("agents/*.py")), *sorted(timed.ROOT.glob("benchmarks/*.py"))]
     commands = {line: ["-c", line] for line in (TORCH, LIBRARIES, PACKAGE)}
     commands |= {path.relative_to(timed.ROOT).as_posix(): [str(path), "--help"] for path in scripts}

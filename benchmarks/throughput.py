@@ -27,7 +27,7 @@ from reproduction import origin
 from timing import timed
 
 from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, datasets, retina
-from glimpse_env.runtime import terminal
+from glimpse_env.runtime import files, terminal
 
 Turns = dict[str, Callable[[], object]]  # by contender, a call that steps every row once
 COLUMNS = ("single", "numpy", "core", "ap-gym single", "ap-gym vector", "crop bilinear", "crop whole-pixel")
@@ -169,6 +169,8 @@ def table(best: dict[int, dict[str, float]]) -> str:
 def main(args: Args) -> None:
     """Run every line of the table."""
     terminal.use_threads(args.threads)
+    target = timed.RESULTS / "throughput.json"
+    files.check_writable(target if args.json else None)
     libraries = ["ap-gym"] if find_spec("ap_gym") else []
     if not libraries:
         print("ap-gym is not installed, so its column is empty: pip install ap-gym==0.6.0 aiohttp")
@@ -181,10 +183,10 @@ def main(args: Args) -> None:
     measured = f"best of {args.turns} turns, {args.threads} thread(s); {origin.find_cpu()}"
     print(f"environment steps per second on MNIST, {measured}\n{table(best)}")
     if args.json:
-        target = timed.RESULTS / "throughput.json"
         timed.write_json(target, "cpu", libraries, args=asdict(args), steps_per_second=figures)
         print(f"wrote benchmarks/results/{target.name}")
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Args, description=__doc__))
+    with terminal.foreseen("throughput.py"):
+        main(tyro.cli(Args, description=__doc__))

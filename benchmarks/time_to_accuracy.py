@@ -48,7 +48,7 @@ class TimeToAccuracy:
     seeds: int = 3
     """Runs of each schedule, with seeds 0, 1, ..."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     results: Path | None = None

@@ -30,7 +30,7 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.networks import registry
 from glimpse_env.networks.fcan import FullyConvolutionalAttention
 from glimpse_env.presets import resolve
-from glimpse_env.runtime import checkpoint, terminal
+from glimpse_env.runtime import checkpoint, files, terminal
 from glimpse_env.training import environments
 
 IMAGES = 100  # pictures that agents are trained on: a batch of RAM's recipe
@@ -146,6 +146,7 @@ def main(options: TrainingTime) -> None:
     options = terminal.prepare(options)
     checks.count("--epochs", options.epochs)
     checks.count("--updates", options.updates)
+    files.check_writable(options.json)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shared, size, count = prepare(options, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import jaxtyping
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from beartype import BeartypeConf, beartype
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +25,22 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
 
 # The longest files: started last they would end alone.
 FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")
+
+# Examples of a fuzz test that sets no number itself: "ci" draws the same few each time; "thorough"
+# draws new ones, as many as GLIMPSE_EXAMPLES says, and is in use where that is set.
+EXAMPLES = int(os.environ.get("GLIMPSE_EXAMPLES", "0"))
+UNCHECKED = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+settings.register_profile(
+    "ci", max_examples=200, derandomize=True, deadline=None, suppress_health_check=UNCHECKED
+)
+settings.register_profile(
+    "thorough",
+    max_examples=EXAMPLES or 50_000,
+    deadline=None,
+    suppress_health_check=UNCHECKED,
+    print_blob=True,
+)
+settings.load_profile("thorough" if EXAMPLES else "ci")
 
 IMAGES, SIDE, CLASSES, HORIZON = 23, 12, 5, 4
 

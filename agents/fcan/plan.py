@@ -51,7 +51,7 @@ class LocaliseOptions:
     """The stage localise."""
 
     parts: tuple[int, ...] = (8, 4)
-    """Sides of the parts in cells of the feature map, in glimpse order (the paper's on Stanford Dogs: 4 8)."""
+    """Sides of the parts in cells of the feature map, in glimpse order (the paper, on Dogs: 4 8)."""
     policy: Where = "learned"
     """How locations are chosen; random and center, for comparison, need --final none."""
     samples: int = 16

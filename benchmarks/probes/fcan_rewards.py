@@ -94,6 +94,8 @@ def make_rows(curves: Mapping[str, Sequence[Curve]], target: float) -> list[dict
 
 def main(options: Rewards) -> None:
     """Print and write the table, and draw the figure."""
+    for target in (options.json, options.figure):
+        files.check_writable(target)
     curves = read_curves(options.checkpoints)
     # The target lies halfway from the lowest to the highest mean: this file holds no figure of a data set.
     ends = [statistics.fmean(run[-1]["validation_accuracy"] for run in runs) for runs in curves.values()]

@@ -46,7 +46,7 @@ class Oracles:
     split: str | None = None
     """Split to evaluate on; default: that of the runs' results."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
 

@@ -43,7 +43,7 @@ class Thresholds:
     weights: str | None = None
     """Where the backbone's weights file lies now; default: where it lay in training."""
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """CPU threads that torch may use."""
     json: Path | None = None
@@ -93,6 +93,7 @@ def format_row(row: dict[str, Any]) -> str:
 def main(options: Thresholds) -> None:
     """Evaluate if need be, print and write the table."""
     options = terminal.prepare(options)
+    files.check_writable(options.json)
     source = pretrained.find_checkpoint(options.checkpoint)
     saved = checkpoint.load(source)
     dataset, split = saved["environment"]["dataset"], options.split or results.get_result_split(saved)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -64,8 +63,7 @@ def add(file: Path, new: Sequence[Mapping[str, Any]]) -> None:
     Raises:
         ValueError: As `read` and `has`.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_name(f".{file.name}.lock")):
+    with files.lock(file.with_name(f".{file.name}.lock")):
         known = read(file)
         if lacking := [dict(row) for row in new if not has(file, known, row)]:
             files.write_bytes(file, "".join(json.dumps(row) + "\n" for row in (*known, *lacking)).encode())

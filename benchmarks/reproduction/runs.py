@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from options import Common
 from reproduction import origin, rows
-from reproduction.spec import AgentName, Run
+from reproduction.spec import MNIST, AgentName, Run
 
 from glimpse_env.datasets import list_names
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from glimpse_env.sensors import SensorName
 from glimpse_env.training import resume
 
@@ -75,8 +75,8 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
         options["sensor"] = settings.sensor or "bank"
     if "measure" in options:
         options["measure"] = settings.measure or results.choose_result_split(settings.split)
-    if settings.dataset == "mnist" and run.agent in ("ram", "dtram") and not run.quick:
-        options["long"] = True  # the recipe of the papers' tables
+    if settings.dataset == "mnist" and not run.quick:
+        options |= MNIST.get(run.agent, {})
     options |= run.options | {"seed": seed, "out": folder(settings, run, seed)}
     if run.start is not None:
         options["ram"] = folder(settings, run.start, seed) / "checkpoint.pt"
@@ -106,7 +106,7 @@ def format_options(options: Mapping[str, Any]) -> list[str]:
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None or name == "weights":  # no weights: random ones
+        elif value is not None or name in ("weights", "stop_rate"):  # random ones, that of the network
             words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
     return words
 
@@ -188,12 +188,10 @@ def share_work(
         for out, work in list(waiting.items()):
             if wait:
                 log.info("%s: another process works on it, or did a moment ago", out)
-            out.parent.mkdir(parents=True, exist_ok=True)
             try:
-                lock = FileLock(out.with_name(f".{out.name}.lock")).acquire(timeout=-1 if wait else 0)
+                with files.lock(out.with_name(f".{out.name}.lock"), wait):
+                    if wait or is_ready(work):
+                        do(work)
+                        del waiting[out]
             except Timeout:
                 continue
-            with lock:
-                if wait or is_ready(work):
-                    do(work)
-                    del waiting[out]

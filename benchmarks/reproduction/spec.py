@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 AgentName = Literal["ram", "dtram", "sermanet", "fcan"]
+# The settings of all MNIST rows, but for those with the agents' own defaults (`Run.quick`).
+LSTM: dict[str, Any] = (
+    dict(core="lstm", hidden=256, features=256, epochs=40, samples=2, curriculum=0.3, sure=1.0)
+    | dict(reward="confidence", policy_weight=0.3, baseline="learned", location_discount=1.0)
+    | dict(sigma_start=0.15, sigma_end=0.05, augment_shift=1 / 14, learning_rate=2e-3, muon_rate=0.01)
+)
+MNIST = {"ram": LSTM, "dtram": LSTM | dict(gamma=0.99, stop_epochs=6, stop_rate=None)}
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Run:
     agent: AgentName
     own: Mapping[str, Any] = field(default_factory=dict)
     start: Run | None = None  # the RAM that a DT-RAM is trained from
-    quick: bool = False  # MNIST: the agent's own defaults instead of --long, the recipe of the papers' tables
+    quick: bool = False  # MNIST: the agent's own defaults instead of `MNIST`
 
     @property
     def options(self) -> dict[str, Any]:

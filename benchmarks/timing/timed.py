@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from reproduction import origin
 
@@ -133,8 +132,7 @@ def write_json(file: Path | None, device: str, libraries: Sequence[str] = (), **
 
 def append(file: Path, row: Mapping[str, Any]) -> None:
     """Add a row to the end of a file, all of it or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_name(f".{file.name}.lock")):
+    with files.lock(file.with_name(f".{file.name}.lock")):
         known = file.read_bytes() if file.is_file() else b""
         files.write_bytes(file, known + (json.dumps({"format": FORMAT, **row}) + "\n").encode())
 

@@ -46,6 +46,7 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv) -> dict[str, Any]
         "options": checkpoint.plain(options),
         "architecture": asdict(build_sizes(env)),
         "environment": arguments,
+        "classes": list(env.images.classes),
         "weights_sha256": resume.weights_hash(arguments),
         "data": resume.describe_data(env.images, arguments["image_size"]),
         "precision": str(torch.float32),

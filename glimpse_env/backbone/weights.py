@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from glimpse_env.runtime import files
+
 log = logging.getLogger("glimpse_env")
 
 # Without the auxiliary classifiers, which only training uses; with the colour range of torchvision's weights.
@@ -86,6 +88,14 @@ def download(name: str) -> nn.Module:
     try:
         return models.get_model(name, weights=entry).eval()
     except (OSError, RuntimeError) as error:  # no connection, no such page, no disk space; another checksum
+        if isinstance(error, OSError) and error.errno in files.LOCAL:
+            file, there = (
+                Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name),
+                "name another folder by TORCH_HOME",
+            )
+            raise files.explain(
+                error, file, f"weights='DEFAULT' of {name} cannot be saved as {file}", there
+            ) from error
         cause = f"{entry.url} could not be downloaded ({error})"
         folders = f"{Path(torch.hub.get_dir(), 'checkpoints')} or into the folder that GLIMPSE_WEIGHTS names"
         advice = f"Put that file into {folders}, or pass weights=<path of a file>"

@@ -38,9 +38,10 @@ def load(
 
     Args:
         dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data
-            set of (image, label) pairs, which is one split.
+            set of (image, label) pairs, or of dicts with an image and a label, which is one split.
         split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation"
-            (1/12), or fold K of N: "fit:K/N" and "validation:K/N".
+            (1/12), or fold K of N: "fit:K/N" and "validation:K/N". Of a folder with the folders train,
+            validation and test, "fit" and "validation" are the first two.
         root: Folder that holds the archives of photographs, and in which a relative data set folder is looked
             for if it is not in the working directory; None = the environment variable GLIMPSE_DATA, else
             (archives only) a folder in the user's home.
@@ -59,12 +60,12 @@ def load(
     if image_size is not None:
         checks.count("image_size", image_size)
     if not isinstance(dataset, str | Path):
-        images = torch_dataset.load_object(dataset, split, image_size)
-    elif str(dataset) in NAMED:
-        images = NAMED[str(dataset)].load(source, root, download, image_size)
+        images = partition(torch_dataset.load_object(dataset, split, image_size), split)
+    elif str(dataset) not in NAMED:
+        images = folder.load_folder(find_folder(dataset, root), split, image_size)
     else:
-        images = folder.load_folder(find_folder(dataset, root), source, image_size)
-    images = images if split == "test" else partition(images, split)
+        images = NAMED[str(dataset)].load(source, root, download, image_size)
+        images = images if split == "test" else partition(images, split)
     return images if image_size is None else images.resized(image_size)
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from filelock import FileLock
 from jaxtyping import Float
 from torch import Tensor
 
+from glimpse_env.datasets.image_files import list_folders
+from glimpse_env.runtime import files
+
 # Of downloading, checking and unpacking.
 FAILURES = (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError, zlib.error)
+OTHER_ROOT = "; root= or GLIMPSE_DATA can name another folder"
 
 log = logging.getLogger("glimpse_env")
 
@@ -35,6 +39,37 @@ class Listing:
     boxes: Callable[[], Float[Tensor, "image 4"]]
 
 
+Paths = tuple[str, ...]  # where a file or folder of an archive may lie in its folder, the official path first
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an archive's folder may look: what each split ("train" or "test") needs, by name."""
+
+    lists: Callable[[str], Mapping[str, Paths]]  # files that `read_listing` reads
+    folders: Callable[[str], Mapping[str, Paths]]  # folders of photographs and notes
+
+    def locate(self, folder: Path, split: str) -> dict[str, Path]:
+        """Return where each part lies; a missing one is given at its official path."""
+        parts = {**self.lists(split), **self.folders(split)}
+        return {name: find_first(folder, paths) or folder / paths[0] for name, paths in parts.items()}
+
+    def has_lists(self, folder: Path, split: str) -> bool:
+        """Tell whether `read_listing` can read a split."""
+        return all(find_first(folder, paths) for paths in self.lists(split).values())
+
+    def find_missing(self, folder: Path, split: str) -> list[Path]:
+        """Return the official paths of the parts that a split lacks."""
+        return [path for path in self.locate(folder, split).values() if not path.exists()]
+
+
+def find_first(folder: Path, paths: Paths) -> Path | None:
+    """Return the first of the paths that exists; of a folder inside one of the same name, the inner one."""
+    found = next((folder / path for path in paths if (folder / path).exists()), None)
+    inner = found / found.name if found else None
+    return inner if inner and inner.is_dir() else found
+
+
 @dataclass(frozen=True)
 class Archive:
     """An official archive."""
@@ -42,52 +77,79 @@ class Archive:
     name: str  # as `datasets.load` takes it
     title: str
     folders: tuple[str, ...]  # names that its folder may have; a download creates the first
-    needed: tuple[str, ...]  # paths that a complete folder has
+    layouts: tuple[Layout, ...]  # the official one first
     classes: int  # of the complete archive
-    read_listing: Callable[[Path, str], Listing]  # from its folder and "train" or "test"
+    # From its folder, where its layout's parts lie, and "train" or "test".
+    read_listing: Callable[[Path, Mapping[str, Path], str], Listing]
     sources: tuple[tuple[str, str], ...] = ()  # (URL, MD5) of the tar files
     inside: str = ""  # the folder in the tar files that becomes folders[0]; "" = they are unpacked into it
     advice: str = ""  # where else it can be obtained
 
 
-def find_archive(archive: Archive, root: str | Path | None, download: bool) -> Path:
-    """Return the archive's folder; download it first if it is missing, `download` allows it and it is served.
+def find_archive(
+    archive: Archive, split: str, root: str | Path | None, download: bool
+) -> tuple[Path, Layout]:
+    """Return the archive's folder and its layout, which has all that "train" or "test" needs.
 
-    It is expected in `root`, else in the environment variable GLIMPSE_DATA, else in the user's home.
+    It is expected in `root`, else in GLIMPSE_DATA, else in the user's home, and downloaded if it is missing,
+    `download` allows it and it is served.
 
     Raises:
         FileNotFoundError: It or a part of it is missing; the message names the files and their folder.
     """
     parent = Path(root or os.environ.get("GLIMPSE_DATA") or "~/.cache/glimpse_env/data").expanduser()
-    folder = locate(archive, parent)
+    folder = locate(archive, parent, split)
     if folder is None:
         tried = [str(parent.absolute() / name) for name in archive.folders]
         absent = f"dataset={archive.name!r}: {archive.title} is not at {' and '.join(tried)}"
-        remedy = f"{describe_remedy(archive, Path(tried[0]))}; root= or GLIMPSE_DATA can name another folder"
+        remedy = describe_remedy(archive, Path(tried[0]), split) + OTHER_ROOT
         if not (download and archive.sources):
             raise FileNotFoundError(f"{absent}. {remedy}")
         try:
             folder = fetch(archive, parent)
         except FAILURES as error:
+            if isinstance(error, OSError) and error.errno in files.LOCAL:
+                there = "name another folder by root= or GLIMPSE_DATA"
+                raise files.explain(
+                    error, Path(tried[0]), f"{absent}, nor can it be put there", there
+                ) from error
             cause = f"{type(error).__name__}: {error}"
             raise FileNotFoundError(f"{absent}. {remedy}. The download failed: {cause}") from error
-    if missing := [name for name in archive.needed if not (folder / name).exists()]:
-        remedy = f"Add them, or move the folder away. {describe_remedy(archive, folder.absolute())}"
-        absent = f"{folder} has no {', '.join(missing)}"
-        raise FileNotFoundError(f"{absent}: expected all of {archive.title}. {remedy}")
-    return folder
+    layout = choose_layout(archive, folder, split)
+    if missing := [path.relative_to(folder).as_posix() for path in layout.find_missing(folder, split)]:
+        absent = f"{folder} has no {', '.join(missing)}: the split {split} of {archive.title} needs them"
+        remedy = describe_remedy(archive, folder.absolute(), split)
+        raise FileNotFoundError(f"{absent}. Add them, or move the folder away. {remedy}")
+    return folder, layout
 
 
-def locate(archive: Archive, parent: Path) -> Path | None:
-    """Return the archive's folder in `parent`, or `parent` itself if it is that folder; None = neither."""
-    for name in archive.folders:
-        if (parent / name).is_dir():
-            return parent / name
-    itself = parent.name in archive.folders or all((parent / name).exists() for name in archive.needed)
-    return parent if itself and parent.is_dir() else None
+def locate(archive: Archive, parent: Path, split: str) -> Path | None:
+    """Return the archive's folder in `parent`, or `parent` itself if it is that folder; None = neither.
+
+    It may have another spelling of its name, such as stanford-cars-dataset, and lie in a folder of its name.
+    """
+    spelled = {spell(name) for name in archive.folders}
+    named = [parent / name for name in archive.folders if (parent / name).is_dir()]
+    named += [parent / name for name in list_folders(parent) if spell(name) in spelled]
+    nested = [folder / name for folder in named for name in list_folders(folder) if spell(name) in spelled]
+    for folder in (*named, parent, *nested):
+        if not choose_layout(archive, folder, split).find_missing(folder, split):
+            return folder
+    itself = spell(parent.name) in spelled and parent.is_dir()
+    return named[0] if named else (parent if itself else None)
 
 
-def describe_remedy(archive: Archive, folder: Path) -> str:
+def spell(name: str) -> str:
+    """Return a folder's name without what differs between copies: case, signs, and a final "dataset"."""
+    return re.sub(r"[\W_]", "", name.lower()).removesuffix("dataset")
+
+
+def choose_layout(archive: Archive, folder: Path, split: str) -> Layout:
+    """Return the layout of which a folder lacks the fewest parts; the first of several."""
+    return min(archive.layouts, key=lambda layout: len(layout.find_missing(folder, split)))
+
+
+def describe_remedy(archive: Archive, folder: Path, split: str) -> str:
     """Return which file to put where."""
     remedy = "Put the files so that "
     if archive.sources:
@@ -95,7 +157,8 @@ def describe_remedy(archive: Archive, folder: Path) -> str:
         tars = ", ".join(url.rpartition("/")[2] for url, _ in archive.sources)
         put = f"put {tars} into {folder.parent} (download=True checks and unpacks it)"
         remedy = f"Download {urls}, and {put}, or unpack it so that "
-    needed = ", ".join(str(folder / name) for name in archive.needed)
+    parts = {**archive.layouts[0].lists(split), **archive.layouts[0].folders(split)}
+    needed = ", ".join(str(folder / paths[0]) for paths in parts.values())
     return f"{archive.advice}{remedy}these are there: {needed}"
 
 
@@ -106,9 +169,8 @@ def fetch(archive: Archive, parent: Path) -> Path:
     """
     from torchvision.datasets import utils  # slow to import: see backbone.weights
 
-    parent.mkdir(parents=True, exist_ok=True)
     target = parent / archive.folders[0]
-    lock = FileLock(parent / f".{archive.name}.lock")
+    lock = files.lock(parent / f".{archive.name}.lock")
     with lock, TemporaryDirectory(prefix=f".{archive.name}-", dir=parent) as temporary:
         if target.is_dir():  # another process was faster
             return target

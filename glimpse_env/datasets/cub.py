@@ -7,24 +7,26 @@ number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glimpse_env.datasets.archive import Archive, Listing
+from glimpse_env.datasets.archive import Archive, Layout, Listing
 from glimpse_env.datasets.photographs import specify
 
 IMAGES, CLASSES, BOXES = "images.txt", "classes.txt", "bounding_boxes.txt"
 LABELS, SPLITS = "image_class_labels.txt", "train_test_split.txt"
+LISTS = (IMAGES, LABELS, SPLITS, BOXES, CLASSES)
 FOR_TRAINING = {"1": "train", "0": "test"}
 TAR = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
 
 
-def read_listing(folder: Path, split: str) -> Listing:
+def read_listing(folder: Path, parts: Mapping[str, Path], split: str) -> Listing:
     """Read the archive's lists."""
+    inside = parts["images"].relative_to(folder).as_posix()
     images, names = read_table(folder / IMAGES), read_table(folder / CLASSES)
     labels, splits, boxes = (
         read_aligned(folder / name, folder / IMAGES, list(images)) for name in (LABELS, SPLITS, BOXES)
@@ -36,7 +38,7 @@ def read_listing(folder: Path, split: str) -> Listing:
     numbers = [number for number, mark in splits.items() if FOR_TRAINING[mark] == split]
     return Listing(
         file=folder / IMAGES,
-        images=[f"images/{images[number]}" for number in numbers],
+        images=[f"{inside}/{images[number]}" for number in numbers],
         labels=[int(labels[number]) for number in numbers],
         names={int(number): name for number, name in names.items()},
         boxes=lambda: to_corners(folder / BOXES, [boxes[number] for number in numbers]),
@@ -81,7 +83,7 @@ ARCHIVE = Archive(
     name="cub",
     title="CUB-200-2011",
     folders=("CUB_200_2011",),
-    needed=(IMAGES, LABELS, SPLITS, BOXES, CLASSES, "images"),
+    layouts=(Layout(lambda _: {name: (name,) for name in LISTS}, lambda _: {"images": ("images",)}),),
     classes=200,
     read_listing=read_listing,
     sources=((TAR, "97eceeb196236b17998738112f37df78"),),

@@ -7,6 +7,7 @@ Khosla, Jayadevaprakash, Yao & Fei-Fei, "Novel Dataset for Fine-Grained Image Ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,20 +16,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glimpse_env.datasets.archive import Archive, Listing
+from glimpse_env.datasets.archive import Archive, Layout, Listing
 from glimpse_env.datasets.photographs import read_mat, specify
 
-PHOTOGRAPHS, ANNOTATIONS, LISTS = "Images", "Annotation", "lists"
+PHOTOGRAPHS = ("Images", "images/Images", "images")
+ANNOTATIONS = ("Annotation", "annotations/Annotation", "annotation/Annotation", "annotations", "annotation")
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 SITE = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 
 
-def read_listing(folder: Path, split: str) -> Listing:
+def read_listing(folder: Path, parts: Mapping[str, Path], split: str) -> Listing:
     """Read the MATLAB file of a split; a breed's name is its folder's."""
-    inner = folder / LISTS / f"{split}_list.mat"
-    file = inner if inner.is_file() else folder / f"{split}_list.mat"
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist, nor {inner}: unpack {SITE}/lists.tar into {folder}")
+    file, inside = parts["list"], parts["images"].relative_to(folder).as_posix()
     images, numbers = (np.atleast_1d(column).tolist() for column in read_mat(file, "file_list", "labels"))
     labels = [int(number) for number in numbers]
     if len(images) != len(labels):
@@ -36,11 +35,25 @@ def read_listing(folder: Path, split: str) -> Listing:
         raise ValueError(f"{file}: {counts}, expected equally many; replace it")
     return Listing(
         file=file,
-        images=[f"{PHOTOGRAPHS}/{image}" for image in images],
+        images=[f"{inside}/{image}" for image in images],
         labels=labels,
-        names={number: image.partition("/")[0] for number, image in zip(labels, images, strict=True)},
-        boxes=lambda: torch.stack([read_box(folder / ANNOTATIONS / image) for image in images]),
+        names=name_classes(file, labels, images),
+        boxes=lambda: torch.stack([read_box(parts["annotations"] / image) for image in images]),
     )
+
+
+def name_classes(file: Path, labels: Sequence[int], images: Sequence[str]) -> dict[int, str]:
+    """Return the folder of each class' photographs; each must have one number, and each number one."""
+    names: dict[int, str] = {}
+    numbers: dict[str, int] = {}
+    for number, image in zip(labels, images, strict=True):
+        breed = image.partition("/")[0]
+        if (names.setdefault(number, breed), numbers.setdefault(breed, number)) != (breed, number):
+            before = f"{names[number]} has {numbers.get(names[number])} and {breed} has {numbers[breed]}"
+            raise ValueError(
+                f"{file}: {image} has class {number}, but {before}: expected one for each folder"
+            )
+    return names
 
 
 def read_box(photograph: Path) -> Float[Tensor, "4"]:
@@ -62,7 +75,12 @@ ARCHIVE = Archive(
     name="dogs",
     title="Stanford Dogs",
     folders=("stanford_dogs", "StanfordDogs"),
-    needed=(PHOTOGRAPHS, ANNOTATIONS),
+    layouts=(
+        Layout(
+            lambda split: {"list": (f"{split}_list.mat", f"lists/{split}_list.mat")},
+            lambda _: {"images": PHOTOGRAPHS, "annotations": ANNOTATIONS},
+        ),
+    ),
     classes=120,
     read_listing=read_listing,
     sources=(

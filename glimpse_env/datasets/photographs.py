@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from glimpse_env.datasets.archive import Archive, Listing, find_archive
+from glimpse_env.datasets.archive import Archive, Layout, Listing, find_archive
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, Preset
 from glimpse_env.datasets.store import open_store
 
@@ -33,7 +34,8 @@ def load_photographs(
 ) -> ImageSet:
     """Load "train" or "test" of an archive, or of a part of one with fewer classes or images.
 
-    The classes are those of the training images, numbered from 0 in the archive's order. A photograph and its
+    The classes are those of the training images, numbered from 0 in the archive's order; of an archive that
+    lacks their list, all those that have a name. A photograph and its
     box are resized to a square of `image_size` pixels that shows all of the photograph, as in the papers
     ("resized to 512 x 512"). `root` and `download` are as for `find_archive`.
 
@@ -45,9 +47,9 @@ def load_photographs(
     if image_size is None:
         advice = "give image_size=, such as 512 as in the papers"
         raise ValueError(f"dataset={name!r}: its photographs differ in size; {advice}")
-    folder = find_archive(archive, root, download)
-    train = archive.read_listing(folder, "train")
-    listing = train if split == "train" else archive.read_listing(folder, split)
+    folder, layout = find_archive(archive, split, root, download)
+    listing = archive.read_listing(folder, layout.locate(folder, split), split)
+    train = listing if split == "train" else read_training(archive, folder, layout, listing)
     check_listing(folder, listing, train, split)
     present = {number: label for label, number in enumerate(sorted(set(train.labels)))}
     counts = f"{len(present)} of {archive.classes} classes, {len(listing.images):,} photographs"
@@ -57,6 +59,14 @@ def load_photographs(
     classes = tuple(train.names[number] for number in present)
     boxes = (2 * listing.boxes() / store.extents.repeat(1, 2) - 1).clamp(-1, 1)  # from pixels
     return ImageSet(store.images, labels, classes, boxes=boxes, key=store.key)
+
+
+def read_training(archive: Archive, folder: Path, layout: Layout, listing: Listing) -> Listing:
+    """Return the list of the training images; without one, that of the test images and every named class."""
+    if layout.has_lists(folder, "train"):
+        return archive.read_listing(folder, layout.locate(folder, "train"), "train")
+    log.info("%s: the classes are all that have a name: no training images are listed", archive.name)
+    return replace(listing, labels=list(listing.names))
 
 
 def check_listing(folder: Path, listing: Listing, train: Listing, split: str) -> None:

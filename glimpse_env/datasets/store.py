@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from filelock import FileLock, Timeout
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
 from glimpse_env.datasets.decode import Fit, read_image
-from glimpse_env.runtime.files import publish
+from glimpse_env.datasets.formats.notes import Notes
+from glimpse_env.runtime.files import FULL, choose_partial, explain, lock, publish
 
-VERSION = 2  # of the decoding and of the file's layout: a store of another one is rebuilt
+VERSION = 3  # of the decoding and of the file's layout: a store of another one is rebuilt
 HEADER = 4096  # bytes
 SLICE = 64  # photographs in memory at a time during a build
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
@@ -98,14 +98,30 @@ def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fi
     plan = Plan(name, source, len(files), size, fit, mark)
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()  # two folders may have one name
     file = cache_folder() / f"{name}-{size}-{fit}-{digest[:8]}.images"
+    fault = ""
     try:
-        if find_fault(file, plan):
+        if fault := find_fault(file, plan):
             build_once(file, plan, [folder / path for path in files])
         return map_store(file, plan)
     except OSError as error:
-        need = f"the image store of {name} needs {plan.length / 1e9:.3g} GB in {file.parent}"
-        advice = "free some space there, or set the environment variable GLIMPSE_CACHE to another folder"
-        raise OSError(error.errno, f"{need} ({error.strerror or error}): {advice}") from error
+        raise explain_cache(error, file, f"the image store of {name}", plan.length, fault) from error
+
+
+def explain_cache(error: OSError, file: Path, what: str, length: int, fault: str = "") -> OSError:
+    """Return the error of a file of the cache folder in one sentence (see `files.explain`).
+
+    Args:
+        error: As it was raised.
+        file: The file.
+        what: It holds.
+        length: Its size in bytes.
+        fault: Why a file that exists is not used; "" = it is.
+    """
+    problem = f"{what} needs {length / 1e9:.3g} GB in {file.parent}"
+    if error.errno not in FULL:
+        problem = f"{what} cannot be {'written to' if fault else 'read from'} {file}"
+        problem += f", which {fault}" if fault and os.path.exists(file) else ""
+    return explain(error, file, problem, "set the environment variable GLIMPSE_CACHE to another folder")
 
 
 def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
@@ -140,25 +156,20 @@ def read_digest(header: bytes) -> str:
 
 def build_once(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
     """Build the store, unless another process is doing so: then wait for it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{file}.lock")
-    try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        log.info("waiting for the process that builds the image store %s", file)
-        held = lock.acquire()
-    with held:
+    busy = f"waiting for the process that builds the image store {file}"
+    with lock(file.with_name(f"{file.name}.lock"), busy=busy) as alone:
         if fault := find_fault(file, plan):
             if file.exists():
                 log.warning("image store %s %s; building it again", file, fault)
-            build(file, plan, paths)
+            build(file, plan, paths, alone)
 
 
-def build(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
-    """Write the store to a partial file, then rename it."""
-    partial = file.with_name(f"{file.name}.partial")
-    file.unlink(missing_ok=True)  # stale, and its disk space may be needed
-    partial.unlink(missing_ok=True)  # of a process that was killed
+def build(file: Path, plan: Plan, paths: Sequence[Path], alone: bool = True) -> None:
+    """Write the store to a partial file, then rename it; not `alone`: another process may do the same."""
+    partial = choose_partial(file, alone)
+    if alone:
+        file.unlink(missing_ok=True)  # stale, and its disk space may be needed
+        partial.unlink(missing_ok=True)  # of a process that was killed
     if shutil.disk_usage(file.parent).free < plan.length:
         raise OSError(ENOSPC, os.strerror(ENOSPC))
     try:
@@ -176,17 +187,19 @@ def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
     extents: list[tuple[int, int]] = []
     digest = hashlib.sha256()
     stream.seek(plan.start)
+    notes = Notes(plan.name)
     progress = tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image")
     pool = ThreadPoolExecutor(os.cpu_count())  # threads: Pillow and torch release the interpreter lock
     with pool, progress:
         for first in range(0, len(paths), SLICE):
             part = paths[first : first + SLICE]
-            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit), part):
+            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit, notes), part):
                 content = pixels.contiguous().numpy().data
                 stream.write(content)
                 digest.update(content)
                 extents.append(extent)
                 progress.update()
+    notes.report()
     sizes = torch.tensor(extents, dtype=torch.int32).numpy().data
     digest.update(sizes)
     stream.seek(0)

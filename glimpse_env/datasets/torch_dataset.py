@@ -1,19 +1,22 @@
-"""Any map-style torch data set of (image, label) pairs as one split of images."""
+"""Any map-style torch data set of (image, label) pairs, or of dicts, as one split of images."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import IterableDataset, Subset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from tqdm import tqdm
 
 from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
 from glimpse_env.datasets.decode import from_pil, stack, to_square
+from glimpse_env.datasets.formats.notes import Notes
 
 PRESET = Preset()  # sizes as the object has them
 MANY = 1000  # images: above it reading shows a progress bar
@@ -25,53 +28,83 @@ KINDS = (
 )
 
 
+IMAGE_KEYS = ("image", "img", "pixel_values")  # of items that are dicts; case does not matter
+LABEL_KEYS = ("label", "labels", "target", "class")
+SHOWN = 5  # labels that a message lists
+
+log = logging.getLogger("glimpse_env")
+
+
 def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageSet:
     """Read all of a data set object, which is the split "train" ("fit" and "validation" are parts of it).
 
-    Images are PIL, uint8, or floating in [0, 1]; labels are whole numbers. Class names are `dataset.classes`
-    (for a Subset: those of its data set), else "0" to the largest label. `image_size` is as for `to_square`
-    with "crop"; None: all images have one size.
+    Items are (image, label) pairs, or dicts with one of `IMAGE_KEYS` and one of `LABEL_KEYS`. Images are PIL,
+    uint8, or floating in [0, 1]; labels are whole numbers. Class names are those of `find_class_names`, else
+    the labels themselves; see `number_labels`. `image_size` is as for `to_square` with "crop"; None: all
+    images have one size.
 
     Raises:
-        TypeError: Not a map-style data set, or a pair, image or label of an unsupported type.
-        ValueError: split="test", no images, sizes that differ without `image_size`, values out of range.
+        TypeError: Not a map-style data set, or an item, image or label of an unsupported type.
+        ValueError: split="test", no images, sizes that differ without `image_size`, values out of range,
+            labels without a class.
     """
     kind = type(dataset).__name__
-    if isinstance(dataset, IterableDataset) or not isinstance(dataset, MapStyle):
-        expected = "expected a name, a folder or a map-style data set (__len__ and __getitem__)"
-        raise TypeError(f"dataset: {expected}, got {kind}")
+    check_map_style(dataset)
     if split == "test":
         advice = "to evaluate on test images pass the test object with split='train'"
         raise ValueError(f"split='test': a {kind} object is one split; {advice}")
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
-    images, labels = [], []
+    names = find_class_names(dataset)
+    images, labels, notes = [], [], Notes(f"data set {kind}")
     for index in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
         image, label = check_pair(dataset[index], index)
-        images.append(to_square(to_pixels(image, index), image_size, "crop"))
+        images.append(to_square(to_pixels(image, index, notes), image_size, "crop"))
         labels.append(to_label(label, index))
-    classes = find_class_names(dataset) or tuple(str(label) for label in range(max(labels) + 1))
-    for index, label in enumerate(labels):
-        if not 0 <= label < len(classes):
-            allowed = f"0 to {len(classes) - 1}, for {len(classes)} classes"
-            raise ValueError(f"label {label} of image {index}: expected {allowed}")
-    names = [f"image {index}" for index in range(len(images))]
-    return ImageSet(stack(images, names), torch.tensor(labels), classes)
+    notes.report()
+    classes, numbered = number_labels(labels, names)
+    return ImageSet(stack(images, [f"image {index}" for index in range(len(images))]), numbered, classes)
+
+
+def check_map_style(dataset: object) -> None:
+    """Refuse what has no items 0, 1, ..., such as a stream, or a dict of splits (TypeError)."""
+    expected = "expected a name, a folder or a map-style data set (__len__ and __getitem__)"
+    if isinstance(dataset, Mapping) and 0 not in dataset:
+        keys = ", ".join(repr(key) for key in list(dataset)[:SHOWN])
+        advice = "give one of its values, such as its training images"
+        raise TypeError(f"dataset: {expected}, got a {type(dataset).__name__} of {keys}; {advice}")
+    if isinstance(dataset, IterableDataset) or not isinstance(dataset, MapStyle):
+        raise TypeError(f"dataset: {expected}, got {type(dataset).__name__}")
 
 
 def check_pair(item: Any, index: int) -> tuple[Any, Any]:
-    """Return (image, label), or raise an error that names what the item is."""
+    """Return the image and the label of an item, or raise an error that names what the item is."""
+    if isinstance(item, Mapping):
+        return find_entry(item, IMAGE_KEYS, index), find_entry(item, LABEL_KEYS, index)
     length = len(item) if isinstance(item, tuple | list) else None
     if length == 2:
         return item[0], item[1]
     got = type(item).__name__ + ("" if length is None else f" of {length}")
-    raise TypeError(f"dataset[{index}]: expected an (image, label) pair, got a {got}")
+    allowed = f"a dict with one of {', '.join(IMAGE_KEYS)} and one of {', '.join(LABEL_KEYS)} serves too"
+    raise TypeError(f"dataset[{index}]: expected an (image, label) pair, got a {got}; {allowed}")
 
 
-def to_pixels(image: Any, index: int) -> UInt8[Tensor, "channel height width"]:
+def find_entry(item: Mapping[Any, Any], keys: Sequence[str], index: int) -> Any:
+    """Return the one entry of an item whose key is one of `keys`, whatever its case."""
+    found = [key for key in item if isinstance(key, str) and key.lower() in keys]
+    if len(found) != 1:
+        had = ", ".join(repr(key) for key in item) or "none"
+        raise TypeError(f"dataset[{index}]: expected one of the keys {', '.join(keys)}, got {had}")
+    return item[found[0]]
+
+
+def to_pixels(image: Any, index: int, notes: Notes) -> UInt8[Tensor, "channel height width"]:
     """Return an image of any supported type as uint8."""
     if isinstance(image, Image.Image):
-        return from_pil(image)
+        try:
+            return from_pil(image, notes=notes)
+        except ValueError as error:
+            raise ValueError(f"image {index}: {error}") from error
     if isinstance(image, Tensor):
         pixels = image.detach().cpu().as_subclass(Tensor)
     elif isinstance(image, np.ndarray):
@@ -97,15 +130,80 @@ def to_pixels(image: Any, index: int) -> UInt8[Tensor, "channel height width"]:
 
 def to_label(label: Any, index: int) -> int:
     """Return a label as a whole number."""
-    value = label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim == 0 else label
+    single = isinstance(label, Tensor | np.ndarray | np.generic) and np.prod(label.shape) == 1
+    value = label.item() if single else label
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"label of image {index} is {label!r}: expected a whole number, or a tensor of one")
     return value
 
 
-def find_class_names(dataset: MapStyle) -> tuple[str, ...]:
-    """Return the data set's own class names; empty = it has none."""
-    whole: Any = dataset
-    while isinstance(whole, Subset):
-        whole = whole.dataset
-    return tuple(str(name) for name in getattr(whole, "classes", None) or ())
+def number_labels(
+    labels: Sequence[int], names: Mapping[int, str]
+) -> tuple[tuple[str, ...], Int64[Tensor, " image"]]:
+    """Return the class names, in the order of their labels, and the labels as their positions, from 0.
+
+    `names` are the classes by label; empty = the classes are the labels that occur, and called so: (1, 2, 3)
+    become 0, 1 and 2 with the names "1", "2" and "3". Then a log line says so, since another object in which
+    other labels occur, such as a test set, has other classes.
+
+    Raises:
+        ValueError: A label without a class, or a negative one without `names`.
+    """
+    values = sorted(names or set(labels))
+    allowed = describe_labels(values) if names else "from 0 on; a dict `classes` of the object can name it"
+    for index, label in enumerate(labels):
+        if label not in names if names else label < 0:
+            raise ValueError(f"label {label} of image {index}: expected {allowed}")
+    if values != list(range(len(values))) and not names:
+        text = "labels %s are not numbered from 0 without gaps: they become 0 to %d, and name the classes; %s"
+        advice = "to give several data sets the same classes, give each a dict `classes` from label to name"
+        log.warning(text, abbreviate(values), len(values) - 1, advice)
+    if unused := sorted(set(values) - set(labels)):
+        log.info("%d of %d classes have no image, such as %r", len(unused), len(values), names[unused[0]])
+    rows = {label: row for row, label in enumerate(values)}
+    classes = tuple(names[value] if names else str(value) for value in values)
+    return classes, torch.tensor([rows[label] for label in labels])
+
+
+def describe_labels(values: Sequence[int]) -> str:
+    """Return the labels that are allowed, as text."""
+    if list(values) == list(range(len(values))):
+        return f"0 to {len(values) - 1}, for {len(values)} classes"
+    return f"one of {abbreviate(values)}"
+
+
+def abbreviate(values: Sequence[int]) -> str:
+    """Return numbers as text, at most `SHOWN` and the last of them."""
+    shown = [str(value) for value in values]
+    return ", ".join(shown if len(shown) <= SHOWN + 1 else [*shown[:SHOWN], "...", shown[-1]])
+
+
+def find_class_names(dataset: object) -> dict[int, str]:
+    """Return the data set's own class names by label; empty = it has none.
+
+    They are its `classes`, a sequence (of the labels from 0 on) or a dict, else the names that Hugging Face's
+    `features` hold for its labels, else those of the data sets that a Subset or ConcatDataset is made of.
+
+    Raises:
+        TypeError: `classes` is neither.
+    """
+    classes = getattr(dataset, "classes", None)
+    if classes is None and isinstance(features := getattr(dataset, "features", None), Mapping):
+        kinds = [kind for key, kind in features.items() if str(key).lower() in LABEL_KEYS]
+        classes = getattr(kinds[0], "names", None) if kinds else None
+    if classes is None:
+        parts = [dataset.dataset] if isinstance(dataset, Subset) else []
+        parts = dataset.datasets if isinstance(dataset, ConcatDataset) else parts
+        names = [find_class_names(part) for part in parts]
+        return names[0] if names and all(name == names[0] for name in names) else {}
+    if not isinstance(classes, Mapping | Sequence | np.ndarray) or isinstance(classes, str):
+        raise TypeError(f"classes={classes!r} of the data set: expected names, or a dict from label to name")
+    named = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
+    return {to_class(label): str(name) for label, name in named.items()}
+
+
+def to_class(label: Any) -> int:
+    """Return a key of `classes` as a whole number."""
+    if isinstance(label, bool | np.bool_) or not isinstance(label, int | np.integer):
+        raise TypeError(f"classes: {label!r} is no label: expected a dict from whole numbers to names")
+    return int(label)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from glimpse_env.datasets import NAMED
 from glimpse_env.datasets.decode import from_pil, read_image
+from glimpse_env.datasets.formats.notes import Notes
+from glimpse_env.datasets.image_files import is_system
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,25 @@ class Unlabelled:
         return self.images[index], 0
 
 
-def read_like(dataset: str, path: Path, size: int | None) -> UInt8[Tensor, "channel height2 width2"]:
+def read_like(
+    dataset: str, path: Path, size: int | None, notes: Notes | None = None
+) -> UInt8[Tensor, "channel height2 width2"]:
     """Decode an image file as `datasets.load` does for this data set.
 
     MNIST's digits are light on dark: there a file with a light border (the median of its outermost pixels
     above one half) is inverted, so that dark ink on white paper can be read too.
 
     `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
-    preset (of a folder: the file's own size). See also `decode.read_image`.
+    preset (of a folder: the file's own size). `notes` is as for `decode.read_image`.
 
     Raises:
-        ValueError: The file cannot be decoded.
+        FileNotFoundError: There is no file at `path`.
+        ValueError: The file cannot be decoded, or has too many pixels.
     """
     spec = NAMED.get(dataset)
     if spec is None:
-        return read_image(path, size, "crop")[0]
-    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit)
+        return read_image(path, size, "crop", notes)[0]
+    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit, notes)
     if not spec.grey:
         return pixels
     grey = from_pil(Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L"))
@@ -62,8 +67,8 @@ def is_light(plane: UInt8[Tensor, "height width"]) -> bool:
 def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list[Path], set[Path]]:
     """Return files, each once: those given, and those in given folders, at any depth, sorted by path.
 
-    The second result is those that come from a folder: they need not be images. Names that begin with a dot
-    are ignored, and so are all files in the folder `without`.
+    The second result is those that come from a folder: they need not be images. Hidden and system
+    files and folders are ignored (see `image_files.is_system`), and so are all files in the folder `without`.
 
     Raises:
         FileNotFoundError: A path does not exist, or is a folder without files.
@@ -86,7 +91,7 @@ def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list
 
 
 def is_listed(path: Path, folder: Path, without: Path | None) -> bool:
-    """Tell whether a path in a folder counts: a file, not hidden, and not in `without`."""
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    """Tell whether a path in a folder counts: a file, not hidden or the system's, and not in `without`."""
+    hidden = any(is_system(part) for part in path.relative_to(folder).parts)
     excluded = without is not None and without.resolve() in path.resolve().parents
     return path.is_file() and not hidden and not excluded

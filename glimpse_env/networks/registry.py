@@ -26,11 +26,7 @@ def find_name(network: Agent) -> str:
 
 
 def read_architecture(saved: Mapping[str, Any]) -> Any:
-    """Return the architecture of the network in a checkpoint.
-
-    Raises:
-        ValueError: The checkpoint holds a network that this program does not know.
-    """
+    """Return the architecture of a checkpoint's network; raise a ValueError if its name is unknown."""
     name = saved.get("network_name", "recurrent")
     if name not in NETWORKS:
         known = f"expected one of {', '.join(NETWORKS)}; a newer program wrote it"

@@ -34,7 +34,7 @@ def write(
         parts["data"] = f'<script type="application/json" id="data">{safe}</script>'
     if code := "\n".join(map(read_static, scripts)):
         parts["script"] = f"<script>\n{code}</script>"
-    files.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode())
+    files.write_bytes(target, Template(read_static("page.html")).substitute(parts).encode(errors="replace"))
 
 
 def format_table(heads: Sequence[str], rows: Sequence[Sequence[str]], name: str = "") -> str:

@@ -160,6 +160,7 @@ def evaluate_checkpoint(
     resume.check_weights(saved, arguments, path)
     env = environments.build_evaluation_environment(arguments, split, choose_device(saved, device))
     check_fit(env, network, path)
+    resume.check_classes(saved, env.images.classes, path)
     policy = saved["options"].get("policy", "learned")
     return saved, env, evaluate(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
 

@@ -24,6 +24,7 @@ ADDED: dict[str, Any] = {
     "location_discount": 1.0,
     "sure": 1.0,
     "augment_shift": 1 / 14,
+    "augment_elastic": 0.0,
     "location_policy": "gaussian",
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
@@ -106,7 +107,7 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def load(source: Path, device: torch.device | str = "cpu", kind: str = "agent") -> dict[str, Any]:
-    """Read a checkpoint of an agent, or of another kind; raises as `read`, and a ValueError for other kinds."""
+    """Read a checkpoint of a kind; errors as of `read`, and a ValueError for other kinds."""
     content = read(source, device)
     if (actual := content.get("kind", "agent")) != kind:
         raise ValueError(f"{source} is a checkpoint of a {actual}: expected one of a {kind}")

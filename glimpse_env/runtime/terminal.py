@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from glimpse_env.runtime import distributed
+from glimpse_env.runtime import distributed, files
 
 Options = TypeVar("Options")
 # Measures on progress bars.
@@ -21,6 +23,8 @@ LIVE = {"reward": "reward {:.3f}", "train_accuracy": "accuracy {:.2%}", "mean_gl
 def prepare(options: Options) -> Options:
     """Set threads and log; return the options with the device that --device auto stands for."""
     given: Any = options  # a dataclass with threads and device
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file and class names may have characters that it has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     use_threads(given.threads)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if distributed.first() else logging.WARNING)
@@ -63,4 +67,17 @@ def foreseen(program: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"{program}: {error}" if distributed.first() else 1) from error
+        raise SystemExit(f"{program}: {format_error(error)}" if distributed.first() else 1) from error
+
+
+def format_error(error: Exception, folder: Path | None = None) -> str:
+    """Return an expected error as one sentence.
+
+    Args:
+        error: Any; one of a full disk or of permissions that `files.explain` has not returned is given to it.
+        folder: Where the program writes, for an error that names no file; default: the current folder.
+    """
+    if not isinstance(error, OSError) or error.strerror is None or error.errno not in files.LOCAL:
+        return str(error)
+    file = Path(error.filename if isinstance(error.filename, str) else (folder or Path.cwd()) / "file")
+    return str(files.explain(error, file, f"{file if error.filename else file.parent} cannot be used"))

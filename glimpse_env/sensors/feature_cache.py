@@ -23,16 +23,15 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from filelock import FileLock
 from jaxtyping import Bool, Float, Float16, Int64
 from torch import Tensor
 from tqdm import tqdm
 
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
-from glimpse_env.datasets.store import cache_folder
+from glimpse_env.datasets.store import cache_folder, explain_cache
 from glimpse_env.episode import Ints
-from glimpse_env.runtime.files import publish
+from glimpse_env.runtime.files import FULL, choose_partial, lock, publish
 from glimpse_env.sensors.image_views import Rows, check_flags, move_to_device
 
 STEP = 16  # images computed between two writes
@@ -61,19 +60,18 @@ def open_or_build(file: Path, shape: tuple[int, ...], compute: Compute, step: in
     Raises:
         OSError: The disk is full (a partial file is then removed), or the folder cannot be written to.
     """
+    fault = ""
     try:
         table = open_table(file, shape)
         if table is None:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            fault = "is damaged or stale"
             log.info("%s: waiting for the lock of %s, to build it", what, file)
-            with FileLock(f"{file}.lock"):
+            with lock(file.with_name(f"{file.name}.lock")) as alone:
                 if open_table(file, shape) is None:
-                    build_table(file, shape, compute, step, what)
+                    build_table(file, shape, compute, step, what, alone)
             table = open_table(file, shape)
     except OSError as error:
-        need = f"{what} needs {2 * prod(shape) / 1e9:.3g} GB in {file.parent} ({error.strerror or error})"
-        advice = "free some space there, or set the environment variable GLIMPSE_CACHE to another folder"
-        raise OSError(error.errno, f"{need}: {advice}") from error
+        raise explain_cache(error, file, what, 2 * prod(shape), fault) from error
     if table is None:
         problem = f"{what}: {file} cannot be read right after it was written"
         raise OSError(f"{problem}: does another program change {file.parent}?")
@@ -96,10 +94,13 @@ def open_table(file: Path, shape: tuple[int, ...]) -> Table | None:
         return torch.from_numpy(table)
 
 
-def build_table(file: Path, shape: tuple[int, ...], compute: Compute, step: int, what: str) -> None:
-    """Write the table to a partial file, slice by slice, then rename it."""
-    partial = file.with_name(f"{file.name}.partial")
-    file.unlink(missing_ok=True)  # damaged, and its disk space may be needed
+def build_table(
+    file: Path, shape: tuple[int, ...], compute: Compute, step: int, what: str, alone: bool = True
+) -> None:
+    """Write the table to a partial file, slice by slice, then rename it; `alone`: under a lock."""
+    partial = choose_partial(file, alone)
+    if alone:
+        file.unlink(missing_ok=True)  # damaged, and its disk space may be needed
     start, row = len(format_header(shape)), 2 * prod(shape[1:])
     written = max(0, partial.stat().st_size - start) // row if partial.exists() else 0
     done = max(0, written // step - 1) * step  # the last slice may not have reached the disk
@@ -118,7 +119,7 @@ def build_table(file: Path, shape: tuple[int, ...], compute: Compute, step: int,
                 progress.update(len(part))
         publish(partial, file)
     except OSError as error:
-        if error.errno == ENOSPC:
+        if error.errno in FULL or not alone:  # where others may build it too, nobody resumes
             partial.unlink(missing_ok=True)
         raise
 

@@ -163,10 +163,8 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
 def warm_up_and_decay(share: float, updates: int) -> float:
     """Return the learning rate as a fraction of its peak: a short warm-up, then linear decay to nearly 0.
 
-    Args:
-        share: Finished fraction of the stage, in [0, 1].
-        updates: Number of updates of the whole stage; the first 200, at most a tenth of them, are the
-            warm-up.
+    `share` is the finished fraction of the stage's `updates`. The first 200, at most a tenth of them, are the
+    warm-up.
     """
     warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
     return warm * max(1e-3, 1 - share)

@@ -76,7 +76,7 @@ class RunOptions:
     """Device."""
 
     device: str = "auto"
-    """auto (a CUDA GPU where there is one, else MPS, else the CPU; see the log), cpu, cuda, cuda:1, ..."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 2
     """Number of CPU threads for torch."""
 
@@ -142,6 +142,8 @@ class TrainingOptions(Descent):
     """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
     augment_shift: float = 0.05
     """Largest random shift of --augment, as a fraction of the image's side."""
+    augment_elastic: float = 0.0
+    """Standard deviation of the random local shifts of --augment (elastic deformation), likewise."""
     sure: float = 0.98
     """A prediction with a higher probability than this ends a training episode, to save time; evaluation
     ignores it. 1 = all glimpses (use it with --reward confidence, which rewards every later glimpse too)."""
@@ -191,6 +193,10 @@ def check_training(options: Training) -> None:
         "learning_rate": (options.learning_rate > 0, "a number above 0"),
         "sure": (0 < options.sure <= 1, "a probability in (0, 1]; 1 = no prediction ends an episode"),
         "augment_shift": (0 <= options.augment_shift <= 0.5, "a fraction of the image's side in [0, 0.5]"),
+        "augment_elastic": (
+            0 <= options.augment_elastic <= 0.5,
+            "a fraction of the image's side in [0, 0.5]",
+        ),
         "location_discount": (0 <= options.location_discount <= 1, "a discount in [0, 1]"),
     }
     check_ranges(options, ranges)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,7 @@ def other_data(saved: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
 
 
 def belongs(path: Path, options: View) -> bool:
-    """Return whether there is a checkpoint of a run with these options.
-
-    Raises:
-        ValueError: The checkpoint is of a run with other options, or on other weights.
-    """
+    """Return whether there is a checkpoint; raise a ValueError if its options or weights are others."""
     if not path.is_file():
         return False
     if names := other_options(checkpoint.load(path), options):
@@ -94,15 +91,10 @@ def belongs(path: Path, options: View) -> bool:
 def load_resumable(
     path: Path, agent: str, options: Any, kind: str = "agent", compared: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Return the checkpoint to resume from.
+    """Return the checkpoint to resume from, of this agent and `kind` (see `checkpoint.load`).
 
-    Args:
-        path: Path of the checkpoint.
-        agent: Name of the agent that must have written it.
-        options: Options of the run; they must be those of the checkpoint.
-        kind: Kind of the checkpoint (see `checkpoint.load`).
-        compared: Names of the options that must be the same; None = all except output folder, device and
-            threads.
+    `options` must be those of the checkpoint: the `compared` ones, or all except output folder, device and
+    threads.
 
     Raises:
         FileNotFoundError: There is no checkpoint.
@@ -182,6 +174,18 @@ def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
     return known != identify_weights(before | {"weights": weights})
 
 
+def check_classes(saved: Mapping[str, Any], classes: Sequence[str], source: object) -> None:
+    """Refuse a data set whose classes, by name and order, are not those of a checkpoint (ValueError)."""
+    known = saved.get("classes", classes)  # checkpoints of the first version have none
+    if list(known) != list(classes):
+        first = next(i for i, pair in enumerate(zip_longest(known, classes)) if pair[0] != pair[1])
+        names = [repr(part[first]) if first < len(part) else "missing" for part in (known, classes)]
+        counts = f"was trained on {len(known)} classes, this data set has {len(classes)}"
+        raise ValueError(
+            f"{source} {counts}: class {first} was {names[0]} and is {names[1]}; expected the same classes"
+        )
+
+
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
     """Refuse a RAM that was trained on other images, or other glimpses of them (ValueError)."""
     old, new = start["environment"], env_options(env, options)
@@ -195,6 +199,7 @@ def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorE
     if different:
         described = checkpoint.format_options({**earlier, **old}, different)
         raise ValueError(f"--ram: it was trained with {described}; give the same options")
+    check_classes(start, env.images.classes, "--ram: it")
 
 
 def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentAttention:

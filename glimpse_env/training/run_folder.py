@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from glimpse_env.runtime import checkpoint, distributed, files
 
@@ -23,7 +23,7 @@ _held: set[Path] = set()  # folders that this process holds
 
 @contextmanager
 def claim(folder: Path, options: Any, marks: Sequence[str] = MARKS) -> Iterator[list[Path]]:
-    """Hold a run's folder; yield the files to `remove` when the run begins: those of the run that it replaces.
+    """Hold a run's folder; yield what to `remove` when the run begins: the files of the one that it replaces.
 
     Of processes that train together the first holds it, and all of them raise the same error.
 
@@ -65,9 +65,8 @@ def hold(folder: Path) -> Iterator[None]:
         return
     with ExitStack() as stack:
         new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            stack.enter_context(FileLock(folder / LOCK).acquire(timeout=0))
+            stack.enter_context(files.lock(folder / LOCK, wait=False))
         except Timeout:
             advice = "wait for its end, or give another --out"
             raise ValueError(f"another process runs in {folder}: {advice}") from None

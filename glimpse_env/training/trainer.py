@@ -88,6 +88,7 @@ class Run:
             if options.resume:
                 run._load()
             stack.enter_context(terminal.interruptible(run._describe_saved))
+            stack.callback(run.close)
             yield run
 
     @contextmanager
@@ -96,19 +97,24 @@ class Run:
         try:
             yield
         except (ValueError, OSError, ImportError) as error:
-            if self._in_loop:  # an error of the program, not of its input
-                raise
+            if self._in_loop and not isinstance(error, OSError):
+                raise  # an error of the program, not of its input, its disk or its folder
             evaluate = f"repeat it with agents/evaluate.py {self.checkpoint}"
             todo = f"training is finished, its evaluation is not: {evaluate}; " if self._finished else ""
-            raise SystemExit(f"{self.agent}: {todo}{error}" if distributed.first() else 1) from error
+            what = todo + terminal.format_error(error, self.checkpoint.parent)
+            if isinstance(error, OSError) and self._is_saved and not self._finished:
+                what += f"; {self._describe_saved()}"
+            raise SystemExit(f"{self.agent}: {what}" if distributed.first() else 1) from error
         except RuntimeError as error:
             if not distributed.is_lost(error):
                 raise
             ended = f"another process ended ({str(error).splitlines()[0]})"
             raise SystemExit(f"{self.agent}: {ended}; {self._describe_saved()}") from error
-        finally:
-            if self.writer is not None:
-                self.writer.close()
+
+    def close(self) -> None:
+        """Write what TensorBoard has not written yet."""
+        if self.writer is not None:
+            self.writer.close()
 
     def _load(self) -> None:
         """Load the checkpoint to resume."""
@@ -126,14 +132,11 @@ class Run:
     def start(
         self, network: nn.Module, identity: Mapping[str, Any], device: torch.device, seconds: float = 0.0
     ) -> None:
-        """Set the run's network; load its state when the run is resumed.
+        """Set the run's network, which is on `device`; load its state when the run is resumed.
 
-        Args:
-            network: The network to train, already on `device`.
-            identity: Contents of a checkpoint from which its network and environment can be rebuilt (see
-                `resume.describe`); a run is resumed only on the same data.
-            device: Device of the network.
-            seconds: Training time of the network before this run.
+        `identity`: contents of a checkpoint from which network and environment can be rebuilt (see
+        `resume.describe`); a run is resumed only on the same images. `seconds`: training time of the network
+        before this run.
         """
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and --help does not need it
 
@@ -157,13 +160,8 @@ class Run:
     def epochs(self, count: int, stage: str, optimizer: HasState) -> Iterator[Epoch]:
         """Yield the remaining epochs of a stage; record and save after each.
 
-        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing.
-
-        Args:
-            count: Epochs of the stage.
-            stage: Its name in the history and on the progress bar.
-            optimizer: Its state is saved with the network, and loaded when the run is resumed within this
-                stage.
+        Stages are numbered in the order of the calls; in a resumed run, finished stages yield nothing. The
+        optimiser's state is saved with the network, and loaded when the run is resumed within this stage.
         """
         number, progress = self._stages, self.progress
         self._stages += 1
@@ -187,14 +185,10 @@ class Run:
     def rounds(self, count: int, optimizer: HasState | None, every: int, steps: int) -> Iterator[int]:
         """Yield the remaining rounds' numbers (from 0): for algorithms whose episodes outlast an update.
 
-        Random numbers are not seeded for each round: the state of the generators belongs in `extra_state`.
-
-        Args:
-            count: Number of rounds; each collects steps and updates.
-            optimizer: Saved with the network, and loaded when the run is resumed; None where `write` and
-                `restore` are overridden.
-            every: Rounds from one that is logged and saved to the next (see `is_due`).
-            steps: Environment steps per round, summed over all rows.
+        Each of the `count` rounds collects `steps` environment steps, summed over all rows, and updates; one
+        in `every` is logged and saved (see `is_due`). Random numbers are not seeded for each round: the state
+        of the generators belongs in `extra_state`. The optimiser is saved and loaded with the network; None
+        where `write` and `restore` are overridden.
         """
         self._optimizer, self._rounds, progress = optimizer, (count, every, steps), self.progress
         if self.saved is None:

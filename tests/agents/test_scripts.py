@@ -85,7 +85,7 @@ def test_help_explains_every_option(printed, name):
         expected = (
             "cuda, cuda:1"
             if name == "benchmarks/gpu.py"
-            else "auto (a CUDA GPU where there is one, else MPS, else the CPU"
+            else "auto (a CUDA GPU, else MPS, else the CPU; the log names it)"
         )
         assert options["--device"].startswith(expected)
 

@@ -220,7 +220,7 @@ def test_clutter():
     [run] = [run for run in results("runs.json") if run["dataset"] == "clutter"]
     against = r"(\S+) % of .*?against (\S+) %"
     quoted = re.search(
-        rf"answers (\S+) % of .*? rightly.*?: {against}.*?in {against}", text("docs/datasets/clutter.md")
+        rf"classifies (\S+) % of .*? correctly.*?: {against}.*?in {against}", text("docs/datasets/clutter.md")
     )
     shares = (run["on_patch"][name] for name in ("fixation", "fixation_chance", "any", "any_chance"))
     assert_quoted(" ".join(quoted.groups()), 100 * run["accuracy"], *(100 * share for share in shares))

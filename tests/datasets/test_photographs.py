@@ -196,13 +196,14 @@ def test_dogs_lists_may_lie_in_a_folder(tmp_path):
         (folder / f"{split}_list.mat").rename(folder / "lists" / f"{split}_list.mat")
     assert len(load("dogs", root=folder.rename(tmp_path / "StanfordDogs").parent, image_size=SIZE)) == 6
     (tmp_path / "StanfordDogs/lists/train_list.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"train_list\.mat does not exist.*lists\.tar"):
+    with pytest.raises(FileNotFoundError, match=r"has no train_list\.mat: .*lists\.tar"):
         load("dogs", root=tmp_path, image_size=SIZE)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no photographs at {REAL}")
 def test_the_fifty_classes_at_hand():
-    parts = {split: cub.read_listing(REAL, split) for split in COUNTS}
+    where = cub.ARCHIVE.layouts[0].locate(REAL, "train")
+    parts = {split: cub.read_listing(REAL, where, split) for split in COUNTS}
     assert {split: len(part.images) for split, part in parts.items()} == {"train": 1500, "test": 1389}
     for part in parts.values():
         assert set(part.labels) == set(range(1, 51))
@@ -320,7 +321,7 @@ def test_without_scipy_the_error_says_how_to_install_it(tmp_path, monkeypatch):
 # Archives that are not there
 
 
-CARS = "kaggle, stanford_cars/devkit/cars_train_annos.mat, cars_test_annos_withlabels.mat, GLIMPSE_DATA"
+CARS = "kaggle, stanford_cars/devkit/cars_train_annos.mat, _withlabels.mat, GLIMPSE_DATA, car_data"
 
 
 @pytest.mark.parametrize(
@@ -341,10 +342,16 @@ def test_a_missing_archive_is_named_with_its_files_folder_and_source(tmp_path, n
 
 def test_an_archive_that_is_not_whole_is_neither_used_nor_downloaded_over(name, tmp_path):
     folder = WRITERS[name](tmp_path)
-    part = ARCHIVES[name].needed[-1]
-    shutil.rmtree(folder / part) if (folder / part).is_dir() else (folder / part).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{folder.name} has no {part}: expected all of"):
-        load(name, root=tmp_path, image_size=SIZE)
+    layout = ARCHIVES[name].layouts[0]
+    for part in (layout.locate(folder, split) for split in COUNTS):
+        assert all(path.exists() for path in part.values())
+    for split in COUNTS:
+        part = list(layout.locate(folder, split).values())[-1]
+        part.rename(tmp_path / "away")
+        message = rf"{folder.name} has no {part.name}: the split {split} of {ARCHIVES[name].title} needs"
+        with pytest.raises(FileNotFoundError, match=message):
+            load(name, split, root=tmp_path, image_size=SIZE)
+        (tmp_path / "away").rename(part)
 
 
 @pytest.fixture

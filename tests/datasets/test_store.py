@@ -235,6 +235,8 @@ def test_a_store_larger_than_memory_can_be_opened(tmp_path):
 
 
 def test_a_large_folder_of_class_folders_is_decoded_into_a_store(photographs, cache, monkeypatch, decoded):
+    (photographs / "fish").mkdir()
+    Image.new("RGB", (30, 20)).save(photographs / "fish" / "0.png")
     small = load(photographs, image_size=12)
     assert small.key is None
     assert not cache.exists()

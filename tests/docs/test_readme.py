@@ -1,4 +1,4 @@
-"""What the README and the pages of docs show runs, what they name exists, and what they quote is in the files of results."""
+"""What README and the pages of docs show runs, and what they name or quote exists."""
 
 import re
 from pathlib import Path

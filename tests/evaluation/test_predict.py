@@ -1,7 +1,9 @@
 """A trained agent on a user's files: pixels, glimpses and predictions as in evaluation, no file left out."""
 
 import csv
+import io
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -160,6 +162,66 @@ def test_folders_are_searched_and_what_is_no_image_is_named(pictures, run_predic
         (tmp_path / "texts").mkdir()
         (tmp_path / "texts" / "a.txt").write_text("")
         run_predict(tmp_path / "texts")
+
+
+def test_named_files_that_cannot_be_read_leave_the_predictions_of_all_others(
+    pictures, trained, tmp_path, run_predict, capsys
+):
+    good = sorted((pictures / "test" / "left").iterdir())[:3]
+    bad = [tmp_path / "half.png", tmp_path / "empty.jpg", tmp_path / "words.txt"]
+    bad[0].write_bytes(good[0].read_bytes()[:60])
+    bad[1].write_bytes(b"")
+    bad[2].write_text("no picture")
+    expected = run_predict(*good, pictures=False)["images"]
+    for named, message in (
+        (bad[1:2], r"empty\.jpg cannot be read as an image"),
+        (bad, r"half\.png .* and 2 more"),
+    ):
+        table, output = tmp_path / f"{len(named)}.csv", tmp_path / f"{len(named)}.json"
+        mixed = [good[0], *named, *good[1:]]
+        with pytest.raises(ValueError, match=f"{message}.*; the other 3 images are predicted"):
+            run_predict(*mixed, csv=table, json=output, pictures=False)
+        assert json.loads(output.read_text())["images"] == expected
+        with table.open() as file:
+            assert [row["file"] for row in csv.DictReader(file)] == [str(path) for path in good]
+    assert capsys.readouterr().err.count("skipped:") == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"\xff\xfe.png", "ä 日本.png".encode(), b"a\nb\x80.png"])
+def test_file_names_need_not_be_utf_8(pictures, tmp_path, run_predict, name, monkeypatch):
+    file = tmp_path / "images" / os.fsdecode(name)
+    file.parent.mkdir()
+    file.write_bytes((pictures / "test" / "left" / "0.png").read_bytes())
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    rows = run_predict(file, csv=tmp_path / "table.csv")["images"]
+    assert [os.fsencode(row["file"]) for row in rows] == [os.fsencode(file)]
+    assert Path(rows[0]["picture"]).is_file()
+    with (tmp_path / "table.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as table:
+        assert [row["file"] for row in csv.DictReader(table)] == [str(file)]
+    assert name in (tmp_path / "table.csv").read_bytes()
+    terminal.flush()
+    assert b"1 image, " in terminal.buffer.getvalue()
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_any_image_is_read(
+    pictures, tmp_path, run_predict, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(predict, "read_like", lambda *_: pytest.fail("an image was read"))
+    cases = {
+        "json": tmp_path / "file" / "a.json",
+        "csv": tmp_path / "file" / "b" / "a.csv",
+        "out": tmp_path / "file",
+    }
+    for option, target in cases.items():
+        with pytest.raises(
+            OSError, match=f"cannot be written .*{tmp_path}/file is a file where a folder is needed"
+        ):
+            run_predict(pictures / "test", **{option: target})
+    with pytest.raises(OSError, match=f"{tmp_path} is a folder where a file is needed"):
+        run_predict(pictures / "test", csv=tmp_path)
 
 
 def test_each_file_counts_once_and_missing_ones_are_refused(tmp_path):

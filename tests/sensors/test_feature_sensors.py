@@ -331,7 +331,7 @@ def test_a_full_disk_is_reported_before_and_while_a_bank_is_built(
 
     with monkeypatch.context() as patch:
         patch.setattr(feature_cache, "append_rows", write)
-        with pytest.raises(OSError, match="free some space there"):
+        with pytest.raises(OSError, match=r"free some space in .*cache, or set .*GLIMPSE_CACHE"):
             bank_sensor(named, backbone)
     assert banks() == []
     bank_sensor(named, backbone)

@@ -1,4 +1,4 @@
-"""A run's folder: never written over unasked, locked while a run writes to it; a resumed run needs its images."""
+"""A run's folder: not written over unasked, locked while a run writes to it; resuming needs the same images."""
 
 import json
 import logging
@@ -129,8 +129,9 @@ def test_overwriting_removes_all_that_a_run_leaves(source, tmp_path, interrupt):
 def test_a_folder_has_one_run_at_a_time_and_a_killed_one_does_not_block_it(source, tmp_path, interrupt):
     options = Options(dataset=source, out=tmp_path / "run", **SMALL)
     options.out.mkdir()
-    lock = f"from filelock import FileLock; lock = FileLock({str(options.out / run_folder.LOCK)!r}); lock.acquire()"
-    program = [sys.executable, "-c", f"import time; {lock}; print(flush=True); time.sleep(600)"]
+    lock = f"lock = FileLock({str(options.out / run_folder.LOCK)!r}); lock.acquire()"
+    wait = "print(flush=True); time.sleep(600)"
+    program = [sys.executable, "-c", f"import time; from filelock import FileLock; {lock}; {wait}"]
     with subprocess.Popen(program, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         try:
