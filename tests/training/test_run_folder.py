@@ -1,4 +1,4 @@
-"""A run's folder: not written over unasked, locked while a run writes to it; resuming needs the same images."""
+"""A run's folder: not written over unasked, locked while a run writes to it; the images of a resumed run."""
 
 import json
 import logging
