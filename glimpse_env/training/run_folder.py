@@ -65,7 +65,6 @@ def hold(folder: Path) -> Iterator[None]:
         return
     with ExitStack() as stack:
         new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             stack.enter_context(files.lock(folder / LOCK, wait=False))
         except Timeout:

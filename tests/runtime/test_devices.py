@@ -111,9 +111,10 @@ def test_files_name_the_device_that_was_used_and_a_run_moves_to_another_machine(
 
 def test_torch_rounds_denormal_numbers_to_zero():
     """They decay in the momentum of units without gradient, and slow products of matrices down tenfold."""
-    tiny, threads = torch.full((8,), 1e-39), torch.get_num_threads()
+    threads = torch.get_num_threads()
+    torch.set_flush_denormal(False)
+    tiny = torch.full((8,), 1e-39)
+    assert (tiny * 0.5).all()
     terminal.use_threads(1)
     assert not (tiny * 0.5).any()
-    torch.set_flush_denormal(False)
     torch.set_num_threads(threads)
-    assert (tiny * 0.5).all()
