@@ -49,7 +49,8 @@ numbers = st.one_of(
 )
 WORDS = """
 False 1 once shuffle zero reflect noise image glimpse center random pixel crop map bank train fit fit:1/2
-fit:9/2 validation test DEFAULT cpu auto NextStep SameStep delayed resnet0 .. ~ cuda:99 steering box multidiscrete
+fit:9/2 validation test DEFAULT cpu auto NextStep SameStep delayed resnet0 .. ~ cuda:99 steering box
+multidiscrete
 """
 names = st.sampled_from([*WORDS.split(), "", "a\0b", "\ud800", "x" * 5000])
 leaves = st.one_of(
@@ -57,7 +58,8 @@ leaves = st.one_of(
     st.sampled_from([object(), int, len, AutoresetMode.SAME_STEP, torch.device("cpu"), range(3)]),
 )  # fmt: skip
 junk = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(names, inner, max_size=2),
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(names, inner),
     max_leaves=4,
 )  # fmt: skip
 ARGUMENTS = [
