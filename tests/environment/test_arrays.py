@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from glimpse_env import FlatAction, FlatSingleAction, GlimpseVectorEnv
 from glimpse_env.datasets import torch_dataset
+from glimpse_env.datasets.formats.notes import Notes
 from tests.conftest import CLASSES, HORIZON, SIDE
 
 VIEW = {"image_size": SIDE, "glimpse_size": 4, "first_view": "glimpse", "max_glimpses": HORIZON}
@@ -130,7 +131,7 @@ def test_flat_actions_and_one_image(noise, form: str, change: Callable) -> None:
 def test_images_of_a_data_set(change: Callable, dtype: str) -> None:
     pixels = np.arange(12 * 7 * 3).reshape(12, 7, 3)
     image = pixels.astype(dtype) if dtype == "u1" else (pixels / 255).astype(dtype)
-    shown = torch_dataset.to_pixels(change(image), 0)
+    shown = torch_dataset.to_pixels(change(image), 0, Notes("test"))
     assert np.array_equal(shown.permute(1, 2, 0).numpy(), pixels)
 
 

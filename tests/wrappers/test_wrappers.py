@@ -133,7 +133,7 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
             "multidiscrete",
             np.zeros((3, 3), np.float32),
             TypeError,
-            "action: expected a integer or bool dtype, got float32",
+            "action: expected an integer dtype, got float32",
         ),
         ("multidiscrete", np.full((3, 3), 25), ValueError, r"\(cell\): expected values in \[0, 24\], got 25"),
         (
