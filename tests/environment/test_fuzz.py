@@ -130,7 +130,8 @@ def test_constructors(noise: Noise, name: str, value: object, more: dict) -> Non
         return
     observation, _ = envs.reset(seed=0)
     assert envs.observation_space.contains(observation)
-    assert envs.observation_space.contains(envs.step(act(envs.num_envs))[0])
+    if given_one.get("reward") is not len:  # a user's own callable, with its own error
+        assert envs.observation_space.contains(envs.step(act(envs.num_envs))[0])
 
 
 @settings(max_examples=SHARE)
@@ -146,7 +147,8 @@ def test_constructors_of_tensors_and_of_one_image(noise: Noise, name: str, value
                 outcomes.append(build(VIEW | {name: value}).reset(seed=0)[1]["label"])
             except NAMED as error:
                 outcomes.append(str(error))
-                assert is_in(str(error), name, value)
+                arguments = (VIEW | {name: value}).items()  # the other one may be the one that does not fit
+                assert any(is_in(str(error), key, argument) for key, argument in arguments)
     assert len({str(getattr(outcome, "item", lambda one=outcome: one)()) for outcome in outcomes}) <= 1
 
 
