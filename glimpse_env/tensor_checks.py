@@ -120,7 +120,10 @@ def action(
 def reset_options(
     options: object, rows: int, images: int, mode: AutoresetMode, values: bool, device: torch.device
 ) -> None:
-    """Refuse unknown or misshapen reset options; with `values`, also indices and locations out of range."""
+    """Refuse unknown or misshapen reset options; with `values`, also values out of range.
+
+    Indices on the CPU are always read: it costs no sync there, and torch's own error names no value.
+    """
     instance("options", options, Mapping, "a dict or None")
     assert isinstance(options, Mapping)
     shapes: dict[str, tuple[int, ...]] = {"indices": (rows,), "locations": (rows, 2), "reset_mask": (rows,)}
@@ -138,7 +141,7 @@ def reset_options(
             raise TypeError(f"options['reset_mask']: expected dtype bool, got {mask.dtype}")
         if values and not mask.any():
             raise ValueError("options['reset_mask']: expected at least one True")
-    if values and isinstance(indices, Tensor):
+    if isinstance(indices, Tensor) and (values or device.type == "cpu"):
         within("options['indices']", indices, 0, images - 1)
     if values and isinstance(locations, Tensor):
         within("options['locations']", locations, -1, 1)

@@ -163,7 +163,7 @@ class GlimpseVectorEnv(VectorEnv):
         options = {} if options is None else options
         checks.is_open(self.closed)
         seed = checks.seed(seed)
-        self.check_options(options, values=self.validate or self.device.type == "cpu")
+        self.check_options(options, values=self.validate)
         tensor_checks.partial_reset(options, seed, first=self._state is None)
         state = self._state
         if seed is not None or state is None:

@@ -102,6 +102,7 @@ def threads_given_back(one_thread: None) -> Iterator[None]:
     """Undo what a test changes, so that those after it are no slower."""
     yield
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)  # scripts switch it on
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,7 @@ def build_gallery(
     """
     if trajectories.probabilities is None:
         raise ValueError(
-            "probabilities=None: expected class probabilities: `evaluate` returns them, files lack them"
+            "probabilities=None: expected the class probabilities: `evaluate` returns them, files do not"
         )
     stops = choose_rule(dynamic).find_stops(trajectories)
     images: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def test_the_python_example_runs(capsys):
     [example] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
-    assert re.search(r"\d glimpses, answer (right|wrong)", capsys.readouterr().out)
+    assert re.search(r"\d glimpses, prediction (correct|incorrect)", capsys.readouterr().out)
 
 
 def test_the_first_commands_stay():
