@@ -40,7 +40,7 @@ class HostReads(TorchDispatchMode):
 
 
 def test_an_update_reads_no_value_that_a_graph_could_not_know():
-    """Allowed on a CPU alone: one_hot's check of classes, Adam's steps, which rows ended, a reset's indices."""
+    """Allowed on a CPU alone: one_hot's check of classes, Adam's steps, which rows ended, reset's indices."""
     update = captured.RamUpdate(SMALL)
     batches = update.batches()
     captured.run(update, update, batches, 1)  # some constants are made once
