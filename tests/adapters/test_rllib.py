@@ -128,7 +128,10 @@ def test_arguments_are_checked_before_ray_gets_them(rllib, noise, unchecked):
         with pytest.raises(kind, match=message):
             rllib.make_single_env(config)
     for workers, envs, seed, gpu, name in (
-        ("2", 1, 0, False, "workers"), (1, 0, 0, False, "envs"), (1, 1, 1.5, False, "seed"), (1, 1, 0, "no", "gpu"),
-    ):  # fmt: skip
+        ("2", 1, 0, False, "workers"),
+        (1, 0, 0, False, "envs"),
+        (1, 1, 1.5, False, "seed"),
+        (1, 1, 0, "no", "gpu"),
+    ):
         with pytest.raises(ValueError, match=f"{name}="):
             rllib.build_config(view, "dict", workers, envs, seed, gpu)
