@@ -115,3 +115,23 @@ def test_options_that_cannot_be_used_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="rllib_ppo runs in one process, and torchrun started 2"):
         rllib_ppo.check_options(rllib_ppo.RllibOptions())
+
+
+@needs_ray
+def test_arguments_are_checked_before_ray_gets_them(rllib, noise, unchecked):
+    view = {"dataset": noise, **VIEW}
+    for config, kind, message in (
+        (view | {"action": "dict", "order": "once"}, ValueError, "order='once': RLlib cannot know"),
+        (view, ValueError, r"config\['action'\]=None: expected one of dict, multidiscrete"),
+        (5, TypeError, "config=5: expected a dict"),
+    ):
+        with pytest.raises(kind, match=message):
+            rllib.make_single_env(config)
+    for workers, envs, seed, gpu, name in (
+        ("2", 1, 0, False, "workers"),
+        (1, 0, 0, False, "envs"),
+        (1, 1, 1.5, False, "seed"),
+        (1, 1, 0, "no", "gpu"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}="):
+            rllib.build_config(view, "dict", workers, envs, seed, gpu)
