@@ -191,7 +191,7 @@ def test_photographs():
     names = ("one view", "random, 3", "centre, 3", "RAM, 3", "RAM, 6", "DT-RAM")
     names = (*names, "oracle: box centre", "oracle: least loss")
     rows = by("row", results("photographs_cub50.json")["rows"])
-    lines = table("docs/datasets/cub.md", "Learned places against other places")
+    lines = table("docs/datasets/cub.md", "Learned locations against others")
     for shown, name in zip(lines, names, strict=True):
         row = rows[name]
         values = [*over(row["accuracy"]), statistics.fmean(row["mean_glimpses"])]
