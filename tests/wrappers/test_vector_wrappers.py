@@ -195,6 +195,7 @@ def test_lists_of_infos_hold_what_the_dict_holds(numpy_env: Callable) -> None:
 @pytest.mark.parametrize("name", ["ArrayConversion", "NumpyToTorch"])
 def test_arrays_become_tensors_of_the_same_values(numpy_env: Callable, name: str) -> None:
     pytest.importorskip("array_api_compat", reason="Gymnasium's conversions need array-api-compat")
+    pytest.importorskip("numpy", minversion="2.1", reason="Gymnasium's conversions need numpy 2.1")
     envs = (
         vector.NumpyToTorch(numpy_env())
         if name == "NumpyToTorch"
