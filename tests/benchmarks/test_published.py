@@ -92,7 +92,13 @@ def accurate(name):
 
 
 def test_seconds_from_the_command_to_the_result():
-    default, short = table("README.md", "How long it takes")
+    default, short, long = table("README.md", "How long it takes")
+    runs = results("long_mnist.json")
+    values = [[run["train_seconds"], 100 * (1 - run["accuracy"]), run["mean_glimpses"]] for run in runs]
+    assert_quoted(
+        " ".join(long[1:4]).replace(", ", " "),
+        *(value for pair in zip(*values, strict=True) for value in pair),
+    )
     for shown, schedule in ((default, "default"), (short, "--epochs 6")):
         own = [run for run in lines("time_to_accuracy.jsonl") if run["schedule"] == schedule]
         values = [*over([run["seconds"] for run in own]), *over([run["error"] for run in own])]
