@@ -35,8 +35,9 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import RunOptions, Training, View, check_training, parse
+from glimpse_env.training.options import RunOptions, Training, View, check_training
 from glimpse_env.training.rollout import Behaviour, collect, summarise
 from glimpse_env.training.trainer import Run
 

@@ -30,8 +30,9 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment
-from glimpse_env.training.options import check_counts, check_ranges, check_training, parse
+from glimpse_env.training.options import check_counts, check_ranges, check_training
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 

@@ -41,7 +41,7 @@ from glimpse_env.backbone import find_weights
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training import run_folder
-from glimpse_env.training.options import parse
+from glimpse_env.training.command_line import parse
 
 # The recipe for generated images, whose glyph fills one of 8 x 8 cells of the map.
 CLUTTER = dict(backbone="resnet18", image_size=96, view_size=256, crop_size=96, parts=(2, 1), epochs=8)

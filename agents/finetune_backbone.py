@@ -29,9 +29,10 @@ from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
 from glimpse_env.training.optimizers import Optimizer
-from glimpse_env.training.options import DataOptions, Running, check_counts, parse
+from glimpse_env.training.options import DataOptions, Running, check_counts
 from glimpse_env.training.trainer import Run
 
 if TYPE_CHECKING:

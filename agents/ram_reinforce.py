@@ -31,8 +31,9 @@ from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions, check_training, parse
+from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions, check_training
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 

@@ -32,7 +32,8 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.reports import results
 from glimpse_env.runtime import distributed, files, terminal
 from glimpse_env.training import environments, resume, run_folder
-from glimpse_env.training.options import SeedOptions, View, check_counts, parse
+from glimpse_env.training.command_line import parse
+from glimpse_env.training.options import SeedOptions, View, check_counts
 from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"

@@ -39,6 +39,7 @@ from glimpse_env.reports import results
 from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.optimizers import warm_up_and_decay
 from glimpse_env.training.options import (
     ResumableOptions,
@@ -46,7 +47,6 @@ from glimpse_env.training.options import (
     View,
     check_counts,
     check_ranges,
-    parse,
 )
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...

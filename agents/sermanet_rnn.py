@@ -33,8 +33,9 @@ from glimpse_env.retina import Fill
 from glimpse_env.runtime import terminal
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import resume
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import GlimpseOptions, NetworkOptions, Training, check_training, parse
+from glimpse_env.training.options import GlimpseOptions, NetworkOptions, Training, check_training
 from glimpse_env.training.trainer import Run
 
 AGENT = "sermanet_rnn"

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env.networks.base import NEVER, Agent, Heads
-from glimpse_env.networks.recurrent_attention import relu_layers
+from glimpse_env.networks.glimpse_encoders import relu_layers
 
 Hidden = Float[Tensor, "env hidden"]
 Locations = Float[Tensor, "env 2"]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.base import Logits
-from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork, LSTMCell, State
+from glimpse_env.networks.cores import LSTMCell, State
+from glimpse_env.networks.recurrent_attention import Architecture, GlimpseNetwork
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
+from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
+from glimpse_env.networks.glimpse_encoders import Convolutions, Features, relu_layers
 from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
 
@@ -26,7 +27,6 @@ LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
 
-Features = Float[Tensor, "env feature"]
 Step = Float[Tensor, "env 1"]  # number of the glimpse as a fraction of the horizon
 
 
@@ -77,7 +77,11 @@ class GlimpseNetwork(nn.Module):
         self.linear = a.location_encoding == "linear"
         self.dropout = nn.Dropout(a.dropout)
         widths = [a.glimpse] + [a.features] * a.encoder_layers
-        self.what = Convolutions(a) if a.glimpse_encoder == "conv" else relu_layers(*widths)
+        self.what = (
+            Convolutions(a.glimpse, a.channels, a.features, a.encoder_layers)
+            if a.glimpse_encoder == "conv"
+            else relu_layers(*widths)
+        )
         self.place = nn.Linear(2 if self.linear else 2 + 4 * FREQUENCIES, a.features)
         self.fuse = nn.Linear(2 * a.features if self.linear else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
@@ -94,88 +98,6 @@ class GlimpseNetwork(nn.Module):
             waves = (location[:, :, None] * self.octaves).flatten(1)
             fused = features * self.place(torch.cat((location, waves.sin(), waves.cos()), 1))
         return self.dropout(self.fuse(fused).relu())
-
-
-def relu_layers(*widths: int) -> nn.Sequential:
-    """Return fully connected layers from each width to the next, each followed by a ReLU."""
-    layers = [(nn.Linear(before, after), nn.ReLU()) for before, after in pairwise(widths)]
-    return nn.Sequential(*(module for layer in layers for module in layer))
-
-
-class Convolutions(nn.Module):
-    """Features of a large glimpse: what it shows anywhere, and roughly where.
-
-    Half of the features are the maxima of two convolutions over the whole glimpse, which recognise a pattern
-    at any position; the other half are fully connected layers, which keep the positions.
-    """
-
-    def __init__(self, a: Architecture) -> None:
-        """Build both halves."""
-        super().__init__()
-        side, half = math.isqrt(a.glimpse // a.channels), a.features // 2
-        if side < 12:
-            needed = "--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels"
-            raise ValueError(f"{needed}, got {side} x {side}: use --glimpse-encoder mlp")
-        self.patterns = nn.Sequential(
-            nn.Unflatten(1, (a.channels, side, side)),
-            *(nn.Conv2d(a.channels, 32, 5, stride=2, padding=2), nn.ReLU()),
-            *(nn.Conv2d(32, half, 5, padding=1), nn.ReLU()),
-            *(nn.AdaptiveMaxPool2d(1), nn.Flatten()),
-        )
-        self.places = relu_layers(a.glimpse, *[a.features - half] * a.encoder_layers)
-
-    def forward(self, glimpse: Float[Tensor, "env value"]) -> Features:
-        """Return the features."""
-        return torch.cat((self.patterns(glimpse), self.places(glimpse)), 1)
-
-
-# Recurrent core
-
-
-class State(NamedTuple):
-    """What the network remembers from glimpse to glimpse."""
-
-    hidden: Float[Tensor, "env hidden"]
-    cell: Float[Tensor, "env hidden"]  # of the LSTM, else zeros
-    total: Float[Tensor, "env class"]  # the sum of all class scores so far
-    view: Float[Tensor, "env value"]  # glimpse 1, for a `MapLocator` (else empty)
-    visited: Float[Tensor, "env cell"]  # its marks of the locations of earlier glimpses
-
-
-class ReLUCell(nn.Module):
-    """h = ReLU(input + W h): DT-RAM's recurrent layer."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        """Build the two linear maps."""
-        super().__init__()
-        self.input, self.recur = nn.Linear(width, hidden), nn.Linear(hidden, hidden)
-
-    def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
-        """Return the next state."""
-        return state._replace(hidden=(self.input(feature) + self.recur(state.hidden)).relu())
-
-
-class LSTMCell(nn.Module):
-    """Long short-term memory (Hochreiter & Schmidhuber 1997), its forget gates open at the start of training.
-
-    Not nn.LSTMCell, which does not run in bfloat16 autocast on a CPU at matrix-unit speed.
-    """
-
-    def __init__(self, width: int, hidden: int) -> None:
-        """Build the gates' two linear maps."""
-        super().__init__()
-        self.input, self.recur = nn.Linear(width, 4 * hidden), nn.Linear(hidden, 4 * hidden, bias=False)
-        with torch.no_grad():
-            self.input.bias[hidden : 2 * hidden] = 1.0
-
-    def forward(self, feature: Float[Tensor, "env width"], state: State) -> State:
-        """Return the next state."""
-        enter, forget, leave, candidate = (self.input(feature) + self.recur(state.hidden)).chunk(4, 1)
-        cell = forget.sigmoid() * state.cell + enter.sigmoid() * candidate.tanh()
-        return state._replace(hidden=leave.sigmoid() * cell.tanh(), cell=cell)
-
-
-# Heads
 
 
 def confidence(logits: Logits, step: Float[Tensor, "env horizon"]) -> Features:

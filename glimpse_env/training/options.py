@@ -1,27 +1,20 @@
-"""Options shared by the agent scripts, and their command-line parser, with recipes and groups of --help."""
+"""Options shared by the agent scripts, in the groups of --help, and their checks."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, make_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-
-import tyro
+from typing import Literal
 
 from glimpse_env import checks
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
-from glimpse_env.runtime import checkpoint
 from glimpse_env.sensors import SensorName
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.reinforce import Baseline
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
-OptionsT = TypeVar("OptionsT")
-Recipes = Mapping[str, Mapping[str, Any]]  # settings that replace the defaults, by data set
 
 
 @dataclass(frozen=True)
@@ -207,84 +200,3 @@ def check_ranges(options: object, ranges: Mapping[str, tuple[bool, str]]) -> Non
     for name, (valid, expected) in ranges.items():
         if not valid:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {expected}")
-
-
-def parse(
-    kind: type[OptionsT],
-    named: Mapping[str, Recipes],
-    datasets: Recipes,
-    description: str,
-    arguments: Sequence[str] | None = None,
-) -> OptionsT:
-    """Read the command line.
-
-    A recipe replaces the defaults: that of a flag, or else that of the data set. Given options override it.
-
-    Args:
-        kind: The dataclass of options; its bases are the groups of --help (see `find_groups`).
-        named: Recipes by flag (--paper, --long) and data set.
-        datasets: Recipes by data set.
-        description: Shown by --help.
-        arguments: The command line; None = this process's.
-    """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    refuse_old_names(kind, given)
-    default = kind(**choose_recipe(kind, named, datasets, given))
-    groups, values, parts = find_groups(kind), dict(vars(default)), []
-    for name, group in groups.items():
-        own = {one.name: values.pop(one.name) for one in fields(group)}
-        parts.append((name, Annotated[group, tyro.conf.OmitArgPrefixes], group(**own)))
-    parts += [(name, type(value), value) for name, value in values.items()]  # dataclasses of options
-    parsed = vars(tyro.cli(make_dataclass("Grouped", parts), description=description, args=given))
-    options = {name: value for group in groups for name, value in vars(parsed.pop(group)).items()}
-    return kind(**options, **parsed)
-
-
-def find_groups(kind: type) -> dict[str, Any]:
-    """Return the bases that are the groups of --help, by name.
-
-    A base whose name ends in Options and that extends no other such base is a group: DataOptions is "data".
-    The most derived base that extends this group alone has its fields.
-    """
-    bases = kind.__mro__[1:]
-    named = [base for base in bases if base.__name__.endswith("Options")]
-    roots = [base for base in named if not any(other in named for other in base.__mro__[1:])]
-    groups = {}
-    for root in roots:
-        others = tuple(other for other in roots if other is not root)
-        group = next(base for base in bases if issubclass(base, root) and not issubclass(base, others))
-        groups[root.__name__.removesuffix("Options").lower()] = group
-    return groups
-
-
-def refuse_old_names(kind: type, given: Sequence[str]) -> None:
-    """Refuse options under the names of earlier versions, and name the new one."""
-    renamed = checkpoint.OLD_NAMES | getattr(kind, "renamed", {})
-    for word in given:
-        old = word.partition("=")[0]
-        name = renamed.get(old.removeprefix("--").replace("-", "_"), "")
-        if old.startswith("--") and hasattr(kind, name) and not hasattr(kind, old[2:].replace("-", "_")):
-            raise SystemExit(f"{old} is called --{name.replace('_', '-')} now")
-
-
-def choose_recipe(
-    kind: Any, named: Mapping[str, Recipes], datasets: Recipes, given: Sequence[str]
-) -> Mapping[str, Any]:
-    """Return the recipe of the flag that is given, else that of the data set.
-
-    Raises:
-        SystemExit: There are two flags, or the flag has no recipe for the data set.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--dataset", nargs="?")
-    dataset = parser.parse_known_args(given)[0].dataset or getattr(kind, "dataset", "")
-    flags = [flag for flag in named if f"--{flag}" in given]
-    if not flags:
-        return datasets.get(dataset, {})
-    if len(flags) > 1:
-        raise SystemExit(f"{' and '.join(f'--{flag}' for flag in flags)}: use only one of them")
-    (flag,) = flags
-    if dataset not in named[flag]:
-        available = ", ".join(named[flag])
-        raise SystemExit(f"--{flag} is not available for --dataset {dataset} (available: {available})")
-    return {flag: True, **named[flag][dataset]}

@@ -17,7 +17,7 @@ from glimpse_env.evaluation import trajectories
 from glimpse_env.networks import fcan, registry
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.training import reinforce
-from glimpse_env.training.options import parse
+from glimpse_env.training.command_line import parse
 
 SIDE, PARTS = 4, (1, 2)  # cells of the map of 128 pixels, of the parts
 

@@ -14,7 +14,7 @@ from fcan.plan import FcanOptions
 from sb3_ppo import Sb3Options
 
 from glimpse_env.runtime import terminal
-from glimpse_env.training.options import parse
+from glimpse_env.training.command_line import parse
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from sermanet_rnn import DATASETS, RECIPES, SermanetOptions, add_scales
 from glimpse_env.networks.double_decker import DoubleDecker
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training.options import parse
+from glimpse_env.training.command_line import parse
 
 SMALL = {
     "image_size": 32,

@@ -22,8 +22,8 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import trainer
 from glimpse_env.training.augment import distort
+from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment
-from glimpse_env.training.options import parse
 
 SMALL = {"dropout": 0.2, "epochs": 2, "batch": 16, "hidden": 16, "features": 8, "threads": 1}
 SMALL |= {"glimpses": 3, "precision": "float32", "image_size": 32, "glimpse_size": 8}
