@@ -89,9 +89,12 @@ class GlimpseEnv(gymnasium.Env):
 class NumpyVectorEnv(VectorEnv):
     """`GlimpseVectorEnv` with numpy arrays in and out, as Gymnasium's wrappers expect."""
 
+    closed = True  # until it is built: Gymnasium before 1.3 closes what a failed constructor leaves behind
+
     def __init__(self, num_envs: int = 1, dataset: Any = "mnist", **options: Any) -> None:
         """Build the core."""
         core = self.core = GlimpseVectorEnv(num_envs, dataset, **options)
+        self.closed = False
         self.num_envs, self.metadata, self.autoreset_mode = core.num_envs, core.metadata, core.autoreset_mode
         self.single_observation_space = core.single_observation_space
         self.observation_space = core.observation_space

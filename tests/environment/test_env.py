@@ -319,3 +319,10 @@ def test_stepping_before_reset_or_after_close_is_refused(
 def test_an_unknown_option_is_refused(noise: torch.utils.data.Dataset) -> None:
     with pytest.raises(TypeError, match="glimps_size"):
         GlimpseEnv(noise, glimps_size=4)
+
+
+def test_a_constructor_that_failed_leaves_nothing_to_close():
+    assert object.__new__(NumpyVectorEnv).closed  # what Gymnasium's destructor finds
+    with pytest.raises(ValueError, match="num_envs=0"):
+        NumpyVectorEnv(0)
+    assert not NumpyVectorEnv(1, split="test").closed
