@@ -26,6 +26,9 @@ ADDED: dict[str, Any] = {
     "augment_shift": 1 / 14,
     "augment_elastic": 0.0,
     "location_policy": "gaussian",
+    "first_reward": "image",
+    "rewarded": "mean",
+    "standardise": True,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {

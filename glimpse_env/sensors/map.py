@@ -26,7 +26,7 @@ FINEST = 1024
 class MapSensor:
     """Windows pooled from the backbone's feature map to `roi` x `roi` values a channel (RoIAlign).
 
-    (FCAN, section 3.) The first view is the whole map, pooled likewise. Maps are computed once for all stored
+    (As in FCAN.) The first view is the whole map, pooled likewise. Maps are computed once for all stored
     images and cached as BankSensor's tables are. So a step runs no network: an episode costs one pass over
     the image, counted at its first glimpse.
     """
