@@ -49,8 +49,8 @@ from glimpse_env.training.command_line import parse
 # The recipe for generated images, whose glyph fills one of 8 x 8 cells of the map.
 CLUTTER = dict(backbone="resnet18", image_size=96, view_size=256, crop_size=96, parts=(2, 1), epochs=8)
 DATASETS = {"clutter": CLUTTER}
-# Section 5.1: GoogLeNet on images of 512 pixels, crops of 448; on Dogs VGG-16 on images of 256, whose crops the
-# paper does not state. The 4 x 4 part comes first (stated for Dogs).
+# Section 5.1: GoogLeNet on images of 512 pixels, crops of 448; on Dogs VGG-16 on images of 256, whose crops
+# the paper does not state. The 4 x 4 part comes first (stated for Dogs).
 PAPER: dict[str, Any] = (
     dict(split="train", backbone="googlenet", image_size=512, crop_size=448, parts=(4, 8), final="finetune")
     | dict(standardise=False, samples=16, first_reward="part", rewarded="own", baseline=False)

@@ -141,8 +141,8 @@ def average_steps(logits: Float[Tensor, "step row class"]) -> tuple[Tensor, Tens
 def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
     """Return L and, if places are learned, -R (FCAN, section 4: J = R - lambda L).
 
-    There is no lambda: localisers learn from R and classifiers from L, they share no parameters, and the steps
-    of RMSProp do not depend on the scale of a loss.
+    There is no lambda: localisers learn from R and classifiers from L, they share no parameters, and the
+    steps of RMSProp do not depend on the scale of a loss.
 
     Each place gets the reward of its own step (FCAN's greedy strategy: no decay, no later rewards); a delayed
     reward, which is 0 before the end, goes to all of them. With `--baseline` the mean of the image's other

@@ -112,8 +112,8 @@ class FcanOptions(Running, DataOptions, StageOptions, LocaliseOptions, ClassifyO
     dataset: str = "cub"
     renamed: ClassVar[Mapping[str, str]] = {"where": "policy"}  # names in earlier versions, and today's
     removed: ClassVar[Mapping[str, str]] = {
-        "loss_weight": "it changed nothing, as localisers and classifiers share no parameters and the steps of "
-        "RMSProp do not depend on the scale of a loss"
+        "loss_weight": "it changed nothing, as localisers and classifiers share no parameters, and the steps "
+        "of RMSProp do not depend on the scale of a loss"
     }
 
 

@@ -143,7 +143,7 @@ def test_greedy_rewards_by_hand():
     assert late[:2].sum() == 0
     assert late[2].tolist() == correct[2].float().tolist()
 
-    # Of each step's own probabilities: row 0 is incorrect in the end; rows 1 and 2 repeat a loss, or lower it.
+    # Of each step's own probabilities: row 0 is incorrect in the end; row 1 repeats a loss, row 2 lowers it.
     own, same = localise.compute_rewards(logits, labels, FcanOptions(rewarded="own"))
     assert torch.equal(same, correct)
     assert own.tolist() == [[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1]]
@@ -238,7 +238,7 @@ def test_places_that_are_not_learned_have_no_policy_loss():
 
 def test_lambda_is_refused_with_the_reason():
     for words in (["--loss-weight", "2"], ["--loss-weight=2"]):
-        with pytest.raises(SystemExit, match="--loss-weight.* does not exist any more: it changed nothing"):
+        with pytest.raises(SystemExit, match=r"--loss-weight.* does not exist any more: it changed nothing"):
             parse(FcanOptions, RECIPES, DATASETS, "", words)
 
 

@@ -91,7 +91,7 @@ def test_the_agents_know_every_option_of_every_table():
 
 
 def test_rows_of_fcan_are_those_of_its_result():
-    assert set(fcan.ROWS) <= set(list_combinations(FcanOptions.parts))
+    assert set(fcan.ROWS) <= set(list_combinations(FcanOptions.parts, boxes=True))
 
 
 TABLE = Table(
