@@ -1,0 +1,61 @@
+"""What is as in the papers: the one table behind docs/paper.md, and the values that it reads from the scripts.
+
+A part's options are those of its agents' scripts on its data sets, by default and with --paper, as the
+command line would choose them; so the page cannot differ from the scripts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from papers import fidelity_dtram
+from papers.component import Component, Part
+
+from glimpse_env import datasets
+from glimpse_env.training.command_line import choose_recipe
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "agents"))  # the scripts' options are read, none is run
+PARTS: tuple[Part, ...] = (*fidelity_dtram.PARTS,)
+FIELDS = {"glimpses": "max_glimpses"}  # options with another name than the preset's field
+
+
+def choose_options(agent: str, dataset: str, paper: bool) -> Any:
+    """Return the options of `python agents/AGENT.py --dataset DATASET`, with --paper or without."""
+    script = importlib.import_module(agent)
+    kind = get_type_hints(script.main)["options"]
+    given = ["--dataset", dataset, *(["--paper"] if paper else [])]
+    recipe = choose_recipe(kind, getattr(script, "RECIPES", {}), getattr(script, "DATASETS", {}), given)
+    return kind(**{"dataset": dataset, **recipe})
+
+
+def read_option(options: Any, name: str) -> Any:
+    """Return the value of an option; None is the data set's preset, where that has such a field."""
+    value = getattr(options, name)
+    preset = datasets.find_preset(options.dataset)
+    return getattr(preset, FIELDS.get(name, name), None) if value is None else value
+
+
+def format_value(name: str, value: Any) -> str:
+    """Return an option as on a command line."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"`--{flag}`" if value else f"`--no-{flag}`"
+    if isinstance(value, float):
+        value = f"{value:.4g}"
+    return f"`--{flag} {' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
+
+
+def format_columns(part: Part, component: Component) -> tuple[str, str]:
+    """Return what a component is by default, and with --paper."""
+    if not component.options:
+        return component.text, component.text
+    both = [choose_options(part.agents[0], part.datasets[0], paper) for paper in (False, True)]
+    default, paper = (
+        ", ".join(format_value(name, read_option(options, name)) for name in component.options)
+        for options in both
+    )
+    return default, paper
