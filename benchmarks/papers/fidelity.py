@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from papers import fidelity_dtram
+from papers import fidelity_dtram, fidelity_fcan, fidelity_sermanet
 from papers.component import Component, Part
 
 from glimpse_env import datasets
@@ -19,8 +19,12 @@ from glimpse_env.training.command_line import choose_recipe
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "agents"))  # the scripts' options are read, none is run
-PARTS: tuple[Part, ...] = (*fidelity_dtram.PARTS,)
-FIELDS = {"glimpses": "max_glimpses"}  # options with another name than the preset's field
+MODULES = (fidelity_dtram, fidelity_fcan, fidelity_sermanet)
+PARTS: tuple[Part, ...] = tuple(part for module in MODULES for part in module.PARTS)
+FIELDS = {
+    "glimpses": "max_glimpses",
+    "crop_size": "glimpse_size",
+}  # options with another name than the preset's field
 
 
 def choose_options(agent: str, dataset: str, paper: bool) -> Any:
