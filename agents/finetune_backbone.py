@@ -94,7 +94,7 @@ class FinetuneOptions(Running, DataOptions, TuningOptions):
     split: str = "train"
 
 
-# DT-RAM's step 0 (Li et al. 2017, section 4.3: 448 x 448 crops of 512 x 512 images, augmentation of scale and
+# DT-RAM's step 0 (Li et al. 2017, section 4: 448 x 448 crops of 512 x 512 images, augmentation of scale and
 # colour, weight decay), and its code where the paper is silent: rate, weight decay, strength of the colours.
 PAPER: dict[str, Any] = (
     dict(split="train", view_size=448, first_crop=448 / 512, epochs=90, batch=28, precision="float32")
@@ -126,7 +126,7 @@ def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
 
 
 def scale_rate(step: int, steps: int, step_decay: bool = False) -> float:
-    """Return the learning rate / its peak: warm-up in a tenth of the steps, then a cosine; or `step_decay`."""
+    """Return the learning rate / its peak: warm-up in a tenth of the steps, then a cosine, or by steps."""
     if step_decay:
         return warm_up_and_decay(step / steps, steps, warm_up=0, schedule="step")
     warm = max(1, steps // 10)

@@ -115,19 +115,20 @@ DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
-PAPER_MNIST: dict[str, Any] = (
-    dict(split="train", epochs=800, batch=20, curriculum=0.3, sure=1.0, augment=False)
-    | dict(optimizer="sgd", learning_rate=0.01, warm_up=0, clip=0.0, precision="float32")
-    | dict(reward="delayed", policy_weight=1 / 7, baseline="learned", location_discount=1.0)
+PAPER_RAM: dict[str, Any] = dict(
+    split="train", curriculum=0.3, sure=1.0, optimizer="sgd", warm_up=0, clip=0.0, precision="float32"
+) | dict(reward="delayed", baseline="learned", location_discount=1.0)
+PAPER_MNIST: dict[str, Any] = PAPER_RAM | (
+    dict(epochs=800, batch=20, learning_rate=0.01, policy_weight=1 / 7, augment=False)
     | dict(hidden=256, features=128, encoder_layers=1, location_encoding="linear", learned_start=True)
     | dict(sigma_start=0.22, sigma_end=0.22)
 )
 # A 448 x 448 crop of the 512 x 512 image, then 224 x 224 glimpses; features of a network that
 # `finetune_backbone.py --paper` tuned go straight into the recurrent layer. The paper has no Dogs.
-PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_MNIST | (
+PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_RAM | (
     dict(first_crop=448 / 512, view_size=448, epochs=90, batch=28, learning_rate=1e-3, schedule="step")
-    | dict(hidden=512, encoder_layers=0, location_encoding="none", policy_weight=1 / 3, augment=True)
-    | dict(learned_start=False, sigma_start=0.24, sigma_end=0.24)
+    | dict(hidden=512, encoder_layers=0, location_encoding="none", policy_weight=1 / 3)
+    | dict(sigma_start=0.24, sigma_end=0.24)
 )
 PAPER = {"mnist": PAPER_MNIST} | datasets.expand_kinds({"photographs": PAPER_PHOTOGRAPHS})
 RECIPES = {"paper": PAPER, "long": {"mnist": LONG}}
