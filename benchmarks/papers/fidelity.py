@@ -1,4 +1,4 @@
-"""What is as in the papers: the one table behind docs/paper.md, and the values that it reads from the scripts.
+"""What is as in the papers: the table behind docs/paper.md, and the values that it reads from the scripts.
 
 A part's options are those of its agents' scripts on its data sets, by default and with --paper, as the
 command line would choose them; so the page cannot differ from the scripts.
@@ -24,7 +24,7 @@ PARTS: tuple[Part, ...] = tuple(part for module in MODULES for part in module.PA
 FIELDS = {
     "glimpses": "max_glimpses",
     "crop_size": "glimpse_size",
-}  # options with another name than the preset's field
+}  # options, and the preset's fields for them
 
 
 def choose_options(agent: str, dataset: str, paper: bool) -> Any:

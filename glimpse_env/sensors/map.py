@@ -61,7 +61,7 @@ class MapSensor:
         given = dict(view_size=side, roi=roi, chunk=chunk, show_map=show_map)
         side, roi, chunk, show_map = checks.arguments(**given)
         geometry = build_geometry(min(height, width), glimpse_size, scales, first_view, location_range)
-        self.windows, self.reach, self.whole_first = geometry
+        self.windows, self.reach, self.whole_first, _ = geometry
         self.view_size = side
         self.backbone, self.roi, self.show_map, self.chunk = backbone, roi, show_map, chunk
         _, rows, columns = self.shape = backbone.map_shape(side, side)
