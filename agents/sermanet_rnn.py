@@ -99,10 +99,12 @@ DATASETS = datasets.expand_kinds(
 )
 # The paper's: GoogLeNet, decks of 4,096 units, three glimpses anywhere in the image, left-right reversal; and
 # as in Ba et al. 2014, its basis, the last glimpse predicts, the reward is 0/1, the baseline is learned.
-PAPER: dict[str, Any] = PHOTOGRAPHS | (
-    dict(split="train", sensor="crop", backbone="googlenet", hidden=4096, location_range=1.0)
-    | dict(supervision=False, dropout=0.0, label_smoothing=0.0, reward="delayed", location_discount=1.0)
-    | dict(samples=1, baseline="learned")
+PAPER: dict[str, Any] = (
+    dict(split="train", sensor="crop", backbone="googlenet", glimpse_size=96, location_range=1.0, hidden=4096)
+    | dict(supervision=False, dropout=0.0, label_smoothing=0.0, curriculum=0.0, sure=1.0)
+    | dict(reward="delayed", location_discount=1.0, samples=1, baseline="learned", policy_weight=0.3)
+    | dict(epochs=60, batch=100, optimizer="adamw", learning_rate=1e-3, weight_decay=0.1)
+    | dict(sigma_start=0.5, sigma_end=0.2)
 )
 RECIPES = {"paper": datasets.expand_kinds({"photographs": PAPER})}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from papers.component import Component, Part
 
+NONE = "-"  # no section of the paper is known for it
+
 LOCALISE, NETWORK, REGIONS = (
     "agents/fcan/localise.py",
     "glimpse_env/networks/fcan.py",
@@ -70,7 +72,7 @@ SHARED = (
     Component(
         "its epochs, after a short warm-up with a rate that falls linearly",
         "not stated",
-        "",
+        NONE,
         dict(epochs=15),
         differs="this project's choice",
         where=LOCALISE,
@@ -78,7 +80,7 @@ SHARED = (
     Component(
         "fine-tuning of the networks: whole images and zoomed crops; later the regions",
         "not stated",
-        "",
+        NONE,
         dict(tune_epochs=30, final_epochs=10),
         differs="this project's choice",
         where=TUNING,
@@ -93,7 +95,7 @@ SHARED = (
     Component(
         "prediction",
         "the mean of the class scores of the whole image and all parts",
-        "",
+        NONE,
         text="the mean of their class probabilities",
         where=REGIONS,
     ),
@@ -131,8 +133,8 @@ DOGS = Part(
     (
         Component("network", "VGG-16; the map is conv5_3", "5", dict(backbone="vgg16")),
         Component("images", "256 x 256 pixels", "5", dict(image_size=256)),
-        Component("crops of the last stage", "not stated", "", dict(crop_size=224), where=REGIONS),
+        Component("crops of the last stage", "not stated", NONE, dict(crop_size=224), where=REGIONS),
+        *SHARED,
     ),
-    note="The other rows are those of CUB and Cars.",
 )
 PARTS = (CUB_AND_CARS, DOGS)

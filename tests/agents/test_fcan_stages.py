@@ -10,7 +10,7 @@ import fcan_greedy
 import numpy as np
 import pytest
 import torch
-from fcan import regions_table, score_maps, stage_files
+from fcan import regions_table, score_maps
 from fcan.plan import FcanOptions
 from PIL import Image
 
@@ -258,16 +258,19 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
     )  # the whole, and three kinds of two parts
 
 
-def test_a_second_round_starts_from_the_network_of_the_first(done, tmp_path):
-    other = copied(done, tmp_path)
-    own = {"final": "finetune", "final_epochs": 1, "parts": (1,), "epochs": 1, "repeat": 2}
-    fcan_greedy.main(replace(other, overwrite=True, **own))
-    inside, second = tmp_path / "classify" / "whole" / "weights.pth", tmp_path / "round2"
-    assert files.read_json(second / "localise.json")["inputs"]["weights"] == stage_files.hash_file(inside)
-    assert not (second / "tune").exists()
-    before = (second / "classify" / "result.json").stat().st_mtime_ns
-    fcan_greedy.main(replace(other, **own))  # both are finished
-    assert (second / "classify" / "result.json").stat().st_mtime_ns == before
+def test_a_second_round_starts_from_the_network_of_the_first(done, tmp_path, monkeypatch):
+    plans = []
+    monkeypatch.setattr(fcan_greedy, "run_stages", plans.append)
+    fcan_greedy.main(replace(done, out=tmp_path, final="finetune", repeat=3))
+    assert [plan.out for plan in plans] == [tmp_path, tmp_path / "round2", tmp_path / "round3"]
+    whole = [str(plan.out / "classify" / "whole" / "weights.pth") for plan in plans]
+    assert [plan.options.weights for plan in plans] == [None, *whole[:2]]
+
+
+def test_the_papers_reward_and_features(done, tmp_path):
+    own = {"first_reward": "part", "rewarded": "own", "standardise": False, "baseline": False, "epochs": 1}
+    fcan_greedy.main(replace(copied(done, tmp_path), stage="localise", overwrite=True, **own))
+    assert not checkpoint.load(tmp_path / "checkpoint.pt")["network"]["centre"].any()
 
 
 @pytest.mark.parametrize(
