@@ -358,15 +358,15 @@ def test_paper_options_that_do_nothing_are_refused(given, message):
 
 
 def test_with_paper_the_agent_is_started_with_it(tmp_path):
-    class Started(Exception):
+    class StartedError(Exception):
         pass
 
     def start(words):
-        raise Started(*words)
+        raise StartedError(*words)
 
     folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
     asked = reproduce.Reproduce(table="dtram-2", rows=("RAM 2",), seeds=1, paper=True, epochs=1, **folders)
-    with pytest.raises(Started) as started:
+    with pytest.raises(StartedError) as started:
         reproduce.main(asked, start)
     script, *words = started.value.args
     assert Path(script).name == "ram_reinforce.py"
