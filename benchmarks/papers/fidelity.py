@@ -7,6 +7,7 @@ command line would choose them; so the page cannot differ from the scripts.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -62,4 +63,28 @@ def format_columns(part: Part, component: Component) -> tuple[str, str]:
         ", ".join(format_value(name, read_option(options, name)) for name in component.options)
         for options in both
     )
-    return default, paper
+    return default, "the same" if paper == default else paper
+
+
+def format_part(part: Part, folder: Path) -> str:
+    """Return the table of a part, for a page in `folder` (from the repository's root)."""
+    head = ["component", "the paper (section)", "here by default", "with `--paper`", "where"]
+    rows = [head, ["---"] * len(head), *(list_cells(part, one, folder) for one in part.components)]
+    scripts = ", ".join(f"`{agent}.py`" for agent in part.agents)
+    about = f"{scripts}; {', '.join(part.datasets)}.{f' {part.note}' if part.note else ''}"
+    return "\n".join([f"### {part.title}", "", about, "", *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def list_cells(part: Part, component: Component, folder: Path) -> list[str]:
+    """Return the cells of a component's row."""
+    default, paper = format_columns(part, component)
+    if component.differs:
+        paper += f"; *differs*: {component.differs}"
+    where = component.where or f"agents/{part.agents[0]}.py"
+    link = f"[`{Path(where).name}`]({Path(os.path.relpath(where, folder)).as_posix()})"
+    return [component.name, f"{component.paper} ({component.section})", default, paper, link]
+
+
+def format_tables(folder: Path) -> str:
+    """Return the tables of all parts, for a page in `folder`."""
+    return "\n\n".join(format_part(part, folder) for part in PARTS)

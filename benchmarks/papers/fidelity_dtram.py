@@ -19,29 +19,29 @@ OBJECTIVE = (
     Component(
         "credit of a location",
         "all later rewards",
-        "3.3, Eq. 6",
+        "Eq. 6",
         dict(location_discount=1.0),
         where=REINFORCE,
     ),
     Component(
-        "episodes", "one sampled trajectory an image, to the last glimpse", "3.2", dict(samples=1, sure=1.0)
+        "episodes", "one sampled trajectory an image, to the last glimpse", "3", dict(samples=1, sure=1.0)
     ),
     Component(
         "intermediate supervision",
         "cross-entropy at every glimpse",
-        "3.4, Eq. 8",
+        "Eq. 8",
         dict(supervision=True, label_smoothing=0.0),
         where=REINFORCE,
     ),
 )
 SHARED = (
-    Component("training images", "all", "4.1", dict(split="train"), where="glimpse_env/datasets/base.py"),
+    Component("training images", "all", "4", dict(split="train"), where="glimpse_env/datasets/base.py"),
     Component(
         "curriculum",
         "the number of glimpses grows, one at a time",
         "3.4",
         dict(curriculum=0.3),
-        "the paper does not state how long each number lasts; its code trains each for all epochs",
+        "how long each number lasts is not stated",
     ),
     Component("regularisation", "none stated", "4.2", dict(dropout=0.0)),
     Component(
@@ -97,7 +97,7 @@ RAM_MNIST = Part(
         Component(
             "location policy",
             "Gaussian of a fixed width: 0.22 of the range; its mean at test time",
-            "3.2; the width: code",
+            "3; the width: code",
             dict(location_policy="gaussian", policy="learned", explore=0.0, sigma_start=0.22, sigma_end=0.22),
             where="glimpse_env/networks/location_policy.py",
         ),
@@ -106,7 +106,7 @@ RAM_MNIST = Part(
         Component(
             "weights of the losses",
             "sums over the glimpses",
-            "3.4, Eq. 8",
+            "Eq. 8",
             dict(policy_weight=1 / 7),
             "the cross-entropies are averaged, not summed; 1/7 keeps their proportion to the policy's loss",
             where=REINFORCE,
@@ -151,8 +151,7 @@ RAM_PHOTOGRAPHS = Part(
             "ResNet-50, tuned beforehand, then trained with RAM",
             "3.4, 4.2",
             dict(sensor="crop", backbone="resnet50"),
-            "here it is frozen after it was tuned; in the code every step has a network of its own, here all "
-            "share one, as in the paper",
+            "here it is frozen after that, and all steps share it (its code: a network for each step)",
             where="glimpse_env/sensors/crop.py",
         ),
         Component(
@@ -172,7 +171,7 @@ RAM_PHOTOGRAPHS = Part(
         Component(
             "location policy",
             "Gaussian of a fixed width: 0.24 of the range; its mean at test time",
-            "3.2; the width: code",
+            "3; the width: code",
             dict(location_policy="gaussian", policy="learned", explore=0.0, sigma_start=0.24, sigma_end=0.24),
             where="glimpse_env/networks/location_policy.py",
         ),
@@ -187,12 +186,12 @@ RAM_PHOTOGRAPHS = Part(
         Component(
             "weights of the losses",
             "sums over the glimpses",
-            "3.4, Eq. 8",
+            "Eq. 8",
             dict(policy_weight=1 / 3),
             "the cross-entropies are averaged, not summed; 1/3 keeps their proportion to the policy's loss",
             where=REINFORCE,
         ),
-        Component("baseline", "not stated", "3.2", dict(baseline="learned"), UNSTATED, where=REINFORCE),
+        Component("baseline", "not stated", "3", dict(baseline="learned"), UNSTATED, where=REINFORCE),
         Component(
             "augmentation",
             "mirrored images; random crops and colours",
@@ -217,11 +216,11 @@ STOPPING = (
         "stop head", "linear on the state", "4.2", dict(stop_input="state", stop_hidden=0), where=NETWORK
     ),
     Component("clamp of the stop head", "none (its code: +-10)", "4.2", dict(stop_clamp=0.0), where=NETWORK),
-    Component("stops in training", "sampled", "3.3, Eq. 5", dict(stop_gradient="sampled"), where=REINFORCE),
+    Component("stops in training", "sampled", "Eq. 5", dict(stop_gradient="sampled"), where=REINFORCE),
     Component("stops at test time", "the more probable decision", "3.3", text="the more probable decision"),
     Component(
         "what is trained",
-        "everything (its code: the heads on a frozen RAM)",
+        "everything (its code freezes most of the RAM)",
         "3.4",
         dict(finetune="all", stop_rate=None),
         "on photographs the network stays frozen, as in the first stage",
