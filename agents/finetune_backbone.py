@@ -2,11 +2,13 @@
 
     python agents/finetune_backbone.py --dataset cub                     # on all training images
     python agents/finetune_backbone.py --dataset cub --split fit:1/5     # without fold 1, which is the test
+    python agents/finetune_backbone.py --dataset cub --paper             # as DT-RAM's, for its --paper
     python agents/ram_reinforce.py --dataset cub --weights runs/finetune_backbone-cub-0/weights.pth
 
 Each batch mixes nearly whole images (a fraction `--whole`) and zoomed crops, so that one frozen network
 serves the first view and the glimpses (the papers fine-tune on whole images alone). The result is the
-one-view baseline: the accuracy on whole images.
+one-view baseline: the accuracy on whole images. `--paper` tunes as DT-RAM's authors do, on 448 x 448 crops of
+512 x 512 images; use its weights with `ram_reinforce.py --paper` and `dtram_reinforce.py --paper`.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
-from glimpse_env.training.optimizers import Optimizer
-from glimpse_env.training.options import DataOptions, Running, check_counts
+from glimpse_env.training.optimizers import Optimizer, warm_up_and_decay
+from glimpse_env.training.options import DataOptions, Running, check_counts, check_ranges
 from glimpse_env.training.trainer import Run
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ AGENT = "finetune_backbone"
 class TuningOptions:
     """The classifier, its input and its training."""
 
+    paper: bool = False
+    """Use DT-RAM's settings as defaults; tune so the network of ram_reinforce.py and dtram_reinforce.py
+    --paper."""
     backbone: str = "resnet50"
     """Name of a torchvision classifier."""
     weights: str | None = "DEFAULT"
@@ -53,22 +58,32 @@ class TuningOptions:
     """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
     """Side in pixels of the network's input; default: the data set's preset."""
+    first_crop: float | None = None
+    """Fraction of the image's side that is measured, a centred crop; default: the preset's, all of it."""
     epochs: int = 30
     """Number of passes over the training images."""
     batch: int = 32
     """Images per update."""
     learning_rate: float = 0.005
-    """Peak learning rate of SGD (momentum 0.9, Nesterov), after a short warm-up; then a cosine."""
+    """Peak learning rate of SGD (momentum 0.9), after a short warm-up; then a cosine."""
     head_rate: float = 0.01
     """Peak learning rate of the new final layer, on the same schedule."""
+    step_decay: bool = False
+    """Start at the peak rates, and divide them by 10 after each third of the epochs."""
+    nesterov: bool = True
+    """Nesterov's momentum; off = plain momentum."""
     weight_decay: float = 1e-4
     """L2 penalty of all weights."""
     label_smoothing: float = 0.1
     """Label smoothing: fraction of the cross-entropy's target that is spread over all classes."""
     whole: float = 0.3
-    """Fraction of images shown nearly whole (at least 80 % of the area); the others are zoomed crops."""
+    """Fraction of images shown nearly whole; the others are zoomed crops."""
+    whole_area: float = 0.8
+    """Smallest nearly whole crop, and largest zoomed one, as a fraction of the image's area."""
     zoom: float = 0.08
     """Smallest zoomed crop, as a fraction of the image's area."""
+    colour: float = 0.0
+    """Largest random change of brightness, contrast and saturation, as a fraction; 0 = none."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +94,25 @@ class FinetuneOptions(Running, DataOptions, TuningOptions):
     split: str = "train"
 
 
+# DT-RAM's step 0 (Li et al. 2017, section 4: 448 x 448 crops of 512 x 512 images, augmentation of scale and
+# colour, weight decay), and its code where the paper is silent: rate, weight decay, strength of the colours.
+PAPER: dict[str, Any] = (
+    dict(split="train", view_size=448, first_crop=448 / 512, epochs=90, batch=28, precision="float32")
+    | dict(learning_rate=0.01, head_rate=0.01, step_decay=True, nesterov=False, weight_decay=1e-4)
+    | dict(label_smoothing=0.0, whole=1.0, whole_area=(448 / 512) ** 2, colour=0.4)
+)
+RECIPES = {"paper": datasets.expand_kinds({"photographs": PAPER})}
+
+
 def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
     """Return the transform to `side` x `side` crops, nearly whole or zoomed, half of them mirrored."""
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
-    areas, shares = ((0.8, 1.0), (options.zoom, 0.8)), [options.whole, 1 - options.whole]
+    edge = options.whole_area
+    areas, shares = ((edge, 1.0), (options.zoom, edge)), [options.whole, 1 - options.whole]
     crops = [v2.RandomResizedCrop(side, area, antialias=True) for area in areas]
-    return v2.Compose([v2.RandomChoice(crops, p=shares), v2.RandomHorizontalFlip()])
+    colours = [v2.ColorJitter(*[options.colour] * 3)] if options.colour else []
+    return v2.Compose([v2.RandomChoice(crops, p=shares), v2.RandomHorizontalFlip(), *colours])
 
 
 def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
@@ -93,12 +120,15 @@ def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
     head = list(network.get_submodule(final_layer(network) or "").parameters())
     rest = [value for value in network.parameters() if not any(value is other for other in head)]
     groups = [{"params": rest, "lr": options.learning_rate}, {"params": head, "lr": options.head_rate}]
-    sgd = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=options.weight_decay)
+    given = {"nesterov": options.nesterov, "weight_decay": options.weight_decay}
+    sgd = torch.optim.SGD(groups, momentum=0.9, **given)
     return Optimizer([sgd], list(network.parameters()), clip=None)
 
 
-def scale_rate(step: int, steps: int) -> float:
-    """Return the learning rate / its peak: warm-up in a tenth of the steps, then a cosine."""
+def scale_rate(step: int, steps: int, step_decay: bool = False) -> float:
+    """Return the learning rate / its peak: warm-up in a tenth of the steps, then a cosine, or by steps."""
+    if step_decay:
+        return warm_up_and_decay(step / steps, steps, warm_up=0, schedule="step")
     warm = max(1, steps // 10)
     if step < warm:
         return (step + 1) / warm
@@ -121,14 +151,16 @@ def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
                 logits = network(normalise(crops))
             cross = F.cross_entropy(logits.float(), labels[indices], label_smoothing=options.label_smoothing)
             step = run.progress.epoch * epoch.updates + epoch.done
-            scale = scale_rate(step, options.epochs * epoch.updates)
+            scale = scale_rate(step, options.epochs * epoch.updates, options.step_decay)
             loss = optimizer.update({"classification": cross}, scale)
             epoch.log({"loss": loss, "train_accuracy": (logits.argmax(1) == labels[indices]).float().mean()})
 
 
-def evaluate(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Trajectories:
-    """Return the predictions for whole images, as trajectories of one glimpse."""
-    best = predict(network, images, side, device).max(1)
+def evaluate(
+    network: nn.Module, images: ImageSet, side: int, device: torch.device, crop: float = 1.0
+) -> Trajectories:
+    """Return the predictions for whole images, or their centred crops, as trajectories of one glimpse."""
+    best = predict(network, images, side, device, crop).max(1)
     return Trajectories(
         index=torch.arange(len(images)),
         labels=images.labels,
@@ -149,6 +181,15 @@ def check_options(options: FinetuneOptions) -> None:
     """Refuse invalid options, before any image is read."""
     check_counts(options, "epochs", "batch")
     check_split(options.split)
+    check_ranges(
+        options,
+        {
+            "whole": (0 <= options.whole <= 1, "a fraction in [0, 1]"),
+            "whole_area": (0 < options.whole_area <= 1, "a fraction of the area in (0, 1]"),
+            "zoom": (0 < options.zoom <= options.whole_area, "a fraction in (0, --whole-area]"),
+            "colour": (0 <= options.colour <= 1, "a fraction in [0, 1]; 0 = none"),
+        },
+    )
 
 
 def check_split(split: str) -> None:
@@ -196,7 +237,8 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
     options = replace(options, out=options.out or Path("runs") / name)
     with FinetuneRun.open(AGENT, options, check_options, alone=True) as run:
         options, out = run.options, run.checkpoint.parent
-        preset = resolve(options.dataset, image_size=options.image_size, view_size=options.view_size)
+        sizes = {name: getattr(options, name) for name in ("image_size", "view_size", "first_crop")}
+        preset = resolve(options.dataset, **sizes)
         size, side = preset.image_size, preset.view_size or preset.glimpse_size
         if size is None or side is None:
             lacking = "give --image-size and --view-size, for which it has no presets"
@@ -211,7 +253,7 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
         write_weights(out / "weights.pth", network)
         split = results.choose_result_split(options.split)
         measured = datasets.load(options.dataset, split, **place)
-        predictions = evaluate(network, measured, side, device)
+        predictions = evaluate(network, measured, side, device, preset.first_crop)
         row = build_row(AGENT, options, split, predictions, run.progress.seconds, device)
         row["data_sha256"] = measured.digest()
         files.write_json(out / "result.json", row)
@@ -221,4 +263,4 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(parse(FinetuneOptions, {}, {}, __doc__ or ""))
+    main(parse(FinetuneOptions, RECIPES, {}, __doc__ or ""))

@@ -7,15 +7,14 @@
 Every image gets the same number of glimpses. Read on in glimpse_env: training/rollout.py collects episodes,
 training/reinforce.py has the losses' formulas and networks/recurrent_attention.py the network.
 
-Deviations of the default settings from the papers, each undone by `--paper`: glimpse features gated by
-Fourier features of the location, small affine augmentation, a regression on the present p(label) as baseline,
-the gain in p(label) of every glimpse as reward, later glimpses only while the prediction is uncertain, a
-narrowing location policy, Muon.
+The default settings deviate from the papers; docs/paper.md compares them, and `--paper`, setting by setting.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -26,14 +25,20 @@ from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
 from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
-from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention, StopInput
+from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions, check_training
+from glimpse_env.training.options import (
+    NetworkOptions,
+    Training,
+    TrainingOptions,
+    check_ranges,
+    check_training,
+)
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 
@@ -49,7 +54,7 @@ class RamNetworkOptions(NetworkOptions):
     features: int = 192
     """Units of the glimpse encoder and of the location encoding."""
     encoder_layers: int = 3
-    """Number of ReLU layers of the glimpse encoder."""
+    """Number of ReLU layers of the glimpse encoder; 0 = its features are the glimpse's own values."""
     glimpse_encoder: recurrent_attention.GlimpseEncoder = "mlp"
     """Encoder of the pixels: fully connected layers (mlp), or convolutions too (conv, larger glimpses)."""
     skip_connection: bool = False
@@ -63,7 +68,8 @@ class RamNetworkOptions(NetworkOptions):
     scores: recurrent_attention.Scores = "state"
     """Class scores of a prediction: those of the current state (state), or the mean of all so far (mean)."""
     location_encoding: recurrent_attention.LocationEncoding = "fourier"
-    """Fourier features that multiply the glimpse features (fourier), or a linear layer (linear, papers)."""
+    """Fourier features that multiply the glimpse features (fourier), a linear layer (linear, as in the papers
+    on MNIST), or none: the core reads the glimpse features alone (none, as in DT-RAM on photographs)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
 
@@ -106,22 +112,25 @@ CLUTTER: dict[str, Any] = LSTM | (
     | dict(sigma_start=0.3, sigma_end=0.1)
 )
 DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
-# Li et al. 2017, section 4.1, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7
-# steps; here their mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
-PAPER_MNIST: dict[str, Any] = (
-    dict(epochs=800, batch=20, curriculum=0.3, sure=1.0, augment=False, optimizer="sgd", learning_rate=0.01)
-    | dict(reward="delayed", policy_weight=1 / 7, baseline="learned", location_discount=1.0)
+# The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
+# section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
+# mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
+PAPER_RAM: dict[str, Any] = dict(
+    split="train", curriculum=0.3, sure=1.0, optimizer="sgd", warm_up=0, clip=0.0, precision="float32"
+) | dict(reward="delayed", baseline="learned", location_discount=1.0)
+PAPER_MNIST: dict[str, Any] = PAPER_RAM | (
+    dict(epochs=800, batch=20, learning_rate=0.01, policy_weight=1 / 7, augment=False)
     | dict(hidden=256, features=128, encoder_layers=1, location_encoding="linear", learned_start=True)
-    | dict(sigma_start=0.22, sigma_end=0.22, precision="float32")
+    | dict(sigma_start=0.22, sigma_end=0.22)
 )
-# Section 4.2: 448 x 448 first view, 224 x 224 glimpses, three steps. Deviations: the rate falls linearly
-# instead of by steps, the network is fine-tuned beforehand and then frozen, and one network serves all steps.
-PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_MNIST | (
-    dict(view_size=448, epochs=90, batch=28, learning_rate=1e-3, policy_weight=1 / 3)
-    | dict(hidden=512, features=512, learned_start=False, sigma_start=0.24, sigma_end=0.24)
-    | dict(augment_shift=1 / 14, muon_rate=0.01, weight_decay=0.1)  # not used here, but compared on --resume
+# A 448 x 448 crop of the 512 x 512 image, then 224 x 224 glimpses; features of a network that
+# `finetune_backbone.py --paper` tuned go straight into the recurrent layer. The paper has no Dogs.
+PAPER_PHOTOGRAPHS: dict[str, Any] = PAPER_RAM | (
+    dict(first_crop=448 / 512, view_size=448, epochs=90, batch=28, learning_rate=1e-3, schedule="step")
+    | dict(hidden=512, encoder_layers=0, location_encoding="none", policy_weight=1 / 3)
+    | dict(sigma_start=0.24, sigma_end=0.24)
 )
-PAPER = {"mnist": PAPER_MNIST, "cub": PAPER_PHOTOGRAPHS, "cars": PAPER_PHOTOGRAPHS}
+PAPER = {"mnist": PAPER_MNIST} | datasets.expand_kinds({"photographs": PAPER_PHOTOGRAPHS})
 RECIPES = {"paper": PAPER, "long": {"mnist": LONG}}
 
 
@@ -182,9 +191,14 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
 
 
 def build_network(
-    env: GlimpseVectorEnv, options: Options, stop_input: StopInput = "confidence", start: dict | None = None
+    env: GlimpseVectorEnv,
+    options: Options,
+    stop: Mapping[str, Any] = MappingProxyType({}),
+    start: dict | None = None,
 ) -> RecurrentAttention:
     """Return a new network for what the environment shows; with a RAM's checkpoint (`start`), its network.
+
+    `stop`: fields of `Architecture` that are the stop head's.
 
     Raises:
         ValueError: The sensor does not serve the locator, or the checkpoint is of another kind of data.
@@ -201,7 +215,7 @@ def build_network(
             "use --first-view glimpse"
         )
     shown: dict[str, Any] = {"glimpse": count_glimpse_values(env), "classes": len(env.images.classes)}
-    shown |= {"horizon": env.preset.max_glimpses, "stop_input": stop_input}
+    shown |= {"horizon": env.preset.max_glimpses, **stop}
     if start is not None:  # its architecture counts, not that of the options; the stop head is new
         return resume.start_from(start, shown)
     shown |= {name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__}
@@ -209,9 +223,15 @@ def build_network(
     return RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
 
 
+def check_options(options: Options) -> None:
+    """Refuse invalid options."""
+    check_training(options)
+    check_ranges(options, {"encoder_layers": (options.encoder_layers >= 0, "a number of layers from 0 on")})
+
+
 def main(options: Options) -> dict[str, Any]:
     """Train RAM, evaluate it once, and return the row of the result."""
-    with Run.open(AGENT, options, check_training) as run:
+    with Run.open(AGENT, options, check_options) as run:
         options = run.options
         env = build_environment(options, run.saved)
         network = build_network(env, options).to(env.device)

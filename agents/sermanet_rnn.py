@@ -3,18 +3,16 @@
     python agents/sermanet_rnn.py                                          # MNIST on a CPU, minutes
     python agents/sermanet_rnn.py --dataset cub --weights WEIGHTS          # crops on a grid, computed once
     python agents/sermanet_rnn.py --dataset cub --resolutions high medium --glimpses 2
-    python agents/sermanet_rnn.py --dataset dogs --paper                   # the sizes that the paper states
+    python agents/sermanet_rnn.py --dataset dogs --paper                   # the paper's settings, on a GPU
 
 A glimpse is a set of square patches around one centre, resized to one size and encoded by one frozen network;
 outside the image they are filled with noise. A context image proposes the locations, and affects the class
 scores only through them. Locations are learned by backpropagation through the location and by REINFORCE.
 
-Deviations from the paper: the context is the whole image (in the paper's training, a low-resolution patch at
-a random location); images are resized to squares (not cropped), and windows are square; locations are grid
-cells (--sensor bank); the class is supervised at every glimpse (--no-supervision: at the last); M samples of
-the locations with a leave-one-out baseline; reward, optimiser and rates are this project's (the paper states
-none); torchvision's GoogLeNet keeps the stride 2 of its first layer, and its weights were trained on the
-images of Stanford Dogs.
+Deviations of the default settings from the paper, each undone by `--paper`: smaller decks, locations on a
+grid and only in the middle of the image, supervision at every glimpse, dropout, label smoothing, the decrease
+of the loss as reward, M samples of the locations with a leave-one-out baseline. docs/paper.md lists what
+remains.
 """
 
 from __future__ import annotations
@@ -99,8 +97,15 @@ CLUTTER: dict[str, Any] = PIXELS | dict(glimpse_size=24, batch=128)
 DATASETS = datasets.expand_kinds(
     {"digits": PIXELS | {"glimpse_size": 7}, "clutter": CLUTTER, "photographs": PHOTOGRAPHS}
 )
-# The sizes that the paper states: GoogLeNet, decks of 4,096 units, three glimpses; and left-right reversal.
-PAPER: dict[str, Any] = PHOTOGRAPHS | dict(backbone="googlenet", hidden=4096)
+# The paper's: GoogLeNet, decks of 4,096 units, three glimpses anywhere in the image, left-right reversal; and
+# as in Ba et al. 2014, its basis, the last glimpse predicts, the reward is 0/1, the baseline is learned.
+PAPER: dict[str, Any] = (
+    dict(split="train", sensor="crop", backbone="googlenet", glimpse_size=96, location_range=1.0, hidden=4096)
+    | dict(supervision=False, dropout=0.0, label_smoothing=0.0, curriculum=0.0, sure=1.0)
+    | dict(reward="delayed", location_discount=1.0, samples=1, baseline="learned", policy_weight=0.3)
+    | dict(epochs=60, batch=100, optimizer="adamw", learning_rate=1e-3, weight_decay=0.1)
+    | dict(sigma_start=0.5, sigma_end=0.2)
+)
 RECIPES = {"paper": datasets.expand_kinds({"photographs": PAPER})}
 
 

@@ -9,7 +9,8 @@ A page holds a table between two lines of its own:
     <!-- end -->
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table. Missing rows are left out; without any, the block names the command that makes them.
+table. Missing rows are left out; without any, the block names the command that makes them. A block "settings"
+holds what is as in the papers (papers/fidelity.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from papers import fidelity
 from papers.tables import TABLES
 from reproduction import rows, text_table
 from reproduction.spec import Table
@@ -40,6 +42,7 @@ LEFT_OUT: dict[str, float] = dict.fromkeys(
     ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds"), 1
 )
 LEFT_OUT |= {"--weights": 1, "--rows": math.inf}
+PAPER = "-paper"  # ends the name of a table that was made with --paper
 WIDTH = 140  # characters of a line of text
 
 
@@ -72,7 +75,10 @@ def fill_page(page: Path, results: Path) -> str:
         raise ValueError(f"{page}: expected {expected}")
 
     def fill(block: re.Match[str]) -> str:
-        filled = fill_block(*read_block(page, block[1]), results, page.parent)
+        if block[1] == "settings":
+            filled = fidelity.format_tables(page.parent.relative_to(results.parents[1]))
+        else:
+            filled = fill_block(*read_block(page, block[1]), results, page.parent)
         return f"<!-- results: {block[1]} -->\n\n{filled}\n\n<!-- end -->"
 
     return BLOCK.sub(fill, text)
@@ -82,10 +88,11 @@ def read_block(page: Path, words: str) -> tuple[str, str, bool]:
     """Return the table, the data set and whether rows are compared, from the words of a block."""
     name, dataset, *more = words.split() if " " in words else (words, "")
     where = f"{page}, results of {words!r}"
-    if name not in TABLES:
+    table = TABLES.get(name.removesuffix(PAPER))
+    if table is None:
         raise ValueError(f"{where}: expected one of the tables {', '.join(TABLES)} first")
-    if dataset not in TABLES[name].datasets:
-        raise ValueError(f"{where}: expected one of {', '.join(TABLES[name].datasets)} after {name}")
+    if dataset not in table.datasets:
+        raise ValueError(f"{where}: expected one of {', '.join(table.datasets)} after {name}")
     if more not in ([], ["paired"]):
         raise ValueError(f"{where}: expected nothing but paired after the data set")
     return name, dataset, bool(more)
@@ -93,12 +100,13 @@ def read_block(page: Path, words: str) -> tuple[str, str, bool]:
 
 def fill_block(name: str, dataset: str, paired: bool, results: Path, folder: Path) -> str:
     """Return the content of a block, on a page in `folder`."""
+    name, paper = name.removesuffix(PAPER), name.endswith(PAPER)
     table = TABLES[name]
-    file = rows.path_of(results, table.rows_of or name, dataset)
+    file = rows.path_of(results, (table.rows_of or name) + PAPER * paper, dataset)
     groups = text_table.group_rows(table, rows.read(file))
     link = Path(os.path.relpath(file, folder))
     texts = [format_group(table, about, group, paired, link) for about, group in groups.items()]
-    words = ["python benchmarks/reproduce.py", name]
+    words = ["python benchmarks/reproduce.py", name, *(["--paper"] if paper else [])]
     words += [] if table.datasets[0] == dataset else [f"--dataset {dataset}"]
     words += ["--weights WEIGHTS"] if dataset in datasets.list_names("photographs") else []
     return "\n\n".join(texts) or f"**{table.title}**: no rows yet; `{' '.join(words)}` makes them."

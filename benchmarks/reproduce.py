@@ -3,6 +3,7 @@
     python benchmarks/reproduce.py dtram-2                              # MNIST, DT-RAM's Table 2
     python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3  # CUB, or the part of it that is there
     python benchmarks/reproduce.py dtram-6 --only-print                 # from the rows: no data, no training
+    python benchmarks/reproduce.py dtram-2 --paper --epochs 20          # with the paper's own settings
 
 A table is a list of runs (benchmarks/papers), each of which is a command of agents/ in a folder named by its
 options, so tables share runs; finished runs are not repeated, an interrupted one resumes from its checkpoint.
@@ -52,6 +53,11 @@ class Reproduce(Settings):
     only_print: bool = False
     """Print the table from the rows that are there, of all seeds and splits."""
 
+    @property
+    def name(self) -> str:
+        """The table's name in those of files."""
+        return self.table + "-paper" * self.paper
+
 
 @dataclass(frozen=True)
 class Work:
@@ -82,8 +88,23 @@ def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
     if options.seeds < 1 or options.seed < 0:
         given = f"--seeds {options.seeds} --seed {options.seed}"
         raise ValueError(f"{given}: expected at least one seed, from 0 on")
-    split = options.split or ("fit" if dataset == "mnist" else "train")
+    split = options.split or ("fit" if dataset == "mnist" and not options.paper else "train")
+    check_paper(options, table)
     return replace(options, dataset=dataset, split=split), table
+
+
+def check_paper(options: Reproduce, table: Table) -> None:
+    """Refuse --paper for a table of the scripts' own defaults, and --epochs without --paper."""
+    if options.epochs is not None and (not options.paper or options.epochs < 1):
+        raise ValueError(f"--epochs {options.epochs}: expected at least one epoch, beside --paper")
+    if options.paper and any(row.run.quick for row in table.rows.values()):
+        raise ValueError(f"--paper: {options.table} is about the scripts' own defaults, without --paper")
+
+
+def find_file(options: Reproduce, table: Table) -> Path:
+    """Return the file of the rows; those of --paper have their own."""
+    name = (table.rows_of or options.table) + "-paper" * options.paper
+    return rows.path_of(options.results, name, options.dataset)
 
 
 def list_work(options: Reproduce, job: Job, file: Path) -> dict[Path, Work]:
@@ -136,7 +157,7 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
         if table.figure is not None:
             figures[table.title] = write_figure(options, table, about, group)
             print(f"figure: {figures[table.title]}")
-        page = options.out / f"{about.name_file(f'report-{options.table}')}.html"
+        page = options.out / f"{about.name_file(f'report-{options.name}')}.html"
         write_report(page, table, about, group, figures)
         print(f"report, to open in a browser: {page}")
 
@@ -158,7 +179,7 @@ def write_report(page: Path, table: Table, about: About, group: Rows, figures: d
 
 def write_figure(options: Reproduce, table: Table, about: About, group: Rows) -> Path:
     """Write the figure that a table stands for, and return its file."""
-    target = options.results / f"{about.name_file(options.table)}.png"
+    target = options.results / f"{about.name_file(options.name)}.png"
     if table.figure == "histogram":
         table_figures.write_histogram(group, f"{about.part}, {about.measured}", target)
         return target
@@ -179,7 +200,7 @@ def main(options: Reproduce, start: runs.Start = runs.start) -> None:
         print("\n".join(f"{name:<16} {table.title}" for name, table in TABLES.items()))
         return
     options, table = find_table(options)
-    file = rows.path_of(options.results, table.rows_of or options.table, options.dataset)
+    file = find_file(options, table)
     if not options.only_print:
         make_table(options, table, file, start)
     show(options, table, file)

@@ -97,6 +97,7 @@ ARGUMENTS: dict[str, Kind] = {
     "view_size": SIDE,
     "scales": several(real(high=1024, above=0), 64),
     "location_range": real(0, 1),
+    "first_crop": real(high=1, above=0),
     "max_glimpses": whole(most=2**20),
     "grid": whole(most=2**10),
     "roi": whole(most=2**10),

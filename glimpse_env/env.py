@@ -78,6 +78,7 @@ class GlimpseEnv(gymnasium.Env):
             prediction=self._prediction,
             classes=core.images.classes,
             label=core.label(0),
+            first_crop=core.preset.first_crop,
         )
         return frames.draw(view)
 

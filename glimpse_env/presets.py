@@ -47,10 +47,17 @@ def resolve(dataset: object, **given: object) -> Preset:
 def check_sensor(preset: Preset) -> None:
     """Refuse what the preset's sensor cannot show."""
     spec = SENSORS[preset.sensor]
-    for name in ("context", "show_map"):  # they add an entry to the observation
-        if getattr(preset, name) and name not in spec.settings:
+    for name in ("context", "show_map", "first_crop"):  # what not every sensor can show
+        value = getattr(preset, name)
+        if value != Preset.__dataclass_fields__[name].default and name not in spec.settings:
             able = ", ".join(repr(sensor) for sensor, other in SENSORS.items() if name in other.settings)
-            raise ValueError(f"{name}=True: sensor={preset.sensor!r} cannot show it; expected one of {able}")
+            shown = f"{name}={value}: sensor={preset.sensor!r} cannot show it"
+            raise ValueError(f"{shown}; expected one of {able}")
+    if preset.first_crop != 1 and preset.first_view != "image" and not preset.context:
+        crops = (
+            f"first_crop={preset.first_crop}: first_view={preset.first_view!r} shows no whole image to crop"
+        )
+        raise ValueError(f"{crops}; expected first_view='image', or 1")
     views = preset.grid**2 + (preset.first_view == "image")
     if spec.on_grid and preset.max_glimpses > views:
         raise ValueError(

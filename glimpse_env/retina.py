@@ -188,10 +188,17 @@ def shrink(
     return functional.interpolate(patch, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def whole(canvas: Canvas, index: Index, size: int) -> Float[Tensor, "env channel size size"]:
-    """Return the whole image shrunk to `size` x `size`, values in [0, 1]: the first, coarse view."""
-    bottom, right = canvas.margin + canvas.image_height, canvas.margin + canvas.image_width
-    inside = canvas.pixels[:, :, canvas.margin : bottom, canvas.margin : right]
+def whole(
+    canvas: Canvas, index: Index, size: int, crop: float = 1.0
+) -> Float[Tensor, "env channel size size"]:
+    """Return the whole image shrunk to `size` x `size`, values in [0, 1]: the first, coarse view.
+
+    `crop`: of its sides, the share that is shown around the centre.
+    """
+    height, width = (max(1, round(crop * side)) for side in (canvas.image_height, canvas.image_width))
+    top = canvas.margin + (canvas.image_height - height) // 2
+    left = canvas.margin + (canvas.image_width - width) // 2
+    inside = canvas.pixels[:, :, top : top + height, left : left + width]
     return shrink(inside.index_select(0, index).float(), size).mul_(1 / 255)
 
 

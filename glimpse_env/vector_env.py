@@ -63,6 +63,7 @@ class GlimpseVectorEnv(VectorEnv):
         glimpse_size: int | None = None,
         scales: Sequence[float] | None = None,
         first_view: presets.FirstView | None = None,
+        first_crop: float | None = None,
         initial_location: presets.InitialLocation | None = None,
         location_range: float | None = None,
         fill: presets.Fill | None = None,
@@ -93,6 +94,7 @@ class GlimpseVectorEnv(VectorEnv):
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
+            first_crop: Share of the side that the first view "image" (and the context) shows, centred.
             initial_location: "center" or "random"; `reset(options={"locations": ...})` overrides it.
             location_range: Where location +-1 lies, as a share of half the image.
             fill: Pixels beyond the image: "zero", "reflect" or "noise".
@@ -121,6 +123,7 @@ class GlimpseVectorEnv(VectorEnv):
         objects = dict(sensor=sensor, backbone=backbone)
         sizes = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
         views = dict(first_view=first_view, initial_location=initial_location, location_range=location_range)
+        views["first_crop"] = first_crop
         others = dict(fill=fill, max_glimpses=max_glimpses, grid=grid, context=context, show_map=show_map)
         self.preset = presets.resolve(dataset, **objects, **sizes, **views, **others)
         size = self.preset.image_size

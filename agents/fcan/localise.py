@@ -1,7 +1,7 @@
-"""The stage localise: learn where the parts are, on feature maps that were computed once (FCAN, section 3.4).
+"""The stage localise: learn where the parts are, on feature maps that were computed once (FCAN, section 5.1).
 
 One head for each part scores every place of the part on the map; light classifiers on the same map give the
-rewards. Read from top to bottom: sampling, rewards, losses (J = R - lambda L, section 3.3), the loop, what
+rewards. Read from top to bottom: sampling, rewards (Eq. 4, section 4.1), losses (section 4), the loop, what
 later stages need of the trained network. A part's place is the number of its window on the feature map (see
 networks/fcan.py).
 """
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from fcan import stage_files
 from fcan.plan import AGENT, FcanOptions, Plan, build_environment, build_network, get_map_sensor
-from glimpse_env import GlimpseVectorEnv, Reward, Transition, rewards
+from glimpse_env import GlimpseVectorEnv, Transition, rewards
 from glimpse_env.datasets import held_out
 from glimpse_env.networks import fcan, registry
 from glimpse_env.networks.fcan import TINY, FullyConvolutionalAttention
@@ -43,8 +43,8 @@ class Samples:
     log_prob: Float[Tensor, "part row"]  # of the sampled place
     logits: Float[Tensor, "step row class"]  # of each step's own classifier; step 0 is the whole image
     labels: Int64[Tensor, " row"]
-    rewards: Float[Tensor, "step row"]  # of each step's prediction
-    correct: Bool[Tensor, "step row"]
+    rewards: Float[Tensor, "step row"]  # of each step
+    correct: Bool[Tensor, "step row"]  # the mean of the probabilities so far predicts the label
     entropy: Float[Tensor, " part"]  # of the score maps' distributions, nats, mean over images
 
 
@@ -54,7 +54,7 @@ def draw_places(
     samples: int,
     generator: torch.Generator,
 ) -> list[Places]:
-    """Return places of each part, drawn by its location policy (FCAN, section 3.2)."""
+    """Return places of each part, drawn by its location policy."""
     pairs = zip(network.policies, log_probs, strict=True)
     return [policy.sample(log_prob, generator, samples=samples) for policy, log_prob in pairs]
 
@@ -82,7 +82,7 @@ def sample(
     logits = score_steps(network, dropped)
     with torch.no_grad():
         rewarded = score_steps(network, clean) if options.dropout else logits.detach()
-        reward, correct = compute_rewards(rewarded, rows, rewards.make(options.reward))
+        reward, correct = compute_rewards(rewarded, rows, options)
     choices = zip(network.policies, log_probs, places, strict=True)
     log_prob = torch.stack([policy.log_prob(*choice).flatten() for policy, *choice in choices])
     entropy = torch.stack([-(log_prob.exp() * log_prob).sum(1).mean() for log_prob in log_probs]).detach()
@@ -106,26 +106,43 @@ def score_steps(
 
 
 def compute_rewards(
-    logits: Float[Tensor, "step row class"], labels: Int64[Tensor, " row"], reward: Reward
+    logits: Float[Tensor, "step row class"], labels: Int64[Tensor, " row"], options: FcanOptions
 ) -> tuple[Float[Tensor, "step row"], Bool[Tensor, "step row"]]:
-    """Return the rewards that the environment would give, and which predictions are correct.
+    """Return the rewards of all steps (FCAN, Eq. 4), and which of the predictions so far are correct.
 
-    The prediction of a step is the mean of the class probabilities of the steps so far.
+    The prediction after a step is the mean of the class probabilities of the steps so far. By default that is
+    rewarded, which is what the environment does; with `rewarded="own"`, the step's own probabilities. With
+    `first_reward="part"` the whole image is no step of Eq. 4: part 1 is the first, without a loss before it,
+    and the whole image's reward, which nothing learns from, is 0.
     """
-    steps = len(logits)
-    count = torch.arange(1, steps + 1, device=logits.device)
-    predictions = logits.softmax(2).cumsum(0) / count[:, None, None]
-    loss = -predictions[:, torch.arange(len(labels), device=labels.device), labels].clamp_min(TINY).log()
+    steps, (probabilities, means) = len(logits), average_steps(logits)
+    correct = means.argmax(2) == labels
+    predictions = means if options.rewarded == "mean" else probabilities
+    first = 0 if options.first_reward == "image" else 1
+    row = torch.arange(len(labels), device=labels.device)
+    loss = -predictions[first:, row, labels].clamp_min(TINY).log()
     before = torch.cat((torch.full_like(loss[:1], logits.shape[2]).log(), loss[:-1]))
-    correct = predictions.argmax(2) == labels
-    taken, last = count[:, None].expand_as(correct), torch.zeros_like(correct)
+    right = predictions[first:].argmax(2) == labels
+    taken = torch.arange(1, steps + 1 - first, device=logits.device)[:, None].expand_as(right)
+    last = torch.zeros_like(right)
     last[-1] = True
-    transitions = zip(taken, last, correct, loss, before, strict=True)
-    return torch.stack([reward(Transition(*transition)) for transition in transitions]), correct
+    reward = rewards.make(options.reward)
+    given = [reward(Transition(*one)) for one in zip(taken, last, right, loss, before, strict=True)]
+    return F.pad(torch.stack(given), (0, 0, first, 0)), correct
+
+
+def average_steps(logits: Float[Tensor, "step row class"]) -> tuple[Tensor, Tensor]:
+    """Return the class probabilities of every step, and after every step their mean so far."""
+    probabilities = logits.softmax(2)
+    count = torch.arange(1, len(logits) + 1, device=logits.device)
+    return probabilities, probabilities.cumsum(0) / count[:, None, None]
 
 
 def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
-    """Return lambda L and, if places are learned, -R.
+    """Return L and, if places are learned, -R (FCAN, section 4: J = R - lambda L).
+
+    There is no lambda: localisers learn from R and classifiers from L, they share no parameters, and the
+    steps of RMSProp do not depend on the scale of a loss.
 
     Each place gets the reward of its own step (FCAN's greedy strategy: no decay, no later rewards); a delayed
     reward, which is 0 before the end, goes to all of them. With `--baseline` the mean of the image's other
@@ -133,7 +150,7 @@ def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
     """
     labels = samples.labels.repeat(len(samples.logits))
     cross = F.cross_entropy(samples.logits.flatten(0, 1), labels, label_smoothing=options.label_smoothing)
-    parts = {"classification": options.loss_weight * cross}
+    parts = {"classification": cross}
     if options.policy == "learned":
         returns = reinforce.returns_to_go(samples.rewards) if options.reward == "delayed" else samples.rewards
         advantage = (reinforce.leave_one_out(returns, options.samples) if options.baseline else returns)[1:]
@@ -143,7 +160,7 @@ def losses(samples: Samples, options: FcanOptions) -> dict[str, Tensor]:
 
 
 def build_optimizer(network: FullyConvolutionalAttention, options: FcanOptions) -> Optimizer:
-    """Return RMSProp without clipping (FCAN, section 4.1); its decay is torch's default."""
+    """Return RMSProp without clipping (FCAN, section 5.1); its decay is torch's default."""
     parameters = list(network.parameters())
     return Optimizer([torch.optim.RMSprop(parameters, options.learning_rate)], parameters, clip=None)
 
@@ -195,7 +212,8 @@ def localise(plan: Plan, weights: str) -> None:
         identity["options"] = checkpoint.plain(plan.options)
         start = time.monotonic()
         if run.saved is None:
-            standardise(network, env)
+            if plan.options.standardise:
+                standardise(network, env)
             stage_files.begin(plan.out, "localise")
         else:
             resume.check_weights(run.saved, identity["environment"], run.checkpoint)

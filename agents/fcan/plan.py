@@ -19,14 +19,21 @@ from glimpse_env.training.options import DataOptions, RewardName, Running, check
 
 AGENT = "fcan_greedy"
 StageName = Literal["tune", "localise", "classify"]
+FirstReward = Literal["image", "part"]
+Rewarded = Literal["mean", "own"]
 
 
 @dataclass(frozen=True)
 class StageOptions:
     """Stages, and the network that the stage tune fine-tunes."""
 
+    paper: bool = False
+    """Use the paper's settings as defaults; other options that are given override them."""
     stage: Literal["all", "tune", "localise", "classify"] = "all"
     """all: every stage that is not finished with these options; or one stage (again: --overwrite)."""
+    repeat: int = 1
+    """Rounds of the stages, with --final finetune: round 2, in the folder round2 of --out, starts from the
+    whole image's network of round 1, and so on. The paper repeats the stages until they converge."""
     measure: str | None = None
     """Images to measure on, such as test after training on fit:1/4; default: those that --split names."""
     backbone: str | None = None
@@ -52,18 +59,24 @@ class LocaliseOptions:
 
     parts: tuple[int, ...] = (8, 4)
     """Sides of the parts in cells of the feature map, in glimpse order (the paper, on Dogs: 4 8)."""
+    standardise: bool = True
+    """Standardise the map's features by the training images' means and deviations (the paper: no mention)."""
     policy: Where = "learned"
     """How locations are chosen; random and center, for comparison, need --final none."""
     samples: int = 16
     """Locations sampled for each part of an image and update (K)."""
     reward: RewardName = "greedy"
     """Reward of a location: the paper's greedy reward (Eq. 4), or another for comparison, such as delayed."""
+    first_reward: FirstReward = "image"
+    """What r_1 of Eq. 4 rewards: the whole image, so that part 1 too must lower the loss (image), or part 1,
+    which then need only be classified correctly (part, the paper)."""
+    rewarded: Rewarded = "mean"
+    """Prediction of a step that is rewarded: the mean of the probabilities of the steps so far, as at the end
+    (mean), or those of the step's own classifier (own)."""
     baseline: bool = True
     """Subtract the mean reward of an image's other samples (leave-one-out). The paper has no baseline: every
     rewarded location becomes more probable, and all are rewarded where the network predicts every training
     image correctly."""
-    loss_weight: float = 1.0
-    """Weight of the classifiers' cross-entropy beside the reward (lambda)."""
     see_earlier_maps: bool = False
     """Let a localiser also read the attention maps of the parts before it (the paper's introduction)."""
     dropout: float = 0.0
@@ -98,6 +111,10 @@ class FcanOptions(Running, DataOptions, StageOptions, LocaliseOptions, ClassifyO
 
     dataset: str = "cub"
     renamed: ClassVar[Mapping[str, str]] = {"where": "policy"}  # names in earlier versions, and today's
+    removed: ClassVar[Mapping[str, str]] = {
+        "loss_weight": "it changed nothing, as localisers and classifiers share no parameters, and the steps "
+        "of RMSProp do not depend on the scale of a loss"
+    }
 
 
 @dataclass(frozen=True)
@@ -119,7 +136,7 @@ def build_plan(options: FcanOptions) -> Plan:
     Raises:
         ValueError: An option is outside what is allowed; the message names it.
     """
-    check_counts(options, "samples", "batch", "epochs", "tune_epochs", "final_epochs")
+    check_counts(options, "samples", "batch", "epochs", "tune_epochs", "final_epochs", "repeat")
     fcan.check(options.parts, max(options.parts, default=1), "the map")
     check_combinations(options)
     check_split(options.split)
@@ -148,6 +165,9 @@ def check_combinations(options: FcanOptions) -> None:
     if options.stage == "classify" and options.final == "none":
         todo = "there is nothing to do; expected --final linear or finetune"
         raise ValueError(f"--stage classify with --final none: {todo}")
+    if options.repeat > 1 and (options.stage != "all" or options.final != "finetune"):
+        todo = "a further round starts from the network of the last stage; give --stage all --final finetune"
+        raise ValueError(f"--repeat {options.repeat}: {todo}")
     if options.stage == "tune" and options.weights is not None:
         todo = "that network is fine-tuned already; leave one of the two out"
         raise ValueError(f"--stage tune with --weights: {todo}")

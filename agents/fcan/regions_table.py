@@ -1,7 +1,8 @@
-"""Regions of images at full resolution, a classifier for each, and FCAN's Tables 2, 4 and 6 (section 3.4)."""
+"""Regions of images at full resolution, a classifier for each, and FCAN's Tables 2, 4 and 6."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from fcan.boxes import cut_boxes
 from fcan.plan import FcanOptions, build_finetuning
 from glimpse_env import Backbone, CropSensor, ImageSet
 from glimpse_env.backbone import find_weights
@@ -23,9 +25,11 @@ from glimpse_env.networks import fcan
 from glimpse_env.sensors import FeatureTable, all_stored
 from glimpse_env.training.finetuning import build_with_new_head, predict
 
+log = logging.getLogger("glimpse_env")
 CHUNK = 64  # crops that the network sees at a time
 ITERATIONS = 200  # of L-BFGS at most
 KINDS = {"random": "multi-view: whole + random places", "center": "rigid: whole + central places"}
+BOX = "box"  # the region that is the object's ground-truth box
 
 
 Places = Int64[Tensor, " image"]  # numbers of windows on the feature map
@@ -41,7 +45,7 @@ class Region:
     """One window in every image; the whole image is a part of all cells."""
 
     name: str
-    part: int  # cells a side
+    part: int | None  # cells a side; None: the object's box, whatever its size and place
     learn: Places  # in the training images
     measure: Places  # in the images that are measured
 
@@ -63,17 +67,20 @@ def name_region(kind: str, number: int, part: int) -> str:
 
 
 def build_regions(crops: Crops, options: FcanOptions, learn: Tensor, measure: Tensor) -> list[Region]:
-    """Return the whole image, the parts, and parts of the same sizes at random and central places.
+    """Return the whole image, parts, parts of the same sizes at random and central places, and boxes.
+
+    The objects' ground-truth boxes are left out, with a line in the log, where the data set has none.
 
     Args:
-        crops: Their `side` counts.
+        crops: Their `side` counts, and whether their images have boxes.
         options: Sizes of the parts, seed of the random places.
         learn: Places of the parts in the training images, shape (image, part).
         measure: The same in the images that are measured.
     """
     generator = torch.Generator().manual_seed(options.seed)
     images = (len(learn), len(measure))
-    regions = [Region("whole", crops.side, *(torch.zeros(count, dtype=torch.int64) for count in images))]
+    zeros = [torch.zeros(count, dtype=torch.int64) for count in images]
+    regions = [Region("whole", crops.side, *zeros)]
     for number, part in enumerate(options.parts):
         total, middle = fcan.places(crops.side, part), fcan.middle(crops.side, part)
         places = {
@@ -82,7 +89,10 @@ def build_regions(crops: Crops, options: FcanOptions, learn: Tensor, measure: Te
             "center": [torch.full((count,), middle) for count in images],
         }
         regions += [Region(name_region(kind, number, part), part, *both) for kind, both in places.items()]
-    return regions
+    if crops.learn.boxes is None or crops.measure.boxes is None:
+        log.info("%s has no ground-truth boxes: their rows are left out", options.dataset)
+        return regions
+    return [*regions, Region(BOX, None, *zeros)]
 
 
 def build_sensor(crops: Crops, images: ImageSet, part: int) -> CropSensor:
@@ -101,16 +111,19 @@ def split_glimpses(
     return sensor, list(zip(torch.arange(len(place), device=device).split(CHUNK), locations, strict=True))
 
 
-def compute_features(crops: Crops, images: ImageSet, part: int, place: Places) -> Features:
+def compute_features(crops: Crops, images: ImageSet, part: int | None, place: Places) -> Features:
     """Pass a region of every image through the frozen network."""
+    if part is None:
+        chosen, device = torch.arange(len(place)).split(CHUNK), crops.backbone.device
+        return torch.cat([crops.backbone(cut_boxes(images, one, crops.size).to(device)) for one in chosen])
     sensor, chunks = split_glimpses(crops, images, part, place)
     shown = tqdm(chunks, desc="crops", unit="batch", dynamic_ncols=True, disable=len(chunks) == 1)
     return torch.cat([sensor.glimpses(*chunk) for chunk in shown])
 
 
-def load_features(crops: Crops, images: ImageSet, part: int, place: Places) -> Features:
+def load_features(crops: Crops, images: ImageSet, part: int | None, place: Places) -> Features:
     """Return `compute_features`, cached (as banks are) where the place is the same in all images."""
-    if images.key is None or bool((place != place[0]).any()):
+    if part is None or images.key is None or bool((place != place[0]).any()):
         return compute_features(crops, images, part, place)
 
     def rows(index: Places, mirrored: bool) -> Float[Tensor, "image 1 feature"]:
@@ -123,11 +136,15 @@ def load_features(crops: Crops, images: ImageSet, part: int, place: Places) -> F
     return table.at(torch.arange(len(images)))
 
 
-def cut(crops: Crops, images: ImageSet, part: int, place: Places) -> ImageSet:
+def cut(crops: Crops, images: ImageSet, part: int | None, place: Places) -> ImageSet:
     """Return a region of every image, resized, as a data set of its own."""
-    sensor, chunks = split_glimpses(crops, images, part, place)
-    views = [sensor.views.glimpses(*chunk, crops.size).mul(255).round().byte().cpu() for chunk in chunks]
-    return replace(images, images=torch.cat(views), rows=None, key=None, target_centers=None, boxes=None)
+    if part is None:
+        pixels = cut_boxes(images, torch.arange(len(place)), crops.size)
+    else:
+        sensor, chunks = split_glimpses(crops, images, part, place)
+        views = (sensor.views.glimpses(*chunk, crops.size) for chunk in chunks)
+        pixels = torch.cat([view.mul(255).round().byte().cpu() for view in views])
+    return replace(images, images=pixels, rows=None, key=None, target_centers=None, boxes=None)
 
 
 # Classifiers
@@ -201,19 +218,24 @@ def copy_head(network: nn.Module, weights: str, name: str) -> None:
 # The table
 
 
-def list_combinations(parts: Sequence[int]) -> dict[str, list[str]]:
-    """Return the rows of the table: their names, and the regions whose probabilities are averaged."""
+def list_combinations(parts: Sequence[int], boxes: bool = False) -> dict[str, list[str]]:
+    """Return the rows of the table: their names, and the regions whose probabilities are averaged.
+
+    With `boxes`, rows of the objects' ground-truth boxes too.
+    """
     learned = [name_region("part", number, part) for number, part in enumerate(parts)]
     rows = {"whole image": ["whole"]}
     rows |= {f"{name} alone": [name] for name in learned}
     rows |= {f"whole + {name}": ["whole", name] for name in learned}
     rows["whole + all parts"] = ["whole", *learned]
     fixed = {kind: [name_region(kind, number, part) for number, part in enumerate(parts)] for kind in KINDS}
-    return rows | {row: ["whole", *fixed[kind]] for kind, row in KINDS.items()}
+    rows |= {row: ["whole", *fixed[kind]] for kind, row in KINDS.items()}
+    own = {"ground-truth box alone": [BOX], "whole + ground-truth box": ["whole", BOX]}
+    return rows | own if boxes else rows
 
 
 def average(probabilities: Mapping[str, Probabilities], names: Sequence[str]) -> Probabilities:
-    """Return the mean of regions' probabilities (FCAN, section 3.4)."""
+    """Return the mean of regions' probabilities, as FCAN does."""
     return torch.stack([probabilities[name] for name in names]).mean(0)
 
 
@@ -226,7 +248,7 @@ def build_rows(
 
     Differences are in points, with 95 % intervals, paired over images.
     """
-    combinations, others = list_combinations(parts), {"whole": "whole image"} | KINDS
+    combinations, others = list_combinations(parts, BOX in probabilities), {"whole": "whole image"} | KINDS
     correct = {
         row: (average(probabilities, names).argmax(1) == labels).float()
         for row, names in combinations.items()

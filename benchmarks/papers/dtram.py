@@ -56,7 +56,7 @@ def learn_to_stop(start: Run) -> dict[str, Row]:
     }
 
 
-# DT-RAM on photographs. The number of glimpses grows in training (section 3.3), unlike in the agent's recipe.
+# DT-RAM on photographs. The number of glimpses grows in training (section 3.4), unlike in the agent's recipe.
 ONE_VIEW = ram(1, policy="center")
 GROWING, CONSTANT = {"curriculum": 0.3}, {"curriculum": 0.0}
 # The last state predicts, as in the paper; in the agent's recipe the mean scores of all glimpses.
@@ -75,7 +75,7 @@ DTRAM6 = Row(dtram(GROWN[6]), *read(6, "DT-RAM"))
 
 def views(title: str, table: int, *datasets: str) -> Table:
     """Return Table 3 or 4: one view, RAM and DT-RAM with at most three glimpses."""
-    start = ram(3, **CONSTANT)
+    start = Run("ram", {"glimpses": 3}, here=CONSTANT)
     rows = {
         "one view": Row(ONE_VIEW, *read(table, "ResNet-50", datasets[0])),
         "RAM 3": Row(start, *read(table, "RAM, 3 glimpses", datasets[0])),

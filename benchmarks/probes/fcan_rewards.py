@@ -4,7 +4,7 @@ r"""Rewards of FCAN's localisers compared by learning curves: final accuracy, st
         --final none --reward delayed --out runs/rewards/delayed-0
     python benchmarks/probes/fcan_rewards.py runs/rewards/*/checkpoint.pt
 
-FCAN's claim (section 3.3) is that its greedy reward (Eq. 4) learns faster and more steadily than one at the
+FCAN's claim (section 4.1) is that its greedy reward (Eq. 4) learns faster and more steadily than one at the
 end. Give runs of several rewards and seeds with --final none, and of `--where random`: the same classifiers
 on random locations. Every run is measured after each epoch on the training images that its --split holds out.
 The curves are drawn in the figure.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +25,7 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 
+log = logging.getLogger("glimpse_env")
 SHARED = ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")
 OPTIONAL = ("in_box", "on_patch", "pixels", "flops")  # of some sensors and data sets
 LEARNED = ("reward", "train_accuracy", "validation_accuracy", "loss")  # of a learning curve
@@ -96,6 +99,9 @@ def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict
     made = []
     for name, identity in zip(names, identities, strict=True):
         row = job.table.rows[name]
+        if row.regions and fcan_row(row.regions) not in list_regions(result):
+            log.info("%s has no regions for the row %r, which is left out", out, name)
+            continue
         if row.regions:
             measures = measure_regions(out, looks, result, row.regions)
         else:
@@ -150,8 +156,8 @@ def measure_steps(looks: Trajectories, dynamic: bool, row: Row) -> dict[str, Any
 
 
 def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the measures of a combination of FCAN's regions, by their mean probabilities (section 3.4)."""
-    names = next(row["regions"] for row in result["rows"] if row["row"] == name)
+    """Return the measures of a combination of FCAN's regions, by their mean probabilities."""
+    names = list_regions(result)[fcan_row(name)]
     regions = [checkpoint.load(out / "classify" / f"{one}.pt", kind="region") for one in names]
     correct = torch.stack([one["probabilities"] for one in regions]).mean(0).argmax(1) == looks.labels
     # The cost of an image: a pass for every region, and one for the map if parts are localised.
@@ -162,6 +168,16 @@ def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], n
         flops += stages["find"]["flops"]
     measures = measure_accuracy(correct, looks.labels) | {"mean_glimpses": float(len(names))}
     return measures | {"pixels": [pixels, 0], "flops": [flops, 0]}  # a further glimpse costs nothing
+
+
+def list_regions(result: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the regions of every row of FCAN's last stage, by `fcan_row`."""
+    return {fcan_row(row["row"]): row["regions"] for row in result["rows"]}
+
+
+def fcan_row(name: str) -> str:
+    """Return a row's name without the numbers of parts: a table names them by size, whatever their order."""
+    return re.sub(r"part\d+-", "part-", name)
 
 
 def measure_accuracy(correct: Bool[Tensor, " image"], labels: Int64[Tensor, " image"]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from filelock import Timeout
 from options import Common
+from papers import fidelity
 from reproduction import origin, rows
 from reproduction.spec import MNIST, AgentName, Run
 
@@ -59,6 +60,10 @@ class Settings(Common):
     """Images to measure on instead, such as test after training on fit:1/4."""
     stop_split: str | None = None
     """Images on which DT-RAM learns to stop, better held out (validation:1/4); default: those of --split."""
+    paper: bool = False
+    """Start every agent with --paper, the paper's settings; folders and rows have names of their own."""
+    epochs: int | None = None
+    """With --paper: epochs of every stage, instead of the paper's."""
     out: Path = Path("runs/reproduce")
     """Folder of the runs."""
     overwrite: bool = False
@@ -71,13 +76,18 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     None is the data set's preset; other options are left to the agent's recipe for the data set.
     """
     options = {name: getattr(settings, name) for name in AGENTS[run.agent][1]}
-    if settings.dataset in list_names("photographs") and "sensor" in options:
+    if settings.dataset in list_names("photographs") and "sensor" in options and not settings.paper:
         options["sensor"] = settings.sensor or "bank"
     if "measure" in options:
         options["measure"] = settings.measure or results.choose_result_split(settings.split)
-    if settings.dataset == "mnist" and not run.quick:
-        options |= MNIST.get(run.agent, {})
-    options |= run.options | {"seed": seed, "out": folder(settings, run, seed)}
+    if settings.paper:  # what is not given is the recipe's, not the preset's
+        recipe = fidelity.choose_options(AGENTS[run.agent][0], settings.dataset, paper=True)
+        options |= {name: getattr(recipe, name) for name, value in options.items() if value is None}
+        options |= {"weights": settings.weights, "paper": True, **run.paper_options, **shorten(settings, run)}
+    else:
+        options |= MNIST.get(run.agent, {}) if settings.dataset == "mnist" and not run.quick else {}
+        options |= run.options
+    options |= {"seed": seed, "out": folder(settings, run, seed)}
     if run.start is not None:
         options["ram"] = folder(settings, run.start, seed) / "checkpoint.pt"
     if options.get("augment", "") is None:
@@ -90,11 +100,19 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     return options
 
 
+def shorten(settings: Settings, run: Run) -> dict[str, int]:
+    """Return the options of --epochs."""
+    if settings.epochs is None:
+        return {}
+    return {"epochs": settings.epochs} | ({"stop_epochs": settings.epochs} if run.agent == "dtram" else {})
+
+
 def folder(settings: Settings, run: Run, seed: int) -> Path:
     """Return the folder of a run, named by the options in the table, whatever an agent's defaults are."""
-    words = [run.agent, *(["quick"] if run.quick else [])]
+    words = [run.agent, *(["paper"] if settings.paper else ["quick"] if run.quick else [])]
     words += [Path(settings.dataset).name, checkpoint.file_name(settings.split)]
-    for name, value in sorted(run.options.items()):
+    given = run.paper_options | shorten(settings, run) if settings.paper else run.options
+    for name, value in sorted(given.items()):
         words.append(f"{name}-{'+'.join(map(str, value)) if isinstance(value, tuple) else value}")
     return settings.out / "-".join([*words, str(seed)])
 

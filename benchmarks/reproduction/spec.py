@@ -24,11 +24,17 @@ class Run:
     own: Mapping[str, Any] = field(default_factory=dict)
     start: Run | None = None  # the RAM that a DT-RAM is trained from
     quick: bool = False  # MNIST: the agent's own defaults instead of `MNIST`
+    here: Mapping[str, Any] = field(default_factory=dict)  # options of our own recipe: not with --paper
 
     @property
     def options(self) -> dict[str, Any]:
         """The options, including those of the RAM that it starts from."""
-        return {**(self.start.options if self.start else {}), **self.own}
+        return {**(self.start.options if self.start else {}), **self.here, **self.own}
+
+    @property
+    def paper_options(self) -> dict[str, Any]:
+        """The options that are given beside --paper."""
+        return {**(self.start.paper_options if self.start else {}), **self.own}
 
 
 @dataclass(frozen=True)

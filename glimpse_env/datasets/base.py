@@ -35,6 +35,7 @@ class Preset:
     glimpse_size: int | None = None  # side of the observation in pixels; None = a quarter of the image's side
     scales: tuple[float, ...] = (1.0,)  # window widths in units of glimpse_size, each shrunk to glimpse_size
     first_view: FirstView = "image"  # glimpse 1: the whole image, or a glimpse at initial_location
+    first_crop: float = 1.0  # share of the side that "the whole image" of glimpse 1 shows: a centred crop
     initial_location: InitialLocation = "center"
     location_range: float | None = None  # where location +-1 lies; None = the smallest window stays inside
     fill: Fill = "zero"  # pixels beyond the image

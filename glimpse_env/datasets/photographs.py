@@ -15,8 +15,8 @@ from glimpse_env.datasets.base import DataSetSpec, ImageSet, Preset
 from glimpse_env.datasets.store import open_store
 
 # DT-RAM, section 4.2: 512 x 512 images, 224 x 224 crops, ResNet-50, 3 steps. Its first view is a 448 x 448
-# crop (view_size=448 shows the whole image at that size); here it is the whole image at 224 x 224, a quarter
-# of the work, so that detail costs a glimpse.
+# crop (view_size=448, first_crop=0.875); here it is the whole image at 224 x 224, a quarter of the work, so
+# that detail costs a glimpse.
 PRESET = Preset(image_size=512, glimpse_size=224, max_glimpses=3, sensor="crop", backbone="resnet50")
 
 log = logging.getLogger("glimpse_env")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Predictor:
             probabilities = logits[count - 1, row].softmax(0)
             path, scores = locations[:count, row].numpy(), probabilities.numpy()
             view = frames.Episode(image, path, sensor.windows, sensor.whole_first, scores, self.classes, None)
+            view = replace(view, first_crop=env.preset.first_crop)
             predictions.append(Prediction(int(probabilities.argmax()), probabilities, view))
         return predictions
 

@@ -1,5 +1,8 @@
 """FCAN's network (Liu et al. 2016): positions of parts on a feature map, their localisers and classifiers.
 
+Sections are those of arXiv 1603.06765 in its versions of 2016 (1 and 2, "Fully Convolutional Attention
+Localization Networks"); the last version (4, 2017) has another title and a fourth data set.
+
 A part is a window of whole cells; the positions that it may take on the map are numbered row by row.
 """
 
@@ -127,7 +130,7 @@ class PartPolicy(Multinomial):
         return locations(action, self.side, self.part, self.far)
 
 
-CHANNELS = 64  # of a localiser's hidden layer (FCAN, section 3.2)
+CHANNELS = 64  # of a localiser's hidden layer
 TINY = 1e-30
 
 
@@ -159,9 +162,9 @@ class FullyConvolutionalAttention(Agent):
     Glimpse 1 is the whole image, glimpse t + 1 is part t at the best position of its score map. The
     classifier of a step is linear on the features of its own region and of all regions before it: so it "sees
     the earlier attention maps" through the positions that they chose (this project's reading of section 4,
-    which leaves the form open). The prediction is the mean of the probabilities of all steps so far (section
-    3.4). Features are standardised by the training images' means and deviations, which the paper does not
-    mention.
+    which leaves the form open). The prediction is the mean of the probabilities of all steps so far. Features
+    are standardised by `centre` and `deviation`: the training images' (the paper does not mention it), or 0
+    and 1.
     """
 
     centre: Tensor

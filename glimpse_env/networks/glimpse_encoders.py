@@ -29,6 +29,8 @@ class Convolutions(nn.Module):
         """Build both halves, for glimpses of `glimpse` values; `layers`: of the fully connected half."""
         super().__init__()
         side, half = math.isqrt(glimpse // channels), features // 2
+        if layers < 1:
+            raise ValueError(f"--encoder-layers {layers}: --glimpse-encoder conv needs at least 1")
         if side < 12:
             needed = "--glimpse-encoder conv needs glimpses of at least 12 x 12 pixels"
             raise ValueError(f"{needed}, got {side} x {side}: use --glimpse-encoder mlp")

@@ -3,7 +3,7 @@
 A learned policy is a distribution whose parameters the network outputs (`Heads.location_parameters`).
 Policies that are not learned read no parameters (`fixed_policies`).
 
-References: Mnih et al. 2014 (RAM: a Gaussian); Liu et al. 2016 (FCAN, section 3.2: the multinomial of a score
+References: Mnih et al. 2014 (RAM: a Gaussian); Liu et al. 2016 (FCAN, section 4: the multinomial of a score
 map).
 """
 
@@ -167,7 +167,7 @@ class GridSoftmax(LocationPolicy):
 
 
 class Multinomial(LocationPolicy):
-    """FCAN's policy (section 3.2): cells drawn with replacement; the parameters are log-probabilities."""
+    """FCAN's policy (section 4): cells drawn with replacement; the parameters are log-probabilities."""
 
     def sample(
         self, parameters: LogProbs, generator: Random = None, index: int = 0, samples: int = 1

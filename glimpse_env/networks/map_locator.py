@@ -1,4 +1,4 @@
-"""A location head on the pixels of the first view, after FCAN's localiser (Liu et al. 2016, section 3.2)."""
+"""A location head on the pixels of the first view, after FCAN's localiser (Liu et al. 2016, section 4)."""
 
 from __future__ import annotations
 

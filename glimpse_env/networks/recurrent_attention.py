@@ -21,7 +21,7 @@ from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
 
 Core = Literal["rnn", "lstm"]
-LocationEncoding = Literal["linear", "fourier"]
+LocationEncoding = Literal["linear", "fourier", "none"]
 GlimpseEncoder = Literal["mlp", "conv"]
 LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
@@ -40,7 +40,7 @@ class Architecture:
     core: Core = "lstm"
     hidden: int = 256
     features: int = 256  # width of the glimpse network's two branches
-    encoder_layers: int = 3  # ReLU layers of the glimpse encoder
+    encoder_layers: int = 3  # ReLU layers of the glimpse encoder; 0: its features are the glimpse's values
     location_encoding: LocationEncoding = "fourier"
     glimpse_encoder: GlimpseEncoder = "mlp"
     channels: int = 1  # of the glimpse, for glimpse_encoder="conv" and locator="map"
@@ -50,9 +50,21 @@ class Architecture:
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
     scores: Scores = "state"  # class scores after glimpse t: of the state, or their mean over glimpses 1 to t
     stop_input: StopInput = "confidence"  # what the stop head reads
+    stop_hidden: int = 64  # units of the stop head's hidden layer; 0: the head is linear
+    stop_clamp: float = 10.0  # largest absolute log-odds of stopping; 0: no limit
     location_policy: LearnedName = "gaussian"  # for locator="state"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
+
+    @property
+    def width(self) -> int:
+        """Number of the glimpse encoder's features."""
+        return self.features if self.encoder_layers else self.glimpse
+
+    @property
+    def core_input(self) -> int:
+        """Number of values that the recurrent core reads."""
+        return self.width if self.location_encoding == "none" else self.hidden
 
 
 # Glimpse network
@@ -66,7 +78,8 @@ class GlimpseNetwork(nn.Module):
     location_encoding="linear" is Mnih et al. 2014 as in DT-RAM's code: ReLU layers on the pixels and on (x,
     y), concatenated, ReLU. "fourier" multiplies the glimpse's features by a linear map of the location's
     Fourier features (the product of what and where, after Larochelle & Hinton 2010), which learns in far
-    fewer updates. The papers' glimpse encoder has one layer.
+    fewer updates. "none": the core reads the glimpse's features alone (DT-RAM on photographs, with
+    encoder_layers=0). The glimpse encoder of the papers has one layer on MNIST.
     """
 
     octaves: Tensor
@@ -74,7 +87,7 @@ class GlimpseNetwork(nn.Module):
     def __init__(self, a: Architecture) -> None:
         """Build the glimpse encoder (`what`), the location's layer, and the fusing layer."""
         super().__init__()
-        self.linear = a.location_encoding == "linear"
+        self.encoding = a.location_encoding
         self.dropout = nn.Dropout(a.dropout)
         widths = [a.glimpse] + [a.features] * a.encoder_layers
         self.what = (
@@ -82,17 +95,21 @@ class GlimpseNetwork(nn.Module):
             if a.glimpse_encoder == "conv"
             else relu_layers(*widths)
         )
-        self.place = nn.Linear(2 if self.linear else 2 + 4 * FREQUENCIES, a.features)
-        self.fuse = nn.Linear(2 * a.features if self.linear else a.features, a.hidden)
+        if self.encoding != "none":
+            linear = self.encoding == "linear"
+            self.place = nn.Linear(2 if linear else 2 + 4 * FREQUENCIES, a.features if linear else a.width)
+            self.fuse = nn.Linear(a.width + a.features if linear else a.width, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
     def encode(self, glimpse: Float[Tensor, "env ..."]) -> Features:
         """Return the features of the glimpse alone."""
         return self.what(self.dropout(glimpse.flatten(1)))
 
-    def forward(self, features: Features, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env hidden"]:
-        """Return the input of the core: the features (by `encode`) fused with the location."""
-        if self.linear:
+    def forward(self, features: Features, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env input"]:
+        """Return the input of the core: the features (by `encode`), fused with the location."""
+        if self.encoding == "none":
+            return self.dropout(features)
+        if self.encoding == "linear":
             fused = torch.cat((features, self.place(location).relu()), 1)
         else:
             waves = (location[:, :, None] * self.octaves).flatten(1)
@@ -117,16 +134,16 @@ class RecurrentAttention(Agent):
     """Glimpse network -> recurrent core -> heads; the state goes in and comes out."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build the modules. Heads are linear on the state, as in DT-RAM; the stop head is a small MLP."""
+        """Build the modules. Heads are linear on the state, as in DT-RAM; the stop head has `stop_hidden`."""
         super().__init__()
         self.architecture = a = architecture
         if a.locator == "map" and a.location_policy != "gaussian":
             reason = "--locator map proposes a location; use gaussian, or --locator state"
             raise ValueError(f"--location-policy {a.location_policy}: {reason}")
         self.glimpse = GlimpseNetwork(a)
-        self.core = LSTMCell(a.hidden, a.hidden) if a.core == "lstm" else ReLUCell(a.hidden, a.hidden)
+        self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(a.core_input, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
-        self.shortcut = nn.Linear(a.features, a.classes, bias=False) if a.skip_connection else None
+        self.shortcut = nn.Linear(a.width, a.classes, bias=False) if a.skip_connection else None
         self.location_policy = build_learned(a.location_policy, a.grid)
         if a.locator == "map":
             self.locator = MapLocator(a.channels, math.isqrt(a.glimpse // a.channels), a.reach)
@@ -135,9 +152,10 @@ class RecurrentAttention(Agent):
             with torch.no_grad():  # at first near the centre, where tanh is steep, or all cells alike
                 self.locator.weight.mul_(0.1)
         self.baseline = nn.Linear(a.hidden, 1)
-        decision = nn.Linear(64, 1)
         inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
-        self.stopper = nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), decision)
+        decision = nn.Linear(a.stop_hidden or inputs, 1)
+        hidden = [nn.Linear(inputs, a.stop_hidden), nn.Tanh()] if a.stop_hidden else []
+        self.stopper = nn.Sequential(*hidden, decision)
         nn.init.zeros_(decision.weight)
         nn.init.constant_(decision.bias, -1.0)  # stops rarely at first, so that late steps are explored
 
@@ -197,11 +215,12 @@ class RecurrentAttention(Agent):
         return self.locator(state.view, state.visited)
 
     def stop_logit(self, logits: Logits, step: Step, state: State) -> Float[Tensor, " env"]:
-        """Return the log-odds of stopping, clamped to +-10 as in DT-RAM's code: decisions keep a gradient."""
+        """Return the log-odds of stopping, clamped to +-`stop_clamp` (DT-RAM's code: 10), for a gradient."""
         if not self.decides:
             return logits.new_full((len(logits),), NEVER)
         read, horizon = state.hidden, self.architecture.horizon
         if self.architecture.stop_input == "confidence":
             number = (step.squeeze(1) * horizon).round().long() - 1
             read = confidence(logits, F.one_hot(number, horizon).float())
-        return self.stopper(read).float().squeeze(1).clamp(-10, 10)
+        logit, limit = self.stopper(read).float().squeeze(1), self.architecture.stop_clamp
+        return logit.clamp(-limit, limit) if limit else logit

@@ -38,6 +38,7 @@ class Episode:
     prediction: Float[np.ndarray, " class"] | None  # class scores, divided by their sum here; None = none yet
     classes: tuple[str, ...]
     label: int | None  # None = unknown
+    first_crop: float = 1.0  # share of the image's side that the "whole image" was
 
     def __post_init__(self) -> None:
         """Check shapes, dtype and label."""
@@ -87,7 +88,9 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
     for step, centre in enumerate(centres):
         line = 4 if step == len(centres) - 1 else 2
         if step < first:
-            draw_box(pen, (margin, margin, margin + width * zoom, margin + height * zoom), colours[0], line)
+            near, far = (1 - episode.first_crop) / 2 * zoom, (1 + episode.first_crop) / 2 * zoom
+            edges = (width * near, height * near, width * far, height * far)
+            draw_box(pen, tuple(margin + edge for edge in edges), colours[0], line)
             centres[0] = margin + 1.5 * DOT  # its number goes to the corner, since it has no centre
             continue
         for window in episode.windows:

@@ -73,7 +73,8 @@ def build_clip(env: GlimpseVectorEnv, trajectories: Trajectories, position: int,
     centres = (np.asarray(shown["path"]) + 1) / 2 * side
     boxes = np.concatenate((centres - width / 2, centres + width / 2), 1)
     if env.sensor.whole_first:
-        boxes[0] = (0, 0, side, side)
+        near, far = ((1 + sign * env.preset.first_crop) / 2 * side for sign in (-1, 1))
+        boxes[0] = (near, near, far, far)
     lit, seen = np.full((side, side, 1), DIM), []
     for left, top, right, bottom in boxes.round().astype(int).clip(0, side):
         lit[top:bottom, left:right] = 1

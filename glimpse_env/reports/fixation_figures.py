@@ -33,7 +33,7 @@ def select_episodes(
     env: GlimpseVectorEnv, trajectories: Trajectories, stops: Int64[Tensor, " image"]
 ) -> list[Stopped]:
     """Return the first images that stopped at each step (from 0)."""
-    sensor, classes = env.sensor, env.images.classes
+    sensor, classes, crop = env.sensor, env.images.classes, env.preset.first_crop
     correct, selected = trajectories.correct_at(stops), []
     for step in range(len(trajectories.predictions)):
         for image in (stops == step).nonzero().flatten()[:PER_GROUP].tolist():
@@ -41,7 +41,8 @@ def select_episodes(
             scores[trajectories.predictions[step, image]] = trajectories.confidence[step, image]
             path = trajectories.locations[: step + 1, image].numpy() * sensor.reach
             label, pixels = int(trajectories.labels[image]), env.images.image(int(trajectories.index[image]))
-            episode = frames.Episode(pixels, path, sensor.windows, sensor.whole_first, scores, classes, label)
+            first = sensor.whole_first
+            episode = frames.Episode(pixels, path, sensor.windows, first, scores, classes, label, crop)
             selected.append((step + 1, bool(correct[image]), episode))
     return selected
 

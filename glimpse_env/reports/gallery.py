@@ -74,6 +74,7 @@ def describe_agent(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: b
         "windows": list(env.sensor.windows),
         "detail": [env.preset.view_size or size, size],  # pixels a side of the whole image, and of a window
         "whole": env.sensor.whole_first,
+        "crop": env.preset.first_crop,
         "fill": env.preset.fill,
         "context": env.preset.context,
         "ramps": [["#{:02x}{:02x}{:02x}".format(*colour) for colour in ramp] for ramp in ramps],

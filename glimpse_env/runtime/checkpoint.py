@@ -26,6 +26,20 @@ ADDED: dict[str, Any] = {
     "augment_shift": 1 / 14,
     "augment_elastic": 0.0,
     "location_policy": "gaussian",
+    "first_reward": "image",
+    "rewarded": "mean",
+    "standardise": True,
+    "schedule": "linear",
+    "warm_up": 200,
+    "clip": 5.0,
+    "first_crop": None,
+    "paper": False,
+    "step_decay": False,
+    "nesterov": True,
+    "whole_area": 0.8,
+    "colour": 0.0,
+    "stop_hidden": 64,
+    "stop_clamp": 10.0,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {

@@ -16,7 +16,7 @@ from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints, Points
 from glimpse_env.sensors.base import unbounded_space
-from glimpse_env.sensors.crop import CHUNK, CropSensor, Features
+from glimpse_env.sensors.crop import CHUNK, CropSensor, Features, name_crop
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import lattice, nearest
 
@@ -44,6 +44,7 @@ class BankSensor:
         view_size: int | None = None,
         scales: tuple[float, ...] = (1.0,),
         first_view: FirstView = "image",
+        first_crop: float = 1.0,
         location_range: float | None = None,
         fill: retina.Fill = "zero",
         context: bool = False,
@@ -58,6 +59,7 @@ class BankSensor:
         grid, context = checks.arguments(grid=grid, context=context)
         sizes: dict[str, Any] = dict(glimpse_size=glimpse_size, view_size=view_size, chunk=chunk)
         views: dict[str, Any] = dict(first_view=first_view, location_range=location_range, fill=fill)
+        views["first_crop"] = first_crop
         crop = CropSensor(all_stored(images), backbone, scales=scales, **sizes, **views)
         self.reach, self.windows, self.whole_first = crop.reach, crop.windows, crop.whole_first
         self.pixels, self.flops, self.features = crop.pixels, crop.flops, crop.features
@@ -77,6 +79,7 @@ class BankSensor:
         crop, fill = self._crop, self._crop.views.fill
         fill = "noise of each image" if fill == "noise" else fill
         recipe = f"{crop.size} {crop.view_size} {(window,)} {crop.reach:.9g} {fill} {self.grid}"
+        recipe += name_crop(crop.first_crop)
         shape, compute = (1 + self.grid**2, crop.backbone.features), functools.partial(self._compute, window)
         return FeatureTable(images, shape, compute, "bank", crop.backbone, recipe)
 

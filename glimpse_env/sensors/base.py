@@ -124,6 +124,7 @@ class Geometry(NamedTuple):
     windows: tuple[int, ...]  # widths in pixels of the image
     reach: float  # location +-1 lies at +-reach of the image's own [-1, 1]
     whole_first: bool
+    first_crop: float = 1.0  # share of the image's side that is shown then, around its centre
 
 
 def build_geometry(
@@ -132,6 +133,7 @@ def build_geometry(
     scales: tuple[float, ...],
     first_view: FirstView,
     location_range: float | None,
+    first_crop: float = 1.0,
 ) -> Geometry:
     """Return the windows of `scales` x `glimpse_size` pixels for an image of `side` pixels, after all checks.
 
@@ -145,7 +147,7 @@ def build_geometry(
     reach = max(0.0, 1 - min(windows) / side)
     if location_range is not None:
         reach = checks.argument("location_range", location_range)
-    return Geometry(windows, reach, first_view == "image")
+    return Geometry(windows, reach, first_view == "image", checks.argument("first_crop", first_crop))
 
 
 def unbounded_space(*shape: int) -> spaces.Box:

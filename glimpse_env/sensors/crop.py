@@ -23,12 +23,17 @@ CHUNK = 256  # images per pass of the network, by default
 Features = Float[Tensor, "env feature"]
 
 
+def name_crop(first_crop: float) -> str:
+    """Return what the recipe of cached features says about the first view's crop; none if it is the image."""
+    return "" if first_crop == 1 else f" first {first_crop:.9g}"
+
+
 class CropSensor:
     """Windows of `scales` x `glimpse_size` pixels, resized to `glimpse_size`, through the backbone.
 
-    (DT-RAM, section 4.2.) The first view is the whole image at a resolution of its own (`view_size`; DT-RAM:
-    a 448 x 448 crop of 512 x 512, here all of it). The feature vectors of several scales are concatenated,
-    and the first view's is repeated for each.
+    (DT-RAM, section 4.2.) The first view is the whole image at a resolution of its own (`view_size`), or a
+    crop of it (`first_crop`; DT-RAM: 448 x 448 of 512 x 512 pixels). The feature vectors of several scales
+    are concatenated, and the first view's is repeated for each.
 
     Every row costs one pass of the network per step. With `view_size` = `glimpse_size` and one scale, a GPU
     processes all rows together, whatever their steps, without a host sync. Otherwise a batch is split into
@@ -48,6 +53,7 @@ class CropSensor:
         view_size: int | None = None,
         scales: tuple[float, ...] = (1.0,),
         first_view: FirstView = "image",
+        first_crop: float = 1.0,
         location_range: float | None = None,
         fill: retina.Fill = "zero",
         context: bool = False,
@@ -62,11 +68,11 @@ class CropSensor:
             ValueError: A size, scale, range or option outside what is allowed.
         """
         side = min(images.images.shape[-2:])
-        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range)
+        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop)
         sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context)
         glimpse_size, chunk, context = checks.arguments(**sizes)
         self.view_size = glimpse_size if view_size is None else checks.argument("view_size", view_size)
-        self.windows, self.reach, self.whole_first = geometry
+        self.windows, self.reach, self.whole_first, self.first_crop = geometry
         self.backbone, self.size, self.chunk, self.shows_context = backbone, glimpse_size, chunk, context
         self.features = backbone.features * len(scales)
         self.space: dict[str, spaces.Space] = {"glimpse": unbounded_space(self.features)}
@@ -78,7 +84,7 @@ class CropSensor:
         self.together = self.view_size == glimpse_size and len(scales) == 1 and backbone.device.type != "cpu"
         self._contexts: FeatureTable | None = None
         if context:
-            shape, recipe = (1, backbone.features), str(self.view_size)
+            shape, recipe = (1, backbone.features), f"{self.view_size}{name_crop(first_crop)}"
             self._contexts = FeatureTable(images, shape, self._compute_context, "context", backbone, recipe)
 
     def _count_costs(self) -> tuple[tuple[int, int], tuple[int, int]]:

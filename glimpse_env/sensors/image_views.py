@@ -115,9 +115,10 @@ class ImageViews:
         return mirror_rows(patch, mirrored).to(self.device)
 
     def wholes(self, index: Ints, size: int) -> Float[Tensor, "env channel size size"]:
-        """Return the whole images at `size` pixels, values in [0, 1]."""
+        """Return the whole images, or their `first_crop`, at `size` pixels, values in [0, 1]."""
         row, mirrored, _ = self._look_up(index)
-        return mirror_rows(retina.whole(self.stored.canvas, row, size), mirrored).to(self.device)
+        view = retina.whole(self.stored.canvas, row, size, self.geometry.first_crop)
+        return mirror_rows(view, mirrored).to(self.device)
 
     def _look_up(self, index: Ints, location: Points | None = None) -> tuple[Ints, Bools | None, Tensor]:
         """Return stored row, whether it is mirrored, and location in it, all on the pixels' device."""

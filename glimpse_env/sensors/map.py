@@ -26,7 +26,7 @@ FINEST = 1024
 class MapSensor:
     """Windows pooled from the backbone's feature map to `roi` x `roi` values a channel (RoIAlign).
 
-    (FCAN, section 3.) The first view is the whole map, pooled likewise. Maps are computed once for all stored
+    (As in FCAN.) The first view is the whole map, pooled likewise. Maps are computed once for all stored
     images and cached as BankSensor's tables are. So a step runs no network: an episode costs one pass over
     the image, counted at its first glimpse.
     """
@@ -61,7 +61,7 @@ class MapSensor:
         given = dict(view_size=side, roi=roi, chunk=chunk, show_map=show_map)
         side, roi, chunk, show_map = checks.arguments(**given)
         geometry = build_geometry(min(height, width), glimpse_size, scales, first_view, location_range)
-        self.windows, self.reach, self.whole_first = geometry
+        self.windows, self.reach, self.whole_first, _ = geometry
         self.view_size = side
         self.backbone, self.roi, self.show_map, self.chunk = backbone, roi, show_map, chunk
         _, rows, columns = self.shape = backbone.map_shape(side, side)

@@ -32,6 +32,7 @@ class PixelSensor:
         glimpse_size: int,
         scales: tuple[float, ...] = (1.0,),
         first_view: FirstView = "glimpse",
+        first_crop: float = 1.0,
         location_range: float | None = None,
         fill: retina.Fill = "zero",
         context: bool = False,
@@ -47,8 +48,8 @@ class PixelSensor:
         glimpse_size, scales, context = checks.arguments(**given)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
-        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range)
-        self.windows, self.reach, self.whole_first = geometry
+        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop)
+        self.windows, self.reach, self.whole_first, self.first_crop = geometry
         self.size, self.shows_context = glimpse_size, context
         first = (1 if self.whole_first else len(scales)) + context
         self.pixels = (glimpse_size**2 * first, glimpse_size**2 * len(scales))
@@ -74,11 +75,11 @@ class PixelSensor:
         self._paint(images.to(canvas.pixels.device), canvas.margin)
 
     def _paint(self, images: UInt8[Tensor, "image channel height width"], margin: int) -> None:
-        """Paint the canvas, and shrink every image once if whole images are shown."""
+        """Paint the canvas, and shrink every image once if whole images, or their centres, are shown."""
         self.canvas = retina.paint(images, margin, self.fill)
         if self.whole_first or self.shows_context:
             parts = torch.arange(len(images), device=images.device).split(CHUNK)
-            wholes = (retina.whole(self.canvas, part, self.size) for part in parts)
+            wholes = (retina.whole(self.canvas, part, self.size, self.first_crop) for part in parts)
             self.views = torch.cat([whole.mul_(255).round_().byte() for whole in wholes])
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
@@ -90,5 +91,5 @@ class PixelSensor:
         return {"glimpse": patch} | ({"context": self.context(index)} if self.shows_context else {})
 
     def context(self, index: Ints) -> Float[Tensor, "env channel height width"]:
-        """Return the whole images at the glimpse's size."""
+        """Return the whole images, or their `first_crop`, at the glimpse's size."""
         return self.views.index_select(0, index) / 255

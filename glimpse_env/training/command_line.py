@@ -65,11 +65,15 @@ def find_groups(kind: type) -> dict[str, Any]:
 
 
 def refuse_old_names(kind: type, given: Sequence[str]) -> None:
-    """Refuse options under the names of earlier versions, and name the new one."""
+    """Refuse the options of earlier versions: name the new one, or say why there is none (`kind.removed`)."""
+    removed = getattr(kind, "removed", {})
     renamed = checkpoint.OLD_NAMES | getattr(kind, "renamed", {})
     for word in given:
         old = word.partition("=")[0]
-        name = renamed.get(old.removeprefix("--").replace("-", "_"), "")
+        before = old.removeprefix("--").replace("-", "_")
+        if old.startswith("--") and before in removed:
+            raise SystemExit(f"{old} does not exist any more: {removed[before]}")
+        name = renamed.get(before, "")
         if old.startswith("--") and hasattr(kind, name) and not hasattr(kind, old[2:].replace("-", "_")):
             raise SystemExit(f"{old} is called --{name.replace('_', '-')} now")
 

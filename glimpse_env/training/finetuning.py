@@ -40,8 +40,13 @@ def normalise(images: UInt8[Tensor, "image channel height width"]) -> Float[Tens
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: ImageSet, side: int, device: torch.device) -> Probabilities:
-    """Return the class probabilities (CPU, float32) of whole images, resized to `side` x `side` pixels."""
+def predict(
+    network: nn.Module, images: ImageSet, side: int, device: torch.device, crop: float = 1.0
+) -> Probabilities:
+    """Return the class probabilities (CPU, float32) of whole images, resized to `side` x `side` pixels.
+
+    `crop`: of their sides, the share that is shown around the centre.
+    """
     from torchvision.transforms import v2
 
     network.eval()
@@ -49,6 +54,8 @@ def predict(network: nn.Module, images: ImageSet, side: int, device: torch.devic
     chunks = torch.arange(len(images)).split(CHUNK)
     for index in tqdm(chunks, desc="evaluate", unit="batch", dynamic_ncols=True):
         stored = images.images[images.stored[index]].to(device)
+        if crop != 1:
+            stored = v2.functional.center_crop(stored, [round(crop * edge) for edge in stored.shape[-2:]])
         pixels = v2.functional.resize(stored, [side, side], antialias=True)
         probabilities.append(network(normalise(pixels)).softmax(1).cpu())
     return torch.cat(probabilities)

@@ -15,11 +15,13 @@ from glimpse_env.runtime import distributed
 from glimpse_env.runtime.precision import fastest
 
 Name = Literal["muon", "adamw", "sgd"]
+Schedule = Literal["linear", "step"]
 # Coefficients (a, b, c) of the steps x <- a x + b x^3 + c x^5 of singular values towards 1, each the best for
 # what is left of [0.01, 1] (as in Amsel et al. 2025, The Polar Express): [0.73, 1.27] in the end, as near in
 # three steps as Jordan et al. in five.
 NEWTON_SCHULZ = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
-CLIP = 5.0  # largest norm of the gradient
+CLIP = 5.0  # default of the gradient's largest norm
+WARM_UP = 200  # default of the warm-up's updates
 MUON_MODULES = ("glimpse", "core")  # whose matrices are hidden layers; heads use AdamW (Jordan et al. 2024)
 
 
@@ -30,11 +32,18 @@ class Descent:
     optimizer: Name = "muon"
     """muon (Muon for the hidden matrices, AdamW for the rest), adamw, or sgd."""
     learning_rate: float = 1.5e-3
-    """Peak learning rate of AdamW or SGD, reached after a short warm-up; it decreases linearly."""
+    """Peak learning rate of AdamW or SGD, reached after --warm-up; then it falls by --schedule."""
     muon_rate: float = 0.03
     """Peak learning rate of Muon, on the same schedule."""
     weight_decay: float = 0.02
     """Decoupled weight decay of the weight matrices; not used with sgd."""
+    schedule: Schedule = "linear"
+    """How the learning rates fall: linearly to nearly 0 (linear), or to a tenth after each third of the
+    epochs (step, as in DT-RAM on photographs)."""
+    warm_up: int = WARM_UP
+    """Updates in which the learning rates rise to their peaks, at most a tenth of all updates; 0 = none."""
+    clip: float = CLIP
+    """Largest norm of the gradient, to which a larger one is shortened; 0 = no limit."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -140,15 +149,19 @@ class Optimizer:
 
 def build_optimizer(network: nn.Module, options: Descent) -> Optimizer:
     """Return the optimiser of the parameters that require a gradient; only matrices decay."""
-    return make(network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay)
+    rates = options.learning_rate, options.muon_rate, options.weight_decay
+    return make(network, options.optimizer, *rates, options.clip)
 
 
-def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: float) -> Optimizer:
+def make(
+    network: nn.Module, name: Name, rate: float, muon_rate: float, decay: float, clip: float = CLIP
+) -> Optimizer:
     """Return an optimiser (see `build_optimizer`)."""
+    limit = clip or None
     named = {key: value for key, value in network.named_parameters() if value.requires_grad}
     parameters = list(named.values())
     if name == "sgd":
-        return Optimizer([torch.optim.SGD(parameters, rate, momentum=0.9)], parameters)
+        return Optimizer([torch.optim.SGD(parameters, rate, momentum=0.9)], parameters, limit)
     modules = MUON_MODULES if name == "muon" else ()
     hidden = {key for key, value in named.items() if value.ndim == 2 and key.split(".")[0] in modules}
     rest = [value for key, value in named.items() if key not in hidden]
@@ -157,14 +170,16 @@ def make(network: nn.Module, name: Name, rate: float, muon_rate: float, decay: f
     parts: Parts = [torch.optim.AdamW(groups, rate)]
     if hidden:
         parts = [Muon([named[key] for key in named if key in hidden], muon_rate, decay), *parts]
-    return Optimizer(parts, parameters)
+    return Optimizer(parts, parameters, limit)
 
 
-def warm_up_and_decay(share: float, updates: int) -> float:
-    """Return the learning rate as a fraction of its peak: a short warm-up, then linear decay to nearly 0.
+def warm_up_and_decay(
+    share: float, updates: int, warm_up: int = WARM_UP, schedule: Schedule = "linear"
+) -> float:
+    """Return the learning rate as a fraction of its peak: a short warm-up, then it falls by the schedule.
 
-    `share` is the finished fraction of the stage's `updates`. The first 200, at most a tenth of them, are the
-    warm-up.
+    `share` is the finished fraction of the stage's `updates`. The first `warm_up`, at most a tenth of them,
+    are the warm-up. "linear": to nearly 0; "step": to a tenth after each third of the stage.
     """
-    warm = min(1.0, (share * updates + 1) / min(200, 1 + updates / 10))
-    return warm * max(1e-3, 1 - share)
+    warm = min(1.0, (share * updates + 1) / max(1, min(warm_up, 1 + updates / 10)))
+    return warm * (0.1 ** min(2, int(3 * share)) if schedule == "step" else max(1e-3, 1 - share))

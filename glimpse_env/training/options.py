@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class GlimpseOptions:
     """Widths of a glimpse's windows, in multiples of --glimpse-size."""
     first_view: FirstView | None = None
     """Glimpse 1: the whole image, or a glimpse at the centre."""
+    first_crop: float | None = None
+    """Fraction of the image's side that glimpse 1 shows with --first-view image, centred; 1 = all of it."""
     location_range: float | None = None
     """Distance of locations +-1 from the centre of the image, as a fraction of half its side."""
     grid: int | None = None
@@ -184,6 +187,8 @@ def check_training(options: Training) -> None:
     check_counts(options, "epochs", "batch", "samples")
     ranges = {
         "learning_rate": (options.learning_rate > 0, "a number above 0"),
+        "warm_up": (options.warm_up >= 0, "a number of updates; 0 = none"),
+        "clip": (0 <= options.clip < math.inf, "a norm above 0; 0 = no limit"),
         "sure": (0 < options.sure <= 1, "a probability in (0, 1]; 1 = no prediction ends an episode"),
         "augment_shift": (0 <= options.augment_shift <= 0.5, "a fraction of the image's side in [0, 0.5]"),
         "augment_elastic": (

@@ -205,8 +205,7 @@ def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorE
 def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentAttention:
     """Return the network of a RAM's checkpoint with a new stop head.
 
-    `shown`: the environment's `glimpse` values, `classes` and `horizon`, and the stop head's input
-    (`stop_input`).
+    `shown`: the environment's `glimpse` values, `classes` and `horizon`, and the stop head's fields.
 
     Raises:
         ValueError: The network was trained on glimpses of another size, or on other classes.
@@ -216,7 +215,8 @@ def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentA
         needed = f"reads {sizes.glimpse} values a glimpse and predicts {sizes.classes} classes"
         given = f"this data set has {shown['glimpse']} and {shown['classes']}"
         raise ValueError(f"--ram: its network {needed}; {given}")
-    network = RecurrentAttention(replace(sizes, horizon=shown["horizon"], stop_input=shown["stop_input"]))
+    stop = {name: value for name, value in shown.items() if name.startswith("stop_")}
+    network = RecurrentAttention(replace(sizes, horizon=shown["horizon"], **stop))
     weights = {name: value for name, value in start["network"].items() if not name.startswith("stopper.")}
     network.load_state_dict(weights, strict=False)
     return network

@@ -1,5 +1,6 @@
 """FCAN's localisers against calculations by hand: places of parts, rewards, losses, and the agent."""
 
+import math
 from dataclasses import asdict, replace
 
 import pytest
@@ -7,12 +8,12 @@ import torch
 from fcan import localise
 from fcan.localise import Samples
 from fcan.plan import FcanOptions
-from fcan_greedy import DATASETS
+from fcan_greedy import DATASETS, RECIPES
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glimpse_env import Backbone, Delayed, GlimpseVectorEnv, Greedy, ImageSet, MapSensor
+from glimpse_env import Backbone, GlimpseVectorEnv, ImageSet, MapSensor
 from glimpse_env.evaluation import trajectories
 from glimpse_env.networks import fcan, registry
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
@@ -130,16 +131,40 @@ def test_greedy_rewards_by_hand():
     second = [[0.8, 0.2], [0.9, 0.1], [0.5, 0.5], [0.1, 0.9]]
     third = [[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.95, 0.05]]
     logits = torch.tensor([first, second, third]).log()
-    reward, correct = localise.compute_rewards(logits, torch.zeros(4, dtype=torch.int64), Greedy())
+    labels = torch.zeros(4, dtype=torch.int64)
+    reward, correct = localise.compute_rewards(logits, labels, FcanOptions())
     # Row 0: correct; correct, p(label) up; p(label) down to a mean of .5 (a tie: the lower class is
     # predicted). Row 1: incorrect; correct, p(label) up; the same again. Row 2: correct; correct, p(label)
     # down; correct, p(label) up.
     # Row 3: correct; mean .5; correct, p(label) up again.
     assert reward.tolist() == [[1, 0, 1, 1], [1, 1, 0, 0], [0, 1, 1, 1]]
     assert correct[0].tolist() == [True, False, True, True]
-    late, _ = localise.compute_rewards(logits, torch.zeros(4, dtype=torch.int64), Delayed())
+    late, _ = localise.compute_rewards(logits, labels, FcanOptions(reward="delayed"))
     assert late[:2].sum() == 0
     assert late[2].tolist() == correct[2].float().tolist()
+
+    # Of each step's own probabilities: row 0 is incorrect in the end; row 1 repeats a loss, row 2 lowers it.
+    own, same = localise.compute_rewards(logits, labels, FcanOptions(rewarded="own"))
+    assert torch.equal(same, correct)
+    assert own.tolist() == [[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("rewarded", ["mean", "own"])
+def test_part_1_may_be_the_first_step_of_the_greedy_reward(rewarded):
+    """Then a correct prediction there is rewarded though the loss grew, and nothing else changes."""
+    logits = torch.tensor([[[0.9, 0.1]], [[0.6, 0.4]], [[0.8, 0.2]]]).log()
+    label = torch.zeros(1, dtype=torch.int64)
+    options = FcanOptions(rewarded=rewarded)
+    from_image, _ = localise.compute_rewards(logits, label, options)
+    from_part, correct = localise.compute_rewards(logits, label, replace(options, first_reward="part"))
+    assert from_image.flatten().tolist()[:2] == [1, 0]
+    assert from_part.flatten().tolist()[:2] == [0, 1]
+    assert from_image[2] == from_part[2]
+    assert correct.all()
+    gain = replace(options, reward="information_gain", first_reward="part")
+    first = localise.compute_rewards(logits, label, gain)[0][1].item()
+    seen = (0.9 + 0.6) / 2 if rewarded == "mean" else 0.6
+    assert first == pytest.approx(math.log(2 * seen))  # against no answer at all
 
 
 def test_the_environment_gives_the_rewards_of_training(env):
@@ -211,13 +236,10 @@ def test_places_that_are_not_learned_have_no_policy_loss():
     assert set(localise.losses(samples, replace(TWO, policy="random"))) == {"classification"}
 
 
-def test_lambda_weighs_the_cross_entropy():
-    samples = build_samples(torch.zeros(2, 2), torch.zeros(3, 2))
-    one, three = (
-        localise.losses(samples, replace(TWO, loss_weight=weight))["classification"] for weight in (1.0, 3.0)
-    )
-    assert one.item() == pytest.approx(torch.tensor(2.0).log().item())
-    assert three.item() == pytest.approx(3 * one.item())
+def test_lambda_is_refused_with_the_reason():
+    for words in (["--loss-weight", "2"], ["--loss-weight=2"]):
+        with pytest.raises(SystemExit, match=r"--loss-weight.* does not exist any more: it changed nothing"):
+            parse(FcanOptions, RECIPES, DATASETS, "", words)
 
 
 def test_the_sampled_gradient_tends_to_the_exact_one():
@@ -397,3 +419,26 @@ def test_recipes_name_options_and_count_for_their_data_set_alone():
         chosen = parse(FcanOptions, {}, DATASETS, "", ["--dataset", dataset, "--epochs", "3"])
         assert chosen == FcanOptions(**recipe | {"dataset": dataset, "epochs": 3})
     assert parse(FcanOptions, {}, DATASETS, "", []) == FcanOptions()
+
+
+def test_the_papers_settings():
+    cub, dogs = (
+        parse(FcanOptions, RECIPES, DATASETS, "", ["--dataset", name, "--paper"]) for name in ("cub", "dogs")
+    )
+    assert (cub.backbone, cub.image_size, cub.crop_size, cub.parts, cub.final) == (
+        "googlenet",
+        512,
+        448,
+        (4, 8),
+        "finetune",
+    )
+    assert (cub.batch, cub.learning_rate, cub.samples, cub.baseline, cub.split) == (
+        512,
+        0.01,
+        16,
+        False,
+        "train",
+    )
+    assert (dogs.backbone, dogs.image_size, dogs.crop_size) == ("vgg16", 256, 224)
+    with pytest.raises(SystemExit, match="--paper is not available for --dataset clutter"):
+        parse(FcanOptions, RECIPES, DATASETS, "", ["--dataset", "clutter", "--paper"])

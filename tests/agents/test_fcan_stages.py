@@ -258,9 +258,26 @@ def test_a_network_of_its_own_for_every_region(done, tmp_path):
     )  # the whole, and three kinds of two parts
 
 
+def test_a_second_round_starts_from_the_network_of_the_first(done, tmp_path, monkeypatch):
+    plans = []
+    monkeypatch.setattr(fcan_greedy, "run_stages", plans.append)
+    fcan_greedy.main(replace(done, out=tmp_path, final="finetune", repeat=3))
+    assert [plan.out for plan in plans] == [tmp_path, tmp_path / "round2", tmp_path / "round3"]
+    whole = [str(plan.out / "classify" / "whole" / "weights.pth") for plan in plans]
+    assert [plan.options.weights for plan in plans] == [None, *whole[:2]]
+
+
+def test_the_papers_reward_and_features(done, tmp_path):
+    own = {"first_reward": "part", "rewarded": "own", "standardise": False, "baseline": False, "epochs": 1}
+    fcan_greedy.main(replace(copied(done, tmp_path), stage="localise", overwrite=True, **own))
+    assert not checkpoint.load(tmp_path / "checkpoint.pt")["network"]["centre"].any()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"repeat": 2}, "--repeat 2: a further round starts from the network of the last stage"),
+        ({"repeat": 0}, "--repeat=0: expected a whole number of at least 1"),
         ({"parts": ()}, "--parts: expected at least one side in cells"),
         (
             {"stage": "localise", "parts": (1, 3), "overwrite": True},
@@ -343,6 +360,36 @@ def test_a_region_is_the_slice_of_the_image():
     )
 
 
+def test_a_box_is_the_slice_of_the_image(tmp_path):
+    pixels = torch.randint(
+        0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    boxes = torch.tensor([[-0.5, -1.0, 0.5, 0.0], [0.99, 0.99, 1.0, 1.0]])
+    images = ImageSet(pixels, torch.arange(2), ("a", "b"), boxes=boxes)
+    crops = regions_table.Crops(images, images, Backbone("resnet18", None, precision="float32"), 4, 32)
+    cut = regions_table.cut(crops, images, None, torch.zeros(2, dtype=torch.int64))
+    assert torch.equal(cut.images[0], pixels[0, :, :32, 16:48])
+    assert (cut.images[1] == pixels[1, :, 63:, 63:]).all()  # the smallest box
+    assert cut.boxes is None
+    region = regions_table.build_regions(crops, FcanOptions(), *[torch.zeros(2, 2, dtype=torch.int64)] * 2)[
+        -1
+    ]
+    assert (region.name, region.part) == ("box", None)
+    found = regions_table.load_features(crops, images, region.part, region.learn)
+    torch.testing.assert_close(found, crops.backbone(cut.images), rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="no ground-truth boxes"):
+        regions_table.cut(crops, replace(images, boxes=None), None, region.learn)
+
+
+def test_boxes_are_rows_where_there_are_some():
+    combinations = regions_table.list_combinations((4,), boxes=True)
+    assert combinations["whole + ground-truth box"] == ["whole", "box"]
+    assert set(regions_table.list_combinations((4,))) == set(combinations) - {
+        "ground-truth box alone",
+        "whole + ground-truth box",
+    }
+
+
 def test_regions_of_one_place_are_kept_for_later_runs_and_other_splits(tmp_path, monkeypatch):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
     pixels = torch.randint(
@@ -400,7 +447,8 @@ def test_rows_average_probabilities():
 
 
 def test_random_and_central_regions_have_the_parts_sizes():
-    crops = regions_table.Crops(None, None, None, side=4, size=32)  # only its side is asked for
+    images = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2), ("a", "b"))
+    crops = regions_table.Crops(images, images, None, side=4, size=32)  # no network is asked for
     some = torch.zeros(50, 2, dtype=torch.int64)
     found = {
         region.name: region

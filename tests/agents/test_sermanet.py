@@ -130,6 +130,14 @@ def test_the_command_line_chooses_resolutions_and_recipes(capsys):
         parse(SermanetOptions, RECIPES, DATASETS, "", ["--paper"])
 
 
+def test_the_papers_settings_train(pictures, tmp_path):
+    small = {"backbone": "resnet18", "weights": None, "image_size": 32, "glimpse_size": 8, "glimpses": 2}
+    small |= {"dataset": pictures, "out": tmp_path, "hidden": 16, "epochs": 1, "batch": 16, "threads": 1}
+    row = sermanet_rnn.main(SermanetOptions(**RECIPES["paper"]["dogs"] | small | {"precision": "float32"}))
+    assert (row["split"], row["mean_glimpses"]) == ("test", 2)
+    assert checkpoint.load(tmp_path / "checkpoint.pt")["environment"]["sensor"] == "crop"
+
+
 @pytest.mark.usefixtures("with_figures")
 def test_a_run_leaves_its_results_and_composites_and_is_evaluated_from_its_checkpoint(pictures, tmp_path):
     row = sermanet_rnn.main(SermanetOptions(dataset=pictures, out=tmp_path, **SMALL))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ram_reinforce
 import reproduce
 import torch
 from filelock import FileLock
@@ -323,3 +324,52 @@ def test_options_are_written_as_on_the_command_line():
 def test_what_cannot_be_made_is_refused(again, given, message):
     with pytest.raises(ValueError, match=message):
         reproduce.main(replace(again[0], **given), again[1])
+
+
+def test_with_paper_runs_keep_the_papers_schedule_and_have_names_of_their_own(tmp_path):
+    """A row keeps its number of glimpses and loses the options of our own recipe."""
+    table = reproduce.TABLES["dtram-3"]
+    run = table.rows["DT-RAM (gamma .99)"].run
+    ours = runs.Settings(dataset="cub", out=tmp_path)
+    options = runs.list_options(replace(ours, paper=True), run, 0)
+    assert "curriculum" not in options
+    given = ("paper", "glimpses", "gamma", "split", "sensor", "view_size", "epochs")
+    assert [options.get(name) for name in given] == [True, 3, 0.99, "train", None, None, None]
+    short = runs.list_options(replace(ours, paper=True, epochs=5), run, 0)
+    assert (short["epochs"], short["stop_epochs"]) == (5, 5)
+    assert runs.list_options(ours, run, 0)["curriculum"] == 0
+    settings = (ours, replace(ours, paper=True), replace(ours, paper=True, epochs=5))
+    assert len({runs.folder(each, run, 0) for each in settings}) == 3
+    asked = reproduce.Reproduce(table="dtram-3", dataset="cub", paper=True)
+    assert reproduce.find_file(asked, table).name == "dtram-3-paper-cub.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"table": "dtram-2", "epochs": 3}, "--epochs 3: expected at least one epoch, beside --paper"),
+        ({"table": "dtram-2", "paper": True, "epochs": 0}, "--epochs 0: expected at least one"),
+        ({"table": "dtram-2-default", "paper": True}, "--paper: dtram-2-default is about the scripts' own"),
+    ],
+)
+def test_paper_options_that_do_nothing_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        reproduce.main(reproduce.Reproduce(**given))
+
+
+def test_with_paper_the_agent_is_started_with_it(tmp_path):
+    class StartedError(Exception):
+        pass
+
+    def start(words):
+        raise StartedError(*words)
+
+    folders = {"out": tmp_path / "runs", "results": tmp_path / "results"}
+    asked = reproduce.Reproduce(table="dtram-2", rows=("RAM 2",), seeds=1, paper=True, epochs=1, **folders)
+    with pytest.raises(StartedError) as started:
+        reproduce.main(asked, start)
+    script, *words = started.value.args
+    assert Path(script).name == "ram_reinforce.py"
+    options = ram_reinforce.parse(ram_reinforce.Options, ram_reinforce.RECIPES, {}, "", words)
+    given = (options.paper, options.epochs, options.optimizer, options.split, options.glimpses)
+    assert given == (True, 1, "sgd", "train", 2)

@@ -91,7 +91,9 @@ def test_the_agents_know_every_option_of_every_table():
 
 
 def test_rows_of_fcan_are_those_of_its_result():
-    assert set(fcan.ROWS) <= set(list_combinations(FcanOptions.parts))
+    assert set(fcan.ROWS) <= set(list_combinations(FcanOptions.parts, boxes=True))
+    later = {"rows": [{"row": "whole + part2-8x8", "regions": ["whole", "part2-8x8"]}]}
+    assert measure.list_regions(later)[measure.fcan_row("whole + part1-8x8")] == ["whole", "part2-8x8"]
 
 
 TABLE = Table(

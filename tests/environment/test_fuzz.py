@@ -78,6 +78,7 @@ ARGUMENTS = [
     "first_view",
     "initial_location",
     "location_range",
+    "first_crop",
     "fill",
     "max_glimpses",
     "grid",

@@ -645,6 +645,8 @@ def test_stepping_before_reset_or_after_close_is_refused(make: Make, act: Act) -
         ({"first_view": "thumbnail"}, "first_view='thumbnail'.*image"),
         ({"initial_location": "left"}, "initial_location='left'.*center, random"),
         ({"location_range": 1.5}, "location_range=1.5"),
+        ({"first_crop": 0}, r"first_crop=0: expected a number in \(0, 1"),
+        ({"first_crop": 0.5}, "first_crop=0.5: first_view='glimpse' shows no whole image"),
         ({"location_range": math.nan}, "location_range=nan"),
         ({"fill": "grey"}, "fill='grey'.*zero, reflect, noise"),
     ],

@@ -145,3 +145,36 @@ def test_dropout_acts_in_training_only():
     net.eval()
     logits = net(observation, net.begin(4))[0].logits
     assert torch.allclose(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("where", ["linear", "fourier", "none"])
+def test_without_encoder_layers_the_glimpse_itself_is_fused_with_the_location(where):
+    net = network(encoder_layers=0, location_encoding=where, skip_connection=True)
+    heads, _ = looked(net)
+    heads.logits.sum().backward()
+    assert net.core.input.weight.grad.abs().sum() > 0
+    assert net.core.input.in_features == (64 if where == "none" else 32)
+
+
+def test_features_go_straight_into_the_recurrent_layer():
+    """DT-RAM on photographs: h = ReLU(feature + W h), where the feature is one linear layer; no location."""
+    net = network(core="rnn", encoder_layers=0, location_encoding="none")
+    glimpse, state = torch.rand(5, 1, 8, 8), net.begin(5)._replace(hidden=torch.rand(5, 32))
+    _, after = net(observe(glimpse, torch.rand(5, 2)), state)
+    expected = (net.core.input(glimpse.flatten(1)) + net.core.recur(state.hidden)).relu()
+    assert torch.allclose(after.hidden, expected)
+
+
+def test_a_linear_stop_head_without_a_clamp_is_one_layer_on_the_state():
+    net = network(stop_input="state", stop_hidden=0, stop_clamp=0.0)
+    assert [type(layer) for layer in net.stopper] == [nn.Linear]
+    nn.init.constant_(net.stopper[0].bias, 50.0)
+    assert looked(net)[0].stop.tolist() == [50.0] * 5
+    clamped = network(stop_input="state", stop_hidden=0)
+    nn.init.constant_(clamped.stopper[0].bias, 50.0)
+    assert looked(clamped)[0].stop.tolist() == [10.0] * 5
+
+
+def test_convolutions_need_a_layer():
+    with pytest.raises(ValueError, match="--encoder-layers 0: --glimpse-encoder conv needs at least 1"):
+        RecurrentAttention(Architecture(144, 10, 7, glimpse_encoder="conv", encoder_layers=0))

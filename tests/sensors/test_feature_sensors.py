@@ -258,15 +258,27 @@ def test_banks_of_other_views_networks_or_images_are_others(named: ImageSet, bac
         {"glimpse_size": 16},
         {"view_size": 16},
         {"location_range": 0.1},
+        {"first_crop": 0.5},
         {"scales": (0.5,)},
     ):
         bank_sensor(named, backbone, **options)
     bank_sensor(named, Backbone("resnet18", None, precision="float32", node="layer3"))
     bank_sensor(replace(named, key="others"), backbone)
     map_sensor(named, backbone)
-    assert len(banks()) == 9
+    assert len(banks()) == 10
     bank_sensor(named, backbone, first_view="glimpse")  # the same features
-    assert len(banks()) == 9
+    assert len(banks()) == 10
+
+
+def test_a_first_crop_is_what_the_network_sees_first(images: ImageSet, backbone: Backbone) -> None:
+    """The features of the first view are those of a glimpse of the same pixels at the centre."""
+    own = {"first_crop": SIZE / SIDE, "grid": 3}
+    for sensor in (
+        crop_sensor(images, backbone, first_crop=SIZE / SIDE),
+        bank_sensor(images, backbone, **own),
+    ):
+        shown = ask(sensor, [4, 4], [[0.0, 0.0]] * 2, [1, 2])
+        torch.testing.assert_close(shown[0], shown[1], **CLOSE)
 
 
 def test_mirrored_images_have_a_bank_of_their_own_built_when_first_asked_for(

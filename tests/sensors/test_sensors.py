@@ -155,9 +155,9 @@ def test_a_sensor_needs_one_line_of_the_table(
 def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
     shared = {"glimpse_size", "scales", "first_view", "location_range"}
     own = {
-        "pixel": {"fill", "context"},
+        "pixel": {"fill", "context", "first_crop"},
         "map": {"view_size", "show_map"},
-        "crop": {"fill", "context", "view_size"},
+        "crop": {"fill", "context", "first_crop", "view_size"},
     }
     own["bank"] = own["crop"] | {"grid"}
     assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {
@@ -172,3 +172,13 @@ def test_what_a_sensor_cannot_show_is_refused_before_data_is_loaded(name: str, a
         ValueError, match=f"{name}=True: sensor='{sensor}' cannot show it; expected one of {able}"
     ):
         presets.resolve("cub", **{"sensor": sensor, name: True})
+
+
+def test_a_first_crop_is_the_centre_of_the_image(images: ImageSet) -> None:
+    """Half of a side of 10 pixels is 5, from pixel 2 on, and is shown without resizing."""
+    images = replace(images, images=images.images[..., :10].contiguous())
+    sensor = PixelSensor(images, glimpse_size=5, first_view="image", first_crop=0.5)
+    shown = ask(sensor, [1, 1], [[0.0, 0.0]] * 2, [1, 2])
+    torch.testing.assert_close(shown[0], images.images[1, :, 2:7, 2:7] / 255)
+    with pytest.raises(ValueError, match=r"first_crop=0\.5: sensor='map' cannot show it; expected one of"):
+        presets.resolve("cub", sensor="map", first_crop=0.5)

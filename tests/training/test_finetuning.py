@@ -146,3 +146,23 @@ def test_the_rate_warms_up_and_falls_whatever_the_number_of_steps(steps):
     peak = rates.index(1)
     assert rates[:peak] == sorted(rates[:peak])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_steps_without_warm_up_are_the_papers_schedule():
+    assert [scale_rate(step, 90, step_decay=True) for step in (0, 29, 30, 60)] == pytest.approx(
+        [1, 1, 0.1, 0.01]
+    )
+
+
+def test_a_centred_crop_is_measured():
+    """Of 40 pixels the middle 20 decide: an edge of other images changes nothing."""
+    pixels = torch.randint(0, 256, (2, 1, 40, 40), dtype=torch.uint8)
+    framed = pixels.clone()
+    framed[:, :, :10], framed[:, :, -10:] = 0, 255
+    network = build_with_new_head("resnet18", None, 3)
+    sets = [ImageSet(each, torch.arange(2), ("a", "b", "c")) for each in (pixels, framed)]
+    whole, crop = (
+        [predict(network, one, 32, torch.device("cpu"), part) for one in sets] for part in (1.0, 0.5)
+    )
+    assert torch.allclose(*crop, atol=1e-6)
+    assert not torch.allclose(*whole, atol=1e-6)

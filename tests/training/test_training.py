@@ -259,7 +259,7 @@ def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
     assert (chosen.paper, chosen.core, chosen.batch, chosen.epochs, chosen.dropout) == (True, "rnn", 28, 3, 0)
     expected = Options(dataset="cub", batch=8, dropout=0.5, encoder_layers=2)
     assert parse(Options, named, datasets, "", ["--dataset=cub"]) == expected
-    message = "--paper is not available for --dataset clutter \\(available: mnist, cub, cars\\)"
+    message = "--paper is not available for --dataset clutter \\(available: mnist, cub, cars, dogs\\)"
     with pytest.raises(SystemExit, match=message):
         parse(Options, named, datasets, "", ["--dataset", "clutter", "--paper"])
     assert parse(Options, named, datasets, "", []) == Options()

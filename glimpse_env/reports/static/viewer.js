@@ -28,7 +28,7 @@ const percent = (share) => (share === null ? "NaN" : share > 0 && share < 0.005 
 /** Return the windows of a glimpse as [left, top, width, height] in pixels of the image, the widest first. */
 function boxesOf(image, step) {
   const [width, height] = data.size;
-  if (data.whole && step === 0) return [[0, 0, width, height]];
+  if (data.whole && step === 0) return [[((1 - data.crop) / 2) * width, ((1 - data.crop) / 2) * height, data.crop * width, data.crop * height]];
   const [x, y] = image.path[step];
   const [across, down] = [((x + 1) / 2) * width, ((y + 1) / 2) * height];
   return [...data.windows].sort((a, b) => b - a).map((side) => [across - side / 2, down - side / 2, side, side]);
@@ -46,7 +46,7 @@ function drawStage(image, step, dimmed) {
   const paths = [...Array(step + 1).keys()];
   if (dimmed) {
     const mask = shape("mask", { id: "unseen" }, shape("rect", { width, height, fill: "#fff" }));
-    const closer = data.whole && step > 0; // the first glimpse was the whole image, at a lower resolution
+    const closer = data.whole && step > 0; // the first glimpse was the whole image or most of it, at a lower resolution
     for (const past of paths.slice(closer ? 1 : 0)) for (const [x, y, w, h] of boxesOf(image, past)) mask.append(shape("rect", { x, y, width: w, height: h, fill: "#000" }));
     svg.append(mask, shape("rect", { width, height, class: closer ? "veil thin" : "veil", mask: "url(#unseen)" }));
   }
@@ -76,7 +76,7 @@ function drawCrops(image, picture, step) {
   const whole = data.whole && step === 0;
   const side = Math.min(data.detail[whole ? 0 : 1], 256);
   const canvases = boxesOf(image, step).reverse().map(([x, y, w, h]) => {
-    const label = whole ? "the whole image" : `${w} × ${h} pixels of the image`;
+    const label = whole && data.crop === 1 ? "the whole image" : `${w} × ${h} pixels of the image`;
     const canvas = element("canvas", { width: side, height: side, role: "img", "aria-label": label, title: label });
     const pen = canvas.getContext("2d");
     pen.fillStyle = data.fill === "zero" ? "#000" : "#808080";
