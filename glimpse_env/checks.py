@@ -134,7 +134,10 @@ def show(value: object) -> str:
     """Return a value as messages quote it: its repr, in a length that can be read."""
     if isinstance(value, int) and value.bit_length() > LONG:
         return f"<a whole number of {value.bit_length()} bits>"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # of any kind, such as a ValueError for a list with a number of 10,000 digits
+        return f"<{type(value).__name__} without a repr ({error})>"
     return text if len(text) <= LONG else f"{text[: LONG // 2]} ... {text[-LONG // 4 :]}"
 
 
@@ -187,7 +190,7 @@ def autoreset(mode: AutoresetMode | str) -> AutoresetMode:
     """Return Gymnasium's enum, or refuse an unknown mode."""
     try:
         return AutoresetMode(mode)
-    except ValueError:
+    except Exception:  # of any kind: it compares the value
         modes = ", ".join(map(str, AutoresetMode))
         raise ValueError(f"autoreset_mode={show(mode)}: expected one of {modes}") from None
 

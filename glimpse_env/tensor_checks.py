@@ -10,12 +10,15 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from glimpse_env.checks import choice, instance, show
+from glimpse_env.checks import LONG, argument, choice, instance, show, whole
+from glimpse_env.episode import rename_fields
 
 SMALL = 32  # values
 OPTIONS = ("indices", "locations", "reset_mask")  # of `reset`
 KINDS = {"f": "a floating", "iu": "an integer", "iub": "an integer or bool", "b": "a bool"}
 DTYPES = {"f": np.float32, "iu": np.int64, "b": np.bool_}  # by numpy's kinds: what tensors get
+FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # that torch computes with
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 
 
 def shape(
@@ -26,23 +29,29 @@ def shape(
     device: torch.device | None = None,
 ) -> None:
     """Refuse what is not a tensor on `device` of this shape, floating or integer (bool is integer)."""
-    kind = "floating" if floating else "integer or bool"
+    kind = "a floating" if floating else "an integer or bool"
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: expected a {kind} tensor of shape {expected}, got {type(value).__name__}")
+        got = f"{type(value).__name__}: {show(value)}"
+        raise TypeError(f"{name}: expected {kind} tensor of shape {expected}, got {got}")
     if value.shape != expected:
         raise ValueError(f"{name}: expected shape {expected}, got {tuple(value.shape)}")
-    if value.is_floating_point() != floating or value.is_complex():
-        raise TypeError(f"{name}: expected a {kind} dtype, got {value.dtype}")
+    if value.dtype not in (FLOATING if floating else WHOLE):
+        raise TypeError(f"{name}: expected {kind} dtype, got {value.dtype}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     if device is not None and value.device.type != device.type:
         raise ValueError(f"{name}: expected a tensor on {device}, got one on {value.device}")
 
 
 def to_array(name: str, value: object) -> np.ndarray:
-    """Return what numpy makes of a value; refuse what is no array of one shape."""
+    """Return what numpy makes of a value; refuse what is no array of one shape, or has masked entries."""
     try:
-        return np.asarray(value)
-    except (ValueError, TypeError, RuntimeError) as error:
+        array = np.asarray(value)
+    except Exception as error:  # of any kind: an object makes its own array
         raise TypeError(f"{name}={show(value)}: expected an array ({error})") from error
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}={show(value)}: expected an array without masked entries")
+    return array
 
 
 def to_tensor(name: str, array: np.ndarray) -> Tensor:
@@ -73,15 +82,16 @@ def array(
     """
     values = to_array(name, value)
     if values.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}, got {values.shape}")
+        raise ValueError(f"{name}: expected shape {expected}, got {values.shape}: {show(value)}")
     if values.dtype.kind not in kinds:
-        raise TypeError(f"{name}: expected {KINDS[kinds]} dtype, got {values.dtype}")
+        raise TypeError(f"{name}: expected {KINDS[kinds]} dtype, got {values.dtype}: {show(value)}")
     if values.size <= SMALL:  # for one row, numpy's reductions are slower than a loop
         inside = all(low <= number <= high for number in values.ravel().tolist())
     else:
         inside = bool(values.min() >= low and values.max() <= high)
     if not inside:
-        got = f"values from {values.min()} to {values.max()}"
+        low_high = values.min(), values.max()
+        got = f"values from {low_high[0]} to {low_high[1]}" if len({*low_high}) > 1 else f"{low_high[0]}"
         raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {got}")
     return values
 
@@ -90,7 +100,8 @@ def keys(name: str, value: object, expected: Collection[str]) -> None:
     """Refuse what is not a mapping with exactly these keys."""
     mapping = isinstance(value, dict | Mapping)
     if not mapping or len(value) != len(expected) or not all(key in value for key in expected):
-        got = ", ".join(map(str, value)) if mapping else type(value).__name__
+        names = ", ".join(map(str, value))[:LONG] if mapping else ""
+        got = names or f"{type(value).__name__}: {show(value)}"
         raise ValueError(f"{name}: expected a dict with the keys {', '.join(expected)}, got {got}")
 
 
@@ -101,10 +112,19 @@ def within(name: str, value: Tensor, low: float, high: float) -> None:
         raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {value[outside][0].item():g}")
 
 
+def numbers(name: str, value: Tensor) -> None:
+    """Refuse NaN. Reads the values: a host sync."""
+    if value.isnan().any():
+        raise ValueError(f"{name}: expected numbers, got nan: {show(value)}")
+
+
 def action(
     actions: Mapping[str, Tensor], rows: int, classes: int, values: bool, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return location, stop (bool) and prediction of an action; with `values`, check their range too."""
+    """Return location, stop (bool) and prediction of an action; with `values`, check their range too.
+
+    NaN on the CPU is always refused: to look for it costs no sync there, and a NaN location has no glimpse.
+    """
     keys("action", actions, ("location", "stop", "prediction"))
     location, stop, prediction = actions["location"], actions["stop"], actions["prediction"]
     shape("action['location']", location, (rows, 2), True, device)
@@ -114,6 +134,9 @@ def action(
         within("action['location']", location, -1, 1)
         within("action['stop']", stop, 0, 1)
         within("action['prediction']", prediction, 0, 1)
+    elif device.type == "cpu":
+        numbers("action['location']", location)
+        numbers("action['prediction']", prediction)
     return location.float(), stop.bool(), prediction.float()
 
 
@@ -122,7 +145,7 @@ def reset_options(
 ) -> None:
     """Refuse unknown or misshapen reset options; with `values`, also values out of range.
 
-    Indices on the CPU are always read: it costs no sync there, and torch's own error names no value.
+    On the CPU indices, and locations for NaN, are always read: it costs no sync there.
     """
     instance("options", options, Mapping, "a dict or None")
     assert isinstance(options, Mapping)
@@ -141,10 +164,14 @@ def reset_options(
             raise TypeError(f"options['reset_mask']: expected dtype bool, got {mask.dtype}")
         if values and not mask.any():
             raise ValueError("options['reset_mask']: expected at least one True")
+    if isinstance(indices, Tensor) and indices.dtype == torch.bool:
+        raise TypeError("options['indices']: expected an integer dtype, got torch.bool; reset_mask is bool")
     if isinstance(indices, Tensor) and (values or device.type == "cpu"):
         within("options['indices']", indices, 0, images - 1)
-    if values and isinstance(locations, Tensor):
+    if isinstance(locations, Tensor) and values:
         within("options['locations']", locations, -1, 1)
+    elif isinstance(locations, Tensor) and device.type == "cpu":
+        numbers("options['locations']", locations)
 
 
 def partial_reset(options: Mapping[str, object], seed: int | None, first: bool) -> None:
@@ -158,11 +185,43 @@ def partial_reset(options: Mapping[str, object], seed: int | None, first: bool) 
         )
 
 
-def saved_state(saved: Mapping[str, Any], fields: Collection[str], rows: int, images: int) -> None:
-    """Refuse anything but the state_dict of an environment of this many rows and images."""
+def saved_state(saved: Any, fresh: Mapping[str, Tensor], labels: Tensor, horizon: int) -> dict[str, Any]:
+    """Return a `state_dict` with the present names of fields; refuse any of other rows, images or glimpses.
+
+    Args:
+        saved: What `state_dict` returned, now or in an earlier version.
+        fresh: A state of this environment: its shapes and dtypes are expected.
+        labels: Those of all images.
+        horizon: max_glimpses.
+    """
     keys("state_dict", saved, ("seed", "state", "np_random"))
-    keys("state_dict['state']", saved["state"], fields)
-    saved_rows = len(saved["state"]["step"])
-    if saved_rows != rows:
-        raise ValueError(f"state_dict of {saved_rows} rows: expected num_envs={rows}")
-    within("state_dict's image indices", saved["state"]["index"], 0, images - 1)
+    argument("state_dict['seed']", saved["seed"], whole(0, 2**63 - 1))
+    instance("state_dict['state']", saved["state"], Mapping, "a dict")
+    state = rename_fields(saved["state"])
+    keys("state_dict['state']", state, fresh)
+    rows, step = len(fresh["step"]), state["step"]
+    if isinstance(step, Tensor) and step.shape != (rows,):
+        raise ValueError(f"state_dict of {len(step.ravel())} rows: expected num_envs={rows}")
+    for name, example in fresh.items():
+        value, title = state[name], f"state_dict['state'][{name!r}]"
+        shape(title, value, tuple(example.shape), example.is_floating_point())
+        if value.dtype != example.dtype:
+            raise TypeError(f"{title}: expected dtype {example.dtype}, got {value.dtype}")
+    within("state_dict's image indices", state["index"], 0, len(labels) - 1)
+    within("state_dict's steps", state["step"], 1, horizon)
+    within("state_dict's locations", state["location"], -1, 1)
+    if not torch.equal(labels.cpu()[state["index"].cpu()], state["label"].cpu()):
+        raise ValueError(f"state_dict with labels {show(state['label'])}: this data set's images have others")
+    return {**saved, "state": state}
+
+
+def saved_generator(state: object) -> np.random.Generator:
+    """Return a numpy generator in a saved state, or refuse that."""
+    generator = np.random.default_rng()
+    try:
+        generator.bit_generator.state = state
+    except (TypeError, ValueError, KeyError) as error:
+        kind = type(generator.bit_generator).__name__
+        text = f"state_dict['np_random']={show(state)}: expected the state of a {kind} ({error})"
+        raise ValueError(text) from error
+    return generator

@@ -211,13 +211,12 @@ class GlimpseVectorEnv(VectorEnv):
 
     def load_state_dict(self, saved: Info) -> None:
         """Continue from a `state_dict` of an environment with the same arguments."""
-        if not saved:
+        if saved == {}:
             self._state = None
             return
-        saved = saved | {"state": episode.rename_fields(saved.get("state", {}))}
-        tensor_checks.saved_state(saved, State.__dataclass_fields__, self.num_envs, len(self.images))
-        super().reset(seed=0)
-        self.np_random.bit_generator.state = saved["np_random"]
+        fresh = vars(episode.initial_state(self.num_envs, self._chance_loss, self.device))
+        saved = tensor_checks.saved_state(saved, fresh, self.images.labels, self.preset.max_glimpses)
+        self.np_random = tensor_checks.saved_generator(saved["np_random"])
         self._permute(saved["seed"])
         self._show(State(**{name: value.to(self.device) for name, value in saved["state"].items()}))
 

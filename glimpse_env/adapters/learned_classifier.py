@@ -112,6 +112,7 @@ class LearnedClassifier(VectorWrapper):
         self._fractions = torch.arange(1, horizon + 1, device=device)[:, None] / horizon
         self._glimpses = torch.zeros(horizon, env.num_envs, values, device=device)
         self._locations = torch.zeros(horizon, env.num_envs, 2, device=device)
+        self._certainty: dict[str, Tensor] = {}  # `belief` and `confidence`; none before the first reset
         self._waiting: list[Episodes] = []
         self._batches: deque[Episodes] = deque(maxlen=options.memory)
         self.learns = True  # False: the classifier is not trained
@@ -144,6 +145,8 @@ class LearnedClassifier(VectorWrapper):
     ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict]:
         """Step every row; train on the episodes that end. `final_obs` holds the classifier's entries too."""
         tensor_checks.shape("action", actions, (self.num_envs, 3), True, self.core.device)
+        if not self._certainty:
+            raise RuntimeError("step() before reset(): call reset() once to draw the first images")
         stop, before = (actions[:, 2] > 0) & self.obeys_stop, self._certainty
         action = {"location": actions[:, :2], "stop": stop, "prediction": before["belief"]}
         observation, reward, terminated, truncated, info = self.core.step(action)

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,8 +22,9 @@ from glimpse_env.datasets.store import open_store
 
 PRESET = Preset(image_size=224)  # photographs of any size
 WORDS = {
-    "train": "train", "training": "train", "val": "validation", "valid": "validation",
-    "validation": "validation", "dev": "validation", "test": "test", "testing": "test",
+    "train": "train", "training": "train", "trainval": "train", "val": "validation", "valid": "validation",
+    "validation": "validation", "validate": "validation", "dev": "validation", "eval": "validation",
+    "evaluation": "validation", "test": "test", "testing": "test",
 }  # fmt: skip
 FILLERS = frozenset({"set", "data", "dataset", "image", "images", "img", "imgs", "seg", "split", "folder"})
 GLUED = re.compile(
@@ -152,8 +153,8 @@ def find_classes(folder: Path, parts: Mapping[str, Path], source: str) -> tuple[
 def describe(only: Path) -> str:
     """Return what a set's only class folder holds, and what is expected."""
     inner, count = list_folders(only), len(list_images(only))
-    shown = ", ".join(inner[:3]) + (", ..." if len(inner) > 3 else "")
-    found = f"{only.name!r}, with {count:,} images" + (f" and the folders {shown}" if inner else "")
+    folders = f" and the folders {abbreviate(inner)}" if inner else ""
+    found = f"{only.name!r}, with {count:,} images{folders}"
     advice = f"; if these are its classes or splits, give {only} as the data set" if len(inner) > 1 else ""
     return f"{found}: expected at least two class folders{advice}"
 
@@ -171,6 +172,21 @@ def refuse_splits(folder: Path, classes: tuple[str, ...]) -> None:
         if len({name_split(part) for part in divided}) > 1:
             found = f"{folder / name} is divided into {', '.join(divided)}"
             raise ValueError(f"{found}, which would be mixed: {LAYOUT}")
+    warn_of_other_splits(folder, classes)
+
+
+def warn_of_other_splits(folder: Path, classes: tuple[str, ...]) -> None:
+    """Log a warning if all class folders hold the same folders: these may be the classes."""
+    inner = [list_folders(folder / name) for name in classes]
+    if len(inner[0]) > 1 and all(names == inner[0] for names in inner):
+        held = f"each of {abbreviate(classes)} holds the same folders, {abbreviate(inner[0])}"
+        advice = "if these are the classes, and those the splits, call the splits train and test"
+        log.warning("%s: %s, and is taken for a class; %s", folder, held, advice)
+
+
+def abbreviate(names: Sequence[str]) -> str:
+    """Return names as text, at most four of them."""
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 def list_parts(

@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from tqdm import tqdm
 
-from glimpse_env import checks
+from glimpse_env import checks, tensor_checks
 from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
 from glimpse_env.datasets.decode import from_pil, stack, to_square
 from glimpse_env.datasets.formats.notes import Notes
 
 PRESET = Preset()  # sizes as the object has them
 MANY = 1000  # images: above it reading shows a progress bar
+FLOATING = (np.float32, np.float64, np.float16)  # of arrays
 CHANNELS = (1, 3, 4)  # by which the channel axis of an array is recognised
 ROUNDING = 1e-4  # by which values of a floating image may exceed [0, 1]
 KINDS = (
@@ -76,8 +77,10 @@ def check_map_style(dataset: object) -> None:
         keys = ", ".join(repr(key) for key in list(dataset)[:SHOWN])
         advice = "give one of its values, such as its training images"
         raise TypeError(f"dataset: {expected}, got a {type(dataset).__name__} of {keys}; {advice}")
-    if isinstance(dataset, IterableDataset) or not isinstance(dataset, MapStyle):
+    if isinstance(dataset, IterableDataset | type) or not isinstance(dataset, MapStyle):
         raise TypeError(f"dataset: {expected}, got {type(dataset).__name__}")
+    if getattr(dataset, "ndim", 1) == 0:
+        raise TypeError(f"dataset: {expected}, got {checks.show(dataset)}")
 
 
 def check_pair(item: Any, index: int) -> tuple[Any, Any]:
@@ -108,17 +111,12 @@ def to_pixels(image: Any, index: int, notes: Notes) -> UInt8[Tensor, "channel he
             return from_pil(image, notes=notes)
         except ValueError as error:
             raise ValueError(f"image {index}: {error}") from error
-    if isinstance(image, Tensor):
-        pixels = image.detach().cpu().as_subclass(Tensor)
-    elif isinstance(image, np.ndarray):
-        pixels = torch.from_numpy(np.array(image, image.dtype.newbyteorder("="), order="C"))
-        if pixels.ndim == 3 and pixels.shape[-1] in CHANNELS:
-            pixels = pixels.permute(2, 0, 1)
-    else:
-        raise TypeError(f"image {index} is a {type(image).__name__}: {KINDS}")
+    pixels = to_dense(image, index)
+    if isinstance(image, np.ndarray) and pixels.ndim == 3 and pixels.shape[-1] in CHANNELS:
+        pixels = pixels.permute(2, 0, 1)
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     shape = pixels.shape
-    if len(shape) != 3 or 0 in shape or (shape[0] not in CHANNELS and shape[2] in CHANNELS):
+    if len(shape) != 3 or 0 in shape or (shape[0] not in CHANNELS and shape[2] in (2, *CHANNELS)):
         raise ValueError(f"image {index} has shape {tuple(image.shape)}: {KINDS}")
     if pixels.is_floating_point():
         low, high = pixels.aminmax()
@@ -126,17 +124,33 @@ def to_pixels(image: Any, index: int, notes: Notes) -> UInt8[Tensor, "channel he
             advice = f"{KINDS}; remove normalising transforms"
             raise ValueError(f"image {index} has values from {low:g} to {high:g}: {advice}")
         return (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    if pixels.dtype != torch.uint8:
-        raise TypeError(f"image {index} has dtype {image.dtype}: {KINDS}")
     return pixels
+
+
+def to_dense(image: Any, index: int) -> Tensor:
+    """Return an array or tensor, of a dtype that images may have, as a tensor on the CPU."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 and image.dtype.newbyteorder("=") not in FLOATING:
+            raise TypeError(f"image {index} has dtype {image.dtype}: {KINDS}")
+        if np.ma.is_masked(image):
+            raise ValueError(f"image {index} is an array with masked entries: {KINDS}")
+        return torch.from_numpy(np.array(image, image.dtype.newbyteorder("="), order="C"))
+    if not isinstance(image, Tensor):
+        raise TypeError(f"image {index} is a {type(image).__name__}: {KINDS}")
+    if image.dtype not in (torch.uint8, *tensor_checks.FLOATING):
+        raise TypeError(f"image {index} has dtype {image.dtype}: {KINDS}")
+    if image.layout != torch.strided or image.is_meta:
+        raise TypeError(f"image {index} is a tensor of layout {image.layout} on {image.device}: {KINDS}")
+    return image.detach().cpu().as_subclass(Tensor)
 
 
 def to_label(label: Any, index: int) -> int:
     """Return a label as a whole number."""
     single = isinstance(label, Tensor | np.ndarray | np.generic) and np.prod(label.shape) == 1
-    value = label.item() if single else label
+    value = label.item() if single and not (isinstance(label, Tensor) and label.is_meta) else label
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"label of image {index} is {label!r}: expected a whole number, or a tensor of one")
+        got = checks.show(label)
+        raise TypeError(f"label of image {index} is {got}: expected a whole number, or a tensor of one")
     return value
 
 
@@ -161,6 +175,10 @@ def number_labels(
         text = "labels %s are not numbered from 0 without gaps: they become 0 to %d, and name the classes; %s"
         advice = "to give several data sets the same classes, give each a dict `classes` from label to name"
         log.warning(text, abbreviate(values), len(values) - 1, advice)
+    if len(values) == 1:
+        log.warning(
+            "all images are of one class, %s: there is nothing to classify", names.get(values[0], values[0])
+        )
     if unused := sorted(set(values) - set(labels)):
         log.info("%d of %d classes have no image, such as %r", len(unused), len(values), names[unused[0]])
     rows = {label: row for row, label in enumerate(values)}
@@ -199,10 +217,13 @@ def find_class_names(dataset: object) -> dict[int, str]:
         parts = dataset.datasets if isinstance(dataset, ConcatDataset) else parts
         names = [find_class_names(part) for part in parts]
         return names[0] if names and all(name == names[0] for name in names) else {}
-    if not isinstance(classes, Mapping | Sequence | np.ndarray) or isinstance(classes, str):
-        raise TypeError(f"classes={classes!r} of the data set: expected names, or a dict from label to name")
-    named = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
-    return {to_class(label): str(name) for label, name in named.items()}
+    named = isinstance(classes, Mapping | Sequence | np.ndarray) and not isinstance(classes, str | bytes)
+    if not named or getattr(classes, "ndim", 1) != 1:
+        raise TypeError(
+            f"classes={checks.show(classes)} of the data set: expected names, or a dict from label to name"
+        )
+    by_label = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
+    return {to_class(label): str(name) for label, name in by_label.items()}
 
 
 def to_class(label: Any) -> int:

@@ -103,19 +103,24 @@ def from_numpy(space: spaces.Space, action: Any, shape: tuple[int, ...], name: s
     floating = isinstance(space, spaces.Box)
     limits = (-1, 1) if floating else (-np.inf, np.inf)
     array = tensor_checks.array(name, action, shape, "f" if floating else "iu", *limits)
-    flat = tensor_checks.to_tensor(name, array)
-    if not floating:
-        check_values(space, flat)
-    return flat
+    for column, title, last in list_columns(space):
+        tensor_checks.array(f"{name}{title}", array[..., column], shape[:-1], "iu", 0, last)
+    return tensor_checks.to_tensor(name, array)
 
 
 def check_values(space: spaces.Space, actions: Tensor) -> None:
     """Refuse values outside the space. Reads the values: a host sync."""
-    if isinstance(space, spaces.MultiDiscrete):
-        for column, (name, count) in enumerate(zip(COLUMNS, space.nvec.tolist(), strict=True)):
-            tensor_checks.within(f"action[..., {column}] ({name})", actions[..., column], 0, count - 1)
-    else:
+    for column, title, last in list_columns(space):
+        tensor_checks.within(f"action{title}", actions[..., column], 0, last)
+    if isinstance(space, spaces.Box):
         tensor_checks.within("action", actions, -1, 1)
+
+
+def list_columns(space: spaces.Space) -> list[tuple[int, str, int]]:
+    """Return the columns of a "multidiscrete" action: number, name in messages, largest value."""
+    counts = space.nvec.tolist() if isinstance(space, spaces.MultiDiscrete) else []
+    names = [f"[..., {column}] ({name})" for column, name in enumerate(COLUMNS)]
+    return [(column, names[column], count - 1) for column, count in enumerate(counts)]
 
 
 def check_dict(wrapper: str, space: spaces.Space) -> None:

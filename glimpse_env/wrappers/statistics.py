@@ -109,7 +109,12 @@ class EpisodeStatistics(VectorWrapper):
         return {"core": self._core.state_dict(), **{name: getattr(self, name) for name in SAVED}}
 
     def load_state_dict(self, saved: Info) -> None:
-        """Continue from a `state_dict`, around an environment with the same arguments."""
+        """Continue from a `state_dict`, around an environment with the same arguments and window."""
+        tensor_checks.keys("state_dict", saved, ("core", *SAVED))
+        for name in SAVED:
+            present: Tensor = getattr(self, name)
+            title, shape = f"state_dict[{name!r}]", tuple(present.shape)
+            tensor_checks.shape(title, saved[name], shape, present.is_floating_point())
         self._core.load_state_dict(saved["core"])
         for name in SAVED:
             setattr(self, name, saved[name].to(self._device))

@@ -127,7 +127,7 @@ def test_forms_that_cannot_be_are_refused(make: Make, numpy_env: Callable) -> No
             "box",
             np.full((3, 8), -1.5, np.float32),
             ValueError,
-            r"action: expected values in \[-1, 1\], got values from -1.5",
+            r"action: expected values in \[-1, 1\], got -1.5",
         ),
         (
             "multidiscrete",
@@ -161,7 +161,7 @@ def test_a_bad_flat_action_is_refused_and_changes_nothing(
 def test_the_torch_environment_checks_shapes_always_and_values_on_request(make: Make) -> None:
     env = FlatAction(make(3, validate=True), "multidiscrete")
     env.reset(seed=0)
-    with pytest.raises(TypeError, match="action: expected a integer or bool tensor"):
+    with pytest.raises(TypeError, match="action: expected an integer or bool tensor"):
         env.step(np.zeros((3, 3), int))
     with pytest.raises(ValueError, match=r"\(stop\): expected values in \[0, 1\], got 2"):
         env.step(torch.tensor([[0, 2, 0]] * 3))

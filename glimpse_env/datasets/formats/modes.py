@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
+from glimpse_env.datasets.formats.depth import read_depth
 from glimpse_env.datasets.formats.notes import ON_BLACK, ON_WHITE, SCALED
 
 GREY = ("1", "L", "LA", "La")  # modes of one channel of at most 8 bits, with or without transparency
@@ -25,6 +26,8 @@ INVISIBLE = 5  # by which pixels may differ from the ground and not be seen
 
 def find_bits(image: Image.Image) -> int | None:
     """Return the bits a channel in the file of an image that is not loaded yet; None = 8, or unknown."""
+    if (read_depth(image.format, getattr(image, "fp", None)) or 0) > 8:
+        return 16  # Pillow scales grey ones to 16 bits, and colours to 8
     for codec, _, _, arguments in getattr(image, "tile", None) or ():
         wide = isinstance(arguments, tuple) and isinstance(arguments[-1], int) and arguments[-1] > 255
         if codec in ("ppm", "ppm_plain") and wide:
