@@ -142,6 +142,21 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, nam
     return network
 
 
+def find_final_layer(network: nn.Module, name: str) -> tuple[str, nn.Linear]:
+    """Return the name of the final fully connected layer of the classifier `name`, and the layer.
+
+    Raises:
+        ValueError: It does not end in one.
+    """
+    final = final_layer(network)
+    if final is None:
+        reason = "it does not end in a fully connected layer that could be replaced"
+        raise ValueError(f"backbone={name!r}: {reason}; choose another network")
+    layer = network.get_submodule(final)
+    assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
+    return final, layer
+
+
 def final_layer(network: nn.Module) -> str | None:
     """Return the name of the last fully connected layer, which gives the class scores."""
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]

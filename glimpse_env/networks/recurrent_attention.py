@@ -19,6 +19,7 @@ from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
 from glimpse_env.networks.glimpse_encoders import Convolutions, Features, relu_layers
 from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
+from glimpse_env.networks.trunk import TrunkEncoder
 
 Core = Literal["rnn", "lstm"]
 LocationEncoding = Literal["linear", "fourier"]
@@ -53,11 +54,25 @@ class Architecture:
     location_policy: LearnedName = "gaussian"  # for locator="state"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
+    backbone: str | None = None  # torchvision classifier that encodes the glimpse and is trained; None = none
 
 
 # Glimpse network
 
 FREQUENCIES = 4  # octaves of the Fourier features of a location
+
+
+def build_encoder(a: Architecture) -> nn.Module:
+    """Return the glimpse encoder: fully connected layers, convolutions too, or a trained backbone."""
+    if a.backbone is not None:
+        if a.glimpse_encoder != "mlp":
+            reason = "the trained backbone encodes glimpses; use mlp"
+            raise ValueError(f"--glimpse-encoder {a.glimpse_encoder}: {reason}")
+        side = math.isqrt(a.glimpse // a.channels)
+        return TrunkEncoder(a.backbone, a.channels, side, a.features, a.encoder_layers, a.dropout)
+    if a.glimpse_encoder == "conv":
+        return Convolutions(a.glimpse, a.channels, a.features, a.encoder_layers)
+    return relu_layers(a.glimpse, *[a.features] * a.encoder_layers)
 
 
 class GlimpseNetwork(nn.Module):
@@ -76,19 +91,15 @@ class GlimpseNetwork(nn.Module):
         super().__init__()
         self.linear = a.location_encoding == "linear"
         self.dropout = nn.Dropout(a.dropout)
-        widths = [a.glimpse] + [a.features] * a.encoder_layers
-        self.what = (
-            Convolutions(a.glimpse, a.channels, a.features, a.encoder_layers)
-            if a.glimpse_encoder == "conv"
-            else relu_layers(*widths)
-        )
+        self.drop_values = self.dropout if a.backbone is None else nn.Identity()  # a trunk needs all pixels
+        self.what = build_encoder(a)
         self.place = nn.Linear(2 if self.linear else 2 + 4 * FREQUENCIES, a.features)
         self.fuse = nn.Linear(2 * a.features if self.linear else a.features, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
     def encode(self, glimpse: Float[Tensor, "env ..."]) -> Features:
         """Return the features of the glimpse alone."""
-        return self.what(self.dropout(glimpse.flatten(1)))
+        return self.what(self.drop_values(glimpse.flatten(1)))
 
     def forward(self, features: Features, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env hidden"]:
         """Return the input of the core: the features (by `encode`) fused with the location."""

@@ -25,7 +25,10 @@ ADDED: dict[str, Any] = {
     "sure": 1.0,
     "augment_shift": 1 / 14,
     "augment_elastic": 0.0,
+    "augment_flip": False,
     "location_policy": "gaussian",
+    "train_backbone": False,
+    "backbone_rate": 1e-4,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {
