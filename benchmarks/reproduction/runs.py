@@ -75,8 +75,8 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
         options["sensor"] = settings.sensor or "bank"
     if "measure" in options:
         options["measure"] = settings.measure or results.choose_result_split(settings.split)
-    if settings.dataset == "mnist" and not run.quick:
-        options |= MNIST.get(run.agent, {})
+    if settings.dataset == "mnist":
+        options |= run.on_mnist if run.quick else MNIST.get(run.agent, {})
     options |= run.options | {"seed": seed, "out": folder(settings, run, seed)}
     if run.start is not None:
         options["ram"] = folder(settings, run.start, seed) / "checkpoint.pt"
@@ -92,9 +92,10 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
 
 def folder(settings: Settings, run: Run, seed: int) -> Path:
     """Return the folder of a run, named by the options in the table, whatever an agent's defaults are."""
-    words = [run.agent, *(["quick"] if run.quick else [])]
+    quick = run.quick and settings.dataset == "mnist"
+    words = [run.agent, *(["quick"] if quick else [])]
     words += [Path(settings.dataset).name, checkpoint.file_name(settings.split)]
-    for name, value in sorted(run.options.items()):
+    for name, value in sorted((run.options | (dict(run.on_mnist) if quick else {})).items()):
         words.append(f"{name}-{'+'.join(map(str, value)) if isinstance(value, tuple) else value}")
     return settings.out / "-".join([*words, str(seed)])
 

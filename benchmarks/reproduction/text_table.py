@@ -90,7 +90,8 @@ def describe(table: Table, about: About, group: Rows) -> list[str]:
     whole = "" if first["of_classes"] in (None, first["classes"]) else f" of {first['of_classes']}"
     here = f"here: {about.part} ({first['classes']}{whole} classes), trained on {about.split}"
     images = f"{first['images']:,} images of {about.measured}"
-    return [table.title, f"{here}, {images}", *([f"note: {table.note}"] if table.note else [])]
+    note = table.notes.get(first.get("dataset", ""), table.note)
+    return [table.title, f"{here}, {images}", *([f"note: {note}"] if note else [])]
 
 
 def format_difference(table: Table, first: Runs, second: Runs) -> str:

@@ -36,12 +36,7 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
         ValueError: An unknown name, or weights of another architecture.
         FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
-        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {near}")
+    check_name(name)
     if weights is None:
         log.warning(
             "backbone %s has random weights (weights=None): its features carry little information", name
@@ -51,6 +46,16 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
     if file is None:
         return download(name)
     return load_state(build_random(name), read_state(file), f"weights file {file}", name)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not a torchvision classifier's (ValueError)."""
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
+        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {near}")
 
 
 def build_random(name: str) -> nn.Module:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from glimpse_env.backbone import DEVIATION, MEAN, build_classifier
-from glimpse_env.backbone.weights import build_random, find_final_layer
+from glimpse_env.backbone.weights import build_random, check_name, find_final_layer
 from glimpse_env.networks.glimpse_encoders import Features, relu_layers
 
 CHUNK = 256  # views per pass: the backward pass keeps the activations of so many
@@ -47,6 +47,7 @@ class Trunk(nn.Module):
             sizes = f"got {side} x {side}"
             needed = f"--train-backbone needs glimpses of at least {SMALLEST} x {SMALLEST} pixels"
             raise ValueError(f"{needed} (--glimpse-size, --image-size), {sizes}")
+        check_name(name)
         self.name = name
         self.network = build_random(name)
         self.network.set_submodule(find_final_layer(self.network, name)[0], nn.Identity())
