@@ -27,6 +27,7 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
 from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention, StopInput
+from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
@@ -215,7 +216,7 @@ def build_network(
     shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}
     shown |= {"backbone": options.backbone if options.train_backbone else None}
     network = RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
-    if options.train_backbone:
+    if isinstance(network.glimpse.what, TrunkEncoder):
         network.glimpse.what.trunk.load(options.weights)
     return network
 

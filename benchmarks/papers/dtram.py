@@ -88,7 +88,7 @@ GROWN = rams(**GROWING)
 # The backbone learns with the recurrent network, as in the paper (section 3.4).
 TRAINED = dict(
     sensor="pixel", train_backbone=True, backbone="resnet18", image_size=256, glimpse_size=112
-) | dict(batch=32, samples=2, epochs=30, augment=True, scores="state")
+) | dict(batch=32, samples=2, epochs=20, augment=True, scores="state")
 TRAINED_STEPS = (2, 3, 6)
 
 

@@ -28,7 +28,7 @@ ADDED: dict[str, Any] = {
     "augment_flip": False,
     "location_policy": "gaussian",
     "train_backbone": False,
-    "backbone_rate": 1e-4,
+    "backbone_rate": 2e-4,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {

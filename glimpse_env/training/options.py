@@ -153,7 +153,7 @@ class BackboneOptions:
     train_backbone: bool = False
     """Train the network named by --backbone as part of the agent, from the losses of all glimpses (DT-RAM,
     section 3.4); glimpses are pixels (--sensor pixel). Otherwise sensors run it, frozen."""
-    backbone_rate: float = 1e-4
+    backbone_rate: float = 2e-4
     """Peak learning rate of its weights (AdamW or SGD), on the schedule of --learning-rate."""
 
 

@@ -139,9 +139,9 @@ def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:
     return {"dataset": options.dataset, "root": root, "weights": weights, **asdict(env.preset)}
 
 
-def choose_backbone(options: Mapping[str, Any], environment: Mapping[str, Any]) -> Mapping[str, Any]:
+def choose_backbone(options: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return what names a run's backbone and its first weights: its options, if it trains the backbone."""
-    return options if options.get("train_backbone") else environment
+    return dict(options if options.get("train_backbone") else environment)
 
 
 def weights_hash(options: Mapping[str, Any]) -> str | None:
