@@ -137,7 +137,8 @@ def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: V
     for epoch in run.epochs(options.epochs, "views", optimizer):
         network.train()
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
+            changes = options.augment_shift, options.augment_elastic, options.augment_flip
+            vary(env, epoch.generator, *changes)
         for images in epoch.batches(len(env.images), options.batch):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             predicted = (rollout.logits, rollout.labels, rollout.active)

@@ -122,7 +122,8 @@ def train_stopping(
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):
         network.train(not frozen)  # a frozen network behaves as in evaluation: no dropout
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
+            changes = options.augment_shift, options.augment_elastic, options.augment_flip
+            vary(env, epoch.generator, *changes)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)

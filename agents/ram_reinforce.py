@@ -26,6 +26,7 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
 from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.reports import results
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import optimizers, reinforce, resume
@@ -33,6 +34,7 @@ from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import (
+    BackboneOptions,
     NetworkOptions,
     Training,
     TrainingOptions,
@@ -83,7 +85,7 @@ class RamTrainingOptions(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Options(RamNetworkOptions, RamTrainingOptions, Training):
+class Options(RamNetworkOptions, RamTrainingOptions, BackboneOptions, Training):
     """Options of RAM."""
 
 
@@ -102,7 +104,7 @@ PHOTOGRAPHS: dict[str, Any] = LSTM | (
     dict(epochs=80, batch=100, samples=4, curriculum=0.0, explore=0.3, label_smoothing=0.1, augment=False)
     | dict(optimizer="adamw", learning_rate=1e-3, weight_decay=0.1, reward="information_gain")
     | dict(encoder_layers=1, location_encoding="linear", scores="mean", dropout=0.5)
-    | dict(sigma_start=0.5, sigma_end=0.2)
+    | dict(sigma_start=0.5, sigma_end=0.2, augment_flip=True)
 )
 # Informative glimpses are rare: the classes are learned first, at random locations, by convolutions and a
 # skip connection; then the locations, on a score map of the first view.
@@ -179,7 +181,8 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
     for epoch in run.epochs(options.epochs, "look", optimizer):
         network.train()
         if options.augment:
-            vary(env, epoch.generator, options.augment_shift, options.augment_elastic)
+            changes = options.augment_shift, options.augment_elastic, options.augment_flip
+            vary(env, epoch.generator, *changes)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             acting = behaviour(options, epoch.progress, horizon, policy)
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)
@@ -220,7 +223,11 @@ def build_network(
         return resume.start_from(start, shown)
     shown |= {name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__}
     shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}
-    return RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
+    shown |= {"backbone": options.backbone if options.train_backbone else None}
+    network = RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
+    if isinstance(network.glimpse.what, TrunkEncoder):
+        network.glimpse.what.trunk.load(options.weights)
+    return network
 
 
 def check_options(options: Options) -> None:

@@ -63,6 +63,7 @@ def identify_row(job: Job, name: str, seed: int) -> dict[str, Any]:
     """Return what identifies a row: its images and seed, its run's options, and the hash of its weights."""
     options = runs.list_options(job.settings, job.table.rows[name].run, seed)
     backbone = options["backbone"] or resolve(job.settings.dataset).backbone
+    used = (backbone, options.get("weights"), options.get("sensor"), options.get("train_backbone", False))
     return {
         "row": name,
         "part": job.part,
@@ -70,14 +71,17 @@ def identify_row(job: Job, name: str, seed: int) -> dict[str, Any]:
         "measured": job.measured,
         "seed": seed,
         "options": options,
-        "weights_sha256": identify_weights(backbone, options.get("weights"), options.get("sensor")),
+        "weights_sha256": identify_weights(*used),
     }
 
 
 @cache
-def identify_weights(backbone: str | None, weights: str | None, sensor: str | None) -> str | None:
+def identify_weights(
+    backbone: str | None, weights: str | None, sensor: str | None, train_backbone: bool
+) -> str | None:
     """Return what identifies weights; their file is read once for all rows."""
-    return resume.identify_weights({"backbone": backbone, "weights": weights, "sensor": sensor})
+    names = {"backbone": backbone, "weights": weights, "sensor": sensor}
+    return resume.identify_weights(names | {"train_backbone": train_backbone})
 
 
 def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict[str, Any]]:
@@ -85,7 +89,9 @@ def make_rows(job: Job, names: Sequence[str], seed: int, out: Path) -> list[dict
     identities = [identify_row(job, name, seed) for name in names]
     # Images and weights may have moved since training.
     root = None if job.settings.root is None else str(job.settings.root)
-    paths: dict[str, str | None] = {"root": root, "weights": identities[0]["options"].get("weights")}
+    asked = identities[0]["options"]
+    weights = None if asked.get("train_backbone") else asked.get("weights")  # trained: in the checkpoint
+    paths: dict[str, str | None] = {"root": root, "weights": weights}
     source = out / "checkpoint.pt"
     looks = results.read_or_write_trajectories(source, (job.measured,), device=job.settings.device, **paths)
     agent, saved = job.table.rows[names[0]].run.agent, checkpoint.load(source)

@@ -85,7 +85,8 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
         options |= {name: getattr(recipe, name) for name, value in options.items() if value is None}
         options |= {"weights": settings.weights, "paper": True, **run.paper_options, **shorten(settings, run)}
     else:
-        options |= MNIST.get(run.agent, {}) if settings.dataset == "mnist" and not run.quick else {}
+        if settings.dataset == "mnist":
+            options |= run.on_mnist if run.quick else MNIST.get(run.agent, {})
         options |= run.options
     options |= {"seed": seed, "out": folder(settings, run, seed)}
     if run.start is not None:
@@ -109,9 +110,12 @@ def shorten(settings: Settings, run: Run) -> dict[str, int]:
 
 def folder(settings: Settings, run: Run, seed: int) -> Path:
     """Return the folder of a run, named by the options in the table, whatever an agent's defaults are."""
-    words = [run.agent, *(["paper"] if settings.paper else ["quick"] if run.quick else [])]
+    quick = run.quick and settings.dataset == "mnist" and not settings.paper
+    words = [run.agent, *(["paper"] if settings.paper else ["quick"] if quick else [])]
     words += [Path(settings.dataset).name, checkpoint.file_name(settings.split)]
-    given = run.paper_options | shorten(settings, run) if settings.paper else run.options
+    given = run.options | (dict(run.on_mnist) if quick else {})
+    if settings.paper:
+        given = run.paper_options | shorten(settings, run)
     for name, value in sorted(given.items()):
         words.append(f"{name}-{'+'.join(map(str, value)) if isinstance(value, tuple) else value}")
     return settings.out / "-".join([*words, str(seed)])

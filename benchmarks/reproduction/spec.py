@@ -25,6 +25,7 @@ class Run:
     start: Run | None = None  # the RAM that a DT-RAM is trained from
     quick: bool = False  # MNIST: the agent's own defaults instead of `MNIST`
     here: Mapping[str, Any] = field(default_factory=dict)  # options of our own recipe: not with --paper
+    on_mnist: Mapping[str, Any] = field(default_factory=dict)  # MNIST: what is added to the agent's defaults
 
     @property
     def options(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ class Table:
     pairs: Mapping[str, str] = field(default_factory=dict)  # row -> the row that it alone is compared with
     quoted: Mapping[str, float] = field(default_factory=dict)  # rows of the paper that no run reproduces
     note: str = ""  # what differs from the paper
+    notes: Mapping[str, str] = field(default_factory=dict)  # by data set, where other things differ
     rows_of: str = ""  # the table whose file has these rows, if not its own
     figure: Literal["histogram", "paths"] | None = None  # what is drawn beside the rows
     history: bool = False  # rows have their run's learning curve

@@ -90,7 +90,9 @@ def describe(table: Table, about: About, group: Rows) -> list[str]:
     whole = "" if first["of_classes"] in (None, first["classes"]) else f" of {first['of_classes']}"
     here = f"here: {about.part} ({first['classes']}{whole} classes), trained on {about.split}"
     images = f"{first['images']:,} images of {about.measured}"
-    note = "made with --paper, see docs/paper.md" if first["options"].get("paper") else table.note
+    note = table.notes.get(first.get("dataset", ""), table.note)
+    if first["options"].get("paper"):
+        note = "made with --paper, see docs/paper.md"
     return [table.title, f"{here}, {images}", *([f"note: {note}"] if note else [])]
 
 

@@ -36,12 +36,7 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
         ValueError: An unknown name, or weights of another architecture.
         FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
-        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {near}")
+    check_name(name)
     if weights is None:
         log.warning(
             "backbone %s has random weights (weights=None): its features carry little information", name
@@ -51,6 +46,16 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
     if file is None:
         return download(name)
     return load_state(build_random(name), read_state(file), f"weights file {file}", name)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is not a torchvision classifier's (ValueError)."""
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
+        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {near}")
 
 
 def build_random(name: str) -> nn.Module:
@@ -140,6 +145,21 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, nam
     usable = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     network.load_state_dict(usable, strict=False)
     return network
+
+
+def find_final_layer(network: nn.Module, name: str) -> tuple[str, nn.Linear]:
+    """Return the name of the final fully connected layer of the classifier `name`, and the layer.
+
+    Raises:
+        ValueError: It does not end in one.
+    """
+    final = final_layer(network)
+    if final is None:
+        reason = "it does not end in a fully connected layer that could be replaced"
+        raise ValueError(f"backbone={name!r}: {reason}; choose another network")
+    layer = network.get_submodule(final)
+    assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
+    return final, layer
 
 
 def final_layer(network: nn.Module) -> str | None:

@@ -19,6 +19,7 @@ from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
 from glimpse_env.networks.glimpse_encoders import Convolutions, Features, relu_layers
 from glimpse_env.networks.location_policy import LearnedName, build_learned
 from glimpse_env.networks.map_locator import MapLocator
+from glimpse_env.networks.trunk import TrunkEncoder
 
 Core = Literal["rnn", "lstm"]
 LocationEncoding = Literal["linear", "fourier", "none"]
@@ -55,21 +56,25 @@ class Architecture:
     location_policy: LearnedName = "gaussian"  # for locator="state"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
-
-    @property
-    def width(self) -> int:
-        """Number of the glimpse encoder's features."""
-        return self.features if self.encoder_layers else self.glimpse
-
-    @property
-    def core_input(self) -> int:
-        """Number of values that the recurrent core reads."""
-        return self.width if self.location_encoding == "none" else self.hidden
+    backbone: str | None = None  # torchvision classifier that encodes the glimpse and is trained; None = none
 
 
 # Glimpse network
 
 FREQUENCIES = 4  # octaves of the Fourier features of a location
+
+
+def build_encoder(a: Architecture) -> nn.Module:
+    """Return the glimpse encoder: fully connected layers, convolutions too, or a trained backbone."""
+    if a.backbone is not None:
+        if a.glimpse_encoder != "mlp":
+            reason = "the trained backbone encodes glimpses; use mlp"
+            raise ValueError(f"--glimpse-encoder {a.glimpse_encoder}: {reason}")
+        side = math.isqrt(a.glimpse // a.channels)
+        return TrunkEncoder(a.backbone, a.channels, side, a.features, a.encoder_layers, a.dropout)
+    if a.glimpse_encoder == "conv":
+        return Convolutions(a.glimpse, a.channels, a.features, a.encoder_layers)
+    return relu_layers(a.glimpse, *[a.features] * a.encoder_layers)
 
 
 class GlimpseNetwork(nn.Module):
@@ -89,21 +94,20 @@ class GlimpseNetwork(nn.Module):
         super().__init__()
         self.encoding = a.location_encoding
         self.dropout = nn.Dropout(a.dropout)
-        widths = [a.glimpse] + [a.features] * a.encoder_layers
-        self.what = (
-            Convolutions(a.glimpse, a.channels, a.features, a.encoder_layers)
-            if a.glimpse_encoder == "conv"
-            else relu_layers(*widths)
-        )
+        self.drop_values = self.dropout if a.backbone is None else nn.Identity()  # a trunk needs all pixels
+        self.what = build_encoder(a)
+        own = self.what.trunk.features if isinstance(self.what, TrunkEncoder) else a.glimpse
+        self.width = a.features if a.encoder_layers else own  # of the glimpse's features
+        self.outputs = self.width if self.encoding == "none" else a.hidden
         if self.encoding != "none":
             linear = self.encoding == "linear"
-            self.place = nn.Linear(2 if linear else 2 + 4 * FREQUENCIES, a.features if linear else a.width)
-            self.fuse = nn.Linear(a.width + a.features if linear else a.width, a.hidden)
+            self.place = nn.Linear(2 if linear else 2 + 4 * FREQUENCIES, a.features if linear else self.width)
+            self.fuse = nn.Linear(self.width + a.features * linear, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
     def encode(self, glimpse: Float[Tensor, "env ..."]) -> Features:
         """Return the features of the glimpse alone."""
-        return self.what(self.dropout(glimpse.flatten(1)))
+        return self.what(self.drop_values(glimpse.flatten(1)))
 
     def forward(self, features: Features, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env input"]:
         """Return the input of the core: the features (by `encode`), fused with the location."""
@@ -141,9 +145,9 @@ class RecurrentAttention(Agent):
             reason = "--locator map proposes a location; use gaussian, or --locator state"
             raise ValueError(f"--location-policy {a.location_policy}: {reason}")
         self.glimpse = GlimpseNetwork(a)
-        self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(a.core_input, a.hidden)
+        self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(self.glimpse.outputs, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
-        self.shortcut = nn.Linear(a.width, a.classes, bias=False) if a.skip_connection else None
+        self.shortcut = nn.Linear(self.glimpse.width, a.classes, bias=False) if a.skip_connection else None
         self.location_policy = build_learned(a.location_policy, a.grid)
         if a.locator == "map":
             self.locator = MapLocator(a.channels, math.isqrt(a.glimpse // a.channels), a.reach)

@@ -25,6 +25,7 @@ ADDED: dict[str, Any] = {
     "sure": 1.0,
     "augment_shift": 1 / 14,
     "augment_elastic": 0.0,
+    "augment_flip": False,
     "location_policy": "gaussian",
     "first_reward": "image",
     "rewarded": "mean",
@@ -40,6 +41,8 @@ ADDED: dict[str, Any] = {
     "colour": 0.0,
     "stop_hidden": 64,
     "stop_clamp": 10.0,
+    "train_backbone": False,
+    "backbone_rate": 2e-4,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {

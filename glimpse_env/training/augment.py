@@ -1,4 +1,4 @@
-"""Random changes of the training images, new in each epoch: affine and elastic ones, or left-right flips."""
+"""Random changes of the training images, new in each epoch: affine and elastic ones, and left-right flips."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ DEGREES, SCALE = 10.0, 0.1  # largest rotation and relative change of size
 SHIFT = 1 / 14  # as a fraction of the side (2 of MNIST's 28 pixels)
 Images = UInt8[Tensor, "image channel height width"]
 NODES = 5  # per side, of the grid of random displacements of an elastic change
-CHUNK = 4096  # images at a time: bounds the memory of the floating-point copy
+CHUNK = 4096  # images at a time, and their pixels: these bound the memory of the floating-point copy
+VALUES = CHUNK * 96 * 96
 
 
 def vary(
-    env: GlimpseVectorEnv, generator: torch.Generator, shift: float = SHIFT, elastic: float = 0.0
+    env: GlimpseVectorEnv,
+    generator: torch.Generator,
+    shift: float = SHIFT,
+    elastic: float = 0.0,
+    flip: bool = False,
 ) -> None:
     """Change the images that the sensor shows, until the next call; raise a ValueError if it cannot."""
     if isinstance(env.sensor, Repaintable):
-        env.sensor.repaint(distort(env.images.stack().to(env.device), generator, shift, elastic))
+        env.sensor.repaint(distort(env.images.stack().to(env.device), generator, shift, elastic, flip))
     elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:
@@ -32,8 +37,14 @@ def vary(
         raise ValueError(f"augment: {reason}; switch augmentation off")
 
 
-def distort(images: Images, generator: torch.Generator, shift: float = SHIFT, elastic: float = 0.0) -> Images:
-    """Rotate, scale, shift and bend every image by its own random amounts; outside it is black.
+def distort(
+    images: Images,
+    generator: torch.Generator,
+    shift: float = SHIFT,
+    elastic: float = 0.0,
+    flip: bool = False,
+) -> Images:
+    """Rotate or flip, scale, shift and bend every image by its own random amounts; outside it is black.
 
     Args:
         images: The images.
@@ -41,20 +52,26 @@ def distort(images: Images, generator: torch.Generator, shift: float = SHIFT, el
         shift: Largest shift, as a fraction of the side.
         elastic: Standard deviation of the displacements at the nodes of a coarse grid, as a fraction of the
             side; between nodes they are interpolated (after Simard et al. 2003). 0 = none.
+        flip: As photographs are changed: half of the images are flipped left-right, none is rotated, and
+            outside an image is its reflection.
     """
-    return torch.cat([_change(part, generator, shift, elastic) for part in images.split(CHUNK)])
+    chunk = min(CHUNK, max(1, VALUES // images[0].numel()))
+    return torch.cat([_change(part, generator, shift, elastic, flip) for part in images.split(chunk)])
 
 
-def _change(images: Images, generator: torch.Generator, shift: float, elastic: float) -> Images:
+def _change(images: Images, generator: torch.Generator, shift: float, elastic: float, flip: bool) -> Images:
     amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
     angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
     shift_x, shift_y = amounts[2] * 2 * shift, amounts[3] * 2 * shift
-    top = torch.stack((angle.cos() * size, -angle.sin() * size, shift_x), 1)
+    side = torch.where(angle < 0, -1, 1) if flip else 1
+    angle = torch.zeros_like(angle) if flip else angle
+    top = torch.stack((angle.cos() * size * side, -angle.sin() * size, shift_x), 1)
     bottom = torch.stack((angle.sin() * size, angle.cos() * size, shift_y), 1)
     grid = F.affine_grid(torch.stack((top, bottom), 1), list(images.shape), align_corners=False)
     if elastic > 0:
         nodes = torch.randn(len(images), 2, NODES, NODES, generator=generator, device=images.device)
         bent = F.interpolate(nodes * 2 * elastic, images.shape[2:], mode="bicubic", align_corners=True)
         grid = grid + bent.permute(0, 2, 3, 1)
-    moved = F.grid_sample(images.float(), grid, align_corners=False)
+    outside = "reflection" if flip else "zeros"
+    moved = F.grid_sample(images.float(), grid, padding_mode=outside, align_corners=False)
     return moved.round_().clamp_(0, 255).byte()

@@ -70,4 +70,6 @@ def view(options: View) -> dict[str, Any]:
     """Return the options of images and glimpses as keyword arguments of the environment."""
     names = ("dataset", "root", "weights", *Preset.__dataclass_fields__)
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    if getattr(options, "train_backbone", False):  # it is part of the agent, not of the sensor
+        given |= {"backbone": None, "weights": "DEFAULT"}
     return given | {"max_glimpses": options.glimpses}

@@ -7,7 +7,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from glimpse_env.backbone import DEVIATION, MEAN, build_classifier, final_layer
+from glimpse_env.backbone import DEVIATION, MEAN, build_classifier
+from glimpse_env.backbone.weights import find_final_layer
 from glimpse_env.datasets import ImageSet
 
 Probabilities = Float[Tensor, "image class"]
@@ -21,12 +22,7 @@ def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Modu
     classifier does not end in a fully connected layer.
     """
     network = build_classifier(name, weights)
-    final = final_layer(network)
-    if final is None:
-        reason = "it does not end in a fully connected layer that could be replaced"
-        raise ValueError(f"backbone={name!r}: {reason}; choose another network")
-    layer = network.get_submodule(final)
-    assert isinstance(layer, nn.Linear)  # `final_layer` finds no other
+    final, layer = find_final_layer(network, name)
     network.set_submodule(final, nn.Linear(layer.in_features, classes))
     return network
 

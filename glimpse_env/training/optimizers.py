@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glimpse_env.networks.trunk import Trunk
 from glimpse_env.runtime import distributed
 from glimpse_env.runtime.precision import fastest
 
@@ -148,29 +149,54 @@ class Optimizer:
 
 
 def build_optimizer(network: nn.Module, options: Descent) -> Optimizer:
-    """Return the optimiser of the parameters that require a gradient; only matrices decay."""
-    rates = options.learning_rate, options.muon_rate, options.weight_decay
-    return make(network, options.optimizer, *rates, options.clip)
+    """Return the optimiser of the parameters that require a gradient; only matrices decay.
+
+    Where the options have a `backbone_rate`, it is the peak rate of a `Trunk`'s weights.
+    """
+    own = getattr(options, "backbone_rate", options.learning_rate)
+    rates = options.learning_rate, options.muon_rate
+    return make(network, options.optimizer, *rates, options.weight_decay, options.clip, own)
 
 
 def make(
-    network: nn.Module, name: Name, rate: float, muon_rate: float, decay: float, clip: float = CLIP
+    network: nn.Module,
+    name: Name,
+    rate: float,
+    muon_rate: float,
+    decay: float,
+    clip: float = CLIP,
+    backbone_rate: float | None = None,
 ) -> Optimizer:
-    """Return an optimiser (see `build_optimizer`)."""
+    """Return an optimiser (see `build_optimizer`); a `Trunk` has a rate, and no Muon, where one is given."""
     limit = clip or None
     named = {key: value for key, value in network.named_parameters() if value.requires_grad}
     parameters = list(named.values())
+    slow = {} if backbone_rate is None else find_trunk(network, named)
+    named = {key: value for key, value in named.items() if key not in slow}
+    by_rate = [(list(slow.values()), backbone_rate)] if slow else []
     if name == "sgd":
-        return Optimizer([torch.optim.SGD(parameters, rate, momentum=0.9)], parameters, limit)
+        by_rate = [(list(named.values()), rate), *by_rate]
+        groups = [{"params": values, "lr": own} for values, own in by_rate]
+        return Optimizer([torch.optim.SGD(groups, rate, momentum=0.9)], parameters, limit)
     modules = MUON_MODULES if name == "muon" else ()
     hidden = {key for key, value in named.items() if value.ndim == 2 and key.split(".")[0] in modules}
-    rest = [value for key, value in named.items() if key not in hidden]
-    matrices, others = ([value for value in rest if (value.ndim >= 2) == wide] for wide in (True, False))
-    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    by_rate = [([value for key, value in named.items() if key not in hidden], rate), *by_rate]
+    groups = [
+        {"params": [value for value in values if (value.ndim >= 2) == wide], "lr": own}
+        | {"weight_decay": decay if wide else 0.0}
+        for values, own in by_rate
+        for wide in (True, False)
+    ]
     parts: Parts = [torch.optim.AdamW(groups, rate)]
     if hidden:
         parts = [Muon([named[key] for key in named if key in hidden], muon_rate, decay), *parts]
     return Optimizer(parts, parameters, limit)
+
+
+def find_trunk(network: nn.Module, named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Return those of the named parameters that belong to a `Trunk` in the network."""
+    starts = tuple(f"{name}." for name, module in network.named_modules() if isinstance(module, Trunk))
+    return {key: value for key, value in named.items() if starts and key.startswith(starts)}
 
 
 def warm_up_and_decay(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from glimpse_env import checks
+from glimpse_env.datasets import find_preset
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
@@ -39,7 +40,7 @@ class GlimpseOptions:
     """Source of a glimpse: pixel (pixels of the image), crop (features of a crop from a frozen network), map
     (a region of its feature map), bank (features of crops on a grid, computed once before training)."""
     backbone: str | None = None
-    """Frozen network of the crop, map and bank sensors: name of a torchvision classifier."""
+    """Network of the crop, map and bank sensors, which is frozen: name of a torchvision classifier."""
     weights: str | None = "DEFAULT"
     """Weights of the backbone: DEFAULT (torchvision's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
@@ -140,9 +141,23 @@ class TrainingOptions(Descent):
     """Largest random shift of --augment, as a fraction of the image's side."""
     augment_elastic: float = 0.0
     """Standard deviation of the random local shifts of --augment (elastic deformation), likewise."""
+    augment_flip: bool = False
+    """Change pixels as those of photographs: left-right flips instead of rotations, and reflected instead of
+    black borders. Features of a frozen network are always flipped."""
     sure: float = 0.98
     """A prediction with a higher probability than this ends a training episode, to save time; evaluation
     ignores it. 1 = all glimpses (use it with --reward confidence, which rewards every later glimpse too)."""
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """A backbone that is trained with the network."""
+
+    train_backbone: bool = False
+    """Train the network named by --backbone as part of the agent, from the losses of all glimpses (DT-RAM,
+    section 3.4); glimpses are pixels (--sensor pixel). Otherwise sensors run it, frozen."""
+    backbone_rate: float = 2e-4
+    """Peak learning rate of its weights (AdamW or SGD), on the schedule of --learning-rate."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,22 @@ def check_training(options: Training) -> None:
         "location_discount": (0 <= options.location_discount <= 1, "a discount in [0, 1]"),
     }
     check_ranges(options, ranges)
+    if isinstance(options, BackboneOptions) and options.train_backbone:
+        check_backbone(options, options)
+
+
+def check_backbone(options: BackboneOptions, view: View) -> None:
+    """Refuse glimpses that are not the pixels of one window, and a backbone without a name or a rate."""
+    preset = find_preset(view.dataset)
+    sensor, scales = view.sensor or preset.sensor, view.scales or preset.scales
+    if sensor != "pixel":
+        raise ValueError(f"--train-backbone: its glimpses are pixels; use --sensor pixel, got {sensor}")
+    if len(scales) > 1:
+        widths = " ".join(map(str, scales))
+        raise ValueError(f"--train-backbone: a glimpse has one window; give one of --scales {widths}")
+    if view.backbone is None:
+        raise ValueError("--train-backbone: give --backbone, a torchvision classifier such as resnet18")
+    check_ranges(options, {"backbone_rate": (options.backbone_rate > 0, "a number above 0")})
 
 
 def check_ranges(options: object, ranges: Mapping[str, tuple[bool, str]]) -> None:

@@ -40,7 +40,7 @@ def describe(
         "architecture": asdict(network.architecture),
         "environment": environment,
         "classes": list(env.images.classes),
-        "weights_sha256": weights_hash(environment),
+        "weights_sha256": weights_hash(choose_backbone(checkpoint.plain(options), environment)),
         "data": describe_data(env.images, environment["image_size"]),
         "command": checkpoint.command(),
     }
@@ -135,7 +135,13 @@ def other_ram(saved: Mapping[str, Any], ram: Path | None) -> bool:
 def env_options(env: GlimpseVectorEnv, options: Any) -> dict[str, Any]:
     """Return the keyword arguments that rebuild the environment: data set, weights and preset."""
     root = None if options.root is None else str(options.root)
-    return {"dataset": options.dataset, "root": root, "weights": options.weights, **asdict(env.preset)}
+    weights = "DEFAULT" if getattr(options, "train_backbone", False) else options.weights
+    return {"dataset": options.dataset, "root": root, "weights": weights, **asdict(env.preset)}
+
+
+def choose_backbone(options: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what names a run's backbone and its first weights: its options, if it trains the backbone."""
+    return dict(options if options.get("train_backbone") else environment)
 
 
 def weights_hash(options: Mapping[str, Any]) -> str | None:
@@ -148,13 +154,18 @@ def weights_hash(options: Mapping[str, Any]) -> str | None:
 
 
 def runs_network(options: Mapping[str, Any]) -> bool:
-    """Return whether the sensor of an environment's options runs a backbone."""
-    spec = SENSORS.get(options.get("sensor", ""))
-    return spec is None or spec.runs_network
+    """Return whether the sensor of an environment's options runs a backbone, or the agent trains one."""
+    spec = SENSORS.get(options.get("sensor") or "")
+    return spec is None or spec.runs_network or bool(options.get("train_backbone"))
 
 
 def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: object) -> None:
-    """Refuse weights whose hash differs from the checkpoint's, even under the same path (ValueError)."""
+    """Refuse weights whose hash differs from the checkpoint's, even under the same path (ValueError).
+
+    A backbone that was trained is in the checkpoint: the weights that it started from do not count any more.
+    """
+    if saved["options"].get("train_backbone"):
+        return
     known, current = saved.get("weights_sha256"), weights_hash(options)
     if known is not None and known != current:
         other = f"was trained on the features of other weights than {options.get('weights')}"
@@ -169,7 +180,7 @@ def identify_weights(options: Mapping[str, Any]) -> str | None:
 
 def other_weights(saved: Mapping[str, Any], weights: str | None) -> bool:
     """Return whether the backbone's weights differ from a checkpoint's, whatever their path."""
-    before = saved["environment" if "environment" in saved else "options"]  # a fine-tuned backbone has none
+    before = choose_backbone(saved["options"], saved.get("environment", saved["options"]))
     known = saved.get("weights_sha256") or identify_weights(before)
     return known != identify_weights(before | {"weights": weights})
 
@@ -191,9 +202,10 @@ def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorE
     old, new = start["environment"], env_options(env, options)
     names = [name for name in new if name in old and name not in ("root", "weights", "max_glimpses")]
     different = [name for name in names if old[name] != new[name]]
-    earlier = {"split": "fit", "policy": "learned"} | start["options"]
-    different += [name for name in ("split", "policy") if earlier[name] != getattr(options, name)]
-    different += ["weights"] if other_weights(start, new.get("weights")) else []
+    earlier = {"split": "fit", "policy": "learned", "train_backbone": False} | start["options"]
+    compared = ["split", "policy", "train_backbone", *(["backbone"] if earlier["train_backbone"] else [])]
+    different += [name for name in compared if earlier[name] != getattr(options, name, False)]
+    different += ["weights"] if other_weights(start, options.weights) else []
     if not different and other_data(start, {"data": describe_data(env.images, env.preset.image_size)}):
         raise ValueError("--ram: it was trained on other images than there are now; train it again")
     if different:
