@@ -54,8 +54,8 @@ class MapLocator(nn.Module):
         return (share[:, :, None] * self.centres).sum(1) / self.reach
 
     def score_locations(
-        self, view: Float[Tensor, "env value"], visited: Marks, locations: Float[Tensor, "cell 2"]
-    ) -> Float[Tensor, "env cell"]:
+        self, view: Float[Tensor, "env value"], visited: Marks, locations: Float[Tensor, "location 2"]
+    ) -> Float[Tensor, "env location"]:
         """Return the scores at `locations`, between cells by linear interpolation."""
         scores = self.score(view, visited).float()
         points = (locations * self.reach).expand(len(scores), 1, -1, -1)
@@ -75,9 +75,9 @@ class MapEncoder(nn.Module):
     """
 
     def __init__(self, channels: int, dropout: float) -> None:
-        """Build the convolution for maps of `channels` channels; `dropout`: share of a cell's values."""
+        """Build the convolution for maps of `channels` channels; `dropout`: share of these left out while training."""
         super().__init__()
-        self.project = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, CHANNELS, 1), nn.ReLU())
+        self.project = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, CHANNELS, 1), nn.ReLU())
 
     def forward(self, maps: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image value"]:
         """Return the encoded maps, flat."""
