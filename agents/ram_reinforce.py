@@ -28,7 +28,7 @@ from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.reports import results
-from glimpse_env.sensors import shows_pixels
+from glimpse_env.sensors import Mapped
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
@@ -63,7 +63,8 @@ class RamNetworkOptions(NetworkOptions):
     """Connect glimpse features to the class scores directly; it helps where informative glimpses are rare."""
     locator: recurrent_attention.LocatorName = "state"
     """What proposes the next location: a linear layer on the recurrent state (state, as in the papers), or a
-    score map over the first view's pixels (map, FCAN's spatial softmax), which generalises over positions."""
+    score map (map, after FCAN) over the first view's pixels, or over its feature map where a sensor runs a
+    network; it generalises over positions."""
     location_policy: LearnedName = "gaussian"
     """Distribution of learned locations: a Gaussian around the proposed one (gaussian), or a softmax over the
     cells of a --grid (grid_softmax; with --explore 0.4, or it may settle before the classes are learned)."""
@@ -207,10 +208,10 @@ def build_network(
         ValueError: The sensor does not serve the locator, or the checkpoint is of another kind of data.
     """
     sensor = env.sensor
-    if options.locator == "map" and not (sensor.whole_first and shows_pixels(sensor) and sensor.reach):
+    if options.locator == "map" and not (sensor.whole_first and sensor.reach):
         raise ValueError(
-            "--locator map scores the pixels of the first view: it needs --sensor pixel, --first-view image, "
-            "and glimpses smaller than the image"
+            "--locator map scores the first view: it needs --first-view image, and glimpses smaller than the "
+            "image"
         )
     if options.learned_start and sensor.whole_first:
         raise ValueError(
@@ -224,6 +225,8 @@ def build_network(
     shown |= {name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__}
     shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}
     shown |= {"backbone": options.backbone if options.train_backbone else None}
+    if options.locator == "map" and isinstance(sensor, Mapped):
+        shown["map_shape"] = sensor.view_maps.shape[:2]
     network = RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
     if isinstance(network.glimpse.what, TrunkEncoder):
         network.glimpse.what.trunk.load(options.weights)

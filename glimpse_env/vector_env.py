@@ -102,7 +102,7 @@ class GlimpseVectorEnv(VectorEnv):
             grid: Cells per side, for sensors on a grid and actions that choose a cell.
             view_size: Side in pixels to which the whole image is resized for a network.
             context: Observations hold the whole image, small, as `context`; it costs pixels, not a glimpse.
-            show_map: Observations of the map sensor hold its whole map, as `map`.
+            show_map: Observations hold the network's feature map of the whole image, as `map`.
             reward: One of `rewards.NAMED`, or a callable on a `Transition`; None = `rewards.Delayed()`.
             order: "shuffle" (training) or "once" (evaluation).
             autoreset_mode: Gymnasium's NEXT_STEP, SAME_STEP or DISABLED.

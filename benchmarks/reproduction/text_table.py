@@ -81,7 +81,7 @@ def format_table(table: Table, about: About, group: Rows) -> str:
         pair = table.pairs.get(name, "")
         to_pair = f"  {format_difference(table, runs, group[pair])} to {pair!r}" if pair in group else ""
         lines.append((line(name, format_cells(table, name, runs), compared) + to_pair).rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, *format_networks(table, group)])
 
 
 def describe(table: Table, about: About, group: Rows) -> list[str]:
@@ -93,7 +93,8 @@ def describe(table: Table, about: About, group: Rows) -> list[str]:
     note = table.notes.get(first.get("dataset", ""), table.note)
     if first["options"].get("paper"):
         note = "made with --paper, see docs/paper.md"
-    return [table.title, f"{here}, {images}", *([f"note: {note}"] if note else [])]
+    notes = [f"note: {note}"] if note else []
+    return [table.title, f"{here}, {images}", *notes, *describe_networks(group)]
 
 
 def format_difference(table: Table, first: Runs, second: Runs) -> str:
@@ -110,13 +111,54 @@ def format_difference(table: Table, first: Runs, second: Runs) -> str:
 def compare_rows(first: Runs, second: Runs) -> tuple[float, float, float] | None:
     """Return by how many points one row is correct more often than another, and the ends of its interval.
 
-    Paired over images, averaged over the seeds that both rows have; None = they share none.
+    Paired over images, averaged over the seeds that both rows have; None = they share none. Where seeds have
+    several frozen networks, the interval is over networks, their seeds and images.
     """
     seeds = {run["seed"] for run in first} & {run["seed"] for run in second}
     if not seeds:
         return None
     ours, others = ([run for run in runs if run["seed"] in seeds] for runs in (first, second))
-    return intervals.compare_paired(stack_correct(ours), stack_correct(others), RESAMPLES)
+    pairs = list(zip(split_networks(ours), split_networks(others), strict=True))
+    if len(pairs) == 1:
+        return intervals.compare_paired(stack_correct(ours), stack_correct(others), RESAMPLES)
+    stacks = ([stack_correct(runs) for runs in own] for own in zip(*pairs, strict=True))
+    return intervals.compare_networks(*stacks, RESAMPLES)
+
+
+def split_networks(runs: Runs) -> list[Runs]:
+    """Return runs by their frozen networks, which the hash of the weights tells apart."""
+    networks: dict[str | None, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        networks.setdefault(run["weights_sha256"], []).append(run)
+    return list(networks.values())
+
+
+def describe_networks(group: Rows) -> list[str]:
+    """Return a note on the frozen networks of the seeds, if there are several."""
+    seeds = [
+        ", ".join(str(run["seed"]) for run in own) for own in split_networks(max(group.values(), key=len))
+    ]
+    if len(seeds) == 1:
+        return []
+    listed = "; ".join(seeds)
+    return [f"note: {len(seeds)} frozen networks, of seeds {listed}; differences with an interval over both"]
+
+
+def format_networks(table: Table, group: Rows) -> list[str]:
+    """Return the differences of every frozen network alone, if there are several."""
+    names = [name for name in table.against if name in group]
+    networks = split_networks(max(group.values(), key=len))
+    lines = []
+    for own in networks if len(networks) > 1 else ():
+        key = own[0]["weights_sha256"]
+        lines.append(f"network {str(key)[:8]} alone:")
+        alone = {name: [run for run in runs if run["weights_sha256"] == key] for name, runs in group.items()}
+        for name, runs in alone.items():
+            others = [
+                f"{format_difference(table, runs, alone[one])} to {one!r}" for one in names if one != name
+            ]
+            lines.append(f"  {name}: {', '.join(others)}")
+    return lines
 
 
 def stack_correct(runs: Runs) -> Float[Tensor, "run image"]:

@@ -54,3 +54,30 @@ def compare_paired(
 ) -> Interval:
     """Return `first` minus `second` (1 = correct) in points of accuracy, and the interval's ends."""
     return bootstrap_over_images(100 * (first.mean(0) - second.mean(0)), resamples)
+
+
+def compare_networks(
+    first: Sequence[Float[Tensor, "_ image"]],
+    second: Sequence[Float[Tensor, "_ image"]],
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """Return `first` minus `second` in points of accuracy, both (seed, image) of every frozen network.
+
+    The interval is a bootstrap over networks, over the seeds of each and over images (fixed seed), so it also
+    has the spread between networks; every network counts alike.
+    """
+    generator = torch.Generator().manual_seed(0)
+    differences = [100 * (ours - others) for ours, others in zip(first, second, strict=True)]
+    networks, images = len(differences), differences[0].shape[1]
+    drawn = torch.randint(networks, (resamples, networks), generator=generator)
+    shares = []  # of every run in every resample
+    for number, runs in enumerate(differences):
+        often = (drawn == number).sum(1)
+        picks = torch.randint(len(runs), (resamples, networks, len(runs)), generator=generator)
+        counted = torch.arange(networks) < often[:, None]
+        picks = torch.nn.functional.one_hot(picks, len(runs)).sum(2) * counted[:, :, None]
+        shares.append(picks.sum(1) / (len(runs) * networks))
+    by_image = torch.cat(shares, 1) @ torch.cat(differences)
+    means = by_image.gather(1, torch.randint(images, (resamples, images), generator=generator)).mean(1)
+    low, high = means.sort().values[[int(0.025 * resamples), int(0.975 * resamples)]].tolist()
+    return torch.stack([runs.mean() for runs in differences]).mean().item(), low, high

@@ -143,11 +143,15 @@ class RuledAgent(Agent):
         """Wrap the agent."""
         super().__init__()
         self.agent, self.rule, self.architecture = agent, rule, agent.architecture
-        self.location_policy = agent.location_policy
+        self.location_policy, self.reads_map = agent.location_policy, agent.reads_map
 
     def begin(self, rows: int) -> Memory:
         """Return the state before the first glimpse."""
         return self.agent.begin(rows)
+
+    def encode_map(self, maps: Tensor) -> Tensor:
+        """Return the other agent's encoding."""
+        return self.agent.encode_map(maps)
 
     def start(self, rows: int, context: Tensor | None) -> tuple[Memory, Tensor | None]:
         """Return the state before the first glimpse, and the location policy's parameters for it."""

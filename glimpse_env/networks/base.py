@@ -31,6 +31,7 @@ class Agent(nn.Module, ABC):
     architecture: Any  # rebuilds it: a frozen dataclass with at least `glimpse` (values) and `classes`
     location_policy: LocationPolicy = Gaussian()  # by default the network proposes the location itself
     decides: bool = True  # False: the stop head is not trained and may be left out, which saves time
+    reads_map: bool = False  # `start` needs `encode_map` of the backbone's maps of the whole images
     location_gradient: float = 0.0  # share of the class scores' gradient that passes through `location`
 
     @abstractmethod
@@ -45,6 +46,10 @@ class Agent(nn.Module, ABC):
         """
         del context
         return self.begin(rows), None
+
+    def encode_map(self, maps: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image value"]:
+        """Return what `start` gets as context of a network that `reads_map`."""
+        return maps.flatten(1)
 
     @abstractmethod
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:

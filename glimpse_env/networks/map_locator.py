@@ -1,49 +1,85 @@
-"""A location head on the pixels of the first view, after FCAN's localiser (Liu et al. 2016, section 4)."""
+"""A location head on a map of the first view, after FCAN's localiser (Liu et al. 2016, section 4)."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 CHANNELS = 32
-MARK_SIGMA = 1.5  # standard deviation of the mark that a glimpse leaves, in cells of the view
+MARK_SIGMA = 1.5  # standard deviation of the mark that a glimpse leaves, in pixels of the view
+FEATURE_MARK_SIGMA = 1.0  # in cells of a feature map, which are larger
 
 Marks = Float[Tensor, "env cell"]
 Locations = Float[Tensor, "env 2"]
 
 
 class MapLocator(nn.Module):
-    """Score every cell of the first view and propose the mean location under the scores' softmax.
+    """Score every cell of the first view, and propose the next location from the scores.
 
-    The score map is FCAN's localiser (two 3 x 3 convolutions, a spatial softmax) on the pixels of the first
-    view, which is the context of all later glimpses (as in Ba et al. 2014). Deviations: the proposal is the
-    softmax's mean, for the Gaussian policy, and a second input marks the cells where glimpses were taken. A
-    pattern that is learned in one corner is recognised in all of them.
+    The view is the first glimpse's pixels, or the backbone's feature map of it. The score map is FCAN's
+    localiser (two 3 x 3 convolutions) on the view, which is the context of all later glimpses (as in Ba et
+    al. 2014). A pattern that is learned in one corner is recognised in all of them. A second input marks the
+    cells where glimpses were taken.
+
+    `forward` proposes the mean location under the scores' spatial softmax, for the Gaussian policy;
+    `score_locations` returns the scores at given locations, for a policy that chooses among these.
     """
 
     centres: Tensor
 
-    def __init__(self, channels: int, side: int, reach: float) -> None:
-        """Build the convolutions, for views of `side` x `side` pixels whose location +-1 is at +-`reach`."""
+    def __init__(self, channels: int, side: int, reach: float, marked: float = MARK_SIGMA) -> None:
+        """Build the convolutions.
+
+        For views of `side` x `side` cells whose location +-1 is at +-`reach`; `marked`: the marks' standard
+        deviation in cells.
+        """
         super().__init__()
-        self.shape, self.reach = (channels + 1, side, side), reach
+        self.shape, self.reach, self.width = (channels + 1, side, side), reach, marked * 2 / side
         first, last = nn.Conv2d(channels + 1, CHANNELS, 3, padding=1), nn.Conv2d(CHANNELS, 1, 3, padding=1)
+        self.sizes = channels * side**2, side**2  # values of a view, and cells
         self.scores = nn.Sequential(first, nn.ReLU(), last)
         axis = (torch.arange(side) + 0.5) * (2 / side) - 1
         self.register_buffer("centres", torch.cartesian_prod(axis, axis).flip(1), persistent=False)
 
+    def score(self, view: Float[Tensor, "env value"], visited: Marks) -> Float[Tensor, "env 1 row column"]:
+        """Return the score map."""
+        return self.scores(torch.cat((view, visited), 1).unflatten(1, self.shape))
+
     def forward(self, view: Float[Tensor, "env value"], visited: Marks) -> Locations:
         """Return the next location; it may lie beyond +-1 where the view reaches farther than glimpses do."""
-        cells = torch.cat((view, visited), 1).unflatten(1, self.shape)
-        share = self.scores(cells).flatten(1).float().softmax(1)
+        share = self.score(view, visited).flatten(1).float().softmax(1)
         # A sum and not a product of matrices, which autocast would compute in half precision.
         return (share[:, :, None] * self.centres).sum(1) / self.reach
 
+    def score_locations(
+        self, view: Float[Tensor, "env value"], visited: Marks, locations: Float[Tensor, "location 2"]
+    ) -> Float[Tensor, "env location"]:
+        """Return the scores at `locations`, between cells by linear interpolation."""
+        scores = self.score(view, visited).float()
+        points = (locations * self.reach).expand(len(scores), 1, -1, -1)
+        return F.grid_sample(scores, points, padding_mode="border", align_corners=False)[:, 0, 0]
+
     def mark(self, location: Locations) -> Marks:
         """Return the mark of a glimpse at `location` on the cells: 1 at its centre, less around it."""
-        width = MARK_SIGMA * 2 / math.isqrt(len(self.centres))
         distance = (self.centres - (location * self.reach)[:, None]).square().sum(2)
-        return (-0.5 * distance / width**2).exp()
+        return (-0.5 * distance / self.width**2).exp()
+
+
+class MapEncoder(nn.Module):
+    """A backbone's feature map of a view in fewer channels: 1 x 1 convolution and ReLU.
+
+    Maps are divided by the root of their mean square, so that the scale of a backbone's features does not
+    count; strong and weak cells remain so.
+    """
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        """Build the convolution for maps of `channels` channels; `dropout`: share of these left out while training."""
+        super().__init__()
+        self.project = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, CHANNELS, 1), nn.ReLU())
+
+    def forward(self, maps: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image value"]:
+        """Return the encoded maps, flat."""
+        scale = maps.square().mean((1, 2, 3), keepdim=True).clamp(min=1e-12).rsqrt()
+        return self.project(maps * scale).flatten(1)

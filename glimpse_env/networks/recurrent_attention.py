@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
 from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
 from glimpse_env.networks.glimpse_encoders import Convolutions, Features, relu_layers
-from glimpse_env.networks.location_policy import LearnedName, build_learned
-from glimpse_env.networks.map_locator import MapLocator
+from glimpse_env.networks.location_policy import GridSoftmax, LearnedName, build_learned
+from glimpse_env.networks.map_locator import CHANNELS, FEATURE_MARK_SIGMA, MapEncoder, MapLocator
 from glimpse_env.networks.trunk import TrunkEncoder
+from glimpse_env.sensors import lattice
 
 Core = Literal["rnn", "lstm"]
 LocationEncoding = Literal["linear", "fourier", "none"]
@@ -45,7 +46,8 @@ class Architecture:
     location_encoding: LocationEncoding = "fourier"
     glimpse_encoder: GlimpseEncoder = "mlp"
     channels: int = 1  # of the glimpse, for glimpse_encoder="conv" and locator="map"
-    locator: LocatorName = "state"  # what proposes locations: a linear head, or a map over the first view
+    map_shape: tuple[int, int] | None = None  # channels and side of the feature map that locator="map" scores
+    locator: LocatorName = "state"  # what proposes locations: a linear head, or scores of the first view
     reach: float = 1.0  # where location +-1 lies in the image, for locator="map"
     skip_connection: bool = False  # class scores also read the glimpse's own features, past the core
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
@@ -53,7 +55,7 @@ class Architecture:
     stop_input: StopInput = "confidence"  # what the stop head reads
     stop_hidden: int = 64  # units of the stop head's hidden layer; 0: the head is linear
     stop_clamp: float = 10.0  # largest absolute log-odds of stopping; 0: no limit
-    location_policy: LearnedName = "gaussian"  # for locator="state"
+    location_policy: LearnedName = "gaussian"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
     backbone: str | None = None  # torchvision classifier that encodes the glimpse and is trained; None = none
@@ -141,15 +143,16 @@ class RecurrentAttention(Agent):
         """Build the modules. Heads are linear on the state, as in DT-RAM; the stop head has `stop_hidden`."""
         super().__init__()
         self.architecture = a = architecture
-        if a.locator == "map" and a.location_policy != "gaussian":
-            reason = "--locator map proposes a location; use gaussian, or --locator state"
-            raise ValueError(f"--location-policy {a.location_policy}: {reason}")
         self.glimpse = GlimpseNetwork(a)
         self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(self.glimpse.outputs, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(self.glimpse.width, a.classes, bias=False) if a.skip_connection else None
         self.location_policy = build_learned(a.location_policy, a.grid)
-        if a.locator == "map":
+        self.map_encoder, self.reads_map = None, a.map_shape is not None
+        if a.map_shape is not None:
+            self.map_encoder = MapEncoder(a.map_shape[0], a.dropout)
+            self.locator = MapLocator(CHANNELS, a.map_shape[1], a.reach, FEATURE_MARK_SIGMA)
+        elif a.locator == "map":
             self.locator = MapLocator(a.channels, math.isqrt(a.glimpse // a.channels), a.reach)
         else:
             self.locator = nn.Linear(a.hidden, self.location_policy.num_parameters)
@@ -166,12 +169,25 @@ class RecurrentAttention(Agent):
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse: zeros."""
         a, new = self.architecture, self.classifier.weight.new_zeros
-        view = a.glimpse if a.locator == "map" else 0
-        return State(*(new(rows, n) for n in (a.hidden, a.hidden, a.classes, view, view // a.channels)))
+        view, cells = (0, 0) if isinstance(self.locator, nn.Linear) else self.locator.sizes
+        return State(*(new(rows, n) for n in (a.hidden, a.hidden, a.classes, view, cells)))
+
+    def encode_map(self, maps: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image value"]:
+        """Return the feature maps as the locator scores them."""
+        assert self.map_encoder is not None
+        return self.map_encoder(maps)
 
     def start(self, rows: int, context: Tensor | None) -> tuple[State, Parameters | None]:
-        """Return zeros, and with `learned_start` the location head's outputs on them (DT-RAM's code)."""
+        """Return zeros, and with `learned_start` the location head's outputs on them (DT-RAM's code).
+
+        The context of a network that `reads_map` is `encode_map` of the first views.
+        """
         state = self.begin(rows)
+        if self.reads_map:
+            if context is None:
+                needed = "choose the images (indices), so that their maps can be read"
+                raise ValueError(f"locator='map' scores the feature map of the first view: {needed}")
+            state = state._replace(view=context)
         if not self.architecture.learned_start:
             return state, None
         if self.architecture.locator == "map":
@@ -204,7 +220,9 @@ class RecurrentAttention(Agent):
         if isinstance(self.locator, nn.Linear):
             return state
         first, mark = self.is_first(observation["step"]), self.locator.mark(observation["location"])
-        view = torch.where(first, observation["glimpse"].flatten(1), state.view)
+        view = state.view
+        if not self.reads_map:
+            view = torch.where(first, observation["glimpse"].flatten(1), view)
         visited = torch.where(first, torch.zeros_like(mark), torch.maximum(state.visited, mark))
         return state._replace(view=view, visited=visited)
 
@@ -216,6 +234,10 @@ class RecurrentAttention(Agent):
         """Return the location policy's parameters for the next location."""
         if isinstance(self.locator, nn.Linear):
             return self.location_policy.activate(self.locator(state.hidden).float())
+        if isinstance(self.location_policy, GridSoftmax):
+            locations = lattice(self.location_policy.grid, state.view.device)
+            scores = self.locator.score_locations(state.view, state.visited, locations)
+            return self.location_policy.activate(scores)
         return self.locator(state.view, state.visited)
 
     def stop_logit(self, logits: Logits, step: Step, state: State) -> Float[Tensor, " env"]:

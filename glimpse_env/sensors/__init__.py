@@ -31,6 +31,7 @@ from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import OnGrid, lattice
 from glimpse_env.sensors.map import MapSensor
 from glimpse_env.sensors.pixel import PixelSensor
+from glimpse_env.sensors.view_maps import Mapped, ViewMaps
 
 SensorName = Literal["pixel", "crop", "map", "bank"]
 SENSORS: dict[str, SensorSpec] = {
@@ -47,6 +48,7 @@ __all__ = [
     "CropSensor",
     "FeatureTable",
     "MapSensor",
+    "Mapped",
     "Mirrorable",
     "OnGrid",
     "PixelSensor",
@@ -54,6 +56,7 @@ __all__ = [
     "Sensor",
     "SensorName",
     "SensorSpec",
+    "ViewMaps",
     "all_stored",
     "lattice",
     "make_sensor",

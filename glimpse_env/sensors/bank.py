@@ -19,6 +19,7 @@ from glimpse_env.sensors.base import unbounded_space
 from glimpse_env.sensors.crop import CHUNK, CropSensor, Features, name_crop
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import lattice, nearest
+from glimpse_env.sensors.view_maps import ViewMaps, check_first_view
 
 log = logging.getLogger("glimpse_env")
 
@@ -31,7 +32,8 @@ class BankSensor:
     all stored images, with a progress bar, in a file of the cache folder whose name depends on the images,
     the network with its weights, and all sizes; for images without a name (data set objects), in memory.
     Each scale has its own table, which is shared by sensors with the same grid and other scales. Costs are
-    those of the computation that a look-up replaces. The context is the table's row of the whole image.
+    those of the computation that a look-up replaces. The context is the table's row of the whole image; the
+    maps of the first view (`view_maps`) have a table of their own.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class BankSensor:
         location_range: float | None = None,
         fill: retina.Fill = "zero",
         context: bool = False,
+        show_map: bool = False,
         chunk: int = CHUNK,
     ) -> None:
         """Open the tables, or build them. Arguments as for CropSensor; `grid`: cells per side.
@@ -56,7 +59,7 @@ class BankSensor:
             ValueError: A size, scale, range or option outside what is allowed.
             OSError: A table cannot be written, for example because the disk is full.
         """
-        grid, context = checks.arguments(grid=grid, context=context)
+        grid, context, show_map = checks.arguments(grid=grid, context=context, show_map=show_map)
         sizes: dict[str, Any] = dict(glimpse_size=glimpse_size, view_size=view_size, chunk=chunk)
         views: dict[str, Any] = dict(first_view=first_view, location_range=location_range, fill=fill)
         views["first_crop"] = first_crop
@@ -68,6 +71,10 @@ class BankSensor:
             self.space["context"] = unbounded_space(backbone.features)
             self.pixels = (crop.pixels[0] + crop.view_size**2, crop.pixels[1])
             self.flops = (crop.flops[0] + backbone.flops(crop.view_size, crop.view_size), crop.flops[1])
+        self.view_maps, self.show_map = ViewMaps(images, backbone, crop.view_size), show_map
+        if show_map:
+            check_first_view(first_view)
+            self.space["map"] = unbounded_space(*self.view_maps.shape)
         self.locations = lattice(grid, backbone.device)
         self._crop = crop
         if len(self.windows) > 1:
@@ -95,7 +102,7 @@ class BankSensor:
 
     def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
         """Mirror these images (left-right) from now on; None = none. The first call builds a second table."""
-        for table in self._tables:
+        for table in (*self._tables, self.view_maps):
             table.mirror(which)
 
     def nearest(self, location: Points) -> Ints:
@@ -103,7 +110,7 @@ class BankSensor:
         return nearest(location, self.grid)
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
-        """Return {"glimpse": ..., "location": that of the nearest cell} and, with `shows_context`, "context".
+        """Return {"glimpse": ..., "location": that of the nearest cell} and maybe "context" and "map".
 
         With `whole_first`, rows at step 1 show the whole image instead.
         """
@@ -116,7 +123,11 @@ class BankSensor:
         parts = [table.at(index, cell) for table in self._tables]
         glimpse = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         observation = {"glimpse": glimpse, "location": cell_location}
-        return observation | {"context": self.context(index)} if self.shows_context else observation
+        if self.shows_context:
+            observation["context"] = self.context(index)
+        if self.show_map:
+            observation["map"] = self.view_maps.at(index)
+        return observation
 
     def context(self, index: Ints) -> Features:
         """Return the features of the whole images."""

@@ -17,6 +17,7 @@ from glimpse_env.episode import Ints, Points
 from glimpse_env.sensors.base import build_geometry, split_rows, unbounded_space
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.image_views import ImageViews
+from glimpse_env.sensors.view_maps import ViewMaps, check_first_view
 
 CHUNK = 256  # images per pass of the network, by default
 
@@ -41,7 +42,7 @@ class CropSensor:
     the images: their crops are then cut on the host and sent.
 
     The context is the whole image as the first view shows it, computed once for every stored image and cached
-    as BankSensor's tables are.
+    as BankSensor's tables are; so is the map of the first view (`view_maps`).
     """
 
     def __init__(
@@ -57,20 +58,22 @@ class CropSensor:
         location_range: float | None = None,
         fill: retina.Fill = "zero",
         context: bool = False,
+        show_map: bool = False,
         chunk: int = CHUNK,
     ) -> None:
         """Move the images to the backbone's device if they fit there. Arguments as for `GlimpseVectorEnv`.
 
         view_size None = glimpse_size; location_range None = the smallest window stays inside the image;
-        `chunk`: images per pass of the network, which limits the memory of a step.
+        `chunk`: images per pass of the network, which limits the memory of a step. `show_map` adds `map`
+        (feature, rows, columns) to observations: the backbone's map of the first view.
 
         Raises:
             ValueError: A size, scale, range or option outside what is allowed.
         """
         side = min(images.images.shape[-2:])
         geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop)
-        sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context)
-        glimpse_size, chunk, context = checks.arguments(**sizes)
+        sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context, show_map=show_map)
+        glimpse_size, chunk, context, show_map = checks.arguments(**sizes)
         self.view_size = glimpse_size if view_size is None else checks.argument("view_size", view_size)
         self.windows, self.reach, self.whole_first, self.first_crop = geometry
         self.backbone, self.size, self.chunk, self.shows_context = backbone, glimpse_size, chunk, context
@@ -78,6 +81,10 @@ class CropSensor:
         self.space: dict[str, spaces.Space] = {"glimpse": unbounded_space(self.features)}
         if context:
             self.space["context"] = unbounded_space(backbone.features)
+        self.view_maps, self.show_map = ViewMaps(images, backbone, self.view_size), show_map
+        if show_map:
+            check_first_view(first_view)
+            self.space["map"] = unbounded_space(*self.view_maps.shape)
         self.views = ImageViews(images, geometry, fill, backbone.device)
         self.pixels, self.flops = self._count_costs()
         # Not on a CPU: there splitting a batch is cheap, and resizing images for both kinds of rows is not.
@@ -99,6 +106,7 @@ class CropSensor:
     def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
         """Mirror these images (left-right) from now on; None = none. Locations are in the image as shown."""
         self.views.mirror(which)
+        self.view_maps.mirror(which)
         if self._contexts is not None:
             self._contexts.mirror(which)
 
@@ -119,9 +127,13 @@ class CropSensor:
         return self._contexts.at(index)
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
-        """Return {"glimpse": ...}, with `whole_first` of the whole image at step 1, and maybe "context"."""
-        glimpse = {"glimpse": self._glimpse(index, location, step)}
-        return glimpse | {"context": self.context(index)} if self.shows_context else glimpse
+        """Return {"glimpse": ...}, with `whole_first` of the whole image at step 1, and what is shown too."""
+        shown = {"glimpse": self._glimpse(index, location, step)}
+        if self.shows_context:
+            shown["context"] = self.context(index)
+        if self.show_map:
+            shown["map"] = self.view_maps.at(index)
+        return shown
 
     def _glimpse(self, index: Ints, location: Points, step: Ints) -> Features:
         """Return the features of what every row shows at its step."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from glimpse_env import checks
 from glimpse_env.episode import Ints, Points
 from glimpse_env.sensors.base import Contextual, Sensor
+from glimpse_env.sensors.view_maps import Mapped
 
 
 def lattice(grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
@@ -35,6 +36,8 @@ class OnGrid:
         self.sensor, self.grid, self.space = sensor, grid, sensor.space
         self.reach, self.windows, self.whole_first = sensor.reach, sensor.windows, sensor.whole_first
         self.pixels, self.flops = sensor.pixels, sensor.flops
+        if isinstance(sensor, Mapped):
+            self.view_maps = sensor.view_maps
         self.shows_context = isinstance(sensor, Contextual) and sensor.shows_context
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from gymnasium import spaces
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from glimpse_env import checks
@@ -13,10 +13,7 @@ from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints, Points
 from glimpse_env.sensors.base import build_geometry, split_rows, unbounded_space
-from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
-from glimpse_env.sensors.image_views import ImageViews
-
-Maps = Float[Tensor, "env channel rows columns"]
+from glimpse_env.sensors.view_maps import Maps, ViewMaps
 
 CHUNK = 256  # maps in float32 at a time, by default
 # Corners are rounded to this share of a cell: a rounding error above a whole number of cells adds a sample.
@@ -64,7 +61,8 @@ class MapSensor:
         self.windows, self.reach, self.whole_first, _ = geometry
         self.view_size = side
         self.backbone, self.roi, self.show_map, self.chunk = backbone, roi, show_map, chunk
-        _, rows, columns = self.shape = backbone.map_shape(side, side)
+        self.view_maps = ViewMaps(images, backbone, side)
+        _, rows, columns = self.shape = self.view_maps.shape
         self.features = self.shape[0] * roi**2 * len(scales)
         self.space: dict[str, spaces.Space] = {"glimpse": unbounded_space(self.features)}
         if show_map:
@@ -73,26 +71,15 @@ class MapSensor:
         self._cells = torch.tensor([columns / 2, rows / 2], device=backbone.device)  # half the map
         half = [[window / width, window / height] for window in self.windows]  # in half images
         self._half = torch.tensor(half, device=backbone.device)
-        inside = geometry._replace(windows=(1,), reach=0.0)  # only whole images: no margin is needed
-        self._views = ImageViews(all_stored(images), inside, "zero", backbone.device)
-        self._table = FeatureTable(images, (1, *self.shape), self._compute, "maps", backbone, str(side))
-        self._views.release()
-
-    def _compute(
-        self, index: Int64[Tensor, " image"], mirrored: bool
-    ) -> Float[Tensor, "image 1 feature rows columns"]:
-        """Compute the maps of some images."""
-        self._views.mirror(torch.ones(len(self._views.images), dtype=torch.bool) if mirrored else None)
-        return self.backbone.map(self._views.wholes(index, self.view_size))[:, None]
+        self.view_maps.open()
 
     def mirror(self, which: Bool[Tensor, " image"] | None) -> None:
         """Mirror these images (left-right) from now on; None = none. The first call computes their maps."""
-        self._table.mirror(which)
-        self._views.release()
+        self.view_maps.mirror(which)
 
     def maps(self, index: Ints) -> Maps:
         """Return the whole maps of images, as `show_map` shows them."""
-        return self._table.at(index)
+        return self.view_maps.at(index)
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
         """Return {"glimpse": ...}, with `whole_first` of the whole map at step 1, and maybe "map"."""

@@ -13,6 +13,7 @@ from glimpse_env import Contextual, GlimpseVectorEnv
 from glimpse_env.networks.base import Agent, Heads, Memory, Parameters
 from glimpse_env.networks.location_policy import LocationPolicy, MostProbable
 from glimpse_env.runtime import distributed
+from glimpse_env.sensors import Mapped
 
 Indices = Int64[Tensor, " env"]
 # Chooses locations instead of the policy: from the network's state, the images and the next glimpse's number.
@@ -78,7 +79,7 @@ def collect(
     """
     policy = behaviour.policy or MostProbable(network.location_policy)
     policy.check(behaviour.steps - env.sensor.whole_first)
-    state, parameters = network.start(env.num_envs, read_context(env, indices))
+    state, parameters = network.start(env.num_envs, read_context(env, network, indices))
     first, first_log_prob = choose_first(env, policy, parameters, generator)
     options = {"indices": indices, "locations": first}
     observation, info = env.reset(options={key: value for key, value in options.items() if value is not None})
@@ -146,9 +147,15 @@ class RunningRows:
         return type(state)(*(value.index_select(0, kept) for value in state))
 
 
-def read_context(env: GlimpseVectorEnv, indices: Indices | None) -> Tensor | None:
-    """Return what the sensor shows of these images before the first glimpse; None = nothing."""
+def read_context(env: GlimpseVectorEnv, network: Agent, indices: Indices | None) -> Tensor | None:
+    """Return what the network reads of these images beside their glimpses; None = nothing.
+
+    Neighbouring rows of the same image share its map.
+    """
     sensor = env.sensor
+    if network.reads_map and indices is not None and isinstance(sensor, Mapped):
+        images, row = indices.unique_consecutive(return_inverse=True)
+        return network.encode_map(sensor.view_maps.at(images)).index_select(0, row)
     if indices is None or not isinstance(sensor, Contextual) or not sensor.shows_context:
         return None
     return sensor.context(indices)

@@ -82,7 +82,7 @@ def test_the_mean_of_the_map_at_a_place_is_what_the_sensor_shows_there(side):
         sensor.windows, sensor._cells = (part * cell, smallest * cell), torch.full((2,), side / 2)
         sensor._half = torch.tensor([[window / (side * cell)] * 2 for window in sensor.windows])
         every = torch.arange(fcan.places(side, part))
-        sensor._table = type(
+        sensor.view_maps = type(
             "Maps", (), {"at": staticmethod(lambda index: maps.expand(len(index), -1, -1, -1))}
         )
         where = fcan.locations(every, side, part, sensor.reach)

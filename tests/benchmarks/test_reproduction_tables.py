@@ -271,3 +271,20 @@ def test_figures_without_rows_are_named(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == lines
     with pytest.raises(ValueError, match="'pie': expected some of stopping"):
         figures.main(figures.Figures(("pie",), results=tmp_path))
+
+
+def test_rows_of_several_networks_are_one_table():
+    """Seeds tell networks apart; the interval is over both, and each is listed alone."""
+    both = [row | {"weights_sha256": f"network {row['seed']}"} for row in some_rows()]
+    ((about, group),) = text_table.group_rows(TABLE, both).items()
+    text = text_table.format_table(TABLE, about, group)
+    assert "note: 2 frozen networks, of seeds 0; 1; differences with an interval over both" in text
+    assert "network network  alone:" in text
+    alone = [line for line in text.splitlines() if line.startswith("  DT: ")]
+    # One error more of four images than RAM 2 with seed 0; with seed 1 another image instead.
+    assert [line.split()[1] for line in alone] == ["+25.00", "+0.00"]
+    mean, low, high = text_table.compare_rows(group["DT"], group["RAM 2"])
+    assert mean == pytest.approx(-12.5)
+    assert low <= -50
+    assert high >= 25
+    assert "frozen networks" not in text_table.format_table(TABLE, about, {"DT": group["DT"][:1]})

@@ -30,3 +30,16 @@ def test_the_bootstrap_covers_the_mean():
     assert mean == 0.5
     assert high - low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.1)
     assert low < mean < high
+
+
+def test_over_networks_the_interval_has_their_spread():
+    generator = torch.Generator().manual_seed(1)
+    first = [torch.rand(3, 400, generator=generator).round() for _ in range(2)]
+    mean, low, high = intervals.compare_networks(first, [torch.zeros(3, 400)] * 2)
+    assert mean == pytest.approx(100 * torch.cat(first).mean().item(), abs=1e-3)
+    alike = intervals.compare_paired(torch.cat(first), torch.zeros(6, 400))
+    assert low < mean < high
+    apart = intervals.compare_networks([torch.ones(3, 400), torch.zeros(3, 400)], [torch.zeros(3, 400)] * 2)
+    assert apart == pytest.approx((50, 0, 100))  # whichever of the two networks is drawn
+    assert high - low > alike[2] - alike[1]
+    assert intervals.compare_networks(first, first) == (0, 0, 0)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from glimpse_env.networks.map_locator import MapLocator
+from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
+from glimpse_env.networks.map_locator import MapEncoder, MapLocator
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 
 
@@ -82,3 +83,60 @@ def test_a_learned_first_place_is_refused():
     net = RecurrentAttention(Architecture(256, classes=5, horizon=3, locator="map", learned_start=True))
     with pytest.raises(ValueError, match="learned_start needs locator='state'"):
         net.start(2, None)
+
+
+def test_scores_at_the_centres_of_cells_are_those_of_the_map():
+    torch.manual_seed(0)
+    locator, view, visited = MapLocator(2, 5, reach=0.6), torch.rand(3, 50), torch.rand(3, 25)
+    scores = locator.score(view, visited).flatten(1)
+    at_centres = locator.score_locations(view, visited, locator.centres / 0.6)
+    torch.testing.assert_close(at_centres, scores, rtol=1e-4, atol=1e-4)
+    between = (locator.centres[[6]] + locator.centres[[7]]) / 2 / 0.6
+    expected = (scores[:, [6]] + scores[:, [7]]) / 2
+    torch.testing.assert_close(locator.score_locations(view, visited, between), expected)
+
+
+def test_the_scale_of_features_does_not_count():
+    torch.manual_seed(0)
+    encoder, maps = MapEncoder(6, 0.0), torch.rand(2, 6, 3, 3)
+    torch.testing.assert_close(encoder(maps * 7), encoder(maps), rtol=1e-4, atol=1e-5)
+    assert encoder(torch.zeros(2, 6, 3, 3)).isfinite().all()
+
+
+def build_on_features(policy="gaussian"):
+    torch.manual_seed(0)
+    sizes = {"glimpse": 6, "classes": 5, "horizon": 3, "hidden": 16, "features": 16, "grid": 3}
+    sizes |= {"locator": "map", "map_shape": (6, 4), "reach": 0.5, "location_policy": policy}
+    return RecurrentAttention(Architecture(**sizes))
+
+
+@pytest.mark.parametrize("policy", ["gaussian", "grid_softmax"])
+def test_on_features_only_the_policy_moves_it(policy):
+    """REINFORCE reaches the locator and the map's encoder; the class scores do not, nor depend on the map."""
+    net, maps = build_on_features(policy), torch.rand(2, 6, 4, 4)
+    state, first = net.start(2, net.encode_map(maps))
+    other, _ = net.start(2, net.encode_map(maps.flip(3)))
+    assert first is None  # glimpse 1 is the whole image
+    for step in (1, 2):
+        observation = {"glimpse": torch.rand(2, 6), "location": torch.rand(2, 2)}
+        observation["step"] = torch.full((2, 1), step / 3)
+        heads, state = net(observation, state)
+        others, other = net(observation, other)
+    assert torch.equal(heads.logits, others.logits)
+    assert not torch.equal(heads.location_parameters, others.location_parameters)
+    assert state.visited.max() > 0.5
+    moved = (net.locator.scores[0].weight, net.map_encoder.project[1].weight)
+    heads.logits.sum().backward(retain_graph=True)
+    assert all(weight.grad is None for weight in moved)
+    heads.location_parameters[:, 0].sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in moved)
+
+
+def test_a_network_that_reads_maps_needs_them():
+    net = build_on_features()
+    assert net.reads_map
+    with pytest.raises(ValueError, match="scores the feature map of the first view: choose the images"):
+        net.start(2, None)
+    ruled, maps = RuledAgent(net, Rule("horizon", 0.0)), torch.rand(2, 6, 4, 4)
+    assert ruled.reads_map
+    assert torch.equal(ruled.encode_map(maps), net.encode_map(maps))

@@ -78,13 +78,11 @@ def test_the_location_head_learns_to_look_where_it_pays(make):
 
 
 POLICY = "--location-policy grid_softmax"
-MAP = {"locator": "map", "first_view": "image"}
 
 
 @pytest.mark.parametrize(
     ("pattern", "given"),
     [
-        (f"{POLICY}: --locator map proposes a location; use gaussian", MAP),
         (f"--grid 1: {POLICY} chooses among cells; expected at least 2 a side", {"grid": 1}),
         ("grid=0: expected a whole number of at least 1", {"grid": 0}),
     ],
