@@ -32,7 +32,6 @@ from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment
-from glimpse_env.training.options import check_counts, check_ranges, check_training
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 
@@ -134,13 +133,8 @@ def summarise_expected(rollout: Rollout, gamma: float) -> dict[str, Tensor]:
 
 def check_options(options: StopOptions) -> None:
     """Refuse invalid options."""
-    check_training(options)
-    check_counts(options, "stop_epochs")
     if options.stop_split is not None:
         datasets.check_split(options.stop_split)
-    rate = options.stop_rate
-    ranges = {"stop_rate": (rate is None or rate > 0, "a number above 0")}
-    check_ranges(options, ranges | {"gamma": (0 < options.gamma <= 1, "a discount in (0, 1]")})
 
 
 def main(options: StopOptions) -> dict[str, Any]:

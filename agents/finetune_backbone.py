@@ -32,7 +32,7 @@ from glimpse_env.training import resume
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
 from glimpse_env.training.optimizers import Optimizer
-from glimpse_env.training.options import DataOptions, Running, check_counts
+from glimpse_env.training.options import DataOptions, Running
 from glimpse_env.training.trainer import Run
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ class FinetuneRun(Run):
 
 def check_options(options: FinetuneOptions) -> None:
     """Refuse invalid options, before any image is read."""
-    check_counts(options, "epochs", "batch")
     check_split(options.split)
 
 

@@ -33,7 +33,7 @@ from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions, check_training
+from glimpse_env.training.options import NetworkOptions, Training, TrainingOptions
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 
@@ -211,7 +211,7 @@ def build_network(
 
 def main(options: Options) -> dict[str, Any]:
     """Train RAM, evaluate it once, and return the row of the result."""
-    with Run.open(AGENT, options, check_training) as run:
+    with Run.open(AGENT, options) as run:
         options = run.options
         env = build_environment(options, run.saved)
         network = build_network(env, options).to(env.device)

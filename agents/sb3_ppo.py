@@ -41,13 +41,7 @@ from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.optimizers import warm_up_and_decay
-from glimpse_env.training.options import (
-    ResumableOptions,
-    RewardName,
-    View,
-    check_counts,
-    check_ranges,
-)
+from glimpse_env.training.options import ResumableOptions, RewardName, View
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
 LIBRARIES = ("stable-baselines3", "sb3-contrib")
@@ -207,9 +201,6 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
 def check_options(options: Sb3Options) -> None:
     """Refuse invalid options."""
     environments.check_split(options.split)
-    check_counts(options, "num_envs", "total_steps", "n_steps")
-    valid = 0 <= options.ignore_stops < 1
-    check_ranges(options, {"ignore_stops": (valid, "a fraction of the steps in [0, 1)")})
 
 
 def main(options: Sb3Options) -> dict[str, Any]:

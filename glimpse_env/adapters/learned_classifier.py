@@ -21,10 +21,12 @@ from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClas
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
 from glimpse_env.training.optimizers import Descent
+from glimpse_env.training.options import RANGES
 
 SIZE, SHARE = checks.whole(most=2**20), checks.real(0, 1)
 TEACHING = dict.fromkeys(("hidden", "features", "depth", "batch", "updates", "memory"), SIZE)
 TEACHING |= {"dropout": SHARE, "label_smoothing": SHARE}
+TEACHING |= {name: RANGES[name] for name in Descent.__dataclass_fields__ if name in RANGES}
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
 

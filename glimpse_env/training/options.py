@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glimpse_env import checks
+from glimpse_env.checks import Kind
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
@@ -173,30 +174,52 @@ class Training(Running, View, NetworkOptions, TrainingOptions, PolicyOptions):
     """Options of every agent that is trained with a location policy."""
 
 
-def check_counts(options: object, *names: str) -> None:
-    """Refuse options that are no whole number of at least 1."""
-    for name in names:
-        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+def ranged(expected: str, low: float, high: float, above: float = -math.inf) -> Kind:
+    """Return the kind of numbers in [low, high] and above `above`, described in words."""
+    return checks.real(low, high, above)._replace(expected=expected)
 
 
-def check_training(options: Training) -> None:
-    """Refuse values outside their ranges: counts and rates must be positive, discounts in [0, 1]."""
-    check_counts(options, "epochs", "batch", "samples")
-    ranges = {
-        "learning_rate": (options.learning_rate > 0, "a number above 0"),
-        "sure": (0 < options.sure <= 1, "a probability in (0, 1]; 1 = no prediction ends an episode"),
-        "augment_shift": (0 <= options.augment_shift <= 0.5, "a fraction of the image's side in [0, 0.5]"),
-        "augment_elastic": (
-            0 <= options.augment_elastic <= 0.5,
-            "a fraction of the image's side in [0, 0.5]",
-        ),
-        "location_discount": (0 <= options.location_discount <= 1, "a discount in [0, 1]"),
-    }
-    check_ranges(options, ranges)
+SHARE, WEIGHT, RATE = checks.real(0, 1), checks.real(0), checks.real(above=0)
+BELOW_ONE = Kind("a fraction in [0, 1)", lambda value: SHARE.accepts(value) and value < 1, float)
+DISCOUNT = ranged("a discount in (0, 1]", 0, 1, above=0)
+DISTORTION = ranged("a fraction of the image's side in [0, 0.5]", 0, 0.5)
+SURE = "a probability in (0, 1]; 1 = no prediction ends an episode"
+COUNTS = ("epochs", "stop_epochs", "tune_epochs", "final_epochs", "n_epochs", "batch", "minibatch", "samples")
+COUNTS += ("total_steps", "steps", "n_steps", "envs", "workers", "minibatches", "batch_size")
+COUNTS += ("hidden", "features", "location_features", "lstm", "depth", "updates", "memory", "seeds")
+# What a number may be, by the name of its option in any script; None stands for a default, where it is one.
+RANGES: dict[str, Kind] = {
+    **checks.ARGUMENTS,
+    **dict.fromkeys(COUNTS, checks.whole(most=2**31 - 1)),
+    **dict.fromkeys(("learning_rate", "muon_rate", "head_rate", "stop_rate"), RATE),
+    **dict.fromkeys(("sigma_start", "sigma_end", "sigma", "clip"), RATE),
+    **dict.fromkeys(("weight_decay", "final_penalty", "policy_weight", "loss_weight"), WEIGHT),
+    **dict.fromkeys(("entropy_weight", "value_weight", "price"), WEIGHT),
+    **dict.fromkeys(("label_smoothing", "curriculum", "explore", "whole"), SHARE),
+    **dict.fromkeys(("gae_lambda", "location_gradient"), SHARE),
+    **dict.fromkeys(("dropout", "ignore_stops"), BELOW_ONE),
+    **dict.fromkeys(("gamma", "discount"), DISCOUNT),
+    **dict.fromkeys(("augment_shift", "augment_elastic"), DISTORTION),
+    **dict.fromkeys(("log_std", "stop_bias"), checks.real()),
+    "glimpses": checks.ARGUMENTS["max_glimpses"],
+    "crop_size": checks.SIDE,
+    "encoder_layers": checks.whole(0, 2**10),
+    "location_discount": ranged("a discount in [0, 1]", 0, 1),
+    "sure": ranged(SURE, 0, 1, above=0),
+    "zoom": ranged("a fraction of the image's area in (0, 0.8]", 0, 0.8, above=0),
+    "budget": checks.real(1),
+    "seed": checks.whole(0, 2**32 - 1),
+}
 
 
-def check_ranges(options: object, ranges: Mapping[str, tuple[bool, str]]) -> None:
-    """Refuse options that are not valid: `ranges` says by name whether one is, and what is expected."""
-    for name, (valid, expected) in ranges.items():
-        if not valid:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {expected}")
+def check_numbers(options: Any, within: str = "") -> None:
+    """Refuse options outside `RANGES`; `within` is the start of the names of options in a group.
+
+    Raises:
+        ValueError: The message has the option, its value and what is allowed.
+    """
+    for name, value in vars(options).items():
+        if is_dataclass(value):
+            check_numbers(value, f"{within}{name}.")
+        elif name in RANGES and value is not None:
+            checks.argument(f"--{within}{name.replace('_', '-')}", value, RANGES[name])

@@ -205,7 +205,7 @@ def test_the_price_is_subtracted_where_the_episode_goes_on():
     [
         ({"split": "test"}, "sb3_ppo: --split test"),
         ({"resume": True}, r"no checkpoint at .*run.pt"),
-        ({"ignore_stops": 1.0}, r"--ignore-stops 1.0: expected a fraction of the steps in \[0, 1\)"),
+        ({"ignore_stops": 1.0}, r"--ignore-stops=1.0: expected a fraction in \[0, 1\)"),
         ({"total_steps": 0}, "--total-steps=0: expected a whole number of at least 1"),
         ({"num_envs": 0}, "--num-envs=0: expected a whole number of at least 1"),
         ({"dataset": "mnits"}, "dataset='mnits'"),

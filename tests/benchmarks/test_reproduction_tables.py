@@ -216,11 +216,6 @@ def test_a_rows_rivals_are_those_of_its_trajectories():
     assert "rivals" not in second
 
 
-def test_mean_class_accuracy_weighs_classes_alike():
-    measures = measure.measure_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 2]))
-    assert (measures["accuracy"], measures["mean_class_accuracy"]) == (0.75, 0.5)
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """Figures that are saved, by file name."""
