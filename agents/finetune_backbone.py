@@ -5,8 +5,8 @@
     python agents/ram_reinforce.py --dataset cub --weights runs/finetune_backbone-cub-0/weights.pth
 
 Each batch mixes nearly whole images (a fraction `--whole`) and zoomed crops, so that one frozen network
-serves the first view and the glimpses (the papers fine-tune on whole images alone). The result is the
-one-view baseline: the accuracy on whole images.
+serves the first view and the glimpses (DT-RAM's paper varies scale and colour). The result is the one-view
+baseline: the accuracy on whole images.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@
 Every image gets the same number of glimpses. Read on in glimpse_env: training/rollout.py collects episodes,
 training/reinforce.py has the losses' formulas and networks/recurrent_attention.py the network.
 
-Deviations of the default settings from the papers, each undone by `--paper`: glimpse features gated by
-Fourier features of the location, small affine augmentation, a regression on the present p(label) as baseline,
-the gain in p(label) of every glimpse as reward, later glimpses only while the prediction is uncertain, a
-narrowing location policy, Muon.
+Deviations of the default settings (MNIST) from the papers, each undone by `--paper`: glimpse features gated
+by Fourier features of the location, small affine augmentation, a regression on the present p(label) as
+baseline, the gain in p(label) of every glimpse as reward, later glimpses only while the prediction is
+uncertain, a narrowing location policy, Muon and AdamW instead of SGD. Clutter and photographs have recipes of
+their own (below).
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ CLUTTER: dict[str, Any] = LSTM | (
     | dict(sigma_start=0.3, sigma_end=0.1)
 )
 DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
-# Li et al. 2017, section 4.1, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7
+# Li et al. 2017, section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7
 # steps; here their mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
 PAPER_MNIST: dict[str, Any] = (
     dict(epochs=800, batch=20, curriculum=0.3, sure=1.0, augment=False, optimizer="sgd", learning_rate=0.01)
