@@ -23,21 +23,21 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from glimpse_env import Delayed, GlimpseVectorEnv
-from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
 from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
+from glimpse_env.reports.plots import Measure
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import RunOptions, Training, View, check_training
+from glimpse_env.training.options import RunOptions, Training, View, check_numbers
 from glimpse_env.training.rollout import Behaviour, collect, summarise
 from glimpse_env.training.trainer import Run
 
@@ -167,7 +167,7 @@ def train_row(options: Baselines, row: str, seed: int) -> dict[str, Any]:
     if not options.overwrite and resume.belongs(path, given):
         given = replace(given, resume=True)
     if options.overwrite or not results.is_finished(path):
-        with Run.open(f"baseline-{row}", given, check_training) as run:
+        with Run.open(f"baseline-{row}", given) as run:
             env = build_environment(run.options, run.saved)
             network = build_network(env, run.options.dropout).to(env.device)
             run.start(network, resume.describe(run.agent, run.options, env, network), env.device)
@@ -181,17 +181,18 @@ def main(options: Baselines) -> None:
     """Complete every run, then print and write the table."""
     options = terminal.prepare(options)
     distributed.refuse("a table of several runs")
+    check_numbers(options)
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise ValueError(f"--rows {' '.join(unknown)}: expected some of {', '.join(ROWS)}")
     for row in options.rows:  # invalid options are refused before anything is trained
         build_options(options, row, 0)
     files.check_writable(options.json)
     rows = {row: [train_row(options, row, seed) for seed in range(options.seeds)] for row in options.rows}
-    print(f"{'':<12} {'accuracy %':>16} {'glimpses':>9}")
+    print(f"{'':<12} {'accuracy %':>16} {'mean class %':>16} {'glimpses':>9}")
     for row, runs in rows.items():
-        accuracy = intervals.format_mean([100 * result["accuracy"] for result in runs])
+        accuracies = [results.format_means(runs, name) for name in get_args(Measure)]
         glimpses = statistics.fmean(result["mean_glimpses"] for result in runs)
-        print(f"{row:<12} {accuracy:>16} {glimpses:>9.2f}")
+        print(f"{row:<12} {accuracies[0]:>16} {accuracies[1]:>16} {glimpses:>9.2f}")
     if options.json is not None:
         origin = {"command": checkpoint.command(), "versions": results.collect_versions()}
         files.write_json(options.json, origin | {"rows": rows})

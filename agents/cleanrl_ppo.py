@@ -38,7 +38,7 @@ from glimpse_env.runtime.precision import named
 from glimpse_env.runtime.random_state import move_to, random_state, set_random_state
 from glimpse_env.training import environments, resume
 from glimpse_env.training.command_line import parse
-from glimpse_env.training.options import Running, View, check_counts
+from glimpse_env.training.options import Running, View
 from glimpse_env.training.reinforce import bernoulli_log_prob
 from glimpse_env.training.step_buffer import Now, Steps, restore, take_glimpse
 from glimpse_env.training.trainer import Run
@@ -203,7 +203,6 @@ def train(run: Run, env: EpisodeStatistics, network: RecurrentAttention, options
 def check_options(options: Ppo) -> None:
     """Refuse invalid options."""
     environments.check_split(options.split)
-    check_counts(options, "total_steps", "envs", "steps", "epochs", "minibatches")
 
 
 def main(options: Ppo) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment
-from glimpse_env.training.options import check_counts, check_ranges
+from glimpse_env.training.options import check_backbone
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
 
@@ -146,15 +146,9 @@ def summarise_expected(rollout: Rollout, gamma: float) -> dict[str, Tensor]:
 
 def check_options(options: StopOptions) -> None:
     """Refuse invalid options."""
-    ram_reinforce.check_options(options)
-    check_counts(options, "stop_epochs")
+    check_backbone(options)
     if options.stop_split is not None:
         datasets.check_split(options.stop_split)
-    rate = options.stop_rate
-    ranges = {"stop_rate": (rate is None or rate > 0, "a number above 0")}
-    ranges["stop_hidden"] = (options.stop_hidden >= 0, "a number of units; 0 = none")
-    ranges["stop_clamp"] = (options.stop_clamp >= 0, "a number above 0; 0 = no limit")
-    check_ranges(options, ranges | {"gamma": (0 < options.gamma <= 1, "a discount in (0, 1]")})
 
 
 def main(options: StopOptions) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.rendering import frames
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files, terminal
-from glimpse_env.training.options import RunOptions
+from glimpse_env.training.options import RunOptions, check_numbers
 
 CHUNK = 64  # images processed together
 
@@ -185,6 +185,7 @@ def main(options: Predict) -> None:
         OSError: Predictions or pictures cannot be written where the options say (before any prediction).
     """
     options = terminal.prepare(options)
+    check_numbers(options)
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")

@@ -38,8 +38,7 @@ from glimpse_env.training.options import (
     NetworkOptions,
     Training,
     TrainingOptions,
-    check_ranges,
-    check_training,
+    check_backbone,
 )
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
@@ -119,7 +118,13 @@ DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
 PAPER_RAM: dict[str, Any] = dict(
-    split="train", curriculum=0.3, sure=1.0, optimizer="sgd", warm_up=0, clip=0.0, precision="float32"
+    split="train",
+    curriculum=0.3,
+    sure=1.0,
+    optimizer="sgd",
+    warm_up=0,
+    max_grad_norm=0.0,
+    precision="float32",
 ) | dict(reward="delayed", baseline="learned", location_discount=1.0)
 PAPER_MNIST: dict[str, Any] = PAPER_RAM | (
     dict(epochs=800, batch=20, learning_rate=0.01, policy_weight=1 / 7, augment=False)
@@ -233,15 +238,9 @@ def build_network(
     return network
 
 
-def check_options(options: Options) -> None:
-    """Refuse invalid options."""
-    check_training(options)
-    check_ranges(options, {"encoder_layers": (options.encoder_layers >= 0, "a number of layers from 0 on")})
-
-
 def main(options: Options) -> dict[str, Any]:
     """Train RAM, evaluate it once, and return the row of the result."""
-    with Run.open(AGENT, options, check_options) as run:
+    with Run.open(AGENT, options, check_backbone) as run:
         options = run.options
         env = build_environment(options, run.saved)
         network = build_network(env, options).to(env.device)

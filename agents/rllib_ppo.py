@@ -33,7 +33,7 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import distributed, files, terminal
 from glimpse_env.training import environments, resume, run_folder
 from glimpse_env.training.command_line import parse
-from glimpse_env.training.options import SeedOptions, View, check_counts
+from glimpse_env.training.options import SeedOptions, View, check_numbers
 from glimpse_env.training.trainer import Progress
 
 AGENT = "rllib_ppo"
@@ -92,7 +92,7 @@ def check_options(options: RllibOptions) -> None:
     """Refuse invalid options, and several processes of torchrun."""
     distributed.refuse(AGENT)
     environments.check_split(options.split)
-    check_counts(options, "workers", "envs", "total_steps", "batch", "minibatch", "epochs")
+    check_numbers(options)
     if options.minibatch > options.batch:
         raise ValueError(f"--minibatch {options.minibatch}: expected at most --batch {options.batch}")
 
@@ -100,13 +100,13 @@ def check_options(options: RllibOptions) -> None:
 def main(options: RllibOptions) -> dict[str, Any]:
     """Train, evaluate once, write the result and return its row."""
     options = terminal.prepare(options)
-    torch.manual_seed(options.seed)
     out = resume.checkpoint_path(AGENT, options).parent
     with ExitStack() as stack:
         with terminal.foreseen(AGENT):
+            check_options(options)
             from glimpse_env.adapters import rllib  # its error names the extra to install
 
-            check_options(options)
+            torch.manual_seed(options.seed)
             replaced = stack.enter_context(run_folder.claim(out, options))
             files.check_writable(out / "result.json")
             view = environments.view(options) | {"split": options.split, "reward": Delayed(options.discount)}

@@ -15,8 +15,9 @@ With `--action steering`, stops are ignored during the first part of the run (`-
 trained after RAM: an untrained classifier is no better after seven glimpses than after one, so the policy
 would learn to stop at once, and the classifier would never see a second glimpse.
 
-Writes model.zip, classifier.pt, run.pt (for `--resume`), result.json (the same evaluation as every agent's:
-each test image once, deterministic actions), looks.npz, TensorBoard logs and plots.
+Writes run.pt (for `--resume`), model.zip and classifier.pt (copies from it, for other programs), result.json
+(the same evaluation as every agent's: each test image once, deterministic actions), looks.npz, TensorBoard
+logs and plots.
 """
 
 # pyright: reportMissingImports=false
@@ -41,13 +42,7 @@ from glimpse_env.training import environments
 from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.optimizers import warm_up_and_decay
-from glimpse_env.training.options import (
-    ResumableOptions,
-    RewardName,
-    View,
-    check_counts,
-    check_ranges,
-)
+from glimpse_env.training.options import ResumableOptions, RewardName, View
 
 STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
 LIBRARIES = ("stable-baselines3", "sb3-contrib")
@@ -141,7 +136,7 @@ def build_model(run: Sb3Run) -> Any:
     options, folder, venv = run.options, run.checkpoint.parent, VecMonitor(run.venv)
     algorithm = {"ppo": PPO, "a2c": A2C, "recurrent_ppo": RecurrentPPO}[options.algo]
     if run.saved is not None:
-        model: Any = algorithm.load(folder / "model.zip", env=venv, device=options.device)
+        model: Any = algorithm.load(run.find_model(), env=venv, device=options.device)
     else:
         policy, sizes = "MlpPolicy", {"log_std_init": options.log_std}
         if options.algo == "recurrent_ppo":  # one LSTM, which the critic reads too: half the work
@@ -207,9 +202,6 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
 def check_options(options: Sb3Options) -> None:
     """Refuse invalid options."""
     environments.check_split(options.split)
-    check_counts(options, "num_envs", "total_steps", "n_steps")
-    valid = 0 <= options.ignore_stops < 1
-    check_ranges(options, {"ignore_stops": (valid, "a fraction of the steps in [0, 1)")})
 
 
 def main(options: Sb3Options) -> dict[str, Any]:

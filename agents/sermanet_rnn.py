@@ -33,7 +33,7 @@ from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import resume
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import GlimpseOptions, NetworkOptions, Training, check_training
+from glimpse_env.training.options import GlimpseOptions, NetworkOptions, Training, check_numbers
 from glimpse_env.training.trainer import Run
 
 AGENT = "sermanet_rnn"
@@ -147,8 +147,9 @@ def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDeck
 def main(options: SermanetOptions) -> dict[str, Any]:
     """Train Sermanet's agent with RAM's loop, evaluate it once, and return the row of the result."""
     with terminal.foreseen(AGENT):
+        check_numbers(options)
         options = add_scales(options)
-    with Run.open(AGENT, options, check_training) as run:
+    with Run.open(AGENT, options) as run:
         options = run.options
         env = build_environment(options, run.saved)
         network = build_network(env, options).to(env.device)

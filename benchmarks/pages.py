@@ -101,7 +101,7 @@ def read_block(page: Path, words: str) -> tuple[str, str, bool]:
 def fill_block(name: str, dataset: str, paired: bool, results: Path, folder: Path) -> str:
     """Return the content of a block, on a page in `folder`."""
     name, paper = name.removesuffix(PAPER), name.endswith(PAPER)
-    table = TABLES[name]
+    table = TABLES[name].on(dataset)
     file = rows.path_of(results, (table.rows_of or name) + PAPER * paper, dataset)
     groups = text_table.group_rows(table, rows.read(file))
     link = Path(os.path.relpath(file, folder))
@@ -125,10 +125,11 @@ def format_group(table: Table, about: About, group: Rows, paired: bool, link: Pa
 def list_cells(table: Table, group: Rows, paired: bool) -> Iterator[list[str]]:
     """Yield the cells of every line of the table, the head first."""
     others = find_columns(table, group) if paired else {}
-    measure = f"{table.label} %"
-    yield ["", f"paper: {measure}", f"ours: {measure}", "ours - paper", "glimpses", "seeds", *others]
+    named = {name: f"{name}: {table.label} %" for name in ("paper", "ours")}
+    heads = ["", *(named.get(name, name) for name in text_table.list_heads(table)), *others]
+    yield heads
     for name, paper in table.quoted.items():
-        yield [name, f"{paper:g}", *[""] * (4 + len(others))]
+        yield [name, f"{paper:g}", *[""] * (len(heads) - 2)]
     for name, runs in group.items():
         compared = [group.get(column.get(name, ""), ()) for column in others.values()]
         differences = [text_table.format_difference(table, runs, other) for other in compared]

@@ -90,7 +90,7 @@ def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
         raise ValueError(f"{given}: expected at least one seed, from 0 on")
     split = options.split or ("fit" if dataset == "mnist" and not options.paper else "train")
     check_paper(options, table)
-    return replace(options, dataset=dataset, split=split), table
+    return replace(options, dataset=dataset, split=split), table.on(dataset)
 
 
 def check_paper(options: Reproduce, table: Table) -> None:
@@ -163,7 +163,7 @@ def show(options: Reproduce, table: Table, file: Path) -> None:
 
 
 def write_report(page: Path, table: Table, about: About, group: Rows, figures: dict[str, Path]) -> None:
-    """Write the report of a table on one part of a data set; its accuracies are of the paper's measure."""
+    """Write the report of a table on one part of a data set."""
     title, *notes = text_table.describe(table, about, group)
     notes += [f"the paper also has {name}: {table.label} {value:g} %" for name, value in table.quoted.items()]
     lines = []
@@ -172,9 +172,8 @@ def write_report(page: Path, table: Table, about: About, group: Rows, figures: d
         if row.paper is not None:
             accuracy = 1 - row.paper / 100 if table.measure == "error" else row.paper / 100
             paper = {"accuracy": accuracy, "mean_glimpses": row.paper_glimpses}
-        lines += [dict(run) | {"paper": paper, "accuracy": run[table.accuracy]} for run in own]
-    measure = "mean class error" if table.measure == "mean_class_accuracy" else "error"
-    table_report.write_table(page, title, lines, figures, "; ".join(notes), measure)
+        lines += [dict(run) | {"paper": paper} for run in own]
+    table_report.write_table(page, title, lines, figures, "; ".join(notes), table.accuracy)
 
 
 def write_figure(options: Reproduce, table: Table, about: About, group: Rows) -> Path:

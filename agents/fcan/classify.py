@@ -20,7 +20,7 @@ from glimpse_env import Backbone, GlimpseVectorEnv
 from glimpse_env.evaluation import fixations, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
-from glimpse_env.reports import results, table_report
+from glimpse_env.reports import results, run_report, table_report
 from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import run_folder
 
@@ -168,7 +168,8 @@ def write_report(target: Path, row: Mapping[str, Any]) -> None:
     runs = [one | shared | {"mean_glimpses": len(one["regions"])} for one in row["rows"]]
     title = f"FCAN on {Path(row['dataset']).name}: the whole image and its parts"
     note = f"{row['images']:,} images of {row['split']}; glimpses: regions whose probabilities are averaged"
-    table_report.write_table(target, title, runs, note=f"{note}; {format_cost(row['cost'])}")
+    measure = run_report.choose_measure(row)
+    table_report.write_table(target, title, runs, note=f"{note}; {format_cost(row['cost'])}", measure=measure)
     print(f"report: {target}")
 
 

@@ -15,7 +15,7 @@ from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttent
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.training import environments, resume, run_folder
-from glimpse_env.training.options import DataOptions, RewardName, Running, check_counts
+from glimpse_env.training.options import DataOptions, RewardName, Running, check_numbers
 
 AGENT = "fcan_greedy"
 StageName = Literal["tune", "localise", "classify"]
@@ -136,7 +136,7 @@ def build_plan(options: FcanOptions) -> Plan:
     Raises:
         ValueError: An option is outside what is allowed; the message names it.
     """
-    check_counts(options, "samples", "batch", "epochs", "tune_epochs", "final_epochs", "repeat")
+    check_numbers(options)
     fcan.check(options.parts, max(options.parts, default=1), "the map")
     check_combinations(options)
     check_split(options.split)

@@ -20,7 +20,7 @@ from fcan.boxes import cut_boxes
 from fcan.plan import FcanOptions, build_finetuning
 from glimpse_env import Backbone, CropSensor, ImageSet
 from glimpse_env.backbone import find_weights
-from glimpse_env.evaluation import intervals
+from glimpse_env.evaluation import intervals, metrics
 from glimpse_env.networks import fcan
 from glimpse_env.sensors import FeatureTable, all_stored
 from glimpse_env.training.finetuning import build_with_new_head, predict
@@ -244,21 +244,18 @@ def build_rows(
     labels: Places,
     parts: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """Return each combination's accuracy, and its differences to the whole image, random and central places.
+    """Return each combination's accuracies, and differences to the whole image, random and central places.
 
-    Differences are in points, with 95 % intervals, paired over images.
+    Differences are in points of accuracy, with 95 % intervals, paired over images.
     """
     combinations, others = list_combinations(parts, BOX in probabilities), {"whole": "whole image"} | KINDS
-    correct = {
-        row: (average(probabilities, names).argmax(1) == labels).float()
-        for row, names in combinations.items()
-    }
+    correct = {row: average(probabilities, names).argmax(1) == labels for row, names in combinations.items()}
     rows = []
     for row, names in combinations.items():
-        rows.append({"row": row, "regions": names, "accuracy": correct[row].mean().item()})
+        rows.append({"row": row, "regions": names} | metrics.measure_accuracy(correct[row], labels))
         for key, other in others.items():
             if other != row:
-                difference = 100 * (correct[row] - correct[other])
+                difference = 100 * (correct[row].float() - correct[other].float())
                 rows[-1][f"minus_{key}"] = intervals.bootstrap_over_images(difference)
     return rows
 
@@ -266,9 +263,10 @@ def build_rows(
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a table for the terminal."""
     heads = {"whole": "- whole image", "random": "- random places", "center": "- central places"}
-    lines = [[f"{'':<36} {'accuracy %':>10}", *heads.values()]]
+    lines = [[f"{'':<36} {'accuracy %':>10} {'mean class %':>12}", *heads.values()]]
     for row in rows:
         differences = [row.get(f"minus_{key}") for key in heads]
         cells = ["" if one is None else intervals.format_interval(one) for one in differences]
-        lines.append([f"{row['row']:<36} {100 * row['accuracy']:>10.1f}", *cells])
+        by_class = f"{100 * row['mean_class_accuracy']:.1f}" if "mean_class_accuracy" in row else ""
+        lines.append([f"{row['row']:<36} {100 * row['accuracy']:>10.1f} {by_class:>12}", *cells])
     return "\n".join("  ".join(f"{cell:>20}" for cell in line) for line in lines)

@@ -48,7 +48,7 @@ SHARED = (
         "clipping, warm-up",
         "none stated",
         "4.2",
-        dict(clip=0.0, warm_up=0, precision="float32"),
+        dict(max_grad_norm=0.0, warm_up=0, precision="float32"),
         where=OPTIMIZERS,
     ),
     Component(

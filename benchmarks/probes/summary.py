@@ -18,9 +18,12 @@ from typing import Annotated, Any
 import tyro
 
 from glimpse_env.evaluation import intervals
+from glimpse_env.reports import results
+from glimpse_env.reports.plots import Measure
 from glimpse_env.runtime import checkpoint, terminal
 
 OWN = ("seed", "out", "threads", "device", "resume", "root")  # options that do not make another setting
+MEASURES: tuple[Measure, ...] = ("accuracy", "mean_class_accuracy")
 NEEDED = {"agent", "options", "per_step_accuracy"}
 
 
@@ -69,18 +72,19 @@ def main(options: Summary) -> None:
                 setting = f"seed {row['seed']} of {row['agent']} with the same settings"
                 raise ValueError(f"{path}: {setting} is there twice; give each run once")
             group[row["seed"]] = row
-    line = "{:<18} {:<10} {:<10} {:>5} {:>14} {:>15} {:>20} {:>8}"
-    heads = "agent", "data set", "split", "seeds", "error %", "mean glimpses", "error % after all", "train s"
+    line = "{:<18} {:<10} {:<10} {:>5} {:>14} {:>18} {:>15} {:>20} {:>8}"
+    heads = ("agent", "data set", "split", "seeds", "error %", "mean class error %", "mean glimpses")
+    heads += ("error % after all", "train s")
     print(line.format(*heads))
     for group in groups.values():
         rows = list(group.values())
         setting = (rows[0][name] for name in ("agent", "dataset", "split"))
-        error = intervals.format_mean([100 * (1 - row["accuracy"]) for row in rows])
+        errors = [results.format_means(rows, name, error=True) for name in MEASURES]
         glimpses = intervals.format_mean([row["mean_glimpses"] for row in rows])
         last = intervals.format_mean([100 * (1 - row["per_step_accuracy"][-1]) for row in rows])
         after_all = f"{last} at {len(rows[0]['per_step_accuracy'])}"
         seconds = f"{statistics.fmean(row['train_seconds'] for row in rows):.0f}"
-        print(line.format(*setting, len(rows), error, glimpses, after_all, seconds))
+        print(line.format(*setting, len(rows), *errors, glimpses, after_all, seconds))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from glimpse_env.reports import published, results
 from glimpse_env.runtime import checkpoint, files, terminal
 
 RESAMPLES = 2000
-LINE = "{:<8} {:>12} {:>9} {:>10}  {:>29}  {:>29}"
+LINE = "{:<8} {:>12} {:>9} {:>10} {:>12}  {:>29}  {:>29}"
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,14 @@ class Thresholds:
 def compare(looks: Trajectories, when: Int64[Tensor, " image"]) -> dict[str, Any]:
     """Return accuracy and glimpses of predicting at these steps, and of two rules with as many glimpses."""
     correct = looks.correct.gather(0, when[None])[0].float()
-    accuracy, glimpses = looks.score_at(when)
-    mixture = stopping_rules.mix_fixed_numbers(looks, glimpses)
+    own = metrics.measure_stops(looks, when)
+    mixture = stopping_rules.mix_fixed_numbers(looks, own["mean_glimpses"])
     others = {
         "random_stop": metrics.score_random_stop(looks, when),
         "fixed_number": stopping_rules.score_mixture(looks, mixture),
     }
-    row: dict[str, Any] = {"mean_glimpses": glimpses, "accuracy": 100 * accuracy}
+    row: dict[str, Any] = {"mean_glimpses": own["mean_glimpses"]}
+    row |= {name: 100 * own[name] for name in ("accuracy", "mean_class_accuracy")}
     for name, other in others.items():
         mean, *ends = intervals.bootstrap_over_images(100 * (correct - other), RESAMPLES)
         row[name] = {"accuracy": 100 * other.mean().item(), "difference": mean, "interval": ends}
@@ -83,7 +84,8 @@ def make_rows(
 def format_row(row: dict[str, Any]) -> str:
     """Return a row as text."""
     paper = "{:.1f} at {:.1f}".format(*row["paper"]) if row["paper"] else ""
-    cells = [paper, f"{row['mean_glimpses']:.2f}", f"{row['accuracy']:.2f}"]
+    cells = [paper, f"{row['mean_glimpses']:.2f}"]
+    cells += [f"{row[name]:.2f}" for name in ("accuracy", "mean_class_accuracy")]
     for other in (row["random_stop"], row["fixed_number"]):
         difference = intervals.format_interval((other["difference"], *other["interval"]), 2)
         cells.append(f"{other['accuracy']:6.2f} {difference}")
@@ -103,7 +105,7 @@ def main(options: Thresholds) -> None:
     rows = make_rows(looks, saved["dynamic"], options.thresholds, Path(dataset).name == "cub")
     print(f"{saved['agent']} on {dataset}, {split}: {images} images, at most {steps} glimpses")
     heads = "random stop, difference", "fixed number, difference"
-    print(LINE.format("stop", "paper %", "glimpses", "accuracy %", *heads))
+    print(LINE.format("stop", "paper %", "glimpses", "accuracy %", "mean class %", *heads))
     for row in rows:
         print(format_row(row))
     if options.json is not None:

@@ -142,7 +142,7 @@ def measure_steps(looks: Trajectories, dynamic: bool, row: Row) -> dict[str, Any
         when = stopping_rules.Rule("confidence", row.threshold).find_stops(looks)
     else:
         when = stopping_rules.choose_rule(dynamic).find_stops(looks)
-    measures = measure_accuracy(looks.correct.gather(0, when[None])[0], looks.labels) | {
+    measures = measure_images(looks.correct.gather(0, when[None])[0], looks.labels) | {
         "mean_glimpses": (when + 1).float().mean().item(),
         "glimpse_histogram": torch.bincount(when, minlength=len(looks.predictions)).tolist(),
         "random_stop_accuracy": metrics.score_random_stop(looks, when).mean().item(),
@@ -172,7 +172,7 @@ def measure_regions(out: Path, looks: Trajectories, result: Mapping[str, Any], n
     if any(name.startswith("part") for name in names):
         pixels += (options["view_size"] or options["image_size"]) ** 2
         flops += stages["find"]["flops"]
-    measures = measure_accuracy(correct, looks.labels) | {"mean_glimpses": float(len(names))}
+    measures = measure_images(correct, looks.labels) | {"mean_glimpses": float(len(names))}
     return measures | {"pixels": [pixels, 0], "flops": [flops, 0]}  # a further glimpse costs nothing
 
 
@@ -186,12 +186,6 @@ def fcan_row(name: str) -> str:
     return re.sub(r"part\d+-", "part-", name)
 
 
-def measure_accuracy(correct: Bool[Tensor, " image"], labels: Int64[Tensor, " image"]) -> dict[str, Any]:
-    """Return accuracy over images, its mean over classes, and which images were predicted correctly."""
-    counts = torch.bincount(labels)
-    by_class = torch.bincount(labels, correct.float())[counts > 0] / counts[counts > 0]
-    return {
-        "accuracy": correct.float().mean().item(),
-        "mean_class_accuracy": by_class.mean().item(),
-        "right": rows.pack_bits(correct),
-    }
+def measure_images(correct: Bool[Tensor, " image"], labels: Int64[Tensor, " image"]) -> dict[str, Any]:
+    """Return the accuracies, and which images were predicted correctly."""
+    return {**metrics.measure_accuracy(correct, labels), "right": rows.pack_bits(correct)}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from glimpse_env.reports import published
+from glimpse_env.reports.plots import Measure
 
 AgentName = Literal["ram", "dtram", "sermanet", "fcan"]
 # The settings of all MNIST rows, but for those with the agents' own defaults (`Run.quick`).
@@ -73,9 +76,14 @@ class Table:
     history: bool = False  # rows have their run's learning curve
 
     @property
-    def accuracy(self) -> str:
+    def accuracy(self) -> Measure:
         """The entry of a row that the measure is computed from."""
         return "accuracy" if self.measure == "error" else self.measure
+
+    def on(self, dataset: str) -> Table:
+        """Return the table on a data set: on Stanford Dogs, whose measure that is, by mean class accuracy."""
+        by_class = published.averages_classes("", dataset)
+        return replace(self, measure="mean_class_accuracy") if by_class else self
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -14,10 +14,13 @@ from reproduction.spec import Table
 from torch import Tensor
 
 from glimpse_env.evaluation import intervals
+from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 
 Runs = Sequence[Mapping[str, Any]]  # the rows of one name, one of each seed
 Rows = Mapping[str, Runs]  # by the row's name
+# Columns of the printed table, and how wide they are at least.
+WIDTHS = {"paper": 14, "ours": 16, "ours - paper": 8, "accuracy %": 16, "glimpses": 9, "seeds": 5}
 RESAMPLES = 2000  # of the bootstrap: a table has many intervals, and MNIST many images
 
 
@@ -53,27 +56,40 @@ def mean_glimpses(runs: Runs) -> float:
     return statistics.fmean(run["mean_glimpses"] for run in runs)
 
 
+def list_heads(table: Table) -> list[str]:
+    """Return the columns of `format_cells`, of `WIDTHS`."""
+    return [name for name in WIDTHS if name != "accuracy %" or table.accuracy != "accuracy"]
+
+
 def format_cells(table: Table, name: str, runs: Runs) -> list[str]:
-    """Return the cells of a row: the paper's number, ours, the difference, mean glimpses, number of seeds."""
+    """Return the cells of a row: the paper's number, ours, the difference, mean glimpses, number of seeds.
+
+    Before the glimpses stands the accuracy over images, where the measure is the mean over classes.
+    """
     ours, row = [to_percent(table, run[table.accuracy]) for run in runs], table.rows[name]
     paper, less = "", ""
     if row.paper is not None:
         paper = f"{row.paper:g}" + ("" if row.paper_glimpses is None else f" at {row.paper_glimpses:g}")
         less = f"{statistics.fmean(ours) - row.paper:+.2f}"
-    return [paper, intervals.format_mean(ours), less, f"{mean_glimpses(runs):.2f}", str(len(runs))]
+    over_images = [] if table.accuracy == "accuracy" else [results.format_means(runs, "accuracy")]
+    cells = [paper, intervals.format_mean(ours), less, *over_images]
+    return [*cells, f"{mean_glimpses(runs):.2f}", str(len(runs))]
 
 
 def format_table(table: Table, about: About, group: Rows) -> str:
     """Return the table."""
     others = [name for name in table.against if name in group]
     width = max([len(name) for name in (*group, *table.quoted)], default=0)
+    shown = {"ours": f"{table.label} %", "ours - paper": "- paper"}
+    columns = {name: shown.get(name, name) for name in list_heads(table)}
+    widths = [max(WIDTHS[name], len(head)) for name, head in columns.items()]
 
-    def line(name: str, cells: Sequence[str], differences: Sequence[str]) -> str:
-        columns = " ".join(f"{cell:>{wide}}" for cell, wide in zip(cells, (14, 16, 8, 9, 5), strict=True))
-        return f"{name:<{width}} {columns}  " + "  ".join(f"{cell:>22}" for cell in differences)
+    def line(name: str, cells: Iterable[str], differences: Sequence[str]) -> str:
+        filled = " ".join(f"{cell:>{wide}}" for cell, wide in zip(cells, widths, strict=True))
+        return f"{name:<{width}} {filled}  " + "  ".join(f"{cell:>22}" for cell in differences)
 
-    head = ("paper", f"{table.label} %", "- paper", "glimpses", "seeds")
-    heads = line("", head, [f"- {name}" for name in others]) + ("  pair" if table.pairs else "")
+    heads = line("", columns.values(), [f"- {name}" for name in others])
+    heads += "  pair" if table.pairs else ""
     quoted = [f"{name:<{width}} {paper:>14g}" for name, paper in table.quoted.items()]
     lines = [*describe(table, about, group), heads, *quoted]
     for name, runs in group.items():
@@ -93,8 +109,11 @@ def describe(table: Table, about: About, group: Rows) -> list[str]:
     note = table.notes.get(first.get("dataset", ""), table.note)
     if first["options"].get("paper"):
         note = "made with --paper, see docs/paper.md"
-    notes = [f"note: {note}"] if note else []
-    return [table.title, f"{here}, {images}", *notes, *describe_networks(group)]
+    notes = [note] if note else []
+    if table.accuracy != "accuracy" and (table.against or table.pairs):
+        notes.append("differences between rows are of the accuracy over images")
+    text = [f"note: {'; '.join(notes)}"] if notes else []
+    return [table.title, f"{here}, {images}", *text, *describe_networks(group)]
 
 
 def format_difference(table: Table, first: Runs, second: Runs) -> str:

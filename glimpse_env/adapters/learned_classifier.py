@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,10 +22,12 @@ from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClas
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
 from glimpse_env.training.optimizers import Descent
+from glimpse_env.training.options import RANGES
 
 SIZE, SHARE = checks.whole(most=2**20), checks.real(0, 1)
 TEACHING = dict.fromkeys(("hidden", "features", "depth", "batch", "updates", "memory"), SIZE)
 TEACHING |= {"dropout": SHARE, "label_smoothing": SHARE}
+TEACHING |= {name: RANGES[name] for name in Descent.__dataclass_fields__ if name in RANGES}
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
 
@@ -217,15 +220,22 @@ class LearnedClassifier(VectorWrapper):
             raise ValueError(f"a classifier of {other.network.sizes}: expected {self.network.sizes}")
         self.network = other.network
 
+    def describe(self) -> dict[str, Any]:
+        """Return the classifier and its optimiser as the contents of a checkpoint."""
+        content = {"kind": KIND, "architecture": asdict(self.network.sizes), "updates": self.updates}
+        return content | {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
     def save(self, target: Path) -> None:
         """Write the classifier and its optimiser as a checkpoint, atomically."""
-        content = {"kind": KIND, "architecture": asdict(self.network.sizes), "updates": self.updates}
-        content |= {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        checkpoint.save(target, content)
+        checkpoint.save(target, self.describe())
 
     def load(self, source: Path) -> None:
         """Load what `save` wrote; ValueError if it has other sizes: other glimpses, classes or layers."""
-        saved, sizes = checkpoint.load(source, self.core.device, KIND), asdict(self.network.sizes)
+        self.restore(checkpoint.load(source, self.core.device, KIND), str(source))
+
+    def restore(self, saved: Mapping[str, Any], source: str) -> None:
+        """Load what `describe` returned (a ValueError as in `load`); `source` is what the message names."""
+        sizes = asdict(self.network.sizes)
         if saved["architecture"] != sizes:
             raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {sizes}")
         self.network.load_state_dict(saved["network"])

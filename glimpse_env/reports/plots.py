@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +25,11 @@ BLUE, GREEN, RED, GREY, GRID = "#0072b2", "#009e73", "#d55e00", "#5a5a60", "#e4e
 COMPARED = ((BLUE, "-"), (RED, "--"), (GREEN, "-."), ("#cc79a7", ":"))
 COMPARED += (("#e69f00", (0, (5, 1, 1, 1))), ("#56b4e9", (0, (1, 1))))
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # keeps a number readable on a line
+Measure = Literal["accuracy", "mean_class_accuracy"]  # an entry of result rows
+ERRORS: dict[Measure, str] = {
+    "accuracy": "error",
+    "mean_class_accuracy": "mean class error",
+}  # what 1 - an accuracy is called
 # A row an epoch: reward, train_accuracy, validation_accuracy, mean_glimpses, loss; each may be missing or
 # None.
 History = Sequence[Mapping[str, Any]]
@@ -142,24 +147,25 @@ def draw_stopping_histogram(axes: Axes, groups: Sequence[Mapping[str, int]]) -> 
     tidy(axes)
 
 
-def draw_error_against_glimpses(axes: Axes, result: Mapping[str, Any]) -> None:
+def draw_error_against_glimpses(axes: Axes, result: Mapping[str, Any], measure: Measure = "accuracy") -> None:
     """Draw error against mean glimpses: the agent's own, fixed numbers of glimpses, confidence thresholds.
 
     `result` holds accuracy and mean_glimpses (the agent's own), per_step_accuracy (a list from step 1), and
-    threshold_curve (a list of mappings with mean_glimpses and accuracy). Accuracies are fractions.
+    threshold_curve (a list of mappings with mean_glimpses and accuracy). Accuracies are fractions; `measure`
+    is which one is drawn, "accuracy" or "mean_class_accuracy".
     """
-    fixed = result["per_step_accuracy"]
+    fixed = result[f"per_step_{measure}"]
     steps = range(1, len(fixed) + 1)
     axes.plot(steps, to_errors(fixed), "s:", color=GREY, markersize=5, label="fixed number of glimpses")
     points = sorted(result["threshold_curve"], key=lambda point: point["mean_glimpses"])
-    glimpses, accuracies = ([point[key] for point in points] for key in ("mean_glimpses", "accuracy"))
+    glimpses, accuracies = ([point[key] for point in points] for key in ("mean_glimpses", measure))
     axes.plot(glimpses, to_errors(accuracies), ".-", color=BLUE, label="stop above a confidence threshold")
-    mean, error = result["mean_glimpses"], float(to_errors([result["accuracy"]])[0])
+    mean, error = result["mean_glimpses"], float(to_errors([result[measure]])[0])
     own = "learned stop" if mean < len(fixed) else "this agent"
     axes.plot([mean], [error], "*", color=RED, markersize=15, markeredgecolor="white", zorder=3, label=own)
     text = f"{error:.2f} % at {mean:.2f}"
     axes.annotate(text, (mean, error), (8, 8), textcoords="offset points", fontsize=9, color=RED)
-    axes.set(xlabel="mean glimpses per image", ylabel="error (%)")
+    axes.set(xlabel="mean glimpses per image", ylabel=f"{ERRORS[measure]} (%)")
     axes.legend(fontsize=9, frameon=False)
     set_log_scale(axes)
     tidy(axes)

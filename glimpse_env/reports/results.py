@@ -15,6 +15,7 @@ import torch
 
 from glimpse_env import GlimpseVectorEnv, __version__, checks
 from glimpse_env.datasets import held_out
+from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.fixations import measure_fixations
 from glimpse_env.evaluation.metrics import summarize
 from glimpse_env.evaluation.stopping_rules import choose_rule
@@ -22,6 +23,7 @@ from glimpse_env.evaluation.trajectories import Trajectories, evaluate
 from glimpse_env.networks import registry
 from glimpse_env.networks.base import Agent
 from glimpse_env.reports import run_report
+from glimpse_env.reports.plots import Measure
 from glimpse_env.runtime import checkpoint, distributed, files
 from glimpse_env.training import environments, resume
 
@@ -208,7 +210,19 @@ def format_row(row: Mapping[str, Any]) -> str:
     """Return a result row as one line of text."""
     run = f"{row['agent']:<18} {row['dataset']:<10} {row['split']:<10} seed {row['seed']:<3}"
     measures = f"error {100 * (1 - row['accuracy']):5.2f} %  mean glimpses {row['mean_glimpses']:.2f}"
+    if run_report.compares_classes(row):
+        measures = f"mean class error {100 * (1 - row['mean_class_accuracy']):5.2f} %  {measures}"
     return f"{run} {measures}  images {row['images']}  trained {row['train_seconds']:.0f} s"
+
+
+def format_means(rows: Sequence[Mapping[str, Any]], measure: Measure, error: bool = False) -> str:
+    """Return an accuracy (or 1 - it) of rows in percent, the mean with its interval.
+
+    Empty where a row lacks it: older ones have no mean class accuracy.
+    """
+    if any(measure not in row for row in rows):
+        return ""
+    return intervals.format_mean([100 * (1 - row[measure] if error else row[measure]) for row in rows])
 
 
 def collect_versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ from glimpse_env.evaluation.stopping_rules import choose_rule
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import fixation_figures, gallery, page, plots, published, svg
 from glimpse_env.reports.page import format_signed
+from glimpse_env.reports.plots import Measure
 
 Values = Mapping[str, Any]
 # Options that name paths, or that are shown elsewhere.
@@ -32,7 +33,8 @@ def write_plots(
     title = f"{row['agent']} on {row['dataset']}, {row['split']} split"
     plots.write_learning_curves(saved["progress"]["history"], target("learning_curves"))
     plots.write_chart(target("stopping_histogram"), title, plots.draw_stopping_histogram, groups)
-    plots.write_chart(target("accuracy_against_glimpses"), title, plots.draw_error_against_glimpses, row)
+    curve = (plots.draw_error_against_glimpses, row, choose_measure(row))
+    plots.write_chart(target("accuracy_against_glimpses"), title, *curve)
     episodes = fixation_figures.select_episodes(env, trajectories, stops)
     fixation_figures.write_fixation_paths(episodes, target("fixation_paths"))
     fixation_figures.write_composites(env, episodes, target("foveal_composites"))
@@ -64,8 +66,11 @@ def build_head(title: str, row: Values) -> str:
     accuracy, glimpses, horizon = row["accuracy"], row["mean_glimpses"], len(row["per_step_accuracy"])
     margin = f"± {100 * intervals.compute_wilson_half_width(accuracy, row['images']):.2f}"
     error = f"{100 * (1 - accuracy):.2f} %, {margin} by the number of images"
+    by_class = (
+        f"; mean over classes {100 * row['mean_class_accuracy']:.2f} %" if compares_classes(row) else ""
+    )
     tiles = [
-        (f"{100 * accuracy:.2f}<small> %</small>", f"correct; error {error}"),
+        (f"{100 * accuracy:.2f}<small> %</small>", f"correct{by_class}; error {error}"),
         (f"{glimpses:.2f}", f"glimpses an image on average, of {horizon} at most"),
         (f"{row['images']:,}", f"{escape(row['split'])} images, each evaluated once"),
     ]
@@ -75,9 +80,20 @@ def build_head(title: str, row: Values) -> str:
     return f'<header>{head}<div class="tiles">{boxes}</div></header>'
 
 
+def compares_classes(row: Values) -> bool:
+    """Return whether the row's mean class accuracy is what is compared; older rows have none."""
+    return "mean_class_accuracy" in row and published.averages_classes(row["agent"], row["dataset"])
+
+
+def choose_measure(row: Values) -> Measure:
+    """Return the measure that is compared, as the row's entries name it."""
+    return "mean_class_accuracy" if compares_classes(row) else "accuracy"
+
+
 def build_comparison(row: Values, name: str, classes: int) -> str:
     """Return the result row beside the paper's figures, and beside other ways to stop."""
-    error, glimpses = 100 * (1 - row["accuracy"]), row["mean_glimpses"]
+    measure, glimpses = choose_measure(row), row["mean_glimpses"]
+    error = 100 * (1 - row[measure])
     reason, figures = published.explain_difference(row, classes), published.find_figures(row)
     own = f"<strong>{escape(name)}, this run</strong>"
     lines = [[own, f"{error:.2f}", f"{glimpses:.2f}", "", "this report"]]
@@ -86,21 +102,26 @@ def build_comparison(row: Values, name: str, classes: int) -> str:
         difference = "" if reason else format_signed(error - figure.error)
         text = f"{escape(figure.row)}, paper"
         lines.append([text, f"{figure.error:.2f}", spent, difference, figure.source])
-    for text, other, spent in compute_other_stops(row):
+    for text, other, spent in compute_other_stops(row, measure):
         lines.append([text, f"{other:.2f}", spent, format_signed(error - other), "this run"])
-    note = "" if figures else "No paper reports this agent on this data set."
+    notes = [] if figures else ["No paper reports this agent on this data set."]
     if reason and figures:
-        note = f"This run was measured {reason}, so it cannot be compared with the papers' figures directly."
-    table = page.format_table(["", "error, %", "mean glimpses", "difference", "source"], lines, "result")
-    return page.format_section("Result", table + page.format_note(note))
+        problem = "so it cannot be compared with the papers' figures directly."
+        notes.append(f"This run was measured {reason}, {problem}")
+    if measure == "mean_class_accuracy":
+        over_images = f"{100 * (1 - row['accuracy']):.2f} %"
+        notes.append(f"Errors are means over classes; over images, this run's error is {over_images}.")
+    heads = ["", f"{plots.ERRORS[measure]}, %", "mean glimpses", "difference", "source"]
+    table = page.format_table(heads, lines, "result")
+    return page.format_section("Result", table + page.format_note(" ".join(notes)))
 
 
-def compute_other_stops(row: Values) -> list[tuple[str, float, str]]:
+def compute_other_stops(row: Values, measure: Measure) -> list[tuple[str, float, str]]:
     """Return name, error in percent and mean glimpses of other ways to stop, for an agent that stops."""
-    steps, glimpses = row["per_step_accuracy"], row["mean_glimpses"]
+    steps, glimpses = row[f"per_step_{measure}"], row["mean_glimpses"]
     if glimpses >= len(steps):
         return []
-    random, last = 100 * (1 - row["random_stop_accuracy"]), 100 * (1 - steps[-1])
+    random, last = 100 * (1 - row[f"random_stop_{measure}"]), 100 * (1 - steps[-1])
     return [
         ("same number of glimpses, stopped at random", random, f"{glimpses:.2f}"),
         ("always the last glimpse", last, str(len(steps))),
@@ -111,7 +132,9 @@ def build_charts(row: Values, history: plots.History, groups: Sequence[Mapping[s
     """Return the charts of the evaluation and of training."""
     charts = [
         svg.render_chart("Images by number of glimpses", plots.draw_stopping_histogram, groups),
-        svg.render_chart("Error by mean glimpses", plots.draw_error_against_glimpses, row),
+        svg.render_chart(
+            "Error by mean glimpses", plots.draw_error_against_glimpses, row, choose_measure(row)
+        ),
     ]
     for title in plots.CURVES:
         charts.append(svg.render_chart(f"{title} while training", plots.draw_learning_curves, history, title))

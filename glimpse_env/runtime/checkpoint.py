@@ -32,7 +32,7 @@ ADDED: dict[str, Any] = {
     "standardise": True,
     "schedule": "linear",
     "warm_up": 200,
-    "clip": 5.0,
+    "max_grad_norm": 5.0,
     "first_crop": None,
     "paper": False,
     "step_decay": False,

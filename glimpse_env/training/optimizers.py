@@ -43,7 +43,7 @@ class Descent:
     epochs (step, as in DT-RAM on photographs)."""
     warm_up: int = WARM_UP
     """Updates in which the learning rates rise to their peaks, at most a tenth of all updates; 0 = none."""
-    clip: float = CLIP
+    max_grad_norm: float = CLIP
     """Largest norm of the gradient, to which a larger one is shortened; 0 = no limit."""
 
 
@@ -155,7 +155,7 @@ def build_optimizer(network: nn.Module, options: Descent) -> Optimizer:
     """
     own = getattr(options, "backbone_rate", options.learning_rate)
     rates = options.learning_rate, options.muon_rate
-    return make(network, options.optimizer, *rates, options.weight_decay, options.clip, own)
+    return make(network, options.optimizer, *rates, options.weight_decay, options.max_grad_norm, own)
 
 
 def make(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glimpse_env import checks
+from glimpse_env.checks import Kind
 from glimpse_env.datasets import find_preset
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
@@ -191,48 +191,73 @@ class Training(Running, View, NetworkOptions, TrainingOptions, PolicyOptions):
     """Options of every agent that is trained with a location policy."""
 
 
-def check_counts(options: object, *names: str) -> None:
-    """Refuse options that are no whole number of at least 1."""
-    for name in names:
-        checks.count(f"--{name.replace('_', '-')}", getattr(options, name))
+def ranged(expected: str, low: float, high: float, above: float = -math.inf) -> Kind:
+    """Return the kind of numbers in [low, high] and above `above`, described in words."""
+    return checks.real(low, high, above)._replace(expected=expected)
 
 
-def check_training(options: Training) -> None:
-    """Refuse values outside their ranges: counts and rates must be positive, discounts in [0, 1]."""
-    check_counts(options, "epochs", "batch", "samples")
-    ranges = {
-        "learning_rate": (options.learning_rate > 0, "a number above 0"),
-        "warm_up": (options.warm_up >= 0, "a number of updates; 0 = none"),
-        "clip": (0 <= options.clip < math.inf, "a norm above 0; 0 = no limit"),
-        "sure": (0 < options.sure <= 1, "a probability in (0, 1]; 1 = no prediction ends an episode"),
-        "augment_shift": (0 <= options.augment_shift <= 0.5, "a fraction of the image's side in [0, 0.5]"),
-        "augment_elastic": (
-            0 <= options.augment_elastic <= 0.5,
-            "a fraction of the image's side in [0, 0.5]",
-        ),
-        "location_discount": (0 <= options.location_discount <= 1, "a discount in [0, 1]"),
-    }
-    check_ranges(options, ranges)
-    if isinstance(options, BackboneOptions) and options.train_backbone:
-        check_backbone(options, options)
+SHARE, WEIGHT, RATE = checks.real(0, 1), checks.real(0), checks.real(above=0)
+BELOW_ONE = Kind("a fraction in [0, 1)", lambda value: SHARE.accepts(value) and value < 1, float)
+DISCOUNT = ranged("a discount in (0, 1]", 0, 1, above=0)
+DISTORTION = ranged("a fraction of the image's side in [0, 0.5]", 0, 0.5)
+SURE = "a probability in (0, 1]; 1 = no prediction ends an episode"
+COUNTS = ("epochs", "stop_epochs", "tune_epochs", "final_epochs", "n_epochs", "batch", "minibatch", "samples")
+COUNTS += ("total_steps", "steps", "n_steps", "envs", "workers", "minibatches", "batch_size")
+COUNTS += ("hidden", "features", "location_features", "lstm", "depth", "updates", "memory", "seeds", "repeat")
+# What a number may be, by the name of its option in any script; None stands for a default, where it is one.
+RANGES: dict[str, Kind] = {
+    **checks.ARGUMENTS,
+    **dict.fromkeys(COUNTS, checks.whole(most=2**31 - 1)),
+    **dict.fromkeys(("learning_rate", "muon_rate", "head_rate", "stop_rate", "backbone_rate"), RATE),
+    **dict.fromkeys(("sigma_start", "sigma_end", "sigma", "clip"), RATE),
+    **dict.fromkeys(("weight_decay", "final_penalty", "policy_weight", "loss_weight"), WEIGHT),
+    **dict.fromkeys(("entropy_weight", "value_weight", "price"), WEIGHT),
+    **dict.fromkeys(("label_smoothing", "curriculum", "explore", "whole", "colour"), SHARE),
+    **dict.fromkeys(("gae_lambda", "location_gradient"), SHARE),
+    **dict.fromkeys(("dropout", "ignore_stops"), BELOW_ONE),
+    **dict.fromkeys(("gamma", "discount"), DISCOUNT),
+    **dict.fromkeys(("augment_shift", "augment_elastic"), DISTORTION),
+    **dict.fromkeys(("log_std", "stop_bias"), checks.real()),
+    **dict.fromkeys(
+        ("whole_area", "zoom"), ranged("a fraction of the image's area in (0, 1]", 0, 1, above=0)
+    ),
+    "max_grad_norm": ranged("a norm above 0; 0 = no limit", 0, math.inf),
+    "stop_clamp": ranged("a number above 0; 0 = no limit", 0, math.inf),
+    "warm_up": checks.whole(0, 2**31 - 1),
+    "stop_hidden": checks.whole(0, 2**20),
+    "glimpses": checks.ARGUMENTS["max_glimpses"],
+    "crop_size": checks.SIDE,
+    "encoder_layers": checks.whole(0, 2**10),
+    "location_discount": ranged("a discount in [0, 1]", 0, 1),
+    "sure": ranged(SURE, 0, 1, above=0),
+    "budget": checks.real(1),
+    "seed": checks.whole(0, 2**32 - 1),
+}
 
 
-def check_backbone(options: BackboneOptions, view: View) -> None:
-    """Refuse glimpses that are not the pixels of one window, and a backbone without a name or a rate."""
-    preset = find_preset(view.dataset)
-    sensor, scales = view.sensor or preset.sensor, view.scales or preset.scales
+def check_backbone(options: Any) -> None:
+    """With --train-backbone, refuse glimpses that are not the pixels of one window, and a missing name."""
+    if not options.train_backbone:
+        return
+    preset = find_preset(options.dataset)
+    sensor, scales = options.sensor or preset.sensor, options.scales or preset.scales
     if sensor != "pixel":
         raise ValueError(f"--train-backbone: its glimpses are pixels; use --sensor pixel, got {sensor}")
     if len(scales) > 1:
         widths = " ".join(map(str, scales))
         raise ValueError(f"--train-backbone: a glimpse has one window; give one of --scales {widths}")
-    if view.backbone is None:
+    if options.backbone is None:
         raise ValueError("--train-backbone: give --backbone, a torchvision classifier such as resnet18")
-    check_ranges(options, {"backbone_rate": (options.backbone_rate > 0, "a number above 0")})
 
 
-def check_ranges(options: object, ranges: Mapping[str, tuple[bool, str]]) -> None:
-    """Refuse options that are not valid: `ranges` says by name whether one is, and what is expected."""
-    for name, (valid, expected) in ranges.items():
-        if not valid:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {expected}")
+def check_numbers(options: Any, within: str = "") -> None:
+    """Refuse options outside `RANGES`; `within` is the start of the names of options in a group.
+
+    Raises:
+        ValueError: The message has the option, its value and what is allowed.
+    """
+    for name, value in vars(options).items():
+        if is_dataclass(value):
+            check_numbers(value, f"{within}{name}.")
+        elif name in RANGES and value is not None:
+            checks.argument(f"--{within}{name.replace('_', '-')}", value, RANGES[name])

@@ -21,6 +21,7 @@ from glimpse_env.runtime.precision import Precision, named
 from glimpse_env.training import resume, run_folder
 from glimpse_env.training.epoch import Epoch, Progress
 from glimpse_env.training.optimizers import Optimizer
+from glimpse_env.training.options import check_numbers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -68,7 +69,7 @@ class Run:
             agent: Name in file names and rows.
             options: The script's options (a `RunOptions`); `run.options` name the device that "auto" stands
                 for.
-            check: Raises a ValueError for invalid options.
+            check: Raises a ValueError for options that are invalid, besides numbers outside their ranges.
             alone: The agent cannot train in several processes.
 
         Raises:
@@ -77,6 +78,7 @@ class Run:
         """
         run = cls(agent, terminal.prepare(options))
         with run._explained(), ExitStack() as stack:
+            check_numbers(run.options)
             if alone:
                 distributed.refuse(agent)
             stack.enter_context(distributed.join(run.options.device))

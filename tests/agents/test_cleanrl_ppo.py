@@ -191,7 +191,7 @@ def test_several_processes_are_refused(monkeypatch, tmp_path):
     [
         ({"split": "test"}, "--split test: the test images are not for training"),
         ({"steps": 0}, "--steps=0: expected a whole number of at least 1"),
-        ({"discount": 1.5}, r"discount=1.5: expected a number in \(0, 1\]"),
+        ({"discount": 1.5}, r"--discount=1.5: expected a discount in \(0, 1\]"),
         ({"dataset": "nowhere"}, "nowhere"),
     ],
 )

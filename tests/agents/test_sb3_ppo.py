@@ -1,5 +1,6 @@
 """Stable-Baselines3: the policy as an `Agent`, and runs of `sb3_ppo.py`: files, resuming, refusals."""
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -14,14 +15,14 @@ pytest.importorskip("sb3_contrib", reason='sb3-contrib is not installed: pip ins
 import ram_reinforce
 import sb3_ppo
 from sb3.policy import PolicyAgent
-from sb3.run import Sb3Run
+from sb3.run import Sb3Run, unpack
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
 from glimpse_env import Transition
 from glimpse_env.adapters.learned_classifier import Teaching
 from glimpse_env.adapters.sb3 import make_sb3_env
-from glimpse_env.runtime import checkpoint
+from glimpse_env.runtime import checkpoint, files
 from tests.conftest import HORIZON, SIDE
 
 ROWS = 6
@@ -176,11 +177,41 @@ def test_an_interrupted_run_is_resumed(pictures, tmp_path, interrupt, capsys, al
     assert (
         sb3_ppo.main(replace(options, resume=True))["accuracy"] == row["accuracy"]
     )  # nothing was left to do
-    checkpoint.save(tmp_path / "run.pt", {**after, "moment": [64, 0]})
+    old = {name: value for name, value in after.items() if name not in ("model", "classifier")}
+    checkpoint.save(tmp_path / "run.pt", old)  # as earlier versions wrote it
+    assert sb3_ppo.main(replace(options, resume=True))["accuracy"] == row["accuracy"]
+    checkpoint.save(tmp_path / "run.pt", {**old, "moment": [64, 0]})
     with pytest.raises(
         SystemExit, match=r"at \[1280, .*run.pt is at \[64, 0\]: they were not written together; train again"
     ):
         sb3_ppo.main(replace(options, resume=True))
+    (tmp_path / "model.zip").unlink()
+    with pytest.raises(SystemExit, match=r"--resume: .*model.zip is missing; train again with --overwrite"):
+        sb3_ppo.main(replace(options, resume=True))
+
+
+@pytest.mark.parametrize("fatal", [1, 2, 3])
+def test_a_kill_between_any_two_files_of_a_save_can_be_resumed(pictures, tmp_path, monkeypatch, fatal):
+    """The process ends when it flushes the first, second or third file of the third save."""
+    options = sb3_ppo.Sb3Options(**pictures, **SIZES, total_steps=256, out=tmp_path)
+    publish, count = files.publish, itertools.count(1)
+
+    def publish_or_end(draft, target):
+        if target.suffix in (".pt", ".zip") and next(count) == 6 + fatal:
+            raise KeyboardInterrupt  # nothing is written after it, as after a kill
+        publish(draft, target)
+
+    monkeypatch.setattr(files, "publish", publish_or_end)
+    with pytest.raises(SystemExit):
+        sb3_ppo.main(options)
+    monkeypatch.setattr(files, "publish", publish)
+    saved = checkpoint.load(tmp_path / "run.pt", kind=Sb3Run.kind)
+    assert saved["moment"][0] == (64 if fatal == 1 else 128)
+    sb3_ppo.main(replace(options, resume=True))
+    saved = checkpoint.load(tmp_path / "run.pt", kind=Sb3Run.kind)
+    assert [row["steps"] for row in saved["progress"]["history"]] == [64, 128, 192, 256]
+    assert PPO.load(tmp_path / "model.zip").num_timesteps == saved["moment"][0] == 256
+    assert unpack(saved["model"]).getvalue() == (tmp_path / "model.zip").read_bytes()
 
 
 def test_the_price_is_subtracted_where_the_episode_goes_on():
@@ -205,7 +236,7 @@ def test_the_price_is_subtracted_where_the_episode_goes_on():
     [
         ({"split": "test"}, "sb3_ppo: --split test"),
         ({"resume": True}, r"no checkpoint at .*run.pt"),
-        ({"ignore_stops": 1.0}, r"--ignore-stops 1.0: expected a fraction of the steps in \[0, 1\)"),
+        ({"ignore_stops": 1.0}, r"--ignore-stops=1.0: expected a fraction in \[0, 1\)"),
         ({"total_steps": 0}, "--total-steps=0: expected a whole number of at least 1"),
         ({"num_envs": 0}, "--num-envs=0: expected a whole number of at least 1"),
         ({"dataset": "mnits"}, "dataset='mnits'"),

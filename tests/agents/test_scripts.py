@@ -15,6 +15,7 @@ from sb3_ppo import Sb3Options
 
 from glimpse_env.runtime import terminal
 from glimpse_env.training.command_line import parse
+from glimpse_env.training.options import check_numbers
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,21 +111,25 @@ def test_unknown_option_and_missing_checkpoint_are_refused():
     [
         ({"epochs": 0}, "--epochs=0: expected a whole number"),
         ({"stop_epochs": 0}, "--stop-epochs=0: expected"),
-        ({"gamma": 2.0}, r"--gamma 2.0: expected a discount in \(0, 1\]"),
-        ({"gamma": 0.0}, r"--gamma 0.0: expected a discount in \(0, 1\]"),
-        ({"learning_rate": -1.0}, "--learning-rate -1.0: expected a number above 0"),
-        ({"location_discount": 1.5}, r"--location-discount 1.5: expected a discount in \[0, 1\]"),
-        ({"sure": 0.0}, r"--sure 0.0: expected a probability in \(0, 1\]"),
+        ({"gamma": 2.0}, r"--gamma=2.0: expected a discount in \(0, 1\]"),
+        ({"gamma": 0.0}, r"--gamma=0.0: expected a discount in \(0, 1\]"),
+        ({"learning_rate": -1.0}, r"--learning-rate=-1.0: expected a number in \(0, inf\)"),
+        ({"location_discount": 1.5}, r"--location-discount=1.5: expected a discount in \[0, 1\]"),
+        ({"sure": 0.0}, r"--sure=0.0: expected a probability in \(0, 1\]"),
         (
             {"augment_shift": 0.7},
-            r"--augment-shift 0.7: expected a fraction of the image's side in \[0, 0.5\]",
+            r"--augment-shift=0.7: expected a fraction of the image's side in \[0, 0.5\]",
         ),
-        ({"stop_split": "foo"}, "split='foo': expected one of"),
     ],
 )
 def test_numbers_that_train_nothing_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        check_options(StopOptions(**given))
+        check_numbers(StopOptions(**given))
+
+
+def test_a_split_to_stop_on_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="split='foo': expected one of"):
+        check_options(StopOptions(stop_split="foo"))
 
 
 def test_no_thread_is_none_too_few():

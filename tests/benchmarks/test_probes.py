@@ -151,8 +151,13 @@ def test_summary_groups_seeds_and_gives_the_interval(tmp_path, capsys):
         row = {"agent": "a", "dataset": "mnist", "split": "test", "seed": seed, "accuracy": accuracy}
         row |= {"mean_glimpses": 2.0, "per_step_accuracy": [0.5, accuracy], "train_seconds": 10}
         row |= {"options": {"seed": seed, "epochs": 3}}
+        other = row | {"dataset": "dogs", "mean_class_accuracy": accuracy - 0.1}
+        (tmp_path / f"dogs-{seed}.json").write_text(json.dumps(other))
         (tmp_path / f"{seed}.json").write_text(json.dumps(row))
     summary.main(summary.Summary(tuple(tmp_path.glob("*.json"))))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert "1.50 +- 6.35" in lines[1]  # t(1) * 0.7071 / sqrt(2)
+    assert len(lines) == 3
+    old, new = sorted(lines[1:], key=lambda line: "dogs" in line)
+    assert old.split()[4:7] == new.split()[4:7] == ["1.50", "+-", "6.35"]  # t(1) * 0.7071 / sqrt(2)
+    assert new.split()[7:10] == ["11.50", "+-", "6.35"]
+    assert old.split()[7] == "2.00"  # a row of an earlier version has no mean class accuracy

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import figures
+import pages
 import pytest
 import torch
 from dtram_reinforce import StopOptions
@@ -154,6 +155,31 @@ def test_the_printed_table_by_hand():
     assert "-37.50 [" in lines["DT"]
 
 
+def test_a_table_on_dogs_compares_means_over_classes_beside_those_over_images():
+    table = TABLE.on("dogs")
+    assert (TABLE.on("cub"), table.measure, table.accuracy) == (TABLE, *["mean_class_accuracy"] * 2)
+    known = [run | {"mean_class_accuracy": 0.4 + run["seed"] / 5} for run in some_rows()]
+    ((about, group),) = text_table.group_rows(table, known).items()
+    text = text_table.format_table(table, about, group)
+    assert "note: differences between rows are of the accuracy over images" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("RAM 1")]
+    assert line.split()[5:12] == ["50.00", "+-", "127.06", "-10.00", "25.00", "+-", "0.00"]
+    heads, *quoted_and_rows = pages.list_cells(table, group, paired=True)
+    assert heads[:5] == ["", *[f"{who}: mean class accuracy %" for who in ("paper", "ours")], *heads[3:5]]
+    assert heads[4] == "accuracy %"
+    assert {len(cells) for cells in quoted_and_rows} == {len(heads)}
+
+
+def test_own_step_rewards_leave_the_other_rows_as_they_were():
+    rewards = TABLES["rewards"].rows
+    own = {name: row.run.options.get("location_discount") for name, row in rewards.items()}
+    assert {name for name, discount in own.items() if discount == 0} == {
+        "greedy, own step",
+        "information gain, own step",
+    }
+    assert rewards["greedy"].run.own == {"glimpses": 7, "reward": "greedy"}
+
+
 def test_paired_difference_by_hand():
     first = torch.tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])  # two seeds, four images
     second = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]])
@@ -216,11 +242,6 @@ def test_a_rows_rivals_are_those_of_its_trajectories():
     assert second["accuracy"] == pytest.approx(looks.correct[1].float().mean().item())
     assert second["mean_glimpses"] == 2
     assert "rivals" not in second
-
-
-def test_mean_class_accuracy_weighs_classes_alike():
-    measures = measure.measure_accuracy(torch.tensor([True, True, True, False]), torch.tensor([0, 0, 0, 2]))
-    assert (measures["accuracy"], measures["mean_class_accuracy"]) == (0.75, 0.5)
 
 
 @pytest.fixture

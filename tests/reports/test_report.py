@@ -14,7 +14,7 @@ from PIL import Image
 
 from glimpse_env.evaluation import metrics
 from glimpse_env.evaluation.trajectories import Trajectories
-from glimpse_env.reports import gallery, page, plots, published, run_report, svg, table_report
+from glimpse_env.reports import gallery, page, plots, published, results, run_report, svg, table_report
 from tests.conftest import HORIZON, IMAGES
 
 HISTORY = [
@@ -273,6 +273,52 @@ def test_the_example_of_its_page_runs(tmp_path, monkeypatch, with_figures):
     monkeypatch.chdir(tmp_path)
     exec(compile(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], "report.md", "exec"), {})
     assert "0.90 ± 0.76" in Path("table.html").read_text()
+
+
+def test_means_over_classes_are_compared_where_the_published_numbers_are(env, tmp_path):
+    """Of five classes, 0 has ten images and is always predicted: errors over images and classes differ."""
+    looks = looks_of(env)
+    looks = replace(looks, labels=torch.arange(IMAGES).remainder(5).where(torch.arange(IMAGES) > 9, 0))
+    row = row_of(looks) | {"agent": "sermanet_rnn", "dataset": "dogs"}
+    row["options"] = {"resolutions": ["high"]}
+    saved = {"dynamic": True, "progress": {"history": HISTORY}}
+    run_report.write_report(tmp_path / "report.html", row, saved, env, looks)
+    html = (tmp_path / "report.html").read_text()
+    by_image, by_class = (f"{100 * (1 - row[name]):.2f}" for name in ("accuracy", "mean_class_accuracy"))
+    assert by_image != by_class
+    own = html[html.index("this run</strong>") :][:200]
+    assert by_class in own
+    assert by_image not in own
+    assert "mean class error, %" in html
+    assert f"error is {by_image} %" in html
+    assert f"mean over classes {100 * row['mean_class_accuracy']:.2f} %" in html
+    assert f"mean class error {by_class:>5} %  error {by_image:>5} %" in results.format_row(
+        row | {"train_seconds": 1.0}
+    )
+    old = {name: value for name, value in row.items() if "mean_class" not in name}  # of an earlier version
+    assert "mean class" not in results.format_row(old)
+    usual = row_of(looks) | {"dataset": "cub"}
+    run_report.write_report(tmp_path / "usual.html", usual, saved, env, looks)
+    assert "mean class" not in (tmp_path / "usual.html").read_text()
+    assert published.averages_classes("ram_reinforce", "dogs")
+    assert published.find("FCAN", "Table 2", "dogs", "rigid").measure == "mean class accuracy"
+    assert published.find("FCAN", "Table 6", "cub", "rigid").measure == "accuracy"
+
+
+def test_a_table_compares_means_over_classes_beside_those_over_images(tmp_path, with_figures):
+    paper = {"accuracy": 0.75}
+    run = {"row": "high", "seed": 0, "accuracy": 0.9, "mean_class_accuracy": 0.8, "mean_glimpses": 1.0}
+    target = tmp_path / "table.html"
+    table_report.write_table(target, "Table 1", [run | {"paper": paper}], measure="mean_class_accuracy")
+    html = target.read_text()
+    line = re.findall(r"<tr>(.*?)</tr>", html)[1]
+    cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line)
+    assert cells == ["high", "1", "20.00", "10.00", "1.00", "25.00", "", "\u22125.00"]
+    assert "Mean class error, %" in html
+    old = {name: value for name, value in run.items() if name != "mean_class_accuracy"} | {"paper": None}
+    table_report.write_table(target, "Table 1", [old])
+    with pytest.raises(ValueError, match="has no 'mean_class_accuracy'"):
+        table_report.write_table(target, "Table 1", [old], measure="mean_class_accuracy")
 
 
 def test_table_groups_runs_beside_the_paper(tmp_path, with_figures):

@@ -22,13 +22,13 @@ def test_without_warm_up_the_first_rate_is_the_peak():
 @pytest.mark.parametrize(("clip", "expected"), [(0.0, 30.0), (5.0, 5.0), (100.0, 30.0)])
 def test_the_gradient_is_shortened_to_the_limit(clip, expected):
     network = nn.Linear(1, 1, bias=False)
-    optimizer = build_optimizer(network, Descent(optimizer="sgd", learning_rate=0.1, clip=clip))
+    optimizer = build_optimizer(network, Descent(optimizer="sgd", learning_rate=0.1, max_grad_norm=clip))
     optimizer.update({"loss": 30 * network.weight.sum()}, 1.0)
     assert network.weight.grad.item() == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
 def test_every_optimiser_has_the_limit(name):
-    assert build_optimizer(nn.Linear(2, 2), Descent(optimizer=name, clip=0.0)).clip is None
+    assert build_optimizer(nn.Linear(2, 2), Descent(optimizer=name, max_grad_norm=0.0)).clip is None
     assert build_optimizer(nn.Linear(2, 2), Descent(optimizer=name)).clip == 5.0
     assert torch.is_tensor(nn.Linear(2, 2).weight)
