@@ -106,7 +106,7 @@ CLUTTER: dict[str, Any] = LSTM | (
     | dict(sigma_start=0.3, sigma_end=0.1)
 )
 DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
-# Li et al. 2017, section 4.1, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7
+# Li et al. 2017, section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7
 # steps; here their mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
 PAPER_MNIST: dict[str, Any] = (
     dict(epochs=800, batch=20, curriculum=0.3, sure=1.0, augment=False, optimizer="sgd", learning_rate=0.01)

@@ -9,7 +9,8 @@ A page holds a table between two lines of its own:
     <!-- end -->
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table. Missing rows are left out; without any, the block names the command that makes them.
+table; "statuses" alone is the list of all tables of the papers. Missing rows are left out; without any, the
+block names the command that makes them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 import tyro
 from papers.tables import TABLES
-from reproduction import rows, text_table
+from reproduction import listing, rows, text_table
 from reproduction.spec import Table
 from reproduction.text_table import About, Rows
 
@@ -72,7 +73,10 @@ def fill_page(page: Path, results: Path) -> str:
         raise ValueError(f"{page}: expected {expected}")
 
     def fill(block: re.Match[str]) -> str:
-        filled = fill_block(*read_block(page, block[1]), results, page.parent)
+        if block[1] == "statuses":
+            filled = listing.format_page(results)
+        else:
+            filled = fill_block(*read_block(page, block[1]), results, page.parent)
         return f"<!-- results: {block[1]} -->\n\n{filled}\n\n<!-- end -->"
 
     return BLOCK.sub(fill, text)

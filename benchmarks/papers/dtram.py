@@ -16,6 +16,9 @@ BANK = (
 )
 STEADY = f"{BANK}; no curriculum"
 SMALL = f"{BANK}; the paper: ResNet-34, 256 x 256 images"
+# The images and glimpses of Tables 6 to 9: glimpses of 100 pixels, enlarged as in the public code.
+SMALL_SIZES = {"image_size": 256, "view_size": 224, "glimpse_size": 224, "scales": (0.4464,)}
+SETTINGS = {"paper": {"backbone": "resnet34", **SMALL_SIZES}}
 SAME_RAM = "DT-RAM's stop head is taught on the frozen RAM 7 of the same seed"
 
 
@@ -41,6 +44,19 @@ FAST7 = Run("ram", {"glimpses": 7}, quick=True)  # with the agent's own defaults
 MNIST = {steps: read(2, f"RAM, {steps} glimpses", "mnist") for steps in (2, 4, 5, 7)}
 
 
+def see_whole() -> dict[str, Row]:
+    """Return the networks that see the whole image: without augmentation as in the paper, and with it."""
+    layers = {
+        "FC, 2 layers": {"widths": (256, 256)},
+        "conv, 2 layers": {"channels": (16, 32), "widths": (256,)},
+    }
+    rows = {}
+    for name, own in layers.items():
+        rows[name] = Row(Run("whole_image", {**own, "augment": False}), *read(2, name, "mnist"))
+        rows[f"{name}, augmented"] = Row(Run("whole_image", {**own, "augment": True}))
+    return rows
+
+
 def stop_early(start: Run) -> dict[str, Row]:
     """Return the rows that take a RAM's predictions before its last glimpse."""
     return {f"RAM 7, answering after {steps}": Row(start, *MNIST[steps], after=steps) for steps in (2, 4, 5)}
@@ -56,7 +72,7 @@ def learn_to_stop(start: Run) -> dict[str, Row]:
     }
 
 
-# DT-RAM on photographs. The number of glimpses grows in training (section 3.3), unlike in the agent's recipe.
+# DT-RAM on photographs. The number of glimpses grows in training (section 3.4), unlike in the agent's recipe.
 ONE_VIEW = ram(1, policy="center")
 GROWING, CONSTANT = {"curriculum": 0.3}, {"curriculum": 0.0}
 # The last state predicts, as in the paper; in the agent's recipe the mean scores of all glimpses.
@@ -87,20 +103,24 @@ def views(title: str, table: int, *datasets: str) -> Table:
 
 
 def networks() -> dict[str, Row]:
-    """Return Table 5; small images have glimpses of 100 pixels (enlarged, as in the public code)."""
-    small = {"image_size": 256, "view_size": 224, "glimpse_size": 224, "scales": (0.4464,)}
+    """Return Table 5, with a network that the paper does not have: ResNet-18."""
     large = {"image_size": 512, "view_size": 448, "glimpse_size": 224}
     one = {"glimpses": 1, "policy": "center"}
     options = {
-        "ResNet-34, 224": {"backbone": "resnet34", **small, **one},
-        "RAM-34, 224": {"backbone": "resnet34", **small, **GROWING, "glimpses": 6},
-        "ResNet-50, 224": {"backbone": "resnet50", **small, **one},
-        "RAM-50, 224": {"backbone": "resnet50", **small, **GROWING, "glimpses": 6},
-        "ResNet-101, 224": {"backbone": "resnet101", **small, **one},
+        "ResNet-18, 224": {"backbone": "resnet18", **SMALL_SIZES, **one},
+        "RAM-18, 224": {"backbone": "resnet18", **SMALL_SIZES, **GROWING, "glimpses": 6},
+        "ResNet-34, 224": {"backbone": "resnet34", **SMALL_SIZES, **one},
+        "RAM-34, 224": {"backbone": "resnet34", **SMALL_SIZES, **GROWING, "glimpses": 6},
+        "ResNet-50, 224": {"backbone": "resnet50", **SMALL_SIZES, **one},
+        "RAM-50, 224": {"backbone": "resnet50", **SMALL_SIZES, **GROWING, "glimpses": 6},
+        "ResNet-101, 224": {"backbone": "resnet101", **SMALL_SIZES, **one},
         "ResNet-50, 448": {"backbone": "resnet50", **large, **one},
         "RAM-50, 448": {"backbone": "resnet50", **large, **CONSTANT, "glimpses": 3},
     }
-    return {name: Row(Run("ram", own), *read(5, name)) for name, own in options.items()}
+    paper = published.read_table("DT-RAM", "Table 5", "cub")  # none with ResNet-18
+    return {
+        name: Row(Run("ram", own), *(read(5, name) if name in paper else ())) for name, own in options.items()
+    }
 
 
 def ablation(table: int, title: str, have: dict[int, Run], lack: dict[int, Run]) -> Table:
@@ -113,19 +133,20 @@ def ablation(table: int, title: str, have: dict[int, Run], lack: dict[int, Run])
         rows[other] = Row(lack[steps], *read(table, f"{steps} glimpses"))
         pairs[name] = other
     title = f"DT-RAM, Table {table} (CUB-200-2011): {title}"
-    return Table(title, PHOTOGRAPHS, rows, against=("1 glimpse",), pairs=pairs, note=SMALL)
+    compared = {"against": ("1 glimpse",), "pairs": pairs}
+    return Table(title, PHOTOGRAPHS, rows, **compared, note=SMALL, settings=SETTINGS)
 
 
 TABLES = {
     "dtram-2": Table(
         "DT-RAM, Table 2 (MNIST)",
         ("mnist", "clutter"),
-        {f"RAM {steps}": Row(ram(steps), *paper) for steps, paper in MNIST.items()}
+        see_whole()
+        | {f"RAM {steps}": Row(ram(steps), *paper) for steps, paper in MNIST.items()}
         | stop_early(RAM7)
         | learn_to_stop(RAM7),
         measure="error",
         against=("RAM 7",),
-        quoted={name: read(2, name, "mnist")[0] for name in ("FC, 2 layers", "conv, 2 layers")},
         note=f"{SAME_RAM}; recipe of agents/ram_reinforce.py",
     ),
     "dtram-2-default": Table(
@@ -142,7 +163,7 @@ TABLES = {
         "DT-RAM, Table 5 (CUB-200-2011): networks and sizes",
         PHOTOGRAPHS,
         networks(),
-        pairs={f"RAM-{size}": f"ResNet-{size}" for size in ("34, 224", "50, 224", "50, 448")},
+        pairs={f"RAM-{size}": f"ResNet-{size}" for size in ("18, 224", "34, 224", "50, 224", "50, 448")},
         note=f"{BANK}; RAM has 6 glimpses at 224 and 3 at 448 (the numbers of Tables 6 and 3), at 448 "
         "without curriculum",
     ),
@@ -154,6 +175,7 @@ TABLES = {
         | {"DT-RAM": DTRAM6},
         against=("1 glimpse", "6 glimpses"),
         note=SMALL,
+        settings=SETTINGS,
     ),
     "dtram-7": Table(
         "DT-RAM, Table 7 (CUB-200-2011): stop above a confidence",
@@ -163,6 +185,7 @@ TABLES = {
         | {f"DT-RAM (gamma {one})": Row(dtram(GROWN[6], gamma=float(one))) for one in (".9", ".95", ".995")},
         against=("> 1", "DT-RAM"),
         note=SMALL,
+        settings=SETTINGS,
     ),
     "dtram-8": ablation(8, "curriculum", GROWN, rams(**CONSTANT)),
     "dtram-9": ablation(9, "intermediate supervision", GROWN, rams(**GROWING, supervision=False)),
@@ -179,16 +202,19 @@ def draw(kind: Literal["histogram", "paths"], table: str, title: str, *names: st
     """Return a figure of some rows of a table."""
     of = TABLES[table]
     rows = {name: of.rows[name] for name in names}
-    return Table(f"DT-RAM, {title}", of.datasets, rows, of.measure, note=note, rows_of=table, figure=kind)
+    shared = {"rows_of": table, "figure": kind, "settings": of.settings}
+    return Table(f"DT-RAM, {title}", of.datasets, rows, of.measure, note=note, **shared)
 
 
 DTRAM1, DTRAM2 = "DT-RAM-1 (gamma .98)", "DT-RAM-2 (gamma .99)"
-FIGURE6, FIGURE8 = (f"Figure {figure} (CUB-200-2011)" for figure in (6, 8))
+FIGURE6, FIGURE7 = (f"Figure {figure} (CUB-200-2011)" for figure in (6, 7))
+PATHS = "glimpses by stopping step"
 TABLES |= {
     "dtram-figure-5": draw("histogram", "dtram-2", "Figure 5 (MNIST): stopping steps", DTRAM1, DTRAM2),
     "dtram-figure-6": draw("histogram", "dtram-6", f"{FIGURE6}: stopping steps", "DT-RAM", note=SMALL),
-    "dtram-figure-7": draw("paths", "dtram-2", "Figure 7 (MNIST): glimpses by stopping step", DTRAM2),
-    "dtram-figure-8": draw("paths", "dtram-6", f"{FIGURE8}: glimpses by stopping step", "DT-RAM", note=SMALL),
+    "dtram-figure-7": draw("paths", "dtram-6", f"{FIGURE7}: {PATHS}", "DT-RAM", note=SMALL),
+    "dtram-figure-7-mnist": draw("paths", "dtram-2", f"as Figure 7, on MNIST: {PATHS}", DTRAM2),
+    "dtram-figure-8": draw("paths", "dtram-4", f"Figure 8 (Stanford Cars): {PATHS}", "DT-RAM", note=STEADY),
     "places": Table(
         "Learned locations against others (no table of the paper)",
         (*PHOTOGRAPHS, "mnist", "clutter"),

@@ -27,10 +27,12 @@ class About(NamedTuple):
     part: str  # of the data set
     split: str  # that was trained on
     measured: str  # the split that was evaluated
+    setting: str = ""  # network and sizes, where a table's rows were made with others than its own
 
     def name_file(self, start: str) -> str:
         """Return the name of a file about these images, without its suffix."""
-        return "-".join([start, *map(checkpoint.file_name, self)])
+        setting = self.setting.replace(", ", "-").replace(" ", "-")
+        return "-".join([start, *map(checkpoint.file_name, self[:3]), *filter(None, [setting])])
 
 
 def group_rows(table: Table, known: Runs) -> dict[About, dict[str, list[Mapping[str, Any]]]]:
@@ -38,7 +40,7 @@ def group_rows(table: Table, known: Runs) -> dict[About, dict[str, list[Mapping[
     groups: dict[About, dict[str, list[Mapping[str, Any]]]] = {}
     for run in sorted(known, key=itemgetter("seed")):
         if run["row"] in table.rows:
-            about = About(run["part"], run["split"], run["measured"])
+            about = About(*rows.find_key(run, "part", "split", "measured"))
             groups.setdefault(about, {name: [] for name in table.rows})[run["row"]].append(run)
     return {about: {name: runs for name, runs in group.items() if runs} for about, group in groups.items()}
 
@@ -90,7 +92,8 @@ def describe(table: Table, about: About, group: Rows) -> list[str]:
     whole = "" if first["of_classes"] in (None, first["classes"]) else f" of {first['of_classes']}"
     here = f"here: {about.part} ({first['classes']}{whole} classes), trained on {about.split}"
     images = f"{first['images']:,} images of {about.measured}"
-    return [table.title, f"{here}, {images}", *([f"note: {table.note}"] if table.note else [])]
+    setting = f"; setting: {about.setting}" if about.setting else ""
+    return [table.title, f"{here}, {images}{setting}", *([f"note: {table.note}"] if table.note else [])]
 
 
 def format_difference(table: Table, first: Runs, second: Runs) -> str:

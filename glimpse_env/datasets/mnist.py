@@ -45,7 +45,7 @@ SPEC = DataSetSpec(
     short="MNIST",
     classes=10,
     kind="digits",
-    # DT-RAM, section 4.1: 28 x 28 images, one 8 x 8 glimpse per step, 7 steps; its code limits locations to
+    # DT-RAM, section 4.2: 28 x 28 images, one 8 x 8 glimpse per step, 7 steps; its code limits locations to
     # 13 pixels from the centre.
     preset=Preset(28, 8, first_view="glimpse", location_range=13 / 14, max_glimpses=7),
     load=lambda split, *_: load(split),

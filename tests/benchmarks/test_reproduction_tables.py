@@ -138,7 +138,7 @@ def some_rows() -> list[dict]:
 
 def test_the_printed_table_by_hand():
     ((about, group),) = text_table.group_rows(TABLE, some_rows()).items()
-    assert about == ("CUB-50", "fit", "test")
+    assert about == About("CUB-50", "fit", "test")
     text = text_table.format_table(TABLE, about, group)
     assert "CUB-50 (50 of 200 classes), trained on fit, 4 images of test" in text
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
@@ -164,7 +164,7 @@ def test_paired_difference_by_hand():
 def test_parts_and_splits_are_tables_of_their_own():
     whole = [row | {"part": "CUB-200", "classes": 200} for row in some_rows()]
     groups = text_table.group_rows(TABLE, some_rows() + whole)
-    assert set(groups) == {("CUB-50", "fit", "test"), ("CUB-200", "fit", "test")}
+    assert set(groups) == {About("CUB-50", "fit", "test"), About("CUB-200", "fit", "test")}
     assert all(len(runs) == 2 for group in groups.values() for runs in group.values())
 
 
