@@ -224,7 +224,9 @@ def test_a_table_is_made_by_command_line(asked, capsys):
     assert "judged" in printed or "better (interval above 0)" in printed
     pictures = replace(asked, table="tiny-paths", only_print=True)
     reproduce.main(pictures)
-    page = (asked.out / f"report-tiny-{row['part']}-train-test-image-size-32.html").read_text(encoding="utf-8")
+    page = (asked.out / f"report-tiny-{row['part']}-train-test-image-size-32.html").read_text(
+        encoding="utf-8"
+    )
     assert "RAM 2" in page
     assert f"{100 * (1 - row['accuracy']):.2f}" in page
     drawn = asked.results / f"tiny-paths-{row['part']}-train-test-image-size-32.png"
