@@ -36,6 +36,8 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files, terminal
 
 CYCLE = 20  # episodes of a call with a batch of 1: enough for shares in steps of 5 %
+PAPER = {"one pass at 512": 42, "RAM, 3 glimpses": 77}  # milliseconds, on a K40
+NAME = "dtram_timing.jsonl"
 Call = Callable[[], object]
 
 
@@ -164,6 +166,31 @@ def format_figures(figures: Mapping[str, Mapping[str, float]]) -> str:
     return timed.align(lines)
 
 
+def format_page(results: Path) -> str:
+    """Return the rows as tables for a page; without any, the command that makes one."""
+    rows = timed.read(results / NAME, ("figures", "settings", "hardware", "versions"))
+    return "\n\n".join(map(format_row, rows)) or "No rows yet; `python benchmarks/dtram_timing.py` makes one."
+
+
+def format_row(row: Mapping[str, Any]) -> str:
+    """Return a row as a table for a page: milliseconds an image, and multiples of the first pass."""
+    figures, settings = row["figures"], row["settings"]
+    first = {batch: next(iter(by_name.values())) for batch, by_name in figures.items()}
+    heads = ["ms an image", "paper, K40", *(f"batch of {batch}" for batch in figures)]
+    lines = [f"| {' | '.join(heads)} |", "|---|" + "---:|" * (len(heads) - 1)]
+    for name in dict.fromkeys(name for by_name in figures.values() for name in by_name):
+        cells = [
+            f"{by_name[name]:.1f} ({by_name[name] / first[batch]:.2f} x)" if name in by_name else ""
+            for batch, by_name in figures.items()
+        ]
+        paper = f"{PAPER[name]} ({PAPER[name] / 42:.2f} x)" if name in PAPER else ""
+        lines.append(f"| {' | '.join([name, paper, *cells])} |")
+    about = (
+        f"{settings['backbone']}, {settings['precision'].removeprefix('torch.')}, {timed.machine_name(row)}"
+    )
+    return "\n".join([*lines, "", f"`{row['command']}`; {about}; torch {row['versions']['torch']}."])
+
+
 def main(options: Timing) -> None:
     """Measure, print the table and add the row."""
     check(options)
@@ -172,7 +199,7 @@ def main(options: Timing) -> None:
         small = {"image_size": 64, "view_size": 48, "glimpse_size": 32, "batches": (1, 3), "turns": 1}
         options = replace(options, backbone="resnet18", **small)
     options = replace(options, shares=read_shares(options))
-    file = options.results / "dtram_timing.jsonl"
+    file = options.results / NAME
     files.check_writable(file)
     backbone = Backbone(options.backbone, None, options.device)
     figures = {str(batch): measure(options, backbone, batch) for batch in options.batches}

@@ -9,8 +9,8 @@ A page holds a table between two lines of its own:
     <!-- end -->
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table; "statuses" alone is the list of all tables of the papers. Missing rows are left out; without any, the
-block names the command that makes them.
+table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py. Missing
+rows are left out; without any, the block names the command that makes them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dtram_timing
 import tyro
 from papers.tables import TABLES
 from reproduction import listing, rows, text_table
@@ -41,6 +42,10 @@ LEFT_OUT: dict[str, float] = dict.fromkeys(
     ("--out", "--results", "--threads", "--root", "--device", "--seed", "--seeds"), 1
 )
 LEFT_OUT |= {"--weights": 1, "--rows": math.inf}
+LISTS: dict[str, Callable[[Path], str]] = {
+    "statuses": listing.format_page,
+    "timing": dtram_timing.format_page,
+}
 WIDTH = 140  # characters of a line of text
 
 
@@ -73,8 +78,8 @@ def fill_page(page: Path, results: Path) -> str:
         raise ValueError(f"{page}: expected {expected}")
 
     def fill(block: re.Match[str]) -> str:
-        if block[1] == "statuses":
-            filled = listing.format_page(results)
+        if block[1] in LISTS:
+            filled = LISTS[block[1]](results)
         else:
             filled = fill_block(*read_block(page, block[1]), results, page.parent)
         return f"<!-- results: {block[1]} -->\n\n{filled}\n\n<!-- end -->"

@@ -118,9 +118,8 @@ def networks() -> dict[str, Row]:
         "RAM-50, 448": {"backbone": "resnet50", **large, **CONSTANT, "glimpses": 3},
     }
     paper = published.read_table("DT-RAM", "Table 5", "cub")  # none with ResNet-18
-    return {
-        name: Row(Run("ram", own), *(read(5, name) if name in paper else ())) for name, own in options.items()
-    }
+    known = {name: (figure.value, figure.glimpses) for name, figure in paper.items()}
+    return {name: Row(Run("ram", own), *known.get(name, (None, None))) for name, own in options.items()}
 
 
 def ablation(table: int, title: str, have: dict[int, Run], lack: dict[int, Run]) -> Table:

@@ -57,3 +57,15 @@ def test_the_row_has_all_contenders(tmp_path, capsys):
 def test_what_cannot_be_measured_is_refused(given, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         dtram_timing.main(Timing(device="cpu", results=tmp_path, **given))
+
+
+def test_the_page_has_multiples_of_the_first_pass_beside_the_papers(tmp_path):
+    figures = {"1": {"one pass at 512": 50.0, "RAM, 3 glimpses": 60.0}, "20": {"one pass at 512": 40.0}}
+    hardware = {"cpu": "AMD EPYC", "cores": 2, "threads": 1, "gpu": None}
+    row = {"command": "python x", "figures": figures, "hardware": hardware, "versions": {"torch": "2.15.0"}}
+    timed.append(tmp_path / "dtram_timing.jsonl", row | {"settings": {"backbone": "r", "precision": "bf"}})
+    page = dtram_timing.format_page(tmp_path)
+    assert "| one pass at 512 | 42 (1.00 x) | 50.0 (1.00 x) | 40.0 (1.00 x) |" in page
+    assert "| RAM, 3 glimpses | 77 (1.83 x) | 60.0 (1.20 x) |  |" in page
+    assert page.endswith("`python x`; r, bf, AMD EPYC (1 thread); torch 2.15.0.")
+    assert "makes one" in dtram_timing.format_page(tmp_path / "none")
