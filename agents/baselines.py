@@ -28,6 +28,7 @@ from typing import Any, get_args
 from glimpse_env import Delayed, GlimpseVectorEnv
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.averaged_views import AveragedViews, ViewsArchitecture
+from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
@@ -128,8 +129,8 @@ def build_windows(options: Baselines) -> dict[str, Any]:
     return {"scales": scales, "location_range": inside, "glimpses": 1 + len(options.parts)}
 
 
-def train(run: Run, env: GlimpseVectorEnv, network: AveragedViews, validation: Validation) -> None:
-    """Train the classifiers by the cross-entropy of every view."""
+def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validation) -> None:
+    """Train classifiers by the cross-entropy of every view."""
     options, policy = run.options, build_unlearned(run.options.policy, env.preset.grid)
     behaviour = Behaviour(env.preset.max_glimpses, policy)
     optimizer = optimizers.build_optimizer(network, options)

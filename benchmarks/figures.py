@@ -84,7 +84,7 @@ def select_rows(figure: Figure, found: Mapping[About, Tables]) -> dict[About, di
     groups: dict[About, dict[str, Rows]] = {}
     for about, every in found.items():
         tables = {name: every[name] for name in figure.tables if name in every}
-        others = [at for at in groups if (at.part, at.measured) == (about.part, about.measured)]
+        others = [at for at in groups if at._replace(split=about.split) == about]
         free = [at for at in others if figure.together and not groups[at].keys() & tables.keys()]
         groups.setdefault(free[0] if free else about, {}).update(tables)
     return {about: tables for about, tables in groups.items() if tables}

@@ -8,6 +8,7 @@
 sensors: steps/s with every sensor, beside the network uncompiled and compiled (benchmarks/sensors.py).
 accuracy: seconds from the command to the result on MNIST (benchmarks/time_to_accuracy.py).
 photographs: seconds and images/s of a fine-tuning, and of DT-RAM on a bank of the tuned network.
+timing: milliseconds an image of DT-RAM whose stops save time, of RAM, and of one pass (dtram_timing.py).
 graph: a training update captured as a CUDA graph, against the same update step by step; losses must agree.
 tests: the tests that are skipped without a GPU.
 
@@ -34,7 +35,7 @@ from timing import captured, timed
 from glimpse_env import checks
 from glimpse_env.runtime import files, terminal
 
-Part = Literal["sensors", "accuracy", "photographs", "graph", "tests"]
+Part = Literal["sensors", "accuracy", "photographs", "timing", "graph", "tests"]
 Figures = dict[str, float]  # by name with unit
 
 
@@ -44,7 +45,7 @@ class Gpu:
 
     device: str = "cuda"
     """cuda, cuda:1, ..., or cpu to try the script."""
-    parts: tuple[Part, ...] = ("sensors", "accuracy", "photographs", "graph", "tests")
+    parts: tuple[Part, ...] = ("sensors", "accuracy", "photographs", "timing", "graph", "tests")
     """Parts to run, in this order."""
     root: Path | None = None
     """Folder that holds CUB_200_2011; default: the photographs are a few generated pictures."""
@@ -116,6 +117,18 @@ def photographs(options: Gpu, folder: Path) -> Figures:
     return figures | {"DT-RAM, s": seconds, "DT-RAM, images/s": timed.images_per_second(dtram)}
 
 
+def timing(options: Gpu, folder: Path) -> Figures:
+    """Measure the milliseconds an image of DT-RAM, of RAM and of one pass of the network."""
+    sizes = {"quick": True} if options.quick else {"backbone": options.backbone, "batches": (1, 64)}
+    options.start("benchmarks/dtram_timing.py", **sizes, results=folder)
+    [row] = timed.read(folder / "dtram_timing.jsonl", ("figures",))
+    return {
+        f"{name}, batch {batch}: ms an image": value
+        for batch, figures in row["figures"].items()
+        for name, value in figures.items()
+    }
+
+
 def graph(options: Gpu, folder: Path) -> Figures:
     """Capture a training update as a CUDA graph and compare it with the same update run step by step."""
     del folder  # it writes no file
@@ -148,7 +161,7 @@ def tests(options: Gpu, folder: Path) -> Figures:
 
 
 PARTS: dict[str, Callable[[Gpu, Path], Figures]] = {
-    part.__name__: part for part in (sensors, accuracy, photographs, graph, tests)
+    part.__name__: part for part in (sensors, accuracy, photographs, timing, graph, tests)
 }
 
 

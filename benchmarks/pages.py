@@ -9,8 +9,9 @@ A page holds a table between two lines of its own:
     <!-- end -->
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table. Missing rows are left out; without any, the block names the command that makes them. A block "settings"
-holds what is as in the papers (papers/fidelity.py).
+table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py, "settings"
+what is as in the papers (papers/fidelity.py). Missing rows are left out; without any, the block names the command
+that makes them.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ import os
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dtram_timing
 import tyro
 from papers import fidelity
 from papers.tables import TABLES
-from reproduction import rows, text_table
+from reproduction import listing, rows, text_table
 from reproduction.spec import Table
 from reproduction.text_table import About, Rows
 
@@ -43,6 +45,10 @@ LEFT_OUT: dict[str, float] = dict.fromkeys(
 )
 LEFT_OUT |= {"--weights": 1, "--rows": math.inf}
 PAPER = "-paper"  # ends the name of a table that was made with --paper
+LISTS: dict[str, Callable[[Path], str]] = {
+    "statuses": listing.format_page,
+    "timing": dtram_timing.format_page,
+}
 WIDTH = 140  # characters of a line of text
 
 
@@ -77,6 +83,8 @@ def fill_page(page: Path, results: Path) -> str:
     def fill(block: re.Match[str]) -> str:
         if block[1] == "settings":
             filled = fidelity.format_tables(page.parent.relative_to(results.parents[1]))
+        elif block[1] in LISTS:
+            filled = LISTS[block[1]](results)
         else:
             filled = fill_block(*read_block(page, block[1]), results, page.parent)
         return f"<!-- results: {block[1]} -->\n\n{filled}\n\n<!-- end -->"

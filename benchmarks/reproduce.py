@@ -1,5 +1,6 @@
 """A table of a paper, from training to the printed comparison of our numbers with the paper's.
 
+    python benchmarks/reproduce.py                  # every table and figure of the papers, and its status
     python benchmarks/reproduce.py dtram-2                              # MNIST, DT-RAM's Table 2
     python benchmarks/reproduce.py dtram-6 --weights WEIGHTS --seeds 3  # CUB, or the part of it that is there
     python benchmarks/reproduce.py dtram-6 --only-print                 # from the rows: no data, no training
@@ -16,11 +17,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from papers.tables import TABLES
-from reproduction import compare, measure, rows, runs, table_figures, text_table
+from reproduction import compare, listing, measure, rows, runs, table_figures, text_table
 from reproduction.measure import Job
 from reproduction.runs import Settings
 from reproduction.spec import Run, Table
@@ -42,6 +43,8 @@ class Reproduce(Settings):
     """mnist, cub, cars, dogs, ...; default: the paper's."""
     split: str = ""
     """Images to train on: train, fit (1/12 is held out) or fit:K/N; default: fit for mnist, else train."""
+    setting: str = ""
+    """Network and sizes by name, such as paper for dtram-6; --backbone and sizes override it."""
     rows: tuple[str, ...] = ()
     """Rows to make; default: all."""
     seeds: int = 3
@@ -90,7 +93,8 @@ def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
         raise ValueError(f"{given}: expected at least one seed, from 0 on")
     split = options.split or ("fit" if dataset == "mnist" and not options.paper else "train")
     check_paper(options, table)
-    return replace(options, dataset=dataset, split=split), table.on(dataset)
+    options = replace(options, dataset=dataset, split=split, **choose_setting(options, table))
+    return options, table.on(dataset)
 
 
 def check_paper(options: Reproduce, table: Table) -> None:
@@ -105,6 +109,23 @@ def find_file(options: Reproduce, table: Table) -> Path:
     """Return the file of the rows; those of --paper have their own."""
     name = (table.rows_of or options.table) + "-paper" * options.paper
     return rows.path_of(options.results, name, options.dataset)
+
+
+def choose_setting(options: Reproduce, table: Table) -> dict[str, Any]:
+    """Return the network and sizes of the named setting, where none are given.
+
+    Raises:
+        ValueError: The table has no such setting, or none of its agents has an option that is given.
+    """
+    if options.setting and options.setting not in table.settings:
+        known = f"it has {', '.join(table.settings)}" if table.settings else "it has none"
+        raise ValueError(f"--setting {options.setting}: {options.table} has no such setting; {known}")
+    given = runs.list_sizes(options)
+    taken = {name for row in table.rows.values() for name in runs.AGENTS[row.run.agent][1]}
+    if unknown := [name for name in given if name not in taken]:
+        option = unknown[0].replace("_", "-")
+        raise ValueError(f"--{option}: no agent of {options.table} takes it; leave it out")
+    return {**table.settings.get(options.setting, {}), **given}
 
 
 def list_work(options: Reproduce, job: Job, file: Path) -> dict[Path, Work]:
@@ -196,7 +217,7 @@ def write_figure(options: Reproduce, table: Table, about: About, group: Rows) ->
 def main(options: Reproduce, start: runs.Start = runs.start) -> None:
     """List the tables, or make the rows of one that are not there and print it."""
     if not options.table:
-        print("\n".join(f"{name:<16} {table.title}" for name, table in TABLES.items()))
+        print(listing.format_list(options.results))
         return
     options, table = find_table(options)
     file = find_file(options, table)

@@ -27,6 +27,9 @@ WHOLE = (
     "the whole network learns (ResNet-18, BatchNorm statistics fixed, 256 x 256 images, view and glimpses at "
     "112 x 112); one network serves all glimpses; the last state predicts; the paper: ResNet-34"
 )
+# The images and glimpses of Tables 6 to 9: glimpses of 100 pixels, enlarged as in the public code.
+SMALL_SIZES = {"image_size": 256, "view_size": 224, "glimpse_size": 224, "scales": (0.4464,)}
+SETTINGS = {"paper": {"backbone": "resnet34", **SMALL_SIZES}}
 SAME_RAM = "DT-RAM's stop head is taught on the frozen RAM 7 of the same seed"
 
 
@@ -55,6 +58,19 @@ def read(table: int, row: str, dataset: str = "cub") -> tuple[float, float | Non
 RAM7 = ram(7)
 FAST7 = Run("ram", {"glimpses": 7}, quick=True)  # with the agent's own defaults, tuned for speed
 MNIST = {steps: read(2, f"RAM, {steps} glimpses", "mnist") for steps in (2, 4, 5, 7)}
+
+
+def see_whole() -> dict[str, Row]:
+    """Return the networks that see the whole image: without augmentation as in the paper, and with it."""
+    layers = {
+        "FC, 2 layers": {"widths": (256, 256)},
+        "conv, 2 layers": {"channels": (16, 32), "widths": (256,)},
+    }
+    rows = {}
+    for name, own in layers.items():
+        rows[name] = Row(Run("whole_image", {**own, "augment": False}), *read(2, name, "mnist"))
+        rows[f"{name}, augmented"] = Row(Run("whole_image", {**own, "augment": True}))
+    return rows
 
 
 def stop_early(start: Run) -> dict[str, Row]:
@@ -124,20 +140,23 @@ def views(title: str, table: int, *datasets: str) -> Table:
 
 
 def networks() -> dict[str, Row]:
-    """Return Table 5; small images have glimpses of 100 pixels (enlarged, as in the public code)."""
-    small = {"image_size": 256, "view_size": 224, "glimpse_size": 224, "scales": (0.4464,)}
+    """Return Table 5, with a network that the paper does not have: ResNet-18."""
     large = {"image_size": 512, "view_size": 448, "glimpse_size": 224}
     one = {"glimpses": 1, "policy": "center"}
     options = {
-        "ResNet-34, 224": {"backbone": "resnet34", **small, **one},
-        "RAM-34, 224": {"backbone": "resnet34", **small, **GROWING, "glimpses": 6},
-        "ResNet-50, 224": {"backbone": "resnet50", **small, **one},
-        "RAM-50, 224": {"backbone": "resnet50", **small, **GROWING, "glimpses": 6},
-        "ResNet-101, 224": {"backbone": "resnet101", **small, **one},
+        "ResNet-18, 224": {"backbone": "resnet18", **SMALL_SIZES, **one},
+        "RAM-18, 224": {"backbone": "resnet18", **SMALL_SIZES, **GROWING, "glimpses": 6},
+        "ResNet-34, 224": {"backbone": "resnet34", **SMALL_SIZES, **one},
+        "RAM-34, 224": {"backbone": "resnet34", **SMALL_SIZES, **GROWING, "glimpses": 6},
+        "ResNet-50, 224": {"backbone": "resnet50", **SMALL_SIZES, **one},
+        "RAM-50, 224": {"backbone": "resnet50", **SMALL_SIZES, **GROWING, "glimpses": 6},
+        "ResNet-101, 224": {"backbone": "resnet101", **SMALL_SIZES, **one},
         "ResNet-50, 448": {"backbone": "resnet50", **large, **one},
         "RAM-50, 448": {"backbone": "resnet50", **large, **CONSTANT, "glimpses": 3},
     }
-    return {name: Row(Run("ram", own), *read(5, name)) for name, own in options.items()}
+    paper = published.read_table("DT-RAM", "Table 5", "cub")  # none with ResNet-18
+    known = {name: (figure.value, figure.glimpses) for name, figure in paper.items()}
+    return {name: Row(Run("ram", own), *known.get(name, (None, None))) for name, own in options.items()}
 
 
 def ablation(
@@ -158,20 +177,20 @@ def ablation(
         rows[other] = Row(lack[steps], *read(table, f"{steps} glimpses"))
         pairs[name] = other
     title = f"DT-RAM, Table {table} (CUB-200-2011): {title}"
-    own = tuple(datasets)
-    return Table(title, own, rows, against=("1 glimpse",), pairs=pairs, note=note, notes=LEARNED)
+    own, compared = tuple(datasets), {"against": ("1 glimpse",), "pairs": pairs}
+    return Table(title, own, rows, **compared, note=note, notes=LEARNED, settings=SETTINGS)
 
 
 TABLES = {
     "dtram-2": Table(
         "DT-RAM, Table 2 (MNIST)",
         ("mnist", "clutter"),
-        {f"RAM {steps}": Row(ram(steps), *paper) for steps, paper in MNIST.items()}
+        see_whole()
+        | {f"RAM {steps}": Row(ram(steps), *paper) for steps, paper in MNIST.items()}
         | stop_early(RAM7)
         | learn_to_stop(RAM7),
         measure="error",
         against=("RAM 7",),
-        quoted={name: read(2, name, "mnist")[0] for name in ("FC, 2 layers", "conv, 2 layers")},
         note=f"{SAME_RAM}; a slower recipe than the agents': an LSTM, two trajectories an image, 40 epochs",
     ),
     "dtram-2-default": Table(
@@ -188,7 +207,7 @@ TABLES = {
         "DT-RAM, Table 5 (CUB-200-2011): networks and sizes",
         PHOTOGRAPHS,
         networks(),
-        pairs={f"RAM-{size}": f"ResNet-{size}" for size in ("34, 224", "50, 224", "50, 448")},
+        pairs={f"RAM-{size}": f"ResNet-{size}" for size in ("18, 224", "34, 224", "50, 224", "50, 448")},
         note=f"{BANK}; RAM has 6 glimpses at 224 and 3 at 448 (the numbers of Tables 6 and 3), at 448 "
         "without curriculum",
     ),
@@ -201,6 +220,7 @@ TABLES = {
         against=("1 glimpse", "6 glimpses"),
         note=SMALL,
         notes=LEARNED,
+        settings=SETTINGS,
     ),
     "dtram-7": Table(
         "DT-RAM, Table 7 (CUB-200-2011): stop above a confidence",
@@ -210,6 +230,7 @@ TABLES = {
         | {f"DT-RAM (gamma {one})": Row(dtram(GROWN[6], gamma=float(one))) for one in (".9", ".95", ".995")},
         against=("> 1", "DT-RAM"),
         note=SMALL,
+        settings=SETTINGS,
     ),
     "dtram-8": ablation(8, "curriculum", GROWN, rams(**CONSTANT)),
     "dtram-9": ablation(9, "intermediate supervision", GROWN, rams(**GROWING, supervision=False)),
@@ -233,19 +254,20 @@ def draw(
 ) -> Table:
     """Return a figure of some rows of a table; `first` is the paper's data set, if not the table's."""
     of = TABLES[table]
-    rows, sets = {name: of.rows[name] for name in names}, of.datasets
-    sets = (first, *(name for name in sets if name != first)) if first else sets
-    return Table(f"DT-RAM, {title}", sets, rows, of.measure, note=note, rows_of=table, figure=kind)
+    rows = {name: of.rows[name] for name in names}
+    shared = {"rows_of": table, "figure": kind, "settings": of.settings}
+    return Table(f"DT-RAM, {title}", of.datasets, rows, of.measure, note=note, **shared)
 
 
 DTRAM1, DTRAM2 = "DT-RAM-1 (gamma .98)", "DT-RAM-2 (gamma .99)"
 FIGURE6, FIGURE7 = (f"Figure {figure} (CUB-200-2011)" for figure in (6, 7))
-FIGURE8, PATHS = "Figure 8 (Stanford Cars)", "glimpses by stopping step"
+PATHS = "glimpses by stopping step"
 TABLES |= {
     "dtram-figure-5": draw("histogram", "dtram-2", "Figure 5 (MNIST): stopping steps", DTRAM1, DTRAM2),
     "dtram-figure-6": draw("histogram", "dtram-6", f"{FIGURE6}: stopping steps", "DT-RAM", note=SMALL),
     "dtram-figure-7": draw("paths", "dtram-6", f"{FIGURE7}: {PATHS}", "DT-RAM", note=SMALL),
-    "dtram-figure-8": draw("paths", "dtram-6", f"{FIGURE8}: {PATHS}", "DT-RAM", note=SMALL, first="cars"),
+    "dtram-figure-7-mnist": draw("paths", "dtram-2", f"as Figure 7, on MNIST: {PATHS}", DTRAM2),
+    "dtram-figure-8": draw("paths", "dtram-4", f"Figure 8 (Stanford Cars): {PATHS}", "DT-RAM", note=STEADY),
     "places": Table(
         "Learned locations against others (no table of the paper)",
         (*PHOTOGRAPHS, "mnist", "clutter"),

@@ -62,9 +62,10 @@ def start_job(name: str, table: Table, settings: Settings) -> Job:
 def identify_row(job: Job, name: str, seed: int) -> dict[str, Any]:
     """Return what identifies a row: its images and seed, its run's options, and the hash of its weights."""
     options = runs.list_options(job.settings, job.table.rows[name].run, seed)
-    backbone = options["backbone"] or resolve(job.settings.dataset).backbone
+    backbone = options.get("backbone") or resolve(job.settings.dataset).backbone
     used = (backbone, options.get("weights"), options.get("sensor"), options.get("train_backbone", False))
-    return {
+    setting = runs.describe_setting(job.settings)
+    return ({"setting": setting} if setting else {}) | {
         "row": name,
         "part": job.part,
         "split": job.settings.split,

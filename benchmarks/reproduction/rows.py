@@ -18,7 +18,7 @@ from glimpse_env.presets import resolve
 from glimpse_env.runtime import checkpoint, files
 
 FORMAT = 1
-KEY = ("row", "part", "split", "measured", "seed")  # identifies a row: a file has one of each
+KEY = ("row", "part", "split", "measured", "seed")  # identifies a row, with its "setting" if it has one
 # Options that do not change what is learned, or that a hash identifies better.
 MACHINE = ("out", "threads", "device", "root", "weights", "ram", "resume")
 NOT_COMPARED = (*MACHINE, "seed", "long", "paper")  # the last two name recipes, whose options are compared
@@ -50,11 +50,16 @@ def read(file: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{where} has format {version}, this program reads {FORMAT}: {advice}")
         if lacking := [name for name in ("table", *KEY) if name not in row]:
             raise ValueError(f"{where} lacks {lacking[0]!r}: {again}")
-        if (earlier := numbers.setdefault(tuple(row[name] for name in KEY), number)) != number:
+        if (earlier := numbers.setdefault(find_key(row, *KEY), number)) != number:
             both = f"{file}, lines {earlier} and {number} are both {row['row']!r} of seed {row['seed']}"
             raise ValueError(f"{both}: remove one of them")
         known.append(row)
     return known
+
+
+def find_key(row: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
+    """Return these entries of a row, and its setting: network and sizes, empty where none were given."""
+    return (*(row[name] for name in names), row.get("setting", ""))
 
 
 def add(file: Path, new: Sequence[Mapping[str, Any]]) -> None:
@@ -75,7 +80,8 @@ def has(file: Path, known: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) 
     Raises:
         ValueError: It was made with other options or weights, or other seeds of it with other options.
     """
-    others = [other for other in known if all(other[name] == row[name] for name in KEY if name != "seed")]
+    names = [name for name in KEY if name != "seed"]
+    others = [other for other in known if find_key(other, *names) == find_key(row, *names)]
     for other in others:
         options, same_seed = other["options"], other["seed"] == row["seed"]
         differences = list_differences(options, row["options"])

@@ -32,12 +32,19 @@ from glimpse_env.training import resume
 log = logging.getLogger("glimpse_env")
 SCRIPTS = Path(__file__).parents[2] / "agents"
 SHARED = ("dataset", "root", "split", "backbone", "weights", "image_size", "device", "threads")
+SIZES = ("backbone", "image_size", "view_size", "glimpse_size", "scales")  # a setting of a table, where given
+BY_RECIPE = ("view_size", "glimpse_size", "scales", "augment")  # left to the agent's recipe unless given
+GLIMPSES = (*SHARED, "sensor", *BY_RECIPE)
 # By agent: its script, and the settings of a table that are its options too.
 AGENTS: dict[AgentName, tuple[str, tuple[str, ...]]] = {
-    "ram": ("ram_reinforce", (*SHARED, "sensor", "augment")),
-    "dtram": ("dtram_reinforce", (*SHARED, "sensor", "augment", "stop_split")),
-    "sermanet": ("sermanet_rnn", (*SHARED, "sensor", "augment")),
+    "ram": ("ram_reinforce", GLIMPSES),
+    "dtram": ("dtram_reinforce", (*GLIMPSES, "stop_split")),
+    "sermanet": ("sermanet_rnn", (*SHARED, "sensor", "glimpse_size", "augment")),
     "fcan": ("fcan_greedy", (*SHARED, "measure")),
+    "whole_image": (
+        "whole_image",
+        ("dataset", "root", "split", "image_size", "device", "threads", "augment"),
+    ),
 }
 Start = Callable[[Sequence[str]], None]  # runs `python WORDS` to its end
 Work = TypeVar("Work")
@@ -52,6 +59,12 @@ class Settings(Common):
     finetune_backbone.py's weights.pth; "{backbone}" in it is the network's name where a table has several."""
     image_size: int | None = None
     """Pixels a side to which images are resized; default: the data set's preset."""
+    view_size: int | None = None
+    """Pixels a side of the whole image as the network sees it; default: the preset."""
+    glimpse_size: int | None = None
+    """Pixels a side of a glimpse as the network sees it; default: the preset."""
+    scales: tuple[float, ...] | None = None
+    """Widths of a glimpse's windows, in multiples of --glimpse-size; default: the preset."""
     sensor: SensorName | None = None
     """Sensor: pixel, crop, map or bank; default: bank for photographs, else the data set's preset."""
     augment: bool | None = None
@@ -91,11 +104,12 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     options |= {"seed": seed, "out": folder(settings, run, seed)}
     if run.start is not None:
         options["ram"] = folder(settings, run.start, seed) / "checkpoint.pt"
-    if options.get("augment", "") is None:
-        del options["augment"]
-    if options["weights"] == "DEFAULT" and run.agent == "fcan":
+    for name in BY_RECIPE:
+        if options.get(name, "") is None:
+            del options[name]
+    if options.get("weights") == "DEFAULT" and run.agent == "fcan":
         del options["weights"]  # it tunes its own
-    elif options["weights"] is not None:
+    elif options.get("weights") is not None:
         backbone = options["backbone"] or resolve(settings.dataset).backbone
         options["weights"] = options["weights"].replace("{backbone}", str(backbone))
     return options
@@ -108,16 +122,32 @@ def shorten(settings: Settings, run: Run) -> dict[str, int]:
     return {"epochs": settings.epochs} | ({"stop_epochs": settings.epochs} if run.agent == "dtram" else {})
 
 
+def list_sizes(settings: Settings) -> dict[str, Any]:
+    """Return the network and the sizes of images and glimpses that are given, by name."""
+    return {name: getattr(settings, name) for name in SIZES if getattr(settings, name) is not None}
+
+
+def describe_setting(settings: Settings) -> str:
+    """Return the given network and sizes in words, which identify the rows that are made with them."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {format_value(value)}" for name, value in list_sizes(settings).items()
+    )
+
+
+def format_value(value: object) -> str:
+    """Return an option's value as a part of a name."""
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def folder(settings: Settings, run: Run, seed: int) -> Path:
     """Return the folder of a run, named by the options in the table, whatever an agent's defaults are."""
     quick = run.quick and settings.dataset == "mnist" and not settings.paper
     words = [run.agent, *(["paper"] if settings.paper else ["quick"] if quick else [])]
     words += [Path(settings.dataset).name, checkpoint.file_name(settings.split)]
-    given = run.options | (dict(run.on_mnist) if quick else {})
+    given = list_sizes(settings) | run.options | (dict(run.on_mnist) if quick else {})
     if settings.paper:
-        given = run.paper_options | shorten(settings, run)
-    for name, value in sorted(given.items()):
-        words.append(f"{name}-{'+'.join(map(str, value)) if isinstance(value, tuple) else value}")
+        given = list_sizes(settings) | run.paper_options | shorten(settings, run)
+    words += [f"{name}-{format_value(value)}" for name, value in sorted(given.items())]
     return settings.out / "-".join([*words, str(seed)])
 
 
@@ -180,7 +210,7 @@ def check_same(out: Path, options: Mapping[str, Any]) -> None:
     names = rows.list_differences(saved["options"], options)
     if "weights" in options:
         names += ["weights"] if resume.other_weights(saved, options["weights"]) else []
-    elif saved["options"]["weights"] is not None:  # an FCAN whose network was not its own
+    elif saved["agent"] == "fcan_greedy" and saved["options"]["weights"] is not None:  # not its own network
         names.append("weights")
     names += ["ram"] if resume.other_ram(saved, options.get("ram")) else []
     if names:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from glimpse_env.reports import published
 from glimpse_env.reports.plots import Measure
 
-AgentName = Literal["ram", "dtram", "sermanet", "fcan"]
+AgentName = Literal["ram", "dtram", "sermanet", "fcan", "whole_image"]
 # The settings of all MNIST rows, but for those with the agents' own defaults (`Run.quick`).
 LSTM: dict[str, Any] = (
     dict(core="lstm", hidden=256, features=256, epochs=40, samples=2, curriculum=0.3, sure=1.0)
@@ -74,6 +74,8 @@ class Table:
     rows_of: str = ""  # the table whose file has these rows, if not its own
     figure: Literal["histogram", "paths"] | None = None  # what is drawn beside the rows
     history: bool = False  # rows have their run's learning curve
+    # Networks and sizes by name (--setting), such as the paper's own.
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> Measure:

@@ -30,10 +30,12 @@ class About(NamedTuple):
     part: str  # of the data set
     split: str  # that was trained on
     measured: str  # the split that was evaluated
+    setting: str = ""  # network and sizes, where a table's rows were made with others than its own
 
     def name_file(self, start: str) -> str:
         """Return the name of a file about these images, without its suffix."""
-        return "-".join([start, *map(checkpoint.file_name, self)])
+        setting = self.setting.replace(", ", "-").replace(" ", "-")
+        return "-".join([start, *map(checkpoint.file_name, self[:3]), *filter(None, [setting])])
 
 
 def group_rows(table: Table, known: Runs) -> dict[About, dict[str, list[Mapping[str, Any]]]]:
@@ -41,7 +43,7 @@ def group_rows(table: Table, known: Runs) -> dict[About, dict[str, list[Mapping[
     groups: dict[About, dict[str, list[Mapping[str, Any]]]] = {}
     for run in sorted(known, key=itemgetter("seed")):
         if run["row"] in table.rows:
-            about = About(run["part"], run["split"], run["measured"])
+            about = About(*rows.find_key(run, "part", "split", "measured"))
             groups.setdefault(about, {name: [] for name in table.rows})[run["row"]].append(run)
     return {about: {name: runs for name, runs in group.items() if runs} for about, group in groups.items()}
 
@@ -113,7 +115,8 @@ def describe(table: Table, about: About, group: Rows) -> list[str]:
     if table.accuracy != "accuracy" and (table.against or table.pairs):
         notes.append("differences between rows are of the accuracy over images")
     text = [f"note: {'; '.join(notes)}"] if notes else []
-    return [table.title, f"{here}, {images}", *text, *describe_networks(group)]
+    setting = f"; setting: {about.setting}" if about.setting else ""
+    return [table.title, f"{here}, {images}{setting}", *text, *describe_networks(group)]
 
 
 def format_difference(table: Table, first: Runs, second: Runs) -> str:

@@ -10,12 +10,14 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.networks.whole_image import WholeImage, WholeImageArchitecture
 from glimpse_env.runtime.checkpoint import OLD_NAMES
 
 NETWORKS: dict[str, tuple[type, type[Agent]]] = {
     "recurrent": (Architecture, RecurrentAttention),
     "double_decker": (DeckSizes, DoubleDecker),
     "views": (ViewsArchitecture, AveragedViews),
+    "whole_image": (WholeImageArchitecture, WholeImage),
     "fcan": (FcanArchitecture, FullyConvolutionalAttention),
 }
 

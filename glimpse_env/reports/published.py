@@ -16,6 +16,7 @@ AGENTS = {
     "dtram_reinforce": "DT-RAM",
     "sermanet_rnn": "Sermanet",
     "fcan_greedy": "FCAN",
+    "whole_image": "Whole image",
 }
 Measure = Literal["error", "accuracy", "mean class accuracy"]
 # By name: value in percent, mean glimpses (None = not stated, or no glimpses).

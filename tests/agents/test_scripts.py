@@ -171,6 +171,7 @@ GROUPS = {
     "sermanet_rnn": "run data glimpse network training policy",
     "fcan_greedy": "run data stage localise classify",
     "baselines": "run data glimpse table classifier",
+    "whole_image": "run data layer learning",
     "cleanrl_ppo": "run data glimpse ppo",
     "rllib_ppo": "run data glimpse ppo",
     "sb3_ppo": "run data glimpse algorithm classifier",

@@ -221,14 +221,16 @@ def test_a_table_is_made_by_command_line(asked, capsys):
     assert {"cpu", "cores", "threads", "gpu"} == set(row["hardware"])
     reproduce.main(replace(asked, only_print=True, out=asked.out / "nowhere"))
     printed = capsys.readouterr().out
-    assert "trained on train, 10 images of test" in printed
+    assert "trained on train, 10 images of test; setting: image size 32" in printed
     assert "judged" in printed or "better (interval above 0)" in printed
     pictures = replace(asked, table="tiny-paths", only_print=True)
     reproduce.main(pictures)
-    page = (asked.out / f"report-tiny-{row['part']}-train-test.html").read_text(encoding="utf-8")
+    page = (asked.out / f"report-tiny-{row['part']}-train-test-image-size-32.html").read_text(
+        encoding="utf-8"
+    )
     assert "RAM 2" in page
     assert f"{100 * (1 - row['accuracy']):.2f}" in page
-    drawn = asked.results / f"tiny-paths-{row['part']}-train-test.png"
+    drawn = asked.results / f"tiny-paths-{row['part']}-train-test-image-size-32.png"
     assert drawn.read_bytes() == (asked.out / row["run"] / "fixation_paths.png").read_bytes()
     with pytest.raises(ValueError, match="tiny-paths shows images, and the run dtram-"):
         reproduce.main(replace(pictures, out=asked.out / "nowhere"))
@@ -283,9 +285,9 @@ def test_a_folder_with_another_run_or_a_damaged_one_is_refused(again):
     options, started = again
     out = folder_of(options, TABLE.rows["RAM 2"].run)
     shutil.copytree(folder_of(replace(options, out=started.source), TABLE.rows["RAM 2"].run), out)
-    message = "holds a run with another --image-size: give another --out, or --overwrite"
+    message = "holds a run with another --augment: give another --out, or --overwrite"
     with pytest.raises(ValueError, match=message):
-        reproduce.main(replace(options, image_size=36), started)
+        reproduce.main(replace(options, augment=False), started)
     (out / "checkpoint.pt").write_bytes(b"half")
     with pytest.raises(ValueError, match="is not readable as a checkpoint"):
         reproduce.main(options, started)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import figures
 import pages
 import pytest
+import reproduce
 import torch
 from dtram_reinforce import StopOptions
 from fcan.plan import FcanOptions
@@ -19,6 +20,7 @@ from reproduction.runs import Settings
 from reproduction.spec import Row, Run, Table
 from reproduction.text_table import About
 from sermanet_rnn import SermanetOptions
+from whole_image import WholeImageOptions
 
 from glimpse_env.evaluation import intervals, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
@@ -82,9 +84,58 @@ def test_the_rows_options_count_before_the_tables_and_these_before_the_recipe():
     assert runs.list_options(settings("cub", image_size=300), small, 0)["image_size"] == 256
 
 
+def choose(table: str, **given: object) -> reproduce.Reproduce:
+    return reproduce.find_table(reproduce.Reproduce(table=table, **given))[0]
+
+
+def test_a_setting_is_part_of_a_folder_and_of_a_row_only_where_it_is_given():
+    run = TABLES["dtram-6"].rows["6 glimpses"].run
+    plain = choose("dtram-6")
+    assert runs.folder(plain, run, 0).name == "ram-cub-train-curriculum-0.3-glimpses-6-0"
+    assert runs.describe_setting(plain) == ""
+    assert not {"view_size", "glimpse_size", "scales"} & runs.list_options(plain, run, 0).keys()
+    paper = choose("dtram-6", setting="paper")
+    words = "backbone resnet34, image size 256, view size 224, glimpse size 224, scales 0.4464"
+    assert runs.describe_setting(paper) == words
+    sizes = "glimpse_size-224-glimpses-6-image_size-256-scales-0.4464-view_size-224"
+    assert runs.folder(paper, run, 0).name == f"ram-cub-train-backbone-resnet34-curriculum-0.3-{sizes}-0"
+    options = runs.list_options(paper, run, 0)
+    assert (options["backbone"], options["scales"], options["view_size"]) == ("resnet34", (0.4464,), 224)
+    other = choose("dtram-6", setting="paper", backbone="resnet18")
+    assert runs.describe_setting(other) == words.replace("34", "18")
+
+
+def test_rows_of_a_setting_are_a_table_of_their_own(tmp_path):
+    small = [row | {"setting": "backbone resnet18"} for row in some_rows()]
+    rows.add(tmp_path / "t.jsonl", some_rows())
+    rows.add(tmp_path / "t.jsonl", small)
+    groups = text_table.group_rows(TABLE, rows.read(tmp_path / "t.jsonl"))
+    about = About("CUB-50", "fit", "test", "backbone resnet18")
+    assert list(groups) == [About("CUB-50", "fit", "test"), about]
+    assert all(len(runs) == 2 for group in groups.values() for runs in group.values())
+    assert "4 images of test; setting: backbone resnet18" in text_table.format_table(
+        TABLE, about, groups[about]
+    )
+    assert about.name_file("a") == "a-CUB-50-fit-test-backbone-resnet18"
+
+
+@pytest.mark.parametrize(
+    ("table", "given", "message"),
+    [
+        ("dtram-6", {"setting": "papers"}, "--setting papers: dtram-6 has no such setting; it has paper"),
+        ("dtram-3", {"setting": "paper"}, "--setting paper: dtram-3 has no such setting; it has none"),
+        ("fcan-6", {"glimpse_size": 100}, "--glimpse-size: no agent of fcan-6 takes it"),
+    ],
+)
+def test_settings_that_a_table_does_not_have_are_refused(table, given, message):
+    with pytest.raises(ValueError, match=message):
+        choose(table, **given)
+
+
 def test_the_agents_know_every_option_of_every_table():
     """By their classes of options, which their command lines are made of."""
     kinds = {"ram": Options, "dtram": StopOptions, "sermanet": SermanetOptions, "fcan": FcanOptions}
+    kinds["whole_image"] = WholeImageOptions
     for table in TABLES.values():
         for row in table.rows.values():
             options = runs.list_options(settings(table.datasets[0]), row.run, 0)
@@ -141,7 +192,7 @@ def some_rows() -> list[dict]:
 
 def test_the_printed_table_by_hand():
     ((about, group),) = text_table.group_rows(TABLE, some_rows()).items()
-    assert about == ("CUB-50", "fit", "test")
+    assert about == About("CUB-50", "fit", "test")
     text = text_table.format_table(TABLE, about, group)
     assert "CUB-50 (50 of 200 classes), trained on fit, 4 images of test" in text
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
@@ -192,7 +243,7 @@ def test_paired_difference_by_hand():
 def test_parts_and_splits_are_tables_of_their_own():
     whole = [row | {"part": "CUB-200", "classes": 200} for row in some_rows()]
     groups = text_table.group_rows(TABLE, some_rows() + whole)
-    assert set(groups) == {("CUB-50", "fit", "test"), ("CUB-200", "fit", "test")}
+    assert set(groups) == {About("CUB-50", "fit", "test"), About("CUB-200", "fit", "test")}
     assert all(len(runs) == 2 for group in groups.values() for runs in group.values())
 
 
