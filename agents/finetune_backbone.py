@@ -48,8 +48,7 @@ class TuningOptions:
     """The classifier, its input and its training."""
 
     paper: bool = False
-    """Use DT-RAM's settings as defaults; tune so the network of ram_reinforce.py and dtram_reinforce.py
-    --paper."""
+    """Use DT-RAM's settings as defaults: those of the network that a RAM or DT-RAM with --paper is to use."""
     backbone: str = "resnet50"
     """Name of a torchvision classifier."""
     weights: str | None = "DEFAULT"

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from glimpse_env.runtime import distributed, terminal
-from glimpse_env.training.optimizers import Descent, warm_up_and_decay
+from glimpse_env.training.optimizers import ScheduledDescent, warm_up_and_decay
 
 if TYPE_CHECKING:
     from glimpse_env.training.trainer import Run
@@ -54,10 +54,12 @@ class Epoch:
 
     @property
     def warm_up(self) -> float:
-        """Learning rate as a fraction of its peak: `optimizers.Descent`'s --warm-up, then its --schedule."""
+        """Learning rate as a fraction of its peak: `ScheduledDescent`'s --warm-up, then its --schedule."""
         given = self.run.options
-        own = (given.warm_up, given.schedule) if isinstance(given, Descent) else ()
-        return warm_up_and_decay(self.progress, self.count * self.updates, *own)
+        own: dict[str, Any] = {}
+        if isinstance(given, ScheduledDescent):
+            own = {"warm_up": given.warm_up, "schedule": given.schedule}
+        return warm_up_and_decay(self.progress, self.count * self.updates, **own)
 
     def batches(self, images: int, batch: int, repeat: int = 1, drop_last: bool = True) -> Iterator[Tensor]:
         """Yield the indices of the images of each update, in random order.

@@ -33,11 +33,17 @@ class Descent:
     optimizer: Name = "muon"
     """muon (Muon for the hidden matrices, AdamW for the rest), adamw, or sgd."""
     learning_rate: float = 1.5e-3
-    """Peak learning rate of AdamW or SGD, reached after --warm-up; then it falls by --schedule."""
+    """Peak learning rate of AdamW or SGD, reached after a short warm-up; then it decreases."""
     muon_rate: float = 0.03
     """Peak learning rate of Muon, on the same schedule."""
     weight_decay: float = 0.02
     """Decoupled weight decay of the weight matrices; not used with sgd."""
+
+
+@dataclass(frozen=True)
+class ScheduledDescent(Descent):
+    """Options of an optimiser, of its learning rates' schedule and of its limit."""
+
     schedule: Schedule = "linear"
     """How the learning rates fall: linearly to nearly 0 (linear), or to a tenth after each third of the
     epochs (step, as in DT-RAM on photographs)."""
@@ -148,7 +154,7 @@ class Optimizer:
             part.load_state_dict(state)
 
 
-def build_optimizer(network: nn.Module, options: Descent) -> Optimizer:
+def build_optimizer(network: nn.Module, options: ScheduledDescent) -> Optimizer:
     """Return the optimiser of the parameters that require a gradient; only matrices decay.
 
     Where the options have a `backbone_rate`, it is the peak rate of a `Trunk`'s weights.

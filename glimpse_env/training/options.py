@@ -13,7 +13,7 @@ from glimpse_env.datasets import find_preset
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
-from glimpse_env.training.optimizers import Descent
+from glimpse_env.training.optimizers import ScheduledDescent
 from glimpse_env.training.reinforce import Baseline
 
 RewardName = Literal["confidence", "confidence_gain", "information_gain", "greedy", "delayed"]
@@ -118,7 +118,7 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
-class TrainingOptions(Descent):
+class TrainingOptions(ScheduledDescent):
     """Length, batches, losses and optimiser of the training."""
 
     paper: bool = False
