@@ -23,8 +23,8 @@ from glimpse_env.training import optimizers
 from glimpse_env.training.optimizers import Descent
 
 SIZE, SHARE = checks.whole(most=2**20), checks.real(0, 1)
-TEACHING = dict.fromkeys(("hidden", "features", "depth", "batch", "updates", "memory"), SIZE)
-TEACHING |= {"dropout": SHARE, "label_smoothing": SHARE}
+TEACHING = dict.fromkeys(("hidden", "features", "batch", "updates", "memory"), SIZE)
+TEACHING |= {"depth": checks.whole(most=2**10), "dropout": SHARE, "label_smoothing": SHARE}
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
 
@@ -103,6 +103,10 @@ class LearnedClassifier(VectorWrapper):
         horizon, device = env.preset.max_glimpses, env.device
         size = 4 * horizon * env.num_envs * values
         checks.memory(f"the glimpses of num_envs={env.num_envs}, max_glimpses={horizon}", size, device)
+        wide, deep = options.features, options.depth
+        weights = values * wide + deep * wide**2 + wide * options.hidden + 8 * options.hidden**2
+        title = f"the classifier of hidden={options.hidden}, features={wide}, depth={deep}"
+        checks.memory(title, 16 * weights, device)  # with their gradients and the optimiser's two averages
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(device)
         self.optimizer = optimizers.make(
             self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay
