@@ -59,6 +59,14 @@ class Teaching(Descent):
             )
 
 
+def check_weights(options: Teaching, values: int, device: torch.device) -> None:
+    """Refuse a classifier of glimpses of so many values that does not fit into memory (ValueError)."""
+    wide, deep, hidden = options.features, options.depth, options.hidden
+    weights = values * wide + deep * wide**2 + wide * hidden + 8 * hidden**2
+    title = f"the classifier of hidden={hidden}, features={wide}, depth={deep}"
+    checks.memory(title, 16 * weights, device)  # with their gradients and the optimiser's two averages
+
+
 class Episodes(NamedTuple):
     """Finished episodes to train on."""
 
@@ -103,10 +111,7 @@ class LearnedClassifier(VectorWrapper):
         horizon, device = env.preset.max_glimpses, env.device
         size = 4 * horizon * env.num_envs * values
         checks.memory(f"the glimpses of num_envs={env.num_envs}, max_glimpses={horizon}", size, device)
-        wide, deep = options.features, options.depth
-        weights = values * wide + deep * wide**2 + wide * options.hidden + 8 * options.hidden**2
-        title = f"the classifier of hidden={options.hidden}, features={wide}, depth={deep}"
-        checks.memory(title, 16 * weights, device)  # with their gradients and the optimiser's two averages
+        check_weights(options, values, device)
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(device)
         self.optimizer = optimizers.make(
             self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay
