@@ -93,7 +93,7 @@ def read_images(
     for file in files:
         try:
             yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"], notes)
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             unreadable[file] = str(error)
             tqdm.write(f"skipped: {error}", file=sys.stderr)
 
@@ -163,8 +163,13 @@ def write_outputs(options: Predict, rule: stopping_rules.Rule, rows: Sequence[di
         files.write_bytes(options.csv, format_csv(rows))
 
 
-def check_outputs(options: Predict, out: Path) -> None:
-    """Raise an OSError if the predictions or pictures cannot be written where the options say."""
+def check_outputs(options: Predict, out: Path, images: Sequence[Path]) -> None:
+    """Refuse files to write that are one file, or an image (ValueError), or cannot be written (OSError)."""
+    tables = [path.resolve() for path in (options.json, options.csv) if path is not None]
+    if taken := {*tables} & {path.resolve() for path in images}:
+        raise ValueError(f"{taken.pop()} is one of the images: give another file for the predictions")
+    if len({*tables}) < len(tables):
+        raise ValueError(f"--json {options.json} --csv {options.csv}: these are one file; give two")
     for target in (options.json, options.csv, out / "picture.png" if options.pictures else None):
         files.check_writable(target)
 
@@ -189,11 +194,13 @@ def main(options: Predict) -> None:
     checks.device(options.device)
     if not options.images:
         raise ValueError("no images: give image files, or folders of them, after the checkpoint")
+    if options.budget is not None:
+        checks.argument("--budget", options.budget, checks.real(1))
     options = replace(options, checkpoint=pretrained.find_checkpoint(options.checkpoint))
     saved = checkpoint.load(options.checkpoint)
     out = options.out or options.checkpoint.parent / "predictions"
     paths, listed = find_files(options.images, without=out)
-    check_outputs(options, out)
+    check_outputs(options, out, paths)
     rule = choose_rule(options, saved)
     rows, taken, unreadable = [], set(), {}
     for file, prediction in predict(options, saved, rule, paths, unreadable):

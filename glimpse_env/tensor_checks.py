@@ -215,7 +215,7 @@ def saved_state(saved: Any, fresh: Mapping[str, Tensor], labels: Tensor, horizon
     return {**saved, "state": state}
 
 
-def saved_generator(state: object) -> np.random.Generator:
+def saved_generator(state: Any) -> np.random.Generator:
     """Return a numpy generator in a saved state, or refuse that."""
     generator = np.random.default_rng()
     try:

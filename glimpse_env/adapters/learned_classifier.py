@@ -25,8 +25,8 @@ from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.options import RANGES
 
 SIZE, SHARE = checks.whole(most=2**20), checks.real(0, 1)
-TEACHING = dict.fromkeys(("hidden", "features", "depth", "batch", "updates", "memory"), SIZE)
-TEACHING |= {"dropout": SHARE, "label_smoothing": SHARE}
+TEACHING = dict.fromkeys(("hidden", "features", "batch", "updates", "memory"), SIZE)
+TEACHING |= {"depth": checks.whole(most=2**10), "dropout": SHARE, "label_smoothing": SHARE}
 TEACHING |= {name: RANGES[name] for name in Descent.__dataclass_fields__ if name in RANGES}
 CLIP = 5.0  # largest gradient norm
 KIND = "classifier"  # of its checkpoints
@@ -60,6 +60,14 @@ class Teaching(Descent):
             object.__setattr__(
                 self, name, checks.argument(f"the classifier's {name}", getattr(self, name), kind)
             )
+
+
+def check_weights(options: Teaching, values: int, device: torch.device) -> None:
+    """Refuse a classifier of glimpses of so many values that does not fit into memory (ValueError)."""
+    wide, deep, hidden = options.features, options.depth, options.hidden
+    weights = values * wide + deep * wide**2 + wide * hidden + 8 * hidden**2
+    title = f"the classifier of hidden={hidden}, features={wide}, depth={deep}"
+    checks.memory(title, 16 * weights, device)  # with their gradients and the optimiser's two averages
 
 
 class Episodes(NamedTuple):
@@ -106,6 +114,7 @@ class LearnedClassifier(VectorWrapper):
         horizon, device = env.preset.max_glimpses, env.device
         size = 4 * horizon * env.num_envs * values
         checks.memory(f"the glimpses of num_envs={env.num_envs}, max_glimpses={horizon}", size, device)
+        check_weights(options, values, device)
         self.network = GlimpseClassifier(ClassifierSizes(values, classes, horizon, **sizes)).to(device)
         self.optimizer = optimizers.make(
             self.network, options.optimizer, options.learning_rate, options.muon_rate, options.weight_decay

@@ -71,16 +71,16 @@ def find_files(paths: Sequence[Path], without: Path | None = None) -> tuple[list
     files and folders are ignored (see `image_files.is_system`), and so are all files in the folder `without`.
 
     Raises:
-        FileNotFoundError: A path does not exist, or is a folder without files.
+        FileNotFoundError: None of the paths exists, or one is a folder without files.
     """
     files: dict[Path, Path] = {}  # by resolved path
     listed: set[Path] = set()
+    if paths and not any(path.exists() for path in paths):
+        raise FileNotFoundError(f"{paths[0]} does not exist: expected an image file, or a folder of images")
     for given in paths:
-        if given.is_file():
+        if not given.is_dir():  # one that is missing, or no image, is named when it is read
             listed.discard(files.setdefault(given.resolve(), given))
             continue
-        if not given.is_dir():
-            raise FileNotFoundError(f"{given} does not exist: expected an image file, or a folder of images")
         inside = [path for path in sorted(given.rglob("*")) if is_listed(path, given, without)]
         if not inside:
             raise FileNotFoundError(f"{given} holds no files: expected images")

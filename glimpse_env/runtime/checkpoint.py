@@ -8,14 +8,12 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from glimpse_env.runtime.files import write_torch
 
-UNREADABLE = RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError  # of torch.load
 FORMAT = "glimpse-checkpoint"
 VERSION = 1
 # Options that did not exist in earlier versions, with the values that describe what runs did then.
@@ -142,7 +140,7 @@ def read(source: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint at {source}: give the path of an agent's checkpoint.pt")
     try:
         content = torch.load(source, map_location=device, weights_only=True)
-    except (*UNREADABLE, UnpicklingError) as error:
+    except Exception as error:  # torch's readers raise many kinds on a damaged file
         reason = f"({type(error).__name__}): it is damaged, or no torch file"
         raise ValueError(f"{source} is not readable as a checkpoint {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -40,15 +40,21 @@ log = logging.getLogger("glimpse_env")
 def write_bytes(target: Path, content: bytes) -> None:
     """Write a file, and its folder if there is none; an interruption leaves the previous file as it was.
 
+    A link stays, and the file that it leads to is written. Devices and pipes, such as /dev/stdout, stay too.
+
     Raises:
         OSError: It cannot be written; the message names it, the cause and what helps (see `explain`).
     """
-    draft = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if is_special(target):
+            target.write_bytes(content)
+            return
+        file = Path(os.path.realpath(target))
+        draft = file.with_name(f".{file.name[:50]}.{secrets.token_hex(4)}")
+        file.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.write_bytes(content)
-            publish(draft, target)
+            publish(draft, file)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
@@ -61,13 +67,21 @@ def check_writable(target: Path | None) -> None:
         return
     if target.is_dir():
         raise explain(OSError(EISDIR, os.strerror(EISDIR)), target)
-    trial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}")
     try:
+        if is_special(target):
+            return
+        file = Path(os.path.realpath(target))
+        trial = file.with_name(f".{file.name[:50]}.{secrets.token_hex(4)}")
         trial.parent.mkdir(parents=True, exist_ok=True)
         trial.touch()
         trial.unlink()
     except OSError as error:
         raise explain(error, target) from error
+
+
+def is_special(target: Path) -> bool:
+    """Tell whether a path is a device or a pipe, which no file may replace (/dev/stdout: a link to one)."""
+    return target.absolute().parent == Path("/dev") or (target.exists() and not target.is_file())
 
 
 def explain(error: OSError, target: Path, problem: str = "", other: str = ELSEWHERE) -> OSError:

@@ -159,6 +159,8 @@ def test_identical_files_are_told_from_those_of_one_size_or_one_middle(tmp_path)
         ("train2017", "test2017"),
         ("birds_train", "birds_test"),
         ("train", "val"),
+        ("train", "evaluation"),
+        ("trainval", "test"),
         ("train", "valid"),
         ("Training", "Validation"),
         ("train/train", "test/test"),
@@ -172,7 +174,7 @@ def test_split_folders_have_the_names_that_people_give_them(tmp_path, train, tes
     assert load(folder, "test").labels.tolist() == [1] * 3
     assert load(folder, "test").classes == load(folder).classes == ("a", "b")
     assert len(load(folder, "fit")) == 3
-    assert ("holds the test images" in logged.text) == test.lower().startswith("val")
+    assert ("holds the test images" in logged.text) == test.lower().startswith(("val", "eval"))
 
 
 def test_of_three_folders_the_middle_one_is_the_validation_split(tmp_path):
@@ -274,3 +276,17 @@ def test_a_test_split_needs_no_training_images(tmp_path):
     assert reds(tmp_path, "test") == [2] * 4
     with pytest.raises(FileNotFoundError, match=r"no images in .*a: expected"):
         load(tmp_path)
+
+
+def test_folders_that_may_be_splits_of_another_name_are_reported(tmp_path, logged):
+    for split in ("gallery", "query"):
+        for name in ("cat", "dog"):
+            draw(tmp_path / split / name / "0.png", 10)
+            draw(tmp_path / split / name / "1.png", 20)
+    assert load(str(tmp_path), "train", image_size=8).classes == ("gallery", "query")
+    text = "each of gallery, query holds the same folders, cat, dog, and is taken for a class"
+    assert sum(text in message for message in logged.messages) == 1
+    logged.clear()
+    draw(tmp_path / "query" / "bird" / "0.png", 10)
+    load(str(tmp_path), "train", image_size=8)
+    assert "each of" not in logged.text

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from glimpse_env import datasets
 from glimpse_env.datasets import store
 from glimpse_env.datasets.decode import from_pil, read_image, to_square
+from glimpse_env.datasets.formats.depth import avif_depth, jpeg2000_depth
 from glimpse_env.datasets.formats.metadata import strip
 from glimpse_env.datasets.formats.notes import NO_METADATA, ON_BLACK, ON_WHITE, SCALED, Notes, lenient
 from glimpse_env.datasets.user_files import read_like
@@ -516,7 +517,7 @@ def test_an_object_says_once_what_was_done_to_how_many(mixed, caplog):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pairs = [(Image.open(path), 0) for path in sorted((mixed / "train" / "bird").iterdir())]
-    datasets.load([(image, 0) for image, _ in pairs], "train", image_size=8)
+    datasets.load([(image, label % 2) for label, (image, _) in enumerate(pairs)], "train", image_size=8)
     assert [record.message for record in caplog.records] == [
         f"data set list: 1 image {SCALED}; 2 images {ON_WHITE}"
     ]
@@ -554,3 +555,38 @@ def test_pillows_settings_are_restored_after_overlapping_readers(monkeypatch):
     thread.join()
     assert before == Image.MAX_IMAGE_PIXELS
     assert list(warnings.filters) == filters
+
+
+def test_jpeg_2000_colours_of_16_bits_are_scaled_and_counted(tmp_path, caplog):
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 128, 0)).save(buffer, "JPEG2000", irreversible=False)
+    content = bytearray(buffer.getvalue())
+    assert jpeg2000_depth(bytes(content)) == 8
+    start = content.find(b"\xff\x4f\xff\x51") + 42
+    content[start : start + 9 : 3] = bytes(
+        [15, 15, 15]
+    )  # a value v of 8 bits is then 2**15 - 128 + v of 16, rounded
+    file = tmp_path / "deep.jp2"
+    file.write_bytes(content)
+    assert jpeg2000_depth(bytes(content)) == 16
+    assert read_image(file, None, "crop")[0][:, 0, 0].tolist() == [128, 128, 128]
+    assert from_pil(Image.open(file))[:, 0, 0].tolist() == [128, 128, 128]
+    assert caplog.messages == [f"{file}: 1 image {SCALED}"]
+
+
+def test_jpeg_2000_grey_of_16_bits_keeps_its_high_byte(tmp_path, caplog):
+    Image.fromarray(np.full((64, 64), 51400, np.uint16)).save(tmp_path / "grey.jp2")
+    assert read_image(tmp_path / "grey.jp2", None, "crop")[0][:, 0, 0].tolist() == [200] * 3
+    assert caplog.messages == [f"{tmp_path / 'grey.jp2'}: 1 image {SCALED}"]
+
+
+def test_the_depth_of_an_avif_file_is_that_of_its_configuration():
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "AVIF")
+    content = bytearray(buffer.getvalue())
+    flags = content.find(b"av1C") + 6
+    assert avif_depth(bytes(content)) == 8
+    content[flags] |= 0x40
+    assert avif_depth(bytes(content)) == 10
+    content[flags] |= 0x20
+    assert avif_depth(bytes(content)) == 12

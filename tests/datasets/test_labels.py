@@ -239,3 +239,34 @@ def test_a_test_object_with_other_labels_has_the_training_classes_only_if_it_is_
     assert given.labels.tolist() == [0, 2]
     resume.check_classes(asdict(train) | {"classes": train.classes}, load(labelled(3, 2, 1)).classes, "run")
     resume.check_classes({}, test.classes, "run")
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "message"),
+    [
+        (np.zeros((8, 8), np.longdouble), TypeError, "dtype float128|dtype longdouble"),
+        (np.zeros((8, 8), object), TypeError, "dtype object"),
+        (np.zeros((8, 8), [("red", "u1")]), TypeError, "dtype .*red"),
+        (np.ma.masked_all((8, 8), np.uint8), ValueError, "masked"),
+        (np.zeros((8, 8, 2), np.uint8), ValueError, r"shape \(8, 8, 2\)"),
+        (torch.zeros(8, 8).to_sparse(), TypeError, "sparse_coo"),
+        (torch.zeros(8, 8, device="meta"), TypeError, "on meta"),
+        (torch.zeros(8, 8).to(torch.float8_e4m3fn), TypeError, "float8"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused_by_number(image, kind, message):
+    good = np.zeros((8, 8), np.uint8)
+    with pytest.raises(kind, match=f"image 1 .*({message})"):
+        load([(good, 0), (image, 1)], "train", image_size=None)
+
+
+def test_images_of_one_class_are_reported(caplog):
+    assert load([(np.zeros((8, 8), np.uint8), 5)] * 3, "train", image_size=None).classes == ("5",)
+    assert "all images are of one class, 5: there is nothing to classify" in caplog.messages
+
+
+@pytest.mark.parametrize("dataset", [np.array(1), torch.tensor(1), Dataset])
+@pytest.mark.usefixtures("unchecked")
+def test_what_has_no_items_is_no_data_set(dataset):
+    with pytest.raises(TypeError, match="dataset: expected a name, a folder or a map-style data set"):
+        load(dataset, "train")

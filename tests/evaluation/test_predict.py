@@ -169,6 +169,8 @@ def test_named_files_that_cannot_be_read_leave_the_predictions_of_all_others(
 ):
     good = sorted((pictures / "test" / "left").iterdir())[:3]
     bad = [tmp_path / "half.png", tmp_path / "empty.jpg", tmp_path / "words.txt"]
+    missing, dangling = tmp_path / "none.png", tmp_path / "link.png"
+    dangling.symlink_to("nowhere")
     bad[0].write_bytes(good[0].read_bytes()[:60])
     bad[1].write_bytes(b"")
     bad[2].write_text("no picture")
@@ -176,6 +178,7 @@ def test_named_files_that_cannot_be_read_leave_the_predictions_of_all_others(
     for named, message in (
         (bad[1:2], r"empty\.jpg cannot be read as an image"),
         (bad, r"half\.png .* and 2 more"),
+        ([missing, dangling], r"none\.png does not exist.* and 1 more"),
     ):
         table, output = tmp_path / f"{len(named)}.csv", tmp_path / f"{len(named)}.json"
         mixed = [good[0], *named, *good[1:]]
@@ -184,7 +187,7 @@ def test_named_files_that_cannot_be_read_leave_the_predictions_of_all_others(
         assert json.loads(output.read_text())["images"] == expected
         with table.open() as file:
             assert [row["file"] for row in csv.DictReader(file)] == [str(path) for path in good]
-    assert capsys.readouterr().err.count("skipped:") == 4
+    assert capsys.readouterr().err.count("skipped:") == 6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -222,6 +225,16 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_image_is_read(
             run_predict(pictures / "test", **{option: target})
     with pytest.raises(OSError, match=f"{tmp_path} is a folder where a file is needed"):
         run_predict(pictures / "test", csv=tmp_path)
+    image, table = next((pictures / "test" / "left").iterdir()), tmp_path / "table"
+    content = image.read_bytes()
+    with pytest.raises(ValueError, match=r"is one of the images"):
+        run_predict(pictures / "test", csv=image)
+    assert image.read_bytes() == content
+    with pytest.raises(ValueError, match=r"these are one file"):
+        run_predict(pictures / "test", csv=table, json=table)
+    for budget in (float("nan"), 0.5):
+        with pytest.raises(ValueError, match=rf"--budget={budget}: expected a number in \[1, inf\)"):
+            run_predict(pictures / "test", budget=budget)
 
 
 def test_each_file_counts_once_and_missing_ones_are_refused(tmp_path):

@@ -34,7 +34,13 @@ def test_interrupted_write_leaves_the_previous_file_whole(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not a checkpoint", b"PK\x03\x04 cut off", pickle.dumps({"format": "glimpse-checkpoint"}, 2)],
+    [
+        b"",
+        b"junk",
+        b"not a checkpoint",
+        b"PK\x03\x04 cut off",
+        pickle.dumps({"format": "glimpse-checkpoint"}, 2),
+    ],
 )
 def test_unreadable_file_is_named(tmp_path, content):
     (tmp_path / "bad.pt").write_bytes(content)

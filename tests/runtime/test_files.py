@@ -1,5 +1,9 @@
 """Files are complete or absent, whatever interrupts their writing."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -43,3 +47,24 @@ def test_publish_replaces_the_target_by_the_draft(tmp_path):
     files.publish(draft, target)
     assert target.read_bytes() == b"new"
     assert not draft.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has neither")
+def test_devices_pipes_and_links_stay_what_they_are(tmp_path):
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "deep" / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    files.check_writable(pipe)
+    files.check_writable(link)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        files.write_bytes(pipe, b"text")
+        assert read.result(10) == b"text"
+    assert pipe.is_fifo()
+    for content in (b"one", b"two"):  # the file that the link leads to does not exist at first
+        files.write_bytes(link, content)
+        assert link.is_symlink()
+        assert file.read_bytes() == content
+    assert files.is_special(Path("/dev/null"))
+    assert files.is_special(Path("/dev/stdout"))
+    assert not files.is_special(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import Any
 
 BEGINNING = 2**20  # bytes of a file that are searched
 CODESTREAM = b"\xff\x4f\xff\x51"  # JPEG 2000: start of the codestream, and its segment of sizes
@@ -12,10 +12,10 @@ CONFIGURATION = b"av1C"  # AVIF: the box of the decoder's configuration
 HIGH, TWELVE = 0x40, 0x20  # flags in its third byte: more than 8 bits; 12 instead of 10
 
 
-def read_depth(format_name: str | None, file: BinaryIO | None) -> int | None:
-    """Return the bits a channel that an open file of these formats names; None = it is of another format.
+def read_depth(format_name: str | None, file: Any) -> int | None:
+    """Return the bits a channel that a file of these formats names; None = it is of another format.
 
-    The file is left at the position where it was.
+    `file` is open for reading bytes, or None; it is left at the position where it was.
     """
     if format_name not in ("JPEG2000", "AVIF") or file is None:
         return None
