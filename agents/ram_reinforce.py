@@ -118,14 +118,8 @@ DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
 PAPER_RAM: dict[str, Any] = dict(
-    split="train",
-    curriculum=0.3,
-    sure=1.0,
-    optimizer="sgd",
-    warm_up=0,
-    max_grad_norm=0.0,
-    precision="float32",
-) | dict(reward="delayed", baseline="learned", location_discount=1.0)
+    split="train", curriculum=0.3, sure=1.0, reward="delayed", baseline="learned", location_discount=1.0
+) | dict(optimizer="sgd", warm_up=0, max_grad_norm=0.0, precision="float32")
 PAPER_MNIST: dict[str, Any] = PAPER_RAM | (
     dict(epochs=800, batch=20, learning_rate=0.01, policy_weight=1 / 7, augment=False)
     | dict(hidden=256, features=128, encoder_layers=1, location_encoding="linear", learned_start=True)

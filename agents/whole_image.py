@@ -24,7 +24,7 @@ from glimpse_env.reports import results
 from glimpse_env.training import resume
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
-from glimpse_env.training.options import DataOptions, ResumableOptions, Training, check_counts, check_training
+from glimpse_env.training.options import DataOptions, ResumableOptions, Training
 from glimpse_env.training.trainer import Run
 
 AGENT = "whole_image"
@@ -91,15 +91,11 @@ def build_options(options: WholeImageOptions) -> WholeImageTraining:
 
 
 def check(options: WholeImageTraining) -> None:
-    """Refuse values outside their ranges."""
-    check_training(options)
-    check_counts(options, "kernel", "stride")
+    """Refuse layers without units."""
     for name in ("widths", "channels"):
         if not all(count >= 1 for count in getattr(options, name)):
             given = " ".join(map(str, getattr(options, name)))
             raise ValueError(f"--{name} {given}: expected whole numbers of at least 1")
-    if not 0 <= options.dropout < 1:
-        raise ValueError(f"--dropout {options.dropout}: expected a rate in [0, 1)")
 
 
 def build_network(env: GlimpseVectorEnv, options: WholeImageTraining) -> WholeImage:

@@ -9,9 +9,9 @@ A page holds a table between two lines of its own:
     <!-- end -->
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py, "settings"
-what is as in the papers (papers/fidelity.py). Missing rows are left out; without any, the block names the command
-that makes them.
+table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py,
+"settings" what is as in the papers (papers/fidelity.py). Missing rows are left out; without any, the block
+names the command that makes them.
 """
 
 from __future__ import annotations

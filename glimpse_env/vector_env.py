@@ -98,7 +98,7 @@ class GlimpseVectorEnv(VectorEnv):
             initial_location: "center" or "random"; `reset(options={"locations": ...})` overrides it.
             location_range: Where location +-1 lies, as a share of half the image.
             fill: Pixels beyond the image: "zero", "reflect" or "noise".
-            max_glimpses: T, the horizon.
+            max_glimpses: T.
             grid: Cells per side, for sensors on a grid and actions that choose a cell.
             view_size: Side in pixels to which the whole image is resized for a network.
             context: Observations hold the whole image, small, as `context`; it costs pixels, not a glimpse.
@@ -120,12 +120,11 @@ class GlimpseVectorEnv(VectorEnv):
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        objects = dict(sensor=sensor, backbone=backbone)
-        sizes = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
-        views = dict(first_view=first_view, initial_location=initial_location, location_range=location_range)
-        views["first_crop"] = first_crop
-        others = dict(fill=fill, max_glimpses=max_glimpses, grid=grid, context=context, show_map=show_map)
-        self.preset = presets.resolve(dataset, **objects, **sizes, **views, **others)
+        views = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
+        views |= dict(first_view=first_view, first_crop=first_crop, initial_location=initial_location)
+        views |= dict(location_range=location_range, fill=fill, max_glimpses=max_glimpses, grid=grid)
+        views |= dict(context=context, show_map=show_map, sensor=sensor, backbone=backbone)
+        self.preset = presets.resolve(dataset, **views)
         size = self.preset.image_size
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
@@ -148,8 +147,8 @@ class GlimpseVectorEnv(VectorEnv):
         self._fraction = (steps / self.preset.max_glimpses)[:, None]
         self._pixels, self._flops = (first + (steps - 1) * later for first, later in costs)
         self._labels = self.images.labels.to(self.device)
-        self._everyone = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
-        self._nobody = ~self._everyone
+        self._nobody = torch.zeros(self.num_envs, dtype=torch.bool, device=self.device)
+        self._everyone = ~self._nobody
         self._centre = torch.zeros(self.num_envs, 2, device=self.device)
         self._masks = ("_label", "_correct", "_loss", "_glimpses", "_pixels", "_flops", "_valid")
         self._chance_loss = math.log(len(self.images.classes))
@@ -184,9 +183,8 @@ class GlimpseVectorEnv(VectorEnv):
     def step(self, actions: dict[str, Tensor]) -> tuple[Observation, Floats, Bools, Bools, Info]:
         """Take a glimpse or stop, in every row; truncated is never True."""
         before, classes = self._ready(), len(self.images.classes)
-        location, stop, prediction = tensor_checks.action(
-            actions, self.num_envs, classes, self.validate, self.device
-        )
+        rows, values = self.num_envs, self.validate
+        location, stop, prediction = tensor_checks.action(actions, rows, classes, values, self.device)
         stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
         correct, loss = episode.judge(prediction, before.label)
         reward = self._reward(before, stop, correct, loss)

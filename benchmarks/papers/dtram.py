@@ -91,9 +91,7 @@ def learn_to_stop(start: Run) -> dict[str, Row]:
 # DT-RAM on photographs. The number of glimpses grows in training (section 3.4), unlike in the agent's recipe.
 ONE_VIEW, FIRST = ram(1, policy="center"), short(1, policy="center")
 GROWING, CONSTANT = {"curriculum": 0.3}, {"curriculum": 0.0}
-OWN_STEP = {
-    "location_discount": 0.0
-}  # a location is credited with the next glimpse's reward alone, as in FCAN
+OWN_STEP = {"location_discount": 0.0}  # credits a location with the next glimpse's reward alone, as in FCAN
 # The last state predicts, as in the paper; in the agent's recipe the mean scores of all glimpses.
 LAST = {**GROWING, "scores": "state"}
 

@@ -75,7 +75,7 @@ class MapEncoder(nn.Module):
     """
 
     def __init__(self, channels: int, dropout: float) -> None:
-        """Build the convolution for maps of `channels` channels; `dropout`: share of these left out while training."""
+        """Build the convolution; `dropout`: share of the maps' channels left out while training."""
         super().__init__()
         self.project = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, CHANNELS, 1), nn.ReLU())
 

@@ -203,7 +203,19 @@ DISTORTION = ranged("a fraction of the image's side in [0, 0.5]", 0, 0.5)
 SURE = "a probability in (0, 1]; 1 = no prediction ends an episode"
 COUNTS = ("epochs", "stop_epochs", "tune_epochs", "final_epochs", "n_epochs", "batch", "minibatch", "samples")
 COUNTS += ("total_steps", "steps", "n_steps", "envs", "workers", "minibatches", "batch_size")
-COUNTS += ("hidden", "features", "location_features", "lstm", "depth", "updates", "memory", "seeds", "repeat")
+COUNTS += (
+    "hidden",
+    "features",
+    "location_features",
+    "lstm",
+    "depth",
+    "updates",
+    "memory",
+    "seeds",
+    "repeat",
+    "kernel",
+    "stride",
+)
 # What a number may be, by the name of its option in any script; None stands for a default, where it is one.
 RANGES: dict[str, Kind] = {
     **checks.ARGUMENTS,

@@ -21,7 +21,9 @@ def test_without_warm_up_the_first_rate_is_the_peak():
 @pytest.mark.parametrize(("clip", "expected"), [(0.0, 30.0), (5.0, 5.0), (100.0, 30.0)])
 def test_the_gradient_is_shortened_to_the_limit(clip, expected):
     network = nn.Linear(1, 1, bias=False)
-    optimizer = build_optimizer(network, ScheduledDescent(optimizer="sgd", learning_rate=0.1, max_grad_norm=clip))
+    optimizer = build_optimizer(
+        network, ScheduledDescent(optimizer="sgd", learning_rate=0.1, max_grad_norm=clip)
+    )
     optimizer.update({"loss": 30 * network.weight.sum()}, 1.0)
     assert network.weight.grad.item() == pytest.approx(expected, rel=1e-4)
 
