@@ -206,6 +206,7 @@ def main(options: Timing) -> None:
     print(f"{options.backbone}, {backbone.precision}, {options.device}")
     print(format_figures(figures))
     settings = checkpoint.plain(options) | {"precision": str(backbone.precision)}
+    settings = {name: value for name, value in settings.items() if name not in ("checkpoint", "results")}
     row = {"command": checkpoint.command(), "figures": figures, "settings": settings}
     timed.append(file, row | timed.provenance(options.device))
 

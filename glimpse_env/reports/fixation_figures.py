@@ -48,7 +48,7 @@ def select_episodes(
 
 
 def write_fixation_paths(episodes: Sequence[Stopped], target: Path, per_group: int = PER_GROUP) -> None:
-    """Write the first `per_group` images of each stopping step, with boxes and paths (DT-RAM, Figure 7)."""
+    """Write `per_group` images of each stopping step, with boxes and paths (DT-RAM, Figures 7, 8)."""
     ordered = sorted(episodes, key=lambda episode: episode[0])
     groups = {step: list(group) for step, group in groupby(ordered, key=lambda episode: episode[0])}
     rows = max(1, len(groups))
