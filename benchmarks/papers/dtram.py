@@ -217,7 +217,10 @@ TABLES |= {
             "RAM, from the state": Row(ram(3, **CONSTANT)),
             "RAM, from the map": Row(ON_MAP),
         }
-        | {f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}"))) for one in GAMMAS},
+        | {
+            f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}")))
+            for one in GAMMAS
+        },
         against=("one view", "centre", "random", "RAM, from the state", "RAM, from the map"),
         note=f"3 glimpses; {STEADY}",
     ),

@@ -133,8 +133,7 @@ def split_networks(runs: Runs) -> list[Runs]:
 def describe_networks(group: Rows) -> list[str]:
     """Return a note on the frozen networks of the seeds, if there are several."""
     seeds = [
-        ", ".join(str(run["seed"]) for run in own)
-        for own in split_networks(max(group.values(), key=len))
+        ", ".join(str(run["seed"]) for run in own) for own in split_networks(max(group.values(), key=len))
     ]
     if len(seeds) == 1:
         return []
@@ -152,7 +151,9 @@ def format_networks(table: Table, group: Rows) -> list[str]:
         lines.append(f"network {str(key)[:8]} alone:")
         alone = {name: [run for run in runs if run["weights_sha256"] == key] for name, runs in group.items()}
         for name, runs in alone.items():
-            others = [f"{format_difference(table, runs, alone[one])} to {one!r}" for one in names if one != name]
+            others = [
+                f"{format_difference(table, runs, alone[one])} to {one!r}" for one in names if one != name
+            ]
             lines.append(f"  {name}: {', '.join(others)}")
     return lines
 

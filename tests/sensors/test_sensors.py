@@ -165,7 +165,9 @@ def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "able"), [("context", "'pixel', 'crop', 'bank'"), ("show_map", "'crop', 'map', 'bank'")])
+@pytest.mark.parametrize(
+    ("name", "able"), [("context", "'pixel', 'crop', 'bank'"), ("show_map", "'crop', 'map', 'bank'")]
+)
 def test_what_a_sensor_cannot_show_is_refused_before_data_is_loaded(name: str, able: str) -> None:
     sensor = {"context": "map", "show_map": "pixel"}[name]
     with pytest.raises(

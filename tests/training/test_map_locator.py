@@ -36,9 +36,7 @@ def weights(tmp_path_factory):
 
 
 @pytest.mark.parametrize("policy", ["gaussian", "grid_softmax"])
-def test_ram_runs_is_evaluated_again_and_predicts(
-    pictures, weights, tmp_path, monkeypatch, policy
-):
+def test_ram_runs_is_evaluated_again_and_predicts(pictures, weights, tmp_path, monkeypatch, policy):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path / "cache"))
     given = SMALL | {"dataset": pictures, "weights": weights, "location_policy": policy}
     row = ram_reinforce.main(Options(out=tmp_path, **given))
