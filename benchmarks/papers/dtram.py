@@ -120,6 +120,8 @@ def trained_ablation(table: int, title: str, lack: dict[int, Run]) -> Table:
     return ablation(table, title, trained(**GROWING), lack, one_view, PHOTOGRAPHS, WHOLE)
 
 
+ON_MAP = ram(3, locator="map", location_policy="grid_softmax", policy_weight=1.0, **CONSTANT)
+GAMMAS = ("98", "99", "995")  # of DT-RAM on the map: the lower, the sooner it stops
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.9, 1.0)
 DTRAM6 = Row(dtram(GROWN[6]), *read(6, "DT-RAM"))
 
@@ -281,6 +283,23 @@ TABLES |= {
         },
         against=("one view", "centre, 3", "random, 3", "RAM, 3"),
         note=STEADY,
+    ),
+    "locators": Table(
+        "What proposes locations: the recurrent state or the feature map (no table of the paper)",
+        PHOTOGRAPHS,
+        {
+            "one view": Row(ONE_VIEW),
+            "centre": Row(ram(3, policy="center", **CONSTANT)),
+            "random": Row(ram(3, policy="random", **CONSTANT)),
+            "RAM, from the state": Row(ram(3, **CONSTANT)),
+            "RAM, from the map": Row(ON_MAP),
+        }
+        | {
+            f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}")))
+            for one in GAMMAS
+        },
+        against=("one view", "centre", "random", "RAM, from the state", "RAM, from the map"),
+        note=f"3 glimpses; {STEADY}",
     ),
     "rewards": Table(
         "Reward functions: RAM's learning curves (no table of the paper; its own reward is the delayed one)",

@@ -68,18 +68,21 @@ class MapLocator(nn.Module):
 
 
 class MapEncoder(nn.Module):
-    """A backbone's feature map of a view in fewer channels: 1 x 1 convolution and ReLU.
+    """A backbone's feature map of a view in fewer channels: a linear layer for every cell, and ReLU.
 
     Maps are divided by the root of their mean square, so that the scale of a backbone's features does not
     count; strong and weak cells remain so.
     """
 
     def __init__(self, channels: int, dropout: float) -> None:
-        """Build the convolution; `dropout`: share of the maps' channels left out while training."""
+        """Build the layer for maps of `channels` channels; `dropout`: share of these left out in training."""
         super().__init__()
-        self.project = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels, CHANNELS, 1), nn.ReLU())
+        self.dropout, self.project = nn.Dropout2d(dropout), nn.Linear(channels, CHANNELS)
 
     def forward(self, maps: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image value"]:
         """Return the encoded maps, flat."""
-        scale = maps.square().mean((1, 2, 3), keepdim=True).clamp(min=1e-12).rsqrt()
-        return self.project(maps * scale).flatten(1)
+        size = maps[0].numel() ** 0.5
+        scale = size / torch.linalg.vector_norm(maps, dim=(1, 2, 3)).clamp(min=1e-6)
+        # Scaled after the product, which is linear: the maps are large.
+        cells = self.project.weight @ self.dropout(maps).flatten(2) * scale[:, None, None]
+        return (cells + self.project.bias[:, None]).relu().flatten(1)

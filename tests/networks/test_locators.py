@@ -125,7 +125,7 @@ def test_on_features_only_the_policy_moves_it(policy):
     assert torch.equal(heads.logits, others.logits)
     assert not torch.equal(heads.location_parameters, others.location_parameters)
     assert state.visited.max() > 0.5
-    moved = (net.locator.scores[0].weight, net.map_encoder.project[1].weight)
+    moved = (net.locator.scores[0].weight, net.map_encoder.project.weight)
     heads.logits.sum().backward(retain_graph=True)
     assert all(weight.grad is None for weight in moved)
     heads.location_parameters[:, 0].sum().backward()

@@ -157,7 +157,7 @@ def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
     own = {
         "pixel": {"fill", "context", "first_crop"},
         "map": {"view_size", "show_map"},
-        "crop": {"fill", "context", "first_crop", "view_size"},
+        "crop": {"fill", "context", "first_crop", "view_size", "show_map"},
     }
     own["bank"] = own["crop"] | {"grid"}
     assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {
@@ -165,9 +165,11 @@ def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "able"), [("context", "'pixel', 'crop', 'bank'"), ("show_map", "'map'")])
+@pytest.mark.parametrize(
+    ("name", "able"), [("context", "'pixel', 'crop', 'bank'"), ("show_map", "'crop', 'map', 'bank'")]
+)
 def test_what_a_sensor_cannot_show_is_refused_before_data_is_loaded(name: str, able: str) -> None:
-    sensor = {"context": "map", "show_map": "crop"}[name]
+    sensor = {"context": "map", "show_map": "pixel"}[name]
     with pytest.raises(
         ValueError, match=f"{name}=True: sensor='{sensor}' cannot show it; expected one of {able}"
     ):
