@@ -91,7 +91,6 @@ def learn_to_stop(start: Run) -> dict[str, Row]:
 # DT-RAM on photographs. The number of glimpses grows in training (section 3.4), unlike in the agent's recipe.
 ONE_VIEW, FIRST = ram(1, policy="center"), short(1, policy="center")
 GROWING, CONSTANT = {"curriculum": 0.3}, {"curriculum": 0.0}
-OWN_STEP = {"location_discount": 0.0}  # credits a location with the next glimpse's reward alone, as in FCAN
 # The last state predicts, as in the paper; in the agent's recipe the mean scores of all glimpses.
 LAST = {**GROWING, "scores": "state"}
 
@@ -120,8 +119,6 @@ def trained_ablation(table: int, title: str, lack: dict[int, Run]) -> Table:
     return ablation(table, title, trained(**GROWING), lack, one_view, PHOTOGRAPHS, WHOLE)
 
 
-ON_MAP = ram(3, locator="map", location_policy="grid_softmax", policy_weight=1.0, **CONSTANT)
-GAMMAS = ("98", "99", "995")  # of DT-RAM on the map: the lower, the sooner it stops
 THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.9, 1.0)
 DTRAM6 = Row(dtram(GROWN[6]), *read(6, "DT-RAM"))
 
@@ -268,52 +265,4 @@ TABLES |= {
     "dtram-figure-7": draw("paths", "dtram-6", f"{FIGURE7}: {PATHS}", "DT-RAM", note=SMALL),
     "dtram-figure-7-mnist": draw("paths", "dtram-2", f"as Figure 7, on MNIST: {PATHS}", DTRAM2),
     "dtram-figure-8": draw("paths", "dtram-4", f"Figure 8 (Stanford Cars): {PATHS}", "DT-RAM", note=STEADY),
-    "places": Table(
-        "Learned locations against others (no table of the paper)",
-        (*PHOTOGRAPHS, "mnist", "clutter"),
-        {
-            "one view": Row(ONE_VIEW),
-            "centre, 3": Row(ram(3, policy="center", **CONSTANT)),
-            "centre, 6": Row(ram(6, policy="center", **CONSTANT)),
-            "random, 3": Row(ram(3, policy="random", **CONSTANT)),
-            "random, 6": Row(ram(6, policy="random", **CONSTANT)),
-            "RAM, 3": Row(ram(3, **CONSTANT)),
-            "RAM, 6": Row(ram(6, **CONSTANT)),
-            "DT-RAM": Row(dtram(ram(3, **CONSTANT))),
-        },
-        against=("one view", "centre, 3", "random, 3", "RAM, 3"),
-        note=STEADY,
-    ),
-    "locators": Table(
-        "What proposes locations: the recurrent state or the feature map (no table of the paper)",
-        PHOTOGRAPHS,
-        {
-            "one view": Row(ONE_VIEW),
-            "centre": Row(ram(3, policy="center", **CONSTANT)),
-            "random": Row(ram(3, policy="random", **CONSTANT)),
-            "RAM, from the state": Row(ram(3, **CONSTANT)),
-            "RAM, from the map": Row(ON_MAP),
-        }
-        | {
-            f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}")))
-            for one in GAMMAS
-        },
-        against=("one view", "centre", "random", "RAM, from the state", "RAM, from the map"),
-        note=f"3 glimpses; {STEADY}",
-    ),
-    "rewards": Table(
-        "Reward functions: RAM's learning curves (no table of the paper; its own reward is the delayed one)",
-        ("mnist", "clutter", *PHOTOGRAPHS),
-        {
-            "delayed": Row(ram(7, reward="delayed")),
-            "greedy": Row(ram(7, reward="greedy")),
-            "information gain": Row(ram(7, reward="information_gain")),
-            "confidence": Row(ram(7, reward="confidence")),
-            "greedy, own step": Row(ram(7, reward="greedy", **OWN_STEP)),
-            "information gain, own step": Row(ram(7, reward="information_gain", **OWN_STEP)),
-        },
-        measure="error",
-        against=("delayed",),
-        history=True,
-    ),
 }
