@@ -118,8 +118,8 @@ def compare_rows(first: Runs, second: Runs) -> tuple[float, float, float] | None
     pairs = list(zip(split_networks(ours), split_networks(others), strict=True))
     if len(pairs) == 1:
         return intervals.compare_paired(stack_correct(ours), stack_correct(others), RESAMPLES)
-    stacks = ([stack_correct(runs) for runs in own] for own in zip(*pairs, strict=True))
-    return intervals.compare_networks(*stacks, RESAMPLES)
+    stacks = [[stack_correct(runs) for runs in own] for own in zip(*pairs, strict=True)]
+    return intervals.compare_networks(stacks[0], stacks[1], RESAMPLES)
 
 
 def split_networks(runs: Runs) -> list[Runs]:

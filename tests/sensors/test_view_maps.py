@@ -124,7 +124,7 @@ def test_on_a_grid_the_crop_sensor_has_its_maps(images: ImageSet, backbone: Back
 def test_a_first_view_that_is_no_whole_image_has_no_map(
     images: ImageSet, backbone: Backbone, kind: str
 ) -> None:
-    with pytest.raises(ValueError, match="show_map=True, first_view='glimpse': .* expected 'image'"):
+    with pytest.raises(ValueError, match=r"show_map=True, first_view='glimpse': .* expected 'image'"):
         build(kind, images, backbone, show_map=True, first_view="glimpse")
 
 
