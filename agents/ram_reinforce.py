@@ -34,8 +34,8 @@ from glimpse_env.training.augment import vary
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import (
-    BackboneOptions,
     NetworkOptions,
+    TrainedBackbone,
     Training,
     TrainingOptions,
     check_backbone,
@@ -77,7 +77,7 @@ class RamNetworkOptions(NetworkOptions):
 
 
 @dataclass(frozen=True)
-class RamTrainingOptions(TrainingOptions):
+class RamTrainingOptions(TrainedBackbone, TrainingOptions):
     """Length, batches, losses and optimiser of the training."""
 
     long: bool = False
@@ -85,7 +85,7 @@ class RamTrainingOptions(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Options(RamNetworkOptions, RamTrainingOptions, BackboneOptions, Training):
+class Options(RamNetworkOptions, RamTrainingOptions, Training):
     """Options of RAM."""
 
 

@@ -150,8 +150,8 @@ class TrainingOptions(ScheduledDescent):
 
 
 @dataclass(frozen=True)
-class BackboneOptions:
-    """A backbone that is trained with the network."""
+class TrainedBackbone:
+    """A backbone that is trained with the network (options of the group training)."""
 
     train_backbone: bool = False
     """Train the network named by --backbone as part of the agent, from the losses of all glimpses (DT-RAM,

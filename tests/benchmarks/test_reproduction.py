@@ -336,7 +336,7 @@ def test_with_paper_runs_keep_the_papers_schedule_and_have_names_of_their_own(tm
     options = runs.list_options(replace(ours, paper=True), run, 0)
     assert "curriculum" not in options
     given = ("paper", "glimpses", "gamma", "split", "sensor", "view_size", "epochs")
-    assert [options.get(name) for name in given] == [True, 3, 0.99, "train", None, None, None]
+    assert [options.get(name) for name in given] == [True, 3, 0.99, "train", None, 448, None]
     short = runs.list_options(replace(ours, paper=True, epochs=5), run, 0)
     assert (short["epochs"], short["stop_epochs"]) == (5, 5)
     assert runs.list_options(ours, run, 0)["curriculum"] == 0

@@ -108,7 +108,8 @@ def test_threshold_rule_by_hand():
     assert LEARNED.find_stops(trajectories).tolist() == [1, 2]
     row = metrics.summarize(trajectories, dynamic=True, thresholds=(0.5,))
     assert (row["accuracy"], row["mean_glimpses"]) == (1.0, 2.5)
-    assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, "accuracy": 1.0}]
+    accuracies = {"accuracy": 1.0, "mean_class_accuracy": 1.0}
+    assert row["threshold_curve"] == [{"threshold": 0.5, "mean_glimpses": 2.0, **accuracies}]
     assert row["per_step_accuracy"] == [0.5, 1.0, 0.5]
     assert metrics.summarize(trajectories, dynamic=False)["mean_glimpses"] == 3
 

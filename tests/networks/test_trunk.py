@@ -8,7 +8,7 @@ from glimpse_env.networks import registry, trunk
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.networks.trunk import Trunk
 from glimpse_env.training import optimizers
-from glimpse_env.training.optimizers import Descent
+from glimpse_env.training.optimizers import ScheduledDescent
 
 SIDE, ROWS = 32, 2
 SMALL = "shufflenet_v2_x0_5"  # a fast one with BatchNorm
@@ -95,7 +95,7 @@ def test_grey_glimpses_are_colours_three_times():
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
 def test_the_trunk_has_a_rate_of_its_own_and_no_muon(name):
-    net, options = network(), Descent(optimizer=name, learning_rate=0.1, muon_rate=0.2)
+    net, options = network(), ScheduledDescent(optimizer=name, learning_rate=0.1, muon_rate=0.2)
     made = optimizers.make(net, name, 0.1, 0.2, 0.5, backbone_rate=0.01)
     inside = {id(value) for value in net.glimpse.what.trunk.parameters()}
     rates = {}

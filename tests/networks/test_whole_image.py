@@ -85,7 +85,7 @@ def test_it_learns_and_leaves_the_files_of_every_agent(options, tmp_path):
         ({"widths": (8, 0)}, "--widths 8 0: expected whole numbers of at least 1"),
         ({"channels": (0,)}, "--channels 0: expected whole numbers"),
         ({"kernel": 0}, "--kernel=0: expected a whole number"),
-        ({"dropout": 1.0}, r"--dropout 1.0: expected a rate in \[0, 1\)"),
+        ({"dropout": 1.0}, r"--dropout=1.0: expected a fraction in \[0, 1\)"),
     ],
 )
 def test_layers_that_cannot_be_built_are_refused(options, given, message):

@@ -74,12 +74,12 @@ def test_weights_are_told_by_their_file_and_else_by_their_name(tmp_path):
     for file in (here, there):
         file.write_bytes(b"weights")
     look = {"backbone": "resnet18", "sensor": "crop", "weights": str(here)}
-    saved = {"environment": look, "weights_sha256": resume.weights_hash(look)}
+    saved = {"options": {}, "environment": look, "weights_sha256": resume.weights_hash(look)}
     assert not resume.other_weights(saved, str(there))
     there.write_bytes(b"others")
     assert resume.other_weights(saved, str(there))
-    named = {"environment": look | {"weights": "DEFAULT"}, "weights_sha256": None}
+    named = {"options": {}, "environment": look | {"weights": "DEFAULT"}, "weights_sha256": None}
     assert [resume.other_weights(named, weights) for weights in ("DEFAULT", None)] == [False, True]
     assert not resume.other_weights(
-        {"environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None
+        {"options": {}, "environment": look | {"sensor": "pixel"}, "weights_sha256": None}, None
     )  # they are not used
