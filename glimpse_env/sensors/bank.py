@@ -71,7 +71,7 @@ class BankSensor:
             self.space["context"] = unbounded_space(backbone.features)
             self.pixels = (crop.pixels[0] + crop.view_size**2, crop.pixels[1])
             self.flops = (crop.flops[0] + backbone.flops(crop.view_size, crop.view_size), crop.flops[1])
-        self.view_maps, self.show_map = ViewMaps(images, backbone, crop.view_size), show_map
+        self.view_maps, self.show_map = ViewMaps(images, backbone, crop.view_size, first_crop), show_map
         if show_map:
             check_first_view(first_view)
             self.space["map"] = unbounded_space(*self.view_maps.shape)

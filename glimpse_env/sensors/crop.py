@@ -81,7 +81,7 @@ class CropSensor:
         self.space: dict[str, spaces.Space] = {"glimpse": unbounded_space(self.features)}
         if context:
             self.space["context"] = unbounded_space(backbone.features)
-        self.view_maps, self.show_map = ViewMaps(images, backbone, self.view_size), show_map
+        self.view_maps, self.show_map = ViewMaps(images, backbone, self.view_size, self.first_crop), show_map
         if show_map:
             check_first_view(first_view)
             self.space["map"] = unbounded_space(*self.view_maps.shape)

@@ -38,14 +38,17 @@ class ViewMaps:
     sensors that show the same view share its file.
     """
 
-    def __init__(self, images: ImageSet, backbone: FeatureExtractor, side: int) -> None:
-        """Prepare the table; nothing is computed yet."""
-        self.images, self.backbone, self.side = images, backbone, side
+    def __init__(self, images: ImageSet, backbone: FeatureExtractor, side: int, crop: float = 1.0) -> None:
+        """Prepare the table; nothing is computed yet. `crop`: the sensor's `first_crop`."""
+        self.images, self.backbone, self.side, self.crop = images, backbone, side, crop
         self._which: Bool[Tensor, " image"] | None = None
 
     @functools.cached_property
     def shape(self) -> tuple[int, int, int]:
-        """The (channel, rows, columns) of a map; ValueError if the backbone has none."""
+        """The (channel, rows, columns) of a map; ValueError if the backbone has none, or not of that view."""
+        if self.crop != 1:
+            reason = "glimpse 1 shows a part of the image, but maps are of the whole image"
+            raise ValueError(f"first_crop={self.crop}: {reason}; expected 1")
         return self.backbone.map_shape(self.side, self.side)
 
     @functools.cached_property

@@ -121,6 +121,12 @@ def test_on_a_grid_the_crop_sensor_has_its_maps(images: ImageSet, backbone: Back
 
 
 @pytest.mark.parametrize("kind", ["crop", "bank"])
+def test_a_cropped_first_view_has_no_map(images: ImageSet, backbone: Backbone, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"first_crop=0.75: .* expected 1"):
+        build(kind, images, backbone, show_map=True, first_crop=0.75)
+
+
+@pytest.mark.parametrize("kind", ["crop", "bank"])
 def test_a_first_view_that_is_no_whole_image_has_no_map(
     images: ImageSet, backbone: Backbone, kind: str
 ) -> None:
