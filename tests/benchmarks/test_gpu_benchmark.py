@@ -47,7 +47,7 @@ def test_an_update_reads_no_value_that_a_graph_could_not_know():
     update.rows.copy_(next(batches))
     with HostReads() as reads:
         update()
-    assert set(reads.found) <= {"stop_logit", "_get_value", "leave_out", "within", "numbers"}
+    assert set(reads.found) <= {"stop_logit", "_get_value", "leave_out", "within", "action"}
 
 
 def test_twins_make_the_same_updates_and_learn():
