@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from glimpse_env.datasets import NAMED
 from glimpse_env.reports import published
 from glimpse_env.reports.plots import Measure
 
@@ -83,9 +84,18 @@ class Table:
         return "accuracy" if self.measure == "error" else self.measure
 
     def on(self, dataset: str) -> Table:
-        """Return the table on a data set: on Stanford Dogs, whose measure that is, by mean class accuracy."""
+        """Return the table on a data set.
+
+        On Stanford Dogs, whose measure that is, by mean class accuracy; on another kind of images than the
+        paper's without the paper's numbers.
+        """
         by_class = published.averages_classes("", dataset)
-        return replace(self, measure="mean_class_accuracy") if by_class else self
+        table = replace(self, measure="mean_class_accuracy") if by_class else self
+        kinds = [NAMED[name].kind if name in NAMED else "" for name in (dataset, self.datasets[0])]
+        if kinds[0] == kinds[1]:
+            return table
+        none = {"paper": None, "paper_glimpses": None}
+        return replace(table, quoted={}, rows={name: replace(row, **none) for name, row in self.rows.items()})
 
     @property
     def label(self) -> str:
