@@ -581,6 +581,9 @@ def test_jpeg_2000_grey_of_16_bits_keeps_its_high_byte(tmp_path, caplog):
 
 
 def test_the_depth_of_an_avif_file_is_that_of_its_configuration():
+    Image.init()
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("Pillow before 11.3 writes no AVIF files")
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "AVIF")
     content = bytearray(buffer.getvalue())
