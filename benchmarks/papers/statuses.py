@@ -89,13 +89,13 @@ ITEMS = (
     ),
     Item(
         *("DT-RAM", "Table 8", "without curriculum", "differs"),
-        "nothing is lost without it, where the network is frozen",
+        "nothing is lost without it, with a frozen network on CUB-50 and on MNIST, where all of it learns",
         "dtram-8",
         ("6 glimpses, with curriculum", "6 glimpses, without"),
     ),
     Item(
         *("DT-RAM", "Table 9", "without intermediate supervision", "differs"),
-        "nothing is lost without it, where the network is frozen",
+        "nothing is lost without it where the network is frozen; on MNIST, where it learns, 0.3 points are",
         "dtram-9",
         ("6 glimpses, with supervision", "6 glimpses, without"),
     ),
