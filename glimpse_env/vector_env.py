@@ -98,7 +98,7 @@ class GlimpseVectorEnv(VectorEnv):
             initial_location: "center" or "random"; `reset(options={"locations": ...})` overrides it.
             location_range: Where location +-1 lies, as a share of half the image.
             fill: Pixels beyond the image: "zero", "reflect" or "noise".
-            max_glimpses: T.
+            max_glimpses: T, the horizon.
             grid: Cells per side, for sensors on a grid and actions that choose a cell.
             view_size: Side in pixels to which the whole image is resized for a network.
             context: Observations hold the whole image, small, as `context`; it costs pixels, not a glimpse.

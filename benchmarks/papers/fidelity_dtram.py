@@ -14,6 +14,26 @@ REINFORCE = "glimpse_env/training/reinforce.py"
 CODE = "code"
 UNSTATED = "the paper states none"
 
+HEADS = Component(
+    "heads",
+    "linear on the state",
+    "4.2",
+    dict(scores="state", skip_connection=False, locator="state"),
+    where=NETWORK,
+)
+
+
+def describe_policy(sigma: float) -> Component:
+    """Return the row of a Gaussian location policy of this width."""
+    return Component(
+        "location policy",
+        f"Gaussian of a fixed width: {sigma:g} of the range; its mean at test time",
+        "3; the width: code",
+        dict(location_policy="gaussian", policy="learned", explore=0.0, sigma_start=sigma, sigma_end=sigma),
+        where="glimpse_env/networks/location_policy.py",
+    )
+
+
 OBJECTIVE = (
     Component("reward", "1 for a correct final prediction", "3.3", dict(reward="delayed")),
     Component(
@@ -87,20 +107,8 @@ RAM_MNIST = Part(
             dict(glimpse_encoder="mlp", encoder_layers=1, features=128, location_encoding="linear"),
             where=NETWORK,
         ),
-        Component(
-            "heads",
-            "linear on the state",
-            "4.2",
-            dict(scores="state", skip_connection=False, locator="state"),
-            where=NETWORK,
-        ),
-        Component(
-            "location policy",
-            "Gaussian of a fixed width: 0.22 of the range; its mean at test time",
-            "3; the width: code",
-            dict(location_policy="gaussian", policy="learned", explore=0.0, sigma_start=0.22, sigma_end=0.22),
-            where="glimpse_env/networks/location_policy.py",
-        ),
+        HEADS,
+        describe_policy(0.22),
         Component("first location", "the locator's answer to a zero state", CODE, dict(learned_start=True)),
         *OBJECTIVE,
         Component(
@@ -161,20 +169,8 @@ RAM_PHOTOGRAPHS = Part(
             dict(core="rnn", hidden=512, encoder_layers=0, location_encoding="none"),
             where=NETWORK,
         ),
-        Component(
-            "heads",
-            "linear on the state",
-            "4.2",
-            dict(scores="state", skip_connection=False, locator="state"),
-            where=NETWORK,
-        ),
-        Component(
-            "location policy",
-            "Gaussian of a fixed width: 0.24 of the range; its mean at test time",
-            "3; the width: code",
-            dict(location_policy="gaussian", policy="learned", explore=0.0, sigma_start=0.24, sigma_end=0.24),
-            where="glimpse_env/networks/location_policy.py",
-        ),
+        HEADS,
+        describe_policy(0.24),
         Component(
             "range of locations",
             "not stated",

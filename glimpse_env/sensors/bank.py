@@ -19,7 +19,7 @@ from glimpse_env.sensors.base import unbounded_space
 from glimpse_env.sensors.crop import CHUNK, CropSensor, Features, name_crop
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import lattice, nearest
-from glimpse_env.sensors.view_maps import ViewMaps, check_first_view
+from glimpse_env.sensors.view_maps import ViewMaps
 
 log = logging.getLogger("glimpse_env")
 
@@ -73,8 +73,7 @@ class BankSensor:
             self.flops = (crop.flops[0] + backbone.flops(crop.view_size, crop.view_size), crop.flops[1])
         self.view_maps, self.show_map = ViewMaps(images, backbone, crop.view_size, first_crop), show_map
         if show_map:
-            check_first_view(first_view)
-            self.space["map"] = unbounded_space(*self.view_maps.shape)
+            self.space["map"] = self.view_maps.build_space(first_view)
         self.locations = lattice(grid, backbone.device)
         self._crop = crop
         if len(self.windows) > 1:

@@ -17,7 +17,7 @@ from glimpse_env.episode import Ints, Points
 from glimpse_env.sensors.base import build_geometry, split_rows, unbounded_space
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.image_views import ImageViews
-from glimpse_env.sensors.view_maps import ViewMaps, check_first_view
+from glimpse_env.sensors.view_maps import ViewMaps
 
 CHUNK = 256  # images per pass of the network, by default
 
@@ -83,8 +83,7 @@ class CropSensor:
             self.space["context"] = unbounded_space(backbone.features)
         self.view_maps, self.show_map = ViewMaps(images, backbone, self.view_size, self.first_crop), show_map
         if show_map:
-            check_first_view(first_view)
-            self.space["map"] = unbounded_space(*self.view_maps.shape)
+            self.space["map"] = self.view_maps.build_space(first_view)
         self.views = ImageViews(images, geometry, fill, backbone.device)
         self.pixels, self.flops = self._count_costs()
         # Not on a CPU: there splitting a batch is cheap, and resizing images for both kinds of rows is not.

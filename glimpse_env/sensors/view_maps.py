@@ -6,6 +6,7 @@ import functools
 from typing import Protocol, runtime_checkable
 
 import torch
+from gymnasium import spaces
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints
-from glimpse_env.sensors.base import Geometry
+from glimpse_env.sensors.base import Geometry, unbounded_space
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.image_views import ImageViews
 
@@ -51,6 +52,13 @@ class ViewMaps:
             raise ValueError(f"first_crop={self.crop}: {reason}; expected 1")
         return self.backbone.map_shape(self.side, self.side)
 
+    def build_space(self, first_view: FirstView) -> spaces.Box:
+        """Return the space of the observation entry `map`; ValueError if glimpse 1 is not the whole image."""
+        if first_view != "image":
+            reason = "the map is that of the whole image as glimpse 1 shows it"
+            raise ValueError(f"show_map=True, first_view={first_view!r}: {reason}; expected 'image'")
+        return unbounded_space(*self.shape)
+
     @functools.cached_property
     def _table(self) -> FeatureTable:
         """The table, opened or built."""
@@ -84,10 +92,3 @@ class ViewMaps:
     def at(self, index: Ints) -> Maps:
         """Return the maps of images."""
         return self._table.at(index)
-
-
-def check_first_view(first_view: FirstView) -> None:
-    """Refuse to show the map of a first view that is not the whole image."""
-    if first_view != "image":
-        reason = "the map is that of the whole image as glimpse 1 shows it"
-        raise ValueError(f"show_map=True, first_view={first_view!r}: {reason}; expected 'image'")
