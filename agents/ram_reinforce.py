@@ -30,7 +30,7 @@ from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.reports import results
 from glimpse_env.sensors import Mapped
 from glimpse_env.training import optimizers, reinforce, resume
-from glimpse_env.training.augment import vary
+from glimpse_env.training.augment import renew
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import (
@@ -180,9 +180,7 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
     network.decides = False  # the stop head is not trained here, so it is not computed
     for epoch in run.epochs(options.epochs, "look", optimizer):
         network.train()
-        if options.augment:
-            changes = options.augment_shift, options.augment_elastic, options.augment_flip
-            vary(env, epoch.generator, *changes)
+        renew(env, epoch.generator, options)
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             acting = behaviour(options, epoch.progress, horizon, policy)
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)

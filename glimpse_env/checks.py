@@ -95,6 +95,8 @@ ARGUMENTS: dict[str, Kind] = {
     "image_size": SIDE,
     "glimpse_size": SIDE,
     "view_size": SIDE,
+    "pieces": whole(0, 2**16),
+    "piece_size": SIDE,
     "scales": several(real(high=1024, above=0), 64),
     "location_range": real(0, 1),
     "first_crop": real(high=1, above=0),

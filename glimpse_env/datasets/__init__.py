@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from glimpse_env import checks
-from glimpse_env.datasets import base, cars, clutter, cub, dogs, folder, mnist, torch_dataset
+from glimpse_env.datasets import base, cars, cub, dogs, folder, mnist, torch_dataset
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, MapStyle, check_split, held_out, partition
+from glimpse_env.datasets.generated import canvas_digits, clutter
 
 Value = TypeVar("Value")
 
-SPECS = (mnist.SPEC, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
+SPECS = (mnist.SPEC, canvas_digits.TRANSLATED, canvas_digits.CLUTTERED, canvas_digits.CLUTTERED_100, clutter.SPEC,
+         cub.SPEC, cars.SPEC, dogs.SPEC)  # fmt: skip
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
 __all__ = ["NAMED", "DataSetSpec", "ImageSet", "MapStyle", "check_split", "expand_kinds", "find_preset",
@@ -38,7 +40,8 @@ def load(
 
     Args:
         dataset: A name of `NAMED`; else the path of a folder of class folders; else a map-style torch data
-            set of (image, label) pairs, or of dicts with an image and a label, which is one split.
+            set of (image, label) pairs, or of dicts with an image and a label, which is one split. An
+            `ImageSet`, such as one of `generated.canvas_digits.load`, is one too, and is taken as it is.
         split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation"
             (1/12), or fold K of N: "fit:K/N" and "validation:K/N". Of a folder with the folders train,
             validation and test, "fit" and "validation" are the first two.

@@ -24,7 +24,7 @@ HELD_OUT = 1 / 12  # share of the training images in the validation split (5,000
 
 FirstView = Literal["image", "glimpse"]
 InitialLocation = Literal["center", "random"]
-Kind = Literal["digits", "clutter", "photographs"]  # agents have one recipe for each
+Kind = Literal["digits", "canvas", "clutter", "photographs"]  # agents have one recipe for each
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,25 @@ class MapStyle(Protocol):
         ...
 
 
+class Composer(Protocol):
+    """Draws images of a generated data set, each with a digit in it; their labels are those of the set."""
+
+    @property
+    def digits(self) -> UInt8[Tensor, "image channel height width"]:
+        """The digit of each image."""
+        ...
+
+    def compose(
+        self, generator: torch.Generator, digits: UInt8[Tensor, "image channel height width"] | None = None
+    ) -> tuple[UInt8[Tensor, "image channel height2 width2"], Float[Tensor, "image 2"]]:
+        """Draw every image, and return them and their `target_centers`, on the generator's device."""
+        ...
+
+    def subset(self, keep: Int64[Tensor, " image"]) -> Composer:
+        """Return the composer of some of the images, in that order."""
+        ...
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Images, labels and class names of one split.
@@ -87,7 +106,8 @@ class ImageSet:
     of the whole, which may be a memory-mapped store larger than memory. `target_centers` (the centre (x, y)
     of the pattern that decides the class) and `boxes` (around the object, (left, top, right, bottom)) lie in
     [-1, 1]; None = unknown. They serve measurement and are never shown to an agent. `key` names the stored
-    pixels, so that features computed from them can be cached on disk; None = they have no name.
+    pixels, so that features computed from them can be cached on disk; None = they have no name. `composer`
+    draws other images with the same labels, for another epoch; None = the images are given once and for all.
     """
 
     images: UInt8[Tensor, "stored channel height width"]
@@ -97,6 +117,7 @@ class ImageSet:
     boxes: Float[Tensor, "image 4"] | None = None
     rows: Int64[Tensor, " image"] | None = None
     key: str | None = None
+    composer: Composer | None = None
 
     def __post_init__(self) -> None:
         """Check dtype, shape, counts and labels."""
@@ -114,6 +135,10 @@ class ImageSet:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
+
+    def __getitem__(self, index: int, /) -> tuple[UInt8[Tensor, "channel height width"], int]:
+        """Return the pixels and the label of one image, as a map-style data set does."""
+        return self.image(index), int(self.labels[index])
 
     @property
     def stored(self) -> Int64[Tensor, " image"]:
@@ -142,8 +167,10 @@ class ImageSet:
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
         """Return the images at `keep`, in that order, on the same stored pixels."""
         measured = {"target_centers": self.target_centers, "boxes": self.boxes}
-        parts = {name: None if value is None else value[keep] for name, value in measured.items()}
-        return replace(self, labels=self.labels[keep], rows=self.stored[keep], **parts)
+        parts: dict[str, Any] = {name: v if v is None else v[keep] for name, v in measured.items()}
+        composer = None if self.composer is None else self.composer.subset(keep)
+        parts |= {"labels": self.labels[keep], "rows": self.stored[keep], "composer": composer}
+        return replace(self, **parts)
 
     def resized(self, size: int) -> ImageSet:
         """Return the set with its images stretched to `size` x `size` pixels (bilinear, antialiased)."""
@@ -151,7 +178,8 @@ class ImageSet:
             return self
         shape = self.images.shape
         checks.memory(f"image_size={size}", len(self) * shape[1] * size**2, torch.device("cpu"))
-        return replace(self, images=to_square(self.stack(), size, "stretch"), rows=None, key=None)
+        images = to_square(self.stack(), size, "stretch")
+        return replace(self, images=images, rows=None, key=None, composer=None)
 
 
 def check_split(split: str) -> None:

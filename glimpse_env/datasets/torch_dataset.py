@@ -55,6 +55,8 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
     if split == "test":
         advice = "to evaluate on test images pass the test object with split='train'"
         raise ValueError(f"split='test': a {kind} object is one split; {advice}")
+    if isinstance(dataset, ImageSet):
+        return dataset
     if len(dataset) == 0:
         raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
     if image_size is not None:

@@ -1,8 +1,13 @@
-"""Random changes of the training images, new in each epoch: affine and elastic ones, and left-right flips."""
+"""The training images of each epoch: drawn again if they are generated, and changed at random.
+
+Changes are affine and elastic ones, and left-right flips.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from jaxtyping import UInt8
@@ -18,6 +23,55 @@ Images = UInt8[Tensor, "image channel height width"]
 NODES = 5  # per side, of the grid of random displacements of an elastic change
 CHUNK = 4096  # images at a time, and their pixels: these bound the memory of the floating-point copy
 VALUES = CHUNK * 96 * 96
+
+
+class Augmentation(Protocol):
+    """The options of random changes, see `TrainingOptions`."""
+
+    @property
+    def augment(self) -> bool: ...  # noqa: D102
+    @property
+    def augment_shift(self) -> float: ...  # noqa: D102
+    @property
+    def augment_elastic(self) -> float: ...  # noqa: D102
+    @property
+    def augment_flip(self) -> bool: ...  # noqa: D102
+
+
+def renew(env: GlimpseVectorEnv, generator: torch.Generator, options: Augmentation) -> None:
+    """Show the images of a new epoch: generated ones are composed again, and `augment` changes all.
+
+    Of generated images it changes the digits, before each is put at its location.
+    """
+    changes = options.augment_shift, options.augment_elastic, options.augment_flip
+    if env.images.composer is not None:
+        compose(env, generator, changes if options.augment else None)
+    elif options.augment:
+        vary(env, generator, *changes)
+
+
+def compose(
+    env: GlimpseVectorEnv, generator: torch.Generator, changes: tuple[float, float, bool] | None = None
+) -> None:
+    """Compose the environment's generated images again: other locations, other pieces, the same labels.
+
+    Args:
+        env: The environment; its data set has a composer, its sensor shows pixels.
+        generator: Source of what is drawn, on the environment's device.
+        changes: Of the digits: shift, elastic, flip, as for `distort`; None = unchanged.
+
+    Raises:
+        ValueError: The images were not generated, or the sensor cannot show other ones.
+    """
+    if env.images.composer is None:
+        raise ValueError("the images of this data set are given, not generated: there is nothing to compose")
+    if not isinstance(env.sensor, Repaintable):
+        raise ValueError(f"{type(env.sensor).__name__} cannot show generated images: use the pixel sensor")
+    digits = env.images.composer.digits.to(env.device)
+    digits = digits if changes is None else distort(digits, generator, *changes)
+    images, centers = env.images.composer.compose(generator, digits)
+    env.sensor.repaint(images)
+    env.images = replace(env.images, images=images, target_centers=centers, rows=None, key=None)
 
 
 def vary(

@@ -24,7 +24,8 @@ class DataOptions:
     """Data set and split."""
 
     dataset: str = "mnist"
-    """A named data set (mnist, clutter, cub, cars, dogs), or a folder with one subfolder for each class."""
+    """A named data set (mnist, translated-mnist, cluttered-mnist, cluttered-mnist-100, clutter, cub, cars,
+    dogs), or a folder with one subfolder for each class."""
     root: Path | None = None
     """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home directory."""
     split: str = "fit"
