@@ -40,12 +40,16 @@ ITEMS = (
         ("RAM 2", "RAM 4", "RAM 5", "RAM 7"),
     ),
     Item(
-        *("RAM", "table, translated MNIST", "RAM at several scales against FC and conv", "not yet here"),
-        "the images are not generated yet",
+        *("RAM", "Table 1", "translated MNIST: RAM at several scales against FC and conv", "not yet here"),
+        "its rows are not trained yet",
+        "ram-1",
+        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),
     Item(
-        *("RAM", "tables, cluttered MNIST", "the same among pieces of other digits", "not yet here"),
-        "the images are not generated yet",
+        *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "not yet here"),
+        "its rows are not trained yet; 100 x 100 pixels: ram-2-100",
+        "ram-2",
+        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),
     Item(
         *("RAM", "figure, game of catch", "an agent that learns to play from glimpses", "not yet here"),

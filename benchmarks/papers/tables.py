@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papers import comparisons, dtram, fcan, sermanet
+from papers import comparisons, dtram, fcan, ram, sermanet
 from reproduction.spec import Table
 
-TABLES: dict[str, Table] = {**dtram.TABLES, **comparisons.TABLES, **sermanet.TABLES, **fcan.TABLES}
+TABLES: dict[str, Table] = ram.TABLES | dtram.TABLES | comparisons.TABLES | sermanet.TABLES | fcan.TABLES

@@ -20,8 +20,7 @@ from glimpse_env.datasets.generated import canvas_digits, clutter
 
 Value = TypeVar("Value")
 
-SPECS = (mnist.SPEC, canvas_digits.TRANSLATED, canvas_digits.CLUTTERED, canvas_digits.CLUTTERED_100, clutter.SPEC,
-         cub.SPEC, cars.SPEC, dogs.SPEC)  # fmt: skip
+SPECS = (mnist.SPEC, *canvas_digits.SPECS, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
 __all__ = ["NAMED", "DataSetSpec", "ImageSet", "MapStyle", "check_split", "expand_kinds", "find_preset",

@@ -79,6 +79,7 @@ class MapStyle(Protocol):
         ...
 
 
+@runtime_checkable
 class Composer(Protocol):
     """Draws images of a generated data set, each with a digit in it; their labels are those of the set."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import UInt8
@@ -25,6 +25,7 @@ CHUNK = 4096  # images at a time, and their pixels: these bound the memory of th
 VALUES = CHUNK * 96 * 96
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """The options of random changes, see `TrainingOptions`."""
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from glimpse_env import PRESETS, GlimpseVectorEnv, Preset, datasets
-from glimpse_env.datasets import DataSetSpec, ImageSet, clutter, load, mnist
+from glimpse_env.datasets import DataSetSpec, ImageSet, load, mnist
+from glimpse_env.datasets.generated import clutter
 
 IDX = Path(__file__).parents[3] / "shared" / "data" / "mnist"
 
@@ -308,7 +309,7 @@ def test_empty_folders_are_named_with_the_layout(birds, tmp_path):
 
 def test_a_folder_is_looked_up_here_in_root_in_glimpse_data_and_at_home(birds, monkeypatch, tmp_path):
     monkeypatch.delenv("GLIMPSE_DATA", raising=False)
-    known = r"\(cars, clutter, cub, dogs, mnist\)"
+    known = r"\(cars, clutter, cluttered-mnist, cluttered-mnist-100, cub, dogs, mnist, translated-mnist\)"
     message = rf"'birds': neither a known data set {known} nor a folder.*GLIMPSE_DATA"
     with pytest.raises(ValueError, match=message):
         load("birds")
@@ -485,7 +486,8 @@ def test_what_is_not_map_style_is_refused(unchecked, dataset):
 
 
 def test_every_named_data_set_has_a_recipe_kind_and_a_preset():
-    assert list(datasets.NAMED) == ["mnist", "clutter", "cub", "cars", "dogs"]
+    canvas = ["translated-mnist", "cluttered-mnist", "cluttered-mnist-100"]
+    assert list(datasets.NAMED) == ["mnist", *canvas, "clutter", "cub", "cars", "dogs"]
     assert datasets.list_names("photographs") == ("cub", "cars", "dogs")
     by_name = datasets.expand_kinds({"digits": 1, "photographs": 2})
     assert by_name == {"mnist": 1, "cub": 2, "cars": 2, "dogs": 2}
@@ -493,7 +495,7 @@ def test_every_named_data_set_has_a_recipe_kind_and_a_preset():
     for name, spec in datasets.NAMED.items():
         assert spec.name == name
         assert len(spec.short) <= len(spec.title)
-    for name in ("mnist", "clutter"):
+    for name in ("mnist", "clutter", *canvas):
         assert len(load(name, "test").classes) == datasets.NAMED[name].classes
 
 

@@ -1,1 +1,1 @@
-"""Data sets that are drawn by a generator instead of read from files, with the true location of the target."""
+"""Data sets that are generated, not read from files, with the true location of the target."""

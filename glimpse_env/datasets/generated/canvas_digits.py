@@ -21,7 +21,8 @@ from glimpse_env import checks
 from glimpse_env.datasets import mnist
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, Preset
 
-Digits = UInt8[Tensor, "digit 1 side side"]
+Digits = UInt8[Tensor, "digit 1 height width"]
+Sources = UInt8[Tensor, "source 1 height width"]  # of the pieces
 Corners = Int64[Tensor, "image 2"]  # top-left pixels (x, y)
 
 CHUNK = 4096  # images composed at a time; it bounds the memory of the positions of their pixels
@@ -33,14 +34,15 @@ class CanvasComposer:
     """Composes images of digits: each at a random location of a black canvas, among pieces of others.
 
     Raises:
-        ValueError: No digits, a canvas smaller than a digit or larger than memory, or pieces larger than a digit.
+        ValueError: No digits, a canvas smaller than a digit or too large for memory, or pieces larger than a
+            digit.
     """
 
     digits: Digits
     side: int  # pixels, the canvas
     pieces: int = 0  # number per image
     piece_size: int = 8  # pixels
-    sources: Digits | None = None  # digits that pieces are cut from; None = the other `digits`
+    sources: Sources | None = None  # digits that pieces are cut from; None = the other `digits`
 
     def __post_init__(self) -> None:
         """Check that everything fits."""
@@ -80,7 +82,7 @@ class CanvasComposer:
         return images, (2 * corners + digits.shape[-1]).float() / self.side - 1
 
     def _compose_chunk(
-        self, digits: Digits, sources: Digits, rows: Int64[Tensor, " image"], generator: Generator
+        self, digits: Digits, sources: Sources, rows: Int64[Tensor, " image"], generator: Generator
     ) -> tuple[UInt8[Tensor, "image 1 side side"], Corners]:
         count, digit, size, device = len(rows), digits.shape[-1], self.piece_size, rows.device
 
@@ -96,7 +98,7 @@ class CanvasComposer:
             else:
                 source = draw(len(sources), count)
             positions = window_positions(source, draw(digit - size + 1, count, 2), size, digit)
-            add(images, draw(self.side - size + 1, count, 2), sources.view(-1)[positions])
+            add(images, draw(self.side - size + 1, count, 2), sources.flatten()[positions])
         return images, corners
 
 
@@ -160,6 +162,8 @@ def specify(name: str, title: str, side: int, pieces: int, scales: tuple[float, 
     )
 
 
-TRANSLATED = specify("translated-mnist", "translated MNIST", 60, 0, (1.0, 2.0, 4.0))
-CLUTTERED = specify("cluttered-mnist", "cluttered MNIST", 60, 4, (1.0, 2.0, 4.0))
-CLUTTERED_100 = specify("cluttered-mnist-100", "cluttered MNIST 100", 100, 8, (1.0, 2.0, 4.0, 8.0))
+SPECS = (
+    specify("translated-mnist", "translated MNIST", 60, 0, (1.0, 2.0, 4.0)),
+    specify("cluttered-mnist", "cluttered MNIST", 60, 4, (1.0, 2.0, 4.0)),
+    specify("cluttered-mnist-100", "cluttered MNIST 100", 100, 8, (1.0, 2.0, 4.0, 8.0)),
+)
