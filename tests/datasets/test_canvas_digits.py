@@ -1,4 +1,4 @@
-"""Translated and cluttered MNIST: what is in an image, where the digit is, new images in every epoch, errors."""
+"""Translated and cluttered MNIST: what an image holds, new images in every epoch, errors."""
 
 from __future__ import annotations
 
