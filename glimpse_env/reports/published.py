@@ -65,7 +65,7 @@ def combine_regions(*values: float) -> Rows:
     return {name: (value, None) for name, value in zip(REGIONS, values, strict=False)}
 
 
-# By paper, table and data set. RAM: Mnih et al. 2014, arXiv 1406.6247, whose tables exist in two versions: the
+# By paper, table and data set. RAM: Mnih et al. 2014, arXiv 1406.6247, with two versions of its tables: the
 # errors with 4, 6 and 8 glimpses are the later one's, "older version" marks the other's, and an "independent
 # run" is a RAM that others trained; DRAW: Gregor et al. 2015. DT-RAM: Li et al. 2017, arXiv 1703.10332;
 # Sermanet et al. 2015, arXiv 1412.7054; FCAN: Liu et al. 2016, arXiv 1603.06765, whose baselines add 2 crops
