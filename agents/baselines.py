@@ -35,7 +35,7 @@ from glimpse_env.reports import results
 from glimpse_env.reports.plots import Measure
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 from glimpse_env.training import optimizers, reinforce, resume
-from glimpse_env.training.augment import renew
+from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import RunOptions, Training, View, check_numbers
@@ -137,7 +137,7 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
     env.reward = Delayed()
     for epoch in run.epochs(options.epochs, "views", optimizer):
         network.train()
-        renew(env, epoch.generator, options)
+        renew(env, epoch.generator, Changes.of(options))
         for images in epoch.batches(len(env.images), options.batch):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             predicted = (rollout.logits, rollout.labels, rollout.active)

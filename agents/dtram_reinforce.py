@@ -28,7 +28,7 @@ from glimpse_env.networks.recurrent_attention import RecurrentAttention, StopInp
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers, reinforce, resume
-from glimpse_env.training.augment import renew
+from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment
 from glimpse_env.training.options import check_backbone
@@ -121,7 +121,7 @@ def train_stopping(
     env.reward = rewards.make(options.reward) if exact else Delayed(options.gamma)
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):
         network.train(not frozen)  # a frozen network behaves as in evaluation: no dropout
-        renew(env, epoch.generator, options)
+        renew(env, epoch.generator, Changes.of(options))
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             rollout = collect(env, network, behaviour, epoch.generator, images, run.precision)
             loss = optimizer.update(losses(rollout, options), epoch.warm_up)

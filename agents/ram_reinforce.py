@@ -30,7 +30,7 @@ from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.reports import results
 from glimpse_env.sensors import Mapped
 from glimpse_env.training import optimizers, reinforce, resume
-from glimpse_env.training.augment import renew
+from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.environments import build_environment, count_glimpse_values
 from glimpse_env.training.options import (
@@ -180,7 +180,7 @@ def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validatio
     network.decides = False  # the stop head is not trained here, so it is not computed
     for epoch in run.epochs(options.epochs, "look", optimizer):
         network.train()
-        renew(env, epoch.generator, options)
+        renew(env, epoch.generator, Changes.of(options))
         for images in epoch.batches(len(env.images), options.batch, options.samples):
             acting = behaviour(options, epoch.progress, horizon, policy)
             rollout = collect(env, network, acting, epoch.generator, images, run.precision)

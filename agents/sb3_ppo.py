@@ -39,7 +39,7 @@ from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.reports import results
 from glimpse_env.sensors import Mirrorable, Repaintable
 from glimpse_env.training import environments
-from glimpse_env.training.augment import vary
+from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.optimizers import warm_up_and_decay
 from glimpse_env.training.options import ResumableOptions, RewardName, View
@@ -167,16 +167,16 @@ def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) 
     steps, total = options.num_envs * options.n_steps, options.total_steps  # of a round, of the run
     rounds = math.ceil(total / steps)
     generator = torch.Generator(core.device).manual_seed(options.seed + model.num_timesteps)
-    varied_at = None  # episodes when the images were last changed
+    renewed_at = None  # episodes when the images were last renewed
     model.learn(0, reset_num_timesteps=False)  # resets the environment
     for done in run.rounds(rounds, None, math.ceil(rounds / LOGGED), steps):
         share = done * steps / total
         if classifier is not None:
             classifier.optimizer.anneal(warm_up_and_decay(share, max(1, total // options.num_envs)))
             classifier.obeys_stop = share >= options.ignore_stops
-        if options.augment and (varied_at is None or model.env.episode_count - varied_at >= len(core.images)):
-            varied_at = model.env.episode_count
-            vary(core, generator)
+        if renewed_at is None or model.env.episode_count - renewed_at >= len(core.images):
+            renewed_at = model.env.episode_count
+            renew(core, generator, Changes() if options.augment else None)
         set_learning_rate(model, options.learning_rate * max(1 - (done + 1) * steps / total, 1e-3))
         model.learn(steps, reset_num_timesteps=False, log_interval=1)
         if run.is_due(done):

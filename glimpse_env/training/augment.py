@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.sensors import Mirrorable, Repaintable
+from glimpse_env.training.options import TrainingOptions
 
 DEGREES, SCALE = 10.0, 0.1  # largest rotation and relative change of size
 SHIFT = 1 / 14  # as a fraction of the side (2 of MNIST's 28 pixels)
@@ -25,41 +26,39 @@ CHUNK = 4096  # images at a time, and their pixels: these bound the memory of th
 VALUES = CHUNK * 96 * 96
 
 
-@runtime_checkable
-class Augmentation(Protocol):
-    """The options of random changes, see `TrainingOptions`."""
+class Changes(NamedTuple):
+    """Random changes of images, see `distort`."""
 
-    @property
-    def augment(self) -> bool: ...  # noqa: D102
-    @property
-    def augment_shift(self) -> float: ...  # noqa: D102
-    @property
-    def augment_elastic(self) -> float: ...  # noqa: D102
-    @property
-    def augment_flip(self) -> bool: ...  # noqa: D102
+    shift: float = SHIFT  # largest shift, as a fraction of the side
+    elastic: float = 0.0  # standard deviation of local displacements, likewise
+    flip: bool = False  # as photographs are changed
+
+    @classmethod
+    def of(cls, options: TrainingOptions) -> Changes | None:
+        """Return the changes of an agent's options; None with --no-augment."""
+        given = options.augment_shift, options.augment_elastic, options.augment_flip
+        return cls(*given) if options.augment else None
 
 
-def renew(env: GlimpseVectorEnv, generator: torch.Generator, options: Augmentation) -> None:
-    """Show the images of a new epoch: generated ones are composed again, and `augment` changes all.
+def renew(env: GlimpseVectorEnv, generator: torch.Generator, changes: Changes | None) -> None:
+    """Show the images of a new epoch: generated ones are composed again, and all are changed at random.
 
-    Of generated images it changes the digits, before each is put at its location.
+    Of generated images the digits are changed, before each is put at its location. A sensor that runs a
+    frozen network keeps the images that were loaded, as its features of them are computed once.
     """
-    changes = options.augment_shift, options.augment_elastic, options.augment_flip
-    if env.images.composer is not None:
-        compose(env, generator, changes if options.augment else None)
-    elif options.augment:
-        vary(env, generator, *changes)
+    if env.images.composer is not None and isinstance(env.sensor, Repaintable):
+        compose(env, generator, changes)
+    elif changes is not None:
+        vary(env, generator, changes)
 
 
-def compose(
-    env: GlimpseVectorEnv, generator: torch.Generator, changes: tuple[float, float, bool] | None = None
-) -> None:
+def compose(env: GlimpseVectorEnv, generator: torch.Generator, changes: Changes | None = None) -> None:
     """Compose the environment's generated images again: other locations, other pieces, the same labels.
 
     Args:
         env: The environment; its data set has a composer, its sensor shows pixels.
         generator: Source of what is drawn, on the environment's device.
-        changes: Of the digits: shift, elastic, flip, as for `distort`; None = unchanged.
+        changes: Of the digits; None = unchanged.
 
     Raises:
         ValueError: The images were not generated, or the sensor cannot show other ones.
@@ -75,16 +74,10 @@ def compose(
     env.images = replace(env.images, images=images, target_centers=centers, rows=None, key=None)
 
 
-def vary(
-    env: GlimpseVectorEnv,
-    generator: torch.Generator,
-    shift: float = SHIFT,
-    elastic: float = 0.0,
-    flip: bool = False,
-) -> None:
+def vary(env: GlimpseVectorEnv, generator: torch.Generator, changes: Changes) -> None:
     """Change the images that the sensor shows, until the next call; raise a ValueError if it cannot."""
     if isinstance(env.sensor, Repaintable):
-        env.sensor.repaint(distort(env.images.stack().to(env.device), generator, shift, elastic, flip))
+        env.sensor.repaint(distort(env.images.stack().to(env.device), generator, *changes))
     elif isinstance(env.sensor, Mirrorable):
         env.sensor.mirror(torch.rand(len(env.images), generator=generator, device=env.device) < 0.5)
     else:

@@ -14,7 +14,6 @@ from glimpse_env.datasets import load, mnist
 from glimpse_env.datasets.generated import canvas_digits
 from glimpse_env.datasets.generated.canvas_digits import CanvasComposer
 from glimpse_env.training import augment
-from glimpse_env.training.options import Training
 
 DIGITS = torch.randint(1, 256, (50, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
 
@@ -110,17 +109,25 @@ def build_env(dataset: object = None) -> glimpse_env.GlimpseVectorEnv:
 
 
 def test_every_epoch_shows_new_images_of_the_same_labels():
-    env, options = build_env(), Training(augment=False)
+    env = build_env()
     labels, shown = env.images.labels, []
     for _ in range(2):
         generator = seeded(len(shown))
-        augment.renew(env, generator, options)
+        augment.renew(env, generator, None)
         observation, _ = env.reset(seed=0)
         shown.append((env.images.images, env.images.target_centers, observation["glimpse"]))
     assert all(not torch.equal(*pair) for pair in zip(*shown, strict=True))
     assert torch.equal(env.images.labels, labels)
-    augment.renew(env, seeded(1), options)  # the same seed, the same images
+    augment.renew(env, seeded(1), None)  # the same seed, the same images
     assert torch.equal(env.images.images, shown[1][0])
+
+
+def test_augmentation_changes_the_digits_and_not_the_canvas():
+    env = build_env()
+    augment.renew(env, seeded(3), augment.Changes())
+    changed = env.images.images
+    augment.renew(env, seeded(3), None)
+    assert not torch.equal(changed, env.images.images)
 
 
 def test_composing_again_needs_generated_images_and_pixels():
