@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import ram_reinforce
 import torch
-from ram_reinforce import CLUTTER, LONG, PHOTOGRAPHS
+from ram_reinforce import CANVAS, CLUTTER, LONG, PHOTOGRAPHS
 from torch import Tensor
 
 from glimpse_env import Delayed, GlimpseVectorEnv, datasets, rewards
@@ -79,7 +79,9 @@ PAPER_STOP: dict[str, Any] = dict(
     gamma=0.98, stop_gradient="sampled", stop_input="state", stop_hidden=0, stop_clamp=0.0
 ) | dict(finetune="all", stop_rate=None)
 STOP_EPOCHS = {"mnist": 200} | datasets.expand_kinds({"photographs": 90})
-DATASETS = datasets.expand_kinds({"clutter": CLUTTER | FORMER, "photographs": PHOTOGRAPHS | FEW})
+DATASETS = datasets.expand_kinds(
+    {"canvas": CANVAS, "clutter": CLUTTER | FORMER, "photographs": PHOTOGRAPHS | FEW}
+)
 PAPER = {
     name: recipe | PAPER_STOP | {"stop_epochs": STOP_EPOCHS[name]}
     for name, recipe in ram_reinforce.PAPER.items()

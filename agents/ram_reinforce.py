@@ -99,6 +99,10 @@ LSTM: dict[str, Any] = FORMER | dict(core="lstm", features=256)
 LONG: dict[str, Any] = dict(epochs=120, hidden=256, features=256, sure=0.995) | dict(
     augment_shift=1 / 14, augment_elastic=0.025
 )
+# Digits on a canvas: new images in every epoch, so a wider network; digits are not shifted on their own.
+CANVAS: dict[str, Any] = dict(epochs=40, hidden=320, features=320, sure=0.99) | dict(
+    augment_shift=0.0, augment_elastic=0.025
+)
 # Few photographs, features of a frozen network: mean scores, dropout, and the decrease of the loss as reward.
 PHOTOGRAPHS: dict[str, Any] = LSTM | (
     dict(epochs=80, batch=100, samples=4, curriculum=0.0, explore=0.3, label_smoothing=0.1, augment=False)
@@ -113,7 +117,7 @@ CLUTTER: dict[str, Any] = LSTM | (
     | dict(glimpse_encoder="conv", location_encoding="linear", skip_connection=True)
     | dict(sigma_start=0.3, sigma_end=0.1)
 )
-DATASETS = datasets.expand_kinds({"clutter": CLUTTER, "photographs": PHOTOGRAPHS})
+DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.

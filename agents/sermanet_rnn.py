@@ -95,7 +95,12 @@ PHOTOGRAPHS: dict[str, Any] = ram_reinforce.FORMER | (
 )
 CLUTTER: dict[str, Any] = PIXELS | dict(glimpse_size=24, batch=128)
 DATASETS = datasets.expand_kinds(
-    {"digits": PIXELS | {"glimpse_size": 7}, "clutter": CLUTTER, "photographs": PHOTOGRAPHS}
+    {
+        "digits": PIXELS | {"glimpse_size": 7},
+        "canvas": PIXELS | {"augment_shift": 0.0},
+        "clutter": CLUTTER,
+        "photographs": PHOTOGRAPHS,
+    }
 )
 # The paper's: GoogLeNet, decks of 4,096 units, three glimpses anywhere in the image, left-right reversal; and
 # as in Ba et al. 2014, its basis, the last glimpse predicts, the reward is 0/1, the baseline is learned.
