@@ -28,7 +28,7 @@ from reproduction.spec import Run, Table
 from reproduction.text_table import About, Rows
 
 from glimpse_env import checks
-from glimpse_env.datasets import NAMED, check_split
+from glimpse_env.datasets import NAMED, check_split, list_names
 from glimpse_env.reports import results, table_report
 from glimpse_env.runtime import checkpoint, distributed, files, terminal
 
@@ -42,7 +42,7 @@ class Reproduce(Settings):
     dataset: str = ""
     """mnist, cub, cars, dogs, ...; default: the paper's."""
     split: str = ""
-    """Images to train on: train, fit (1/12 is held out) or fit:K/N; default: fit for mnist, else train."""
+    """Images to train on: train, fit (1/12 is held out) or fit:K/N; default: fit for digits, else train."""
     setting: str = ""
     """Network and sizes by name, such as paper for dtram-6; --backbone and sizes override it."""
     rows: tuple[str, ...] = ()
@@ -91,7 +91,8 @@ def find_table(options: Reproduce) -> tuple[Reproduce, Table]:
     if options.seeds < 1 or options.seed < 0:
         given = f"--seeds {options.seeds} --seed {options.seed}"
         raise ValueError(f"{given}: expected at least one seed, from 0 on")
-    split = options.split or ("fit" if dataset == "mnist" and not options.paper else "train")
+    digits = (*list_names("digits"), *list_names("canvas"))
+    split = options.split or ("fit" if dataset in digits and not options.paper else "train")
     check_paper(options, table)
     options = replace(options, dataset=dataset, split=split, **choose_setting(options, table))
     return options, table.on(dataset)
