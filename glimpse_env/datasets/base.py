@@ -81,11 +81,11 @@ class MapStyle(Protocol):
 
 @runtime_checkable
 class Composer(Protocol):
-    """Draws images of a generated data set, each with a digit in it; their labels are those of the set."""
+    """Draws images of a generated data set; their labels are those of the set."""
 
     @property
-    def digits(self) -> UInt8[Tensor, "image channel height width"]:
-        """The digit of each image."""
+    def digits(self) -> UInt8[Tensor, "image channel height width"] | None:
+        """What each image is composed of and may be changed at random; None = the whole image may be."""
         ...
 
     def compose(

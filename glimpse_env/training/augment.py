@@ -43,8 +43,8 @@ class Changes(NamedTuple):
 def renew(env: GlimpseVectorEnv, generator: torch.Generator, changes: Changes | None) -> None:
     """Show the images of a new epoch: generated ones are composed again, and all are changed at random.
 
-    Of generated images the digits are changed, before each is put at its location. A sensor that runs a
-    frozen network keeps the images that were loaded, as its features of them are computed once.
+    Digits on a canvas are changed before each is put at its location. A sensor that runs a frozen network
+    keeps the images that were loaded, as its features of them are computed once.
     """
     if env.images.composer is not None and isinstance(env.sensor, Repaintable):
         compose(env, generator, changes)
@@ -58,7 +58,7 @@ def compose(env: GlimpseVectorEnv, generator: torch.Generator, changes: Changes 
     Args:
         env: The environment; its data set has a composer, its sensor shows pixels.
         generator: Source of what is drawn, on the environment's device.
-        changes: Of the digits; None = unchanged.
+        changes: Of the digits, or of whole images that have none; None = unchanged.
 
     Raises:
         ValueError: The images were not generated, or the sensor cannot show other ones.
@@ -67,9 +67,12 @@ def compose(env: GlimpseVectorEnv, generator: torch.Generator, changes: Changes 
         raise ValueError("the images of this data set are given, not generated: there is nothing to compose")
     if not isinstance(env.sensor, Repaintable):
         raise ValueError(f"{type(env.sensor).__name__} cannot show generated images: use the pixel sensor")
-    digits = env.images.composer.digits.to(env.device)
-    digits = digits if changes is None else distort(digits, generator, *changes)
-    images, centers = env.images.composer.compose(generator, digits)
+    composer, digits = env.images.composer, None
+    if changes is not None and composer.digits is not None:
+        digits = distort(composer.digits.to(env.device), generator, *changes)
+    images, centers = composer.compose(generator, digits)
+    if changes is not None and composer.digits is None:
+        images = distort(images, generator, *changes)
     env.sensor.repaint(images)
     env.images = replace(env.images, images=images, target_centers=centers, rows=None, key=None)
 

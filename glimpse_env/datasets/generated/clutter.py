@@ -5,12 +5,14 @@ same amount of ink, with about the same distribution. A blurred view therefore s
 glyphs are, but not which. (From the 16 x 16 block means, a linear classifier stays at chance and a small
 convolutional network is correct on 19 % of the images; from the glyph's own pixels, a linear classifier is
 always correct.) The class glyph lies at a uniformly random location and is never covered.
-`ImageSet.target_centers` holds its centre, so that fixations on it can be measured.
+`ImageSet.target_centers` holds its centre, so that fixations on it can be measured. Training images are
+composed again in every epoch (`ImageSet.composer`), with the same labels and glyphs.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -40,21 +42,45 @@ KEY = "clutter-1"  # names the pixels in caches of features: change it with anyt
 SEEDS = {"glyphs": 0, "train": 1, "test": 2}
 
 
+@dataclass(frozen=True)
+class ClutterComposer:
+    """Composes images of the glyphs of some classes."""
+
+    labels: Int64[Tensor, " image"]
+    digits: None = None  # glyphs are not changed at random
+
+    def subset(self, keep: Int64[Tensor, " image"]) -> ClutterComposer:
+        """Return the composer of some of the images, in that order."""
+        return ClutterComposer(self.labels[keep])
+
+    def compose(
+        self, generator: Generator, digits: Tensor | None = None
+    ) -> tuple[UInt8[Tensor, "image 1 96 96"], Float[Tensor, "image 2"]]:
+        """Draw an image for every label; return the images and the centres of the class glyphs in [-1, 1]."""
+        del digits  # there are none
+        count, device = len(self.labels), generator.device
+        kinds = torch.rand(count, DISTRACTOR_KINDS, generator=generator, device=device).argsort(1)
+        kinds = kinds[:, :DISTRACTORS] + CLASSES
+        corners = scatter(count, 1 + DISTRACTORS, generator)
+        images = draw_background(count, generator)
+        pixels, shapes = images.view(-1), draw_glyphs().to(device)
+        step = torch.arange(GLYPH, device=device)
+        starts = torch.arange(count, device=device)[:, None] * SIDE**2
+        starts = starts + corners[..., 1] * SIDE + corners[..., 0]
+        glyphs = (self.labels.to(device), *kinds.unbind(1))
+        for start, glyph in zip(starts.unbind(1), glyphs, strict=True):
+            pixels[start[:, None, None] + step[:, None] * SIDE + step] += shapes[glyph]
+        return images, (2 * corners[:, 0] + GLYPH) / SIDE - 1
+
+
 @lru_cache(maxsize=2)
 def load(split: str) -> ImageSet:
     """Generate "train" (20,000 images) or "test" (4,000) from a fixed seed, once in a process."""
     count, source = COUNTS[split], Generator().manual_seed(SEEDS[split])
-    labels = torch.randperm(count, generator=source) % CLASSES
-    kinds = torch.rand(count, DISTRACTOR_KINDS, generator=source).argsort(1)[:, :DISTRACTORS] + CLASSES
-    corners = scatter(count, 1 + DISTRACTORS, source)
-    images = draw_background(count, source)
-    pixels, shapes, step = images.view(-1), draw_glyphs(), torch.arange(GLYPH)
-    starts = torch.arange(count)[:, None] * SIDE**2 + corners[..., 1] * SIDE + corners[..., 0]
-    for start, kind in zip(starts.unbind(1), (labels, *kinds.unbind(1)), strict=True):
-        pixels[start[:, None, None] + step[:, None] * SIDE + step] += shapes[kind]
+    composer = ClutterComposer(torch.randperm(count, generator=source) % CLASSES)
+    images, centers = composer.compose(source)
     classes = tuple(f"glyph {name}" for name in range(CLASSES))
-    centers = (2 * corners[:, 0] + GLYPH) / SIDE - 1
-    return ImageSet(images, labels, classes, centers, key=f"{KEY}-{split}")
+    return ImageSet(images, composer.labels, classes, centers, key=f"{KEY}-{split}", composer=composer)
 
 
 @lru_cache(maxsize=1)
@@ -115,13 +141,14 @@ def normalise(shapes: Float[Tensor, "glyph height width"]) -> Float[Tensor, "gly
 
 def scatter(count: int, pieces: int, source: Generator) -> Int64[Tensor, "image piece 2"]:
     """Draw top-left pixels (x, y) of glyphs: the first uniform, the others uniform over what is free."""
-    corners = torch.randint(0, SIDE - GLYPH + 1, (count, pieces, 2), generator=source)
+    high, device = SIDE - GLYPH + 1, source.device
+    corners = torch.randint(0, high, (count, pieces, 2), generator=source, device=device)
     for piece in range(1, pieces):
-        todo = torch.arange(count)
+        todo = torch.arange(count, device=device)
         while len(todo):
             apart = (corners[todo, piece, None] - corners[todo, :piece]).abs().amax(-1)
             todo = todo[(apart < GLYPH).any(1)]
-            corners[todo, piece] = torch.randint(0, SIDE - GLYPH + 1, (len(todo), 2), generator=source)
+            corners[todo, piece] = torch.randint(0, high, (len(todo), 2), generator=source, device=device)
     return corners
 
 
@@ -135,7 +162,8 @@ def draw_background(count: int, source: Generator) -> UInt8[Tensor, "image 1 96 
 
 def draw_noise(levels: int, shape: tuple[int, ...], source: Generator) -> UInt8[Tensor, "*shape"]:
     """Return uniform noise from 0 to levels - 1, eight values from each random word."""
-    words = torch.randint(-(2**63), 2**63 - 1, (math.prod(shape) // 8,), generator=source)
+    size = (math.prod(shape) // 8,)
+    words = torch.randint(-(2**63), 2**63 - 1, size, generator=source, device=source.device)
     return words.view(torch.uint8).bitwise_and_(levels - 1).view(shape)
 
 
