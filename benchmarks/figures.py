@@ -6,6 +6,7 @@
 | figure | rows of | what it shows |
 |---|---|---|
 | stopping | dtram-2; dtram-6 with dtram-7 | error or accuracy against mean glimpses, for every way to stop |
+| | ram-1; ram-2; ram-2-100 | the same, against pixels and milliseconds too |
 | cost | dtram-6, dtram-7, sermanet-1, fcan-2, -4, -6 | accuracy against operations and pixels |
 | histogram | dtram-2, dtram-6 | stopping steps (DT-RAM, Figures 5 and 6) |
 | ablations | dtram-6, dtram-8, dtram-9 | curriculum and intermediate supervision, beside the paper's |
@@ -66,8 +67,9 @@ class Figure(NamedTuple):
     together: bool = False  # whether rows of several splits are drawn together
 
 
+CANVAS = ("ram-1", "ram-2", "ram-2-100")
 FIGURES = {
-    "stopping": Figure(table_figures.draw_stopping, ("dtram-2", "dtram-6", "dtram-7")),
+    "stopping": Figure(table_figures.draw_stopping, ("dtram-2", "dtram-6", "dtram-7", *CANVAS)),
     "cost": Figure(
         table_figures.draw_cost,
         ("dtram-6", "dtram-7", "sermanet-1", "fcan-2", "fcan-4", "fcan-6"),

@@ -40,7 +40,9 @@ def canvas_table(part: str, dataset: str, title: str) -> Table:
     rows |= {"random, 8": Row(ram(8, policy="random"), paper.pop("random locations, 8 glimpses", None))}
     rows |= {f"DT-RAM (gamma .{one})": Row(dtram(full, gamma=float(f".{one}"))) for one in GAMMAS}
     against = ("RAM 8", "random, 8")
-    return Table(title, (dataset,), rows, measure="error", against=against, quoted=paper, note=NOTE)
+    return Table(
+        title, (dataset,), rows, measure="error", against=against, quoted=paper, note=NOTE, times=True
+    )
 
 
 TABLES = {

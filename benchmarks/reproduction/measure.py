@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Int64
 from reproduction import origin, rows, runs
+from reproduction.glimpse_time import measure_milliseconds
 from reproduction.runs import Settings
 from reproduction.spec import Row, Table
 from torch import Tensor
@@ -126,6 +127,9 @@ def describe_run(
     entries |= {"agent": agent, "stop_split": job.settings.stop_split if agent == "dtram" else None}
     entries |= {"run": out.name, "dataset": job.settings.dataset}
     entries |= {"classes": job.classes, "of_classes": job.of_classes}
+    if job.table.times:
+        source, device = out / "checkpoint.pt", job.settings.device
+        entries["milliseconds"] = measure_milliseconds(source, job.measured, device)
     if not job.table.history:
         return entries
     history = []

@@ -75,6 +75,7 @@ class Table:
     rows_of: str = ""  # the table whose file has these rows, if not its own
     figure: Literal["histogram", "paths"] | None = None  # what is drawn beside the rows
     history: bool = False  # rows have their run's learning curve
+    times: bool = False  # rows have the milliseconds of a glimpse
     # Networks and sizes by name (--setting), such as the paper's own.
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

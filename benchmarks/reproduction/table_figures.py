@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 Tables = Mapping[str, Rows]  # by table, of one part of a data set and one split
 Points = list[tuple[float, Sequence[float]]]  # glimpses or cost, values by seed
 PURPLE, ORANGE, LIGHT = "#cc79a7", "#e69f00", "#9a9aa2"
-SIZES = {"*": 13, ".": 5, "o": 5, "x": 6, "s": 4.5, "D": 6}  # of markers
+SIZES = {"*": 13, ".": 5, "o": 5, "x": 6, "s": 4.5, "D": 6, "v": 5}  # of markers
 WAYS = {  # to stop: marker, line, colour
     "fixed number of glimpses, one network": ("s", ":", GREY),
     "RAM trained with a fixed number": ("D", "none", ORANGE),
     "stop above a confidence": (".", "-", BLUE),
     "random stop, as many as DT-RAM": ("x", "--", PURPLE),
     "DT-RAM, several discounts": ("*", "-", RED),
+    "random locations, fixed number": ("v", ":", GREEN),
     "the paper's RAM": ("D", "none", LIGHT),
     "the paper's DT-RAM": ("o", "none", LIGHT),
 }
@@ -84,42 +85,58 @@ def draw_stopping(about: About, tables: Tables, target: Path) -> bool:
     if not any("rivals" in run for runs in group.values() for run in runs):
         return False
     table = replace(TABLES[next(iter(tables))], rows=rows)
-    figure = plots.create_figure(7.6, 5.2)
-    axes = figure.subplots()
+    panels = list_costs(group)
+    figure = plots.create_figure(*((7.6, 5.2) if len(panels) == 1 else (4.8 * len(panels), 5.0)))
+    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     learned = [runs for runs in group.values() if all("rivals" in run for run in runs)]
     learned.sort(key=mean_glimpses)
-    for name, points in collect_stopping(table, group, learned).items():
-        marker, line, colour = WAYS[name]
-        style = {"marker": marker, "linestyle": line, "color": colour, "markersize": SIZES[marker]}
-        style |= {"markerfacecolor": "white" if colour == LIGHT else colour}
-        style |= {"markeredgecolor": "white" if marker == "*" else colour}
-        if points:
-            draw_means(axes, points, label=name, linewidth=1.4, zorder=5 if marker == "*" else 2, **style)
-    label_discounts(axes, table, learned)
-    axes.set(xlabel="mean glimpses per image", ylabel=f"{table.label} (%)")
-    set_title(axes, describe(about, group))
-    axes.legend(fontsize=8.5, frameon=False)
-    if table.measure == "error":
-        plots.set_log_scale(axes)
-    plots.tidy(axes)
+    for axes, (label, (first, later)) in zip(every, panels.items(), strict=True):
+        for name, points in collect_stopping(table, group, learned).items():
+            marker, line, colour = WAYS[name]
+            style = {"marker": marker, "linestyle": line, "color": colour, "markersize": SIZES[marker]}
+            style |= {"markerfacecolor": "white" if colour == LIGHT else colour}
+            style |= {"markeredgecolor": "white" if marker == "*" else colour}
+            spent = [(first + (glimpses - 1) * later, values) for glimpses, values in points]
+            if points:
+                draw_means(axes, spent, label=name, linewidth=1.4, zorder=5 if marker == "*" else 2, **style)
+        axes.set_xlabel(label)
+        if table.measure == "error":
+            plots.set_log_scale(axes)
+        plots.tidy(axes)
+    label_discounts(every[0], table, learned)
+    every[0].set_ylabel(f"{table.label} (%)")
+    set_title(every[0], describe(about, group))
+    every[-1].legend(fontsize=8.5, frameon=False)
     plots.save(figure, target)
     return True
+
+
+def list_costs(group: Rows) -> dict[str, tuple[float, float]]:
+    """Return the costs that rows are drawn against: of an image's first glimpse, and of each later one."""
+    costs = {"mean glimpses per image": (1.0, 1.0)}
+    timed = [run for runs in group.values() for run in runs if "milliseconds" in run]
+    if timed:
+        first, later = timed[0]["pixels"]
+        costs["pixels per image, mean"] = first, later
+        first, later = (statistics.fmean(run["milliseconds"][part] for run in timed) for part in (0, 1))
+        costs["milliseconds per image, mean"] = first, later
+    return costs
 
 
 def collect_stopping(table: Table, group: Rows, learned: Sequence[Runs]) -> dict[str, Points]:
     """Return the points of every way to stop, by its name in `WAYS`; `learned` are the rows of DT-RAMs."""
     rows = {name: row for name, row in table.rows.items() if name in group}
-    rams = [group[name] for name, row in rows.items() if row.run.agent == "ram" and row.by_itself]
+    every = [group[name] for name, row in rows.items() if row.run.agent == "ram" and row.by_itself]
+    rams = [runs for runs in every if runs[0]["options"].get("policy", "learned") == "learned"]
+    blind = [runs for runs in every if runs not in rams]
     fixed: Points = []
     thresholds = [locate(table, group[name]) for name, row in rows.items() if row.threshold is not None]
     if rams:
         longest = max(rams, key=lambda runs: runs[0]["mean_glimpses"])
-        steps = zip(*(run["per_step_accuracy"] for run in longest), strict=True)
-        for step, accuracies in enumerate(steps, start=1):
-            fixed.append((float(step), [to_percent(table, accuracy) for accuracy in accuracies]))
+        fixed = count_steps(table, longest)
         curves = zip(*(run["threshold_curve"] for run in longest), strict=True)
         thresholds += [locate(table, runs, "accuracy") for runs in curves]
-    papers = {"ram": [], "dtram": []}
+    papers = {"ram": [], "dtram": [], "whole_image": []}
     for row in rows.values():
         if row.by_itself and row.paper and row.paper_glimpses:
             papers[row.run.agent].append((row.paper_glimpses, [row.paper]))
@@ -129,9 +146,18 @@ def collect_stopping(table: Table, group: Rows, learned: Sequence[Runs]) -> dict
         "stop above a confidence": sorted(thresholds) if rams else [],
         "random stop, as many as DT-RAM": [locate(table, runs, "random_stop_accuracy") for runs in learned],
         "DT-RAM, several discounts": [locate(table, runs) for runs in learned],
+        "random locations, fixed number": [point for runs in blind for point in count_steps(table, runs)],
         "the paper's RAM": papers["ram"],
         "the paper's DT-RAM": papers["dtram"],
     }
+
+
+def count_steps(table: Table, runs: Runs) -> Points:
+    """Return what the runs reach when all images stop after glimpse 1, 2, ..."""
+    steps = zip(*(run["per_step_accuracy"] for run in runs), strict=True)
+    return [
+        (float(step), [to_percent(table, one) for one in reached]) for step, reached in enumerate(steps, 1)
+    ]
 
 
 def locate(table: Table, runs: Runs, accuracy: str = "") -> tuple[float, list[float]]:
