@@ -4,6 +4,8 @@
     python agents/evaluate.py runs/dtram_reinforce-mnist-0/checkpoint.pt
     python agents/evaluate.py CHECKPOINT --split validation --device cuda
 
+Prints error and mean glimpses, and how the fixations that the agent chose are spread, beside random places;
+where the data set knows its targets (clutter, the boxes of photographs), also how many are on them.
 mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 """
 
@@ -16,7 +18,7 @@ from typing import Annotated
 import tyro
 
 from glimpse_env import pretrained
-from glimpse_env.reports import results
+from glimpse_env.reports import fixation_table, results
 from glimpse_env.runtime import terminal
 from glimpse_env.training.options import RunOptions
 
@@ -42,4 +44,6 @@ if __name__ == "__main__":
     options = terminal.prepare(tyro.cli(Evaluate, description=__doc__))
     with terminal.foreseen("evaluate.py"):
         path = pretrained.find_checkpoint(options.checkpoint)
-        results.write(path, options.split, options.dataset, options.root, options.device, options.weights)
+        places = options.root, options.device, options.weights
+        if table := fixation_table.format_row(results.write(path, options.split, options.dataset, *places)):
+            print(table)

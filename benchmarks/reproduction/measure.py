@@ -28,7 +28,7 @@ from glimpse_env.training import resume
 
 log = logging.getLogger("glimpse_env")
 SHARED = ("train_seconds", "command", "versions", "per_step_accuracy", "threshold_curve")
-OPTIONAL = ("in_box", "on_patch", "pixels", "flops")  # of some sensors and data sets
+OPTIONAL = ("fixations", "in_box", "on_patch", "pixels", "flops")  # of some sensors and data sets
 LEARNED = ("reward", "train_accuracy", "validation_accuracy", "loss")  # of a learning curve
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 RESAMPLES = 10_000
+DRAWN = 10_000_000  # images drawn at a time, which limits the memory
 Interval = tuple[float, float, float]  # a mean, and the ends of its interval
 
 
@@ -43,8 +44,11 @@ def compute_wilson_half_width(accuracy: float, images: int) -> float:
 def bootstrap_over_images(difference: Float[Tensor, " image"], resamples: int = RESAMPLES) -> Interval:
     """Return the mean of every image's difference, and the ends of its interval (bootstrap, fixed seed)."""
     images, generator = len(difference), torch.Generator().manual_seed(0)
-    draws = torch.randint(images, (resamples, images), generator=generator)
-    means = difference[draws].mean(1).sort().values
+    at_once, drawn = max(1, DRAWN // images), []
+    for start in range(0, resamples, at_once):
+        draws = torch.randint(images, (min(at_once, resamples - start), images), generator=generator)
+        drawn.append(difference[draws].mean(1))
+    means = torch.cat(drawn).sort().values
     low, high = means[int(0.025 * resamples)], means[int(0.975 * resamples)]
     return difference.mean().item(), low.item(), high.item()
 

@@ -47,9 +47,11 @@ CURVES = {
 }
 
 
-def write_chart(target: Path, title: str, draw: Callable[..., None], *content: object) -> None:
-    """Write one chart as a PNG file, drawn by a function that takes axes and content."""
-    figure = create_figure(6.4, 4.2)
+def write_chart(
+    target: Path, title: str, draw: Callable[..., None], *content: object, height: float = 4.2
+) -> None:
+    """Write one chart as a PNG file, drawn by a function that takes axes and content; `height` in inches."""
+    figure = create_figure(6.4, height)
     axes = figure.subplots()
     draw(axes, *content)
     axes.set_title(title, fontsize=11, loc="left", parse_math=False)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.evaluation import intervals
+from glimpse_env.evaluation import fixations, intervals
 from glimpse_env.evaluation.stopping_rules import choose_rule
 from glimpse_env.evaluation.trajectories import Trajectories
-from glimpse_env.reports import fixation_figures, gallery, page, plots, published, svg
+from glimpse_env.reports import fixation_figures, fixation_table, gallery, page, plots, published, svg
 from glimpse_env.reports.page import format_signed
 from glimpse_env.reports.plots import Measure
 
@@ -38,6 +38,20 @@ def write_plots(
     episodes = fixation_figures.select_episodes(env, trajectories, stops)
     fixation_figures.write_fixation_paths(episodes, target("fixation_paths"))
     fixation_figures.write_composites(env, episodes, target("foveal_composites"))
+    if (chosen := select_chosen(row, saved, env, trajectories)) is not None:
+        rows, columns = fixation_figures.arrange_maps(chosen)
+        height, drawing = 0.9 + rows * 6.4 / columns, (fixation_figures.draw_heat_maps, chosen)
+        plots.write_chart(target("fixation_heatmaps"), title, *drawing, height=height)
+
+
+def select_chosen(
+    row: Values, saved: Values, env: GlimpseVectorEnv, trajectories: Trajectories
+) -> fixations.Chosen | None:
+    """Return the fixations that the agent chose; None if it chose none, or the row does not tell."""
+    if "cells" not in (known := row.get("fixations", {})):
+        return None
+    stops = choose_rule(saved["dynamic"]).find_stops(trajectories)
+    return fixations.select_chosen(env, trajectories, stops, known["first_glimpse"] == 1)
 
 
 def write_report(
@@ -57,7 +71,8 @@ def write_report(
     selection = gallery.describe_selection(images, row["images"])
     body = build_head(title, row) + build_comparison(row, name, classes)
     body += page.read_static("gallery.html").replace("$selection", escape(selection))
-    body += build_charts(row, saved["progress"]["history"], images["groups"]) + build_details(row)
+    body += build_charts(row, saved["progress"]["history"], images["groups"])
+    body += build_fixations(row, select_chosen(row, saved, env, trajectories)) + build_details(row)
     page.write(target, title, body, ("viewer.js", "gallery.js", "controls.js"), images)
 
 
@@ -139,6 +154,22 @@ def build_charts(row: Values, history: plots.History, groups: Sequence[Mapping[s
     for title in plots.CURVES:
         charts.append(svg.render_chart(f"{title} while training", plots.draw_learning_curves, history, title))
     return page.format_charts("Curves", charts)
+
+
+def build_fixations(row: Values, chosen: fixations.Chosen | None) -> str:
+    """Return the table of fixations and their heat maps; empty if the agent chose none."""
+    if chosen is None:
+        return ""
+    table = page.format_table(*fixation_table.build_table(row))
+    rows, columns = fixation_figures.arrange_maps(chosen)
+    height, drawing = 0.6 + rows * svg.WIDTH / columns, (fixation_figures.draw_heat_maps, chosen)
+    charts = [svg.render_chart("Fixations by glimpse", *drawing, height=height)]
+    for entry, target in fixation_table.TARGETS.items():
+        if "found_by_path" in (hits := row.get(entry, {})):
+            name = f"Images with a fixation on the {target}"
+            charts.append(svg.render_chart(name, fixation_figures.draw_found, hits))
+    note = page.format_note(fixation_table.describe(row))
+    return page.format_section("Where it looked", f'{table}{note}<div class="charts">{"".join(charts)}</div>')
 
 
 def build_details(row: Values) -> str:

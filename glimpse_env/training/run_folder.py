@@ -17,7 +17,13 @@ MARKS = ("checkpoint.pt", "run.pt", "result.json", "rllib")  # any of them shows
 # All that a run leaves in its folder, without what its stages leave in folders of their own.
 LEFT = (*MARKS, "model.zip", "classifier.pt", "weights.pth", "result-*.json", "looks*.npz", "report*.html")
 LEFT += ("learning_curves*.png", "stopping_histogram*.png", "accuracy_against_glimpses*.png")
-LEFT += ("fixation_paths*.png", "foveal_composites*.png", "score_maps*.png", "events.out.tfevents.*")
+LEFT += (
+    "fixation_paths*.png",
+    "fixation_heatmaps*.png",
+    "foveal_composites*.png",
+    "score_maps*.png",
+    "events.out.tfevents.*",
+)
 _held: set[Path] = set()  # folders that this process holds
 
 

@@ -78,7 +78,8 @@ def test_result_and_files(pictures, tmp_path, capsys):
     needed += " threshold_curve train_seconds device seed"
     assert {*needed.split(), "command", "versions"} <= set(row)
     assert (row["images"], row["split"], len(row["per_step_accuracy"])) == (20, "test", 3)
-    for picture in ("learning_curves", "stopping_histogram", "fixation_paths", "accuracy_against_glimpses"):
+    pictures_of_run = ("learning_curves", "stopping_histogram", "accuracy_against_glimpses")
+    for picture in (*pictures_of_run, "fixation_paths", "fixation_heatmaps"):
         with Image.open(tmp_path / "run" / f"{picture}.png") as drawn:
             assert drawn.size[0] > 100
     report = (tmp_path / "run" / "report.html").read_text()
