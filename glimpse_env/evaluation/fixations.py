@@ -28,6 +28,8 @@ def measure_fixations(
     if taken.any() and images.target_centers is not None:
         centres = images.target_centers[trajectories.index]
         half = min(env.sensor.windows) / images.images.shape[-1]
+        factors = trajectories.compute_factors(env.preset.zoom)
+        half = half if factors is None else half * factors[first:]
         measures["on_patch"] = measure_on_patch(chosen, taken, centres, reach, half)
     if taken.any() and images.boxes is not None:
         measures["in_box"] = measure_in_box(chosen, taken, images.boxes[trajectories.index], reach)
@@ -40,7 +42,11 @@ def draw_uniform(like: Fixations, reach: float) -> Fixations:
 
 
 def measure_on_patch(
-    chosen: Fixations, taken: Taken, centres: Float[Tensor, "image 2"], reach: float, half: float
+    chosen: Fixations,
+    taken: Taken,
+    centres: Float[Tensor, "image 2"],
+    reach: float,
+    half: float | Float[Tensor, "time image"],
 ) -> dict[str, float]:
     """Return how often fixations that were taken land on the patch: chosen ones and uniform random ones.
 
