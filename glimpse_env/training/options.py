@@ -52,8 +52,8 @@ class GlimpseOptions:
     scales: tuple[float, ...] | None = None
     """Widths of a glimpse's windows, in multiples of --glimpse-size."""
     zoom: tuple[float, float] | None = None
-    """Let the policy also choose how wide a glimpse is: its smallest and its largest window, in multiples of
-    --glimpse-size (such as 1 4; with several --scales, a factor of all). Default: fixed windows."""
+    """Smallest and largest window, in multiples of the glimpse's size (such as 1 4), between which the policy
+    also chooses how wide a glimpse is; with several --scales, a factor of all. Default: fixed widths."""
     first_view: FirstView | None = None
     """Glimpse 1: the whole image, or a glimpse at the centre."""
     first_crop: float | None = None
