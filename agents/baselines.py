@@ -131,7 +131,8 @@ def build_windows(options: Baselines) -> dict[str, Any]:
 
 def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validation) -> None:
     """Train classifiers by the cross-entropy of every view."""
-    options, policy = run.options, build_unlearned(run.options.policy, env.preset.grid)
+    options, preset = run.options, env.preset
+    policy = build_unlearned(options.policy, preset.grid, preset.axes)
     behaviour = Behaviour(env.preset.max_glimpses, policy)
     optimizer = optimizers.build_optimizer(network, options)
     env.reward = Delayed()

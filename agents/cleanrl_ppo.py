@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv
+from glimpse_env.episode import split_location
 from glimpse_env.networks.base import Heads, Memory
 from glimpse_env.networks.location_policy import LocationPolicy
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
@@ -102,7 +103,8 @@ def collect(env: EpisodeStatistics, network: RecurrentAttention, now: Now, optio
         heads, memory = take_glimpse(network, now, precision)
         location = policy.sample(heads.location_parameters)
         stop = torch.rand_like(heads.stop) < heads.stop.sigmoid()
-        action = {"location": policy.locate(location), "stop": stop, "prediction": heads.logits.softmax(1)}
+        action = split_location(policy.locate(location))
+        action |= {"stop": stop, "prediction": heads.logits.softmax(1)}
         chosen = log_prob(policy, heads, now.observation["step"], location, stop)
         observation, reward, done, _, info = env.step(action)
         choice = (location, stop, chosen, heads.baseline)
@@ -214,7 +216,8 @@ def main(options: Ppo) -> dict[str, Any]:
         given |= {"reward": Delayed(options.discount), "autoreset_mode": AutoresetMode.SAME_STEP}
         env = GlimpseVectorEnv(options.envs, **given)
         sizes = (environments.count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
-        network = RecurrentAttention(Architecture(*sizes, hidden=options.hidden)).to(env.device)
+        architecture = Architecture(*sizes, hidden=options.hidden, axes=env.preset.axes)
+        network = RecurrentAttention(architecture).to(env.device)
         run.start(network, resume.describe(AGENT, options, env, network, dynamic=True), env.device)
         train(run, EpisodeStatistics(env, window=1000), network, options)
         run.finish()

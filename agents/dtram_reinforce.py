@@ -118,7 +118,7 @@ def train_stopping(
     rate = (options.stop_rate if frozen else None) or options.learning_rate
     optimizer = optimizers.build_optimizer(network, replace(options, learning_rate=rate))
     learned = network.location_policy.narrow(options.sigma_end)
-    policy = build_unlearned(options.policy, env.preset.grid) or learned
+    policy = build_unlearned(options.policy, env.preset.grid, env.preset.axes) or learned
     behaviour = Behaviour(horizon, policy, "never" if exact else "sample")
     env.reward = rewards.make(options.reward) if exact else Delayed(options.gamma)
     for epoch in run.epochs(options.stop_epochs, "stop", optimizer):

@@ -79,7 +79,7 @@ class TuningOptions:
     """Fraction of images shown nearly whole; the others are zoomed crops."""
     whole_area: float = 0.8
     """Smallest nearly whole crop, and largest zoomed one, as a fraction of the image's area."""
-    zoom: float = 0.08
+    zoom_area: float = 0.08
     """Smallest zoomed crop, as a fraction of the image's area."""
     colour: float = 0.0
     """Largest random change of brightness, contrast and saturation, as a fraction; 0 = none."""
@@ -108,7 +108,7 @@ def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
     edge = options.whole_area
-    areas, shares = ((edge, 1.0), (options.zoom, edge)), [options.whole, 1 - options.whole]
+    areas, shares = ((edge, 1.0), (options.zoom_area, edge)), [options.whole, 1 - options.whole]
     crops = [v2.RandomResizedCrop(side, area, antialias=True) for area in areas]
     colours = [v2.ColorJitter(*[options.colour] * 3)] if options.colour else []
     return v2.Compose([v2.RandomChoice(crops, p=shares), v2.RandomHorizontalFlip(), *colours])
@@ -179,8 +179,9 @@ class FinetuneRun(Run):
 def check_options(options: FinetuneOptions) -> None:
     """Refuse invalid options, before any image is read."""
     check_split(options.split)
-    if options.zoom > options.whole_area:
-        raise ValueError(f"--zoom {options.zoom}: expected at most --whole-area, {options.whole_area}")
+    if options.zoom_area > options.whole_area:
+        most = f"expected at most --whole-area, {options.whole_area}"
+        raise ValueError(f"--zoom-area {options.zoom_area}: {most}")
 
 
 def check_split(split: str) -> None:

@@ -169,7 +169,7 @@ def behaviour(options: Training, progress: float, horizon: int, policy: Location
     if progress < options.curriculum:  # one more at a time (DT-RAM, section 3.4)
         glimpses = min(horizon, 1 + int(progress / options.curriculum * horizon))
     if options.policy == "learned" and progress < options.explore:
-        return Behaviour(glimpses, Uniform(), sure=options.sure)
+        return Behaviour(glimpses, Uniform(policy.axes), sure=options.sure)
     narrowed = (progress - options.explore) / max(1 - options.explore, 1e-6)
     sigma = options.sigma_start + (options.sigma_end - options.sigma_start) * narrowed
     return Behaviour(glimpses, policy.narrow(sigma), sure=options.sure)
@@ -178,7 +178,8 @@ def behaviour(options: Training, progress: float, horizon: int, policy: Location
 def train(run: Run, env: GlimpseVectorEnv, network: Agent, validation: Validation) -> None:
     """Train the location policy and the classifier."""
     options, horizon = run.options, env.preset.max_glimpses
-    policy = build_unlearned(options.policy, env.preset.grid) or network.location_policy
+    unlearned = build_unlearned(options.policy, env.preset.grid, env.preset.axes)
+    policy = unlearned or network.location_policy
     optimizer = optimizers.build_optimizer(network, options)
     env.reward = rewards.make(options.reward)
     network.decides = False  # the stop head is not trained here, so it is not computed
@@ -228,7 +229,7 @@ def build_network(
     shown |= {"backbone": options.backbone if options.train_backbone else None}
     if options.locator == "map" and isinstance(sensor, Mapped):
         shown["map_shape"] = sensor.view_maps.shape[:2]
-    network = RecurrentAttention(Architecture(**shown, grid=env.preset.grid))
+    network = RecurrentAttention(Architecture(**shown, grid=env.preset.grid, axes=env.preset.axes))
     if isinstance(network.glimpse.what, TrunkEncoder):
         network.glimpse.what.trunk.load(options.weights)
     return network

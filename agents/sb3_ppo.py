@@ -44,7 +44,6 @@ from glimpse_env.training.command_line import parse
 from glimpse_env.training.optimizers import warm_up_and_decay
 from glimpse_env.training.options import ResumableOptions, RewardName, View
 
-STOP = 2  # index of the number that stops in Gaussian actions: x, y, stop, ...
 LIBRARIES = ("stable-baselines3", "sb3-contrib")
 LOGGED = 20  # rows of the history at most; the run is saved with each
 
@@ -149,7 +148,8 @@ def build_model(run: Sb3Run) -> Any:
         model = algorithm(policy, venv, gamma=1.0, ent_coef=options.entropy_weight, **given)
         if options.action != "multidiscrete":
             with torch.no_grad():
-                model.policy.action_net.bias[STOP] = options.stop_bias
+                stop = run.venv.core.preset.axes  # the number after the location's
+                model.policy.action_net.bias[stop] = options.stop_bias
     model.set_logger(configure(str(folder), ["tensorboard"]))
     return model
 

@@ -146,7 +146,7 @@ def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDeck
         raise ValueError(f"--encoder-layers {options.encoder_layers}: {shown}; expected 0")
     sizes = {name: getattr(options, name) for name in DeckOptions.__dataclass_fields__}
     sizes |= {"glimpse": count_glimpse_values(env), "classes": len(env.images.classes)}
-    return DoubleDecker(DeckSizes(**sizes, scales=len(options.resolutions)))
+    return DoubleDecker(DeckSizes(**sizes, scales=len(options.resolutions), axes=env.preset.axes))
 
 
 def main(options: SermanetOptions) -> dict[str, Any]:

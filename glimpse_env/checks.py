@@ -77,6 +77,16 @@ def _is_number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
 
 
+def ascending(kind: Kind, expected: str) -> Kind:
+    """Return the kind of pairs of values of another kind, the smaller one first."""
+    pair = several(kind, 2)
+    return Kind(
+        expected,
+        lambda values: pair.accepts(values) and len(values) == 2 and bool(values[0] < values[1]),
+        pair.convert,
+    )
+
+
 FLAG = Kind("True or False", lambda value: isinstance(value, bool | np.bool_), bool)
 TEXT = Kind("a string", lambda value: isinstance(value, str), str)
 PATH = Kind(
@@ -98,6 +108,7 @@ ARGUMENTS: dict[str, Kind] = {
     "pieces": whole(0, 2**16),
     "piece_size": SIDE,
     "scales": several(real(high=1024, above=0), 64),
+    "zoom": ascending(real(high=1024, above=0), "two numbers in (0, 1024], the smaller one first"),
     "location_range": real(0, 1),
     "first_crop": real(high=1, above=0),
     "max_glimpses": whole(most=2**20),

@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from torch import Tensor
 
-from glimpse_env import checks, tensor_checks
+from glimpse_env import checks, retina, tensor_checks
 from glimpse_env.rendering import frames
 from glimpse_env.vector_env import GlimpseVectorEnv
 
@@ -36,23 +36,26 @@ class GlimpseEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.observation_space = self.core.single_observation_space
         self.action_space = self.core.single_action_space
-        self._path: list[np.ndarray] = []
+        self._path: list[np.ndarray] = []  # where each glimpse was taken: (x, y), with zoom (x, y, scale)
         self._prediction: np.ndarray | None = None
         self._ended = False
 
     @torch.inference_mode()
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Arrays, Info]:
-        """Draw an image and show glimpse 1; options are numpy arrays: `indices` (1,), `locations` (1, 2)."""
+        """Draw an image and show glimpse 1.
+
+        Options are numpy arrays: `indices` (1,), `locations` (1, 2), and with zoom `scales` (1, 1).
+        """
         observation, info = self.core.reset(seed=seed, options=reset_tensors(self.core, options))
         super().reset(seed=checks.seed(seed))
         row = first_row(observation)
-        self._path, self._prediction, self._ended = [row["location"]], None, False
+        self._path, self._prediction, self._ended = [read_place(row)], None, False
         return row, first_row_scalars(info)
 
     @torch.inference_mode()
     def step(self, action: Mapping[str, Any]) -> tuple[Arrays, float, bool, bool, Info]:
         """Take a glimpse or stop, as `GlimpseVectorEnv.step` with one row."""
-        tensors = read_action(action, (), len(self.core.images.classes))
+        tensors = read_action(action, (), self.core)
         batch = {name: value[None].to(self.core.device) for name, value in tensors.items()}
         ended, (observation, reward, terminated, _, info) = self._ended, self.core.step(batch)
         row, row_info = first_row(observation), first_row_scalars(info)
@@ -60,7 +63,7 @@ class GlimpseEnv(gymnasium.Env):
         if not ended:
             self._prediction = tensors["prediction"].numpy()
         if row_info["glimpses"] > len(self._path):
-            self._path.append(row["location"])
+            self._path.append(read_place(row))
         return row, reward.item(), self._ended, False, row_info
 
     def render(self) -> np.ndarray | None:
@@ -69,16 +72,18 @@ class GlimpseEnv(gymnasium.Env):
             return None
         if not self._path:
             raise RuntimeError("render() before reset(): call reset() once to draw an image")
-        core, sensor = self.core, self.core.sensor
+        core, sensor, zoom = self.core, self.core.sensor, self.core.preset.zoom
+        path = torch.from_numpy(np.stack(self._path))
         view = frames.Episode(
             image=core.image(0),
-            path=np.stack(self._path) * sensor.reach,
+            path=path[:, :2].numpy() * sensor.reach,
             windows=sensor.windows,
             whole_first=sensor.whole_first,
             prediction=self._prediction,
             classes=core.images.classes,
             label=core.label(0),
             first_crop=core.preset.first_crop,
+            factors=None if zoom is None else retina.zoom_factor(path[:, 2], zoom).numpy(),
         )
         return frames.draw(view)
 
@@ -109,7 +114,7 @@ class NumpyVectorEnv(VectorEnv):
 
     def step(self, actions: Mapping[str, Any]) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Take a glimpse or stop, in every row; rewards are float64, `final_obs` holds one dict per row."""
-        tensors = read_action(actions, (self.num_envs,), len(self.core.images.classes))
+        tensors = read_action(actions, (self.num_envs,), self.core)
         batch = {name: value.to(self.core.device) for name, value in tensors.items()}
         observation, reward, terminated, truncated, info = self.core.step(batch)
         rewards = reward.cpu().numpy().astype(np.float64)  # converted here: MPS has no float64
@@ -121,18 +126,23 @@ class NumpyVectorEnv(VectorEnv):
         self.core.close()
 
 
-def read_action(action: Mapping[str, Any], batch: tuple[int, ...], classes: int) -> dict[str, Tensor]:
+def read_action(
+    action: Mapping[str, Any], batch: tuple[int, ...], core: GlimpseVectorEnv
+) -> dict[str, Tensor]:
     """Return location (float32), stop (integer or bool) and prediction (float32) of an action as copies.
 
-    Arrays may have any strides, order and byte order, and be read-only.
+    With zoom also the scale (float32). Arrays may have any strides, order and byte order, and be read-only.
 
     Raises:
         ValueError: A missing key, a wrong shape, a value out of range or NaN.
         TypeError: A wrong dtype.
     """
-    tensor_checks.keys("action", action, ("location", "stop", "prediction"))
-    expected = {"location": ((*batch, 2), "f", -1, 1), "stop": (batch, "iub", 0, 1)}
-    expected["prediction"] = ((*batch, classes), "f", 0, 1)
+    expected: dict[str, tuple] = {"location": ((*batch, 2), "f", -1, 1)}
+    if core.preset.zoom is not None:
+        expected["scale"] = ((*batch, 1), "f", -1, 1)
+    expected["stop"] = (batch, "iub", 0, 1)
+    expected["prediction"] = ((*batch, len(core.images.classes)), "f", 0, 1)
+    tensor_checks.keys("action", action, expected)
     names = {name: f"action[{name!r}]" for name in expected}
     arrays = {name: tensor_checks.array(names[name], action[name], *expected[name]) for name in expected}
     return {name: tensor_checks.to_tensor(names[name], array) for name, array in arrays.items()}
@@ -172,6 +182,11 @@ def with_final_rows(info: Info) -> Info:
 def first_row(observation: Mapping[str, Tensor]) -> Arrays:
     """Copy row 0 into numpy arrays."""
     return {name: value.numpy(force=True)[0].copy() for name, value in observation.items()}
+
+
+def read_place(row: Arrays) -> np.ndarray:
+    """Return where the glimpse of an observation was taken: (x, y), with zoom (x, y, scale)."""
+    return np.concatenate([row[name] for name in ("location", "scale") if name in row])
 
 
 def first_row_scalars(info: Mapping[str, Tensor]) -> Info:

@@ -12,7 +12,7 @@ from torch import Tensor
 Bools = Bool[Tensor, " env"]  # one value per row
 Floats = Float[Tensor, " env"]
 Ints = Int64[Tensor, " env"]
-Points = Float[Tensor, "env 2"]  # one location (x, y) per row
+Points = Float[Tensor, "env axis"]  # one location (x, y) per row; with zoom (x, y, scale)
 
 TINY = 1e-30  # smallest score of a class: an all-zero prediction becomes uniform, and the loss stays finite
 
@@ -25,14 +25,14 @@ class State:
     index: Ints  # image shown
     label: Ints  # its class
     step: Ints  # t, glimpses taken, from 1
-    location: Points  # where the last glimpse was taken, in [-1, 1]
+    location: Points  # where the last glimpse was taken, and with zoom its scale, in [-1, 1]
     correct: Bools  # the last prediction was correct
     loss: Floats  # of the last prediction, nats; ln(classes) before any
     done: Bools  # the episode has ended
     valid: Bools  # False: order="once" has no image left for this row
 
 
-def initial_state(rows: int, chance_loss: float, device: torch.device) -> State:
+def initial_state(rows: int, chance_loss: float, device: torch.device, axes: int = 2) -> State:
     """Return the state in which every row waits for its first episode."""
     zero = torch.zeros(rows, dtype=torch.int64, device=device)
     return State(
@@ -40,7 +40,7 @@ def initial_state(rows: int, chance_loss: float, device: torch.device) -> State:
         index=zero,
         label=zero,
         step=zero + 1,
-        location=torch.zeros(rows, 2, device=device),
+        location=torch.zeros(rows, axes, device=device),
         correct=zero.bool(),
         loss=torch.full((rows,), chance_loss, device=device),
         done=~zero.bool(),
@@ -51,6 +51,20 @@ def initial_state(rows: int, chance_loss: float, device: torch.device) -> State:
 def rename_fields(saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a saved state with the present names of fields: old checkpoints call `order_index` `place`."""
     return {"order_index" if name == "place" else name: value for name, value in saved.items()}
+
+
+def split_location(location: Float[Tensor, "*batch axis"]) -> dict[str, Tensor]:
+    """Return a location as the entries of an action or an observation: `location`, and `scale` with zoom."""
+    if location.shape[-1] == 2:
+        return {"location": location}
+    return {"location": location[..., :2], "scale": location[..., 2:]}
+
+
+def join_location(entries: Mapping[str, Tensor]) -> Float[Tensor, "*batch axis"]:
+    """Return the location of an action or an observation, with its `scale` if there is one."""
+    if "scale" not in entries:
+        return entries["location"]
+    return torch.cat((entries["location"], entries["scale"]), -1)
 
 
 def judge(prediction: Float[Tensor, "env class"], label: Ints) -> tuple[Bools, Floats]:
@@ -76,7 +90,7 @@ def advance(state: State, location: Points, stop: Bools, correct: Bools, loss: F
     )
 
 
-def hash_location(index: Ints, episode: Ints, seed: int) -> Points:
+def hash_location(index: Ints, episode: Ints, seed: int) -> Float[Tensor, "env 2"]:
     """Return a location in [-1, 1] that depends on seed, image and episode only, uniform over images."""
     bits = (index * 2 + 1) * 0x5851F42D4C957F2D + episode * 0x14057B7EF767814F + seed
     axes = torch.stack((bits, bits ^ 0x2545F4914F6CDD1D), 1)

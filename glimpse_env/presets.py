@@ -10,8 +10,9 @@ from glimpse_env import checks, datasets
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets.base import FirstView, InitialLocation, Preset
 from glimpse_env.retina import Fill
-from glimpse_env.sensors import SENSORS, Sensor
+from glimpse_env.sensors import SENSORS, Sensor, count_levels
 
+FIELDS = tuple(Preset.__dataclass_fields__)
 PRESETS = {name: spec.preset for name, spec in datasets.NAMED.items()}
 
 
@@ -47,7 +48,7 @@ def resolve(dataset: object, **given: object) -> Preset:
 def check_sensor(preset: Preset) -> None:
     """Refuse what the preset's sensor cannot show."""
     spec = SENSORS[preset.sensor]
-    for name in ("context", "show_map", "first_crop"):  # what not every sensor can show
+    for name in ("context", "show_map", "first_crop", "zoom"):  # what not every sensor can show
         value = getattr(preset, name)
         if value != Preset.__dataclass_fields__[name].default and name not in spec.settings:
             able = ", ".join(repr(sensor) for sensor, other in SENSORS.items() if name in other.settings)
@@ -58,7 +59,7 @@ def check_sensor(preset: Preset) -> None:
             f"first_crop={preset.first_crop}: first_view={preset.first_view!r} shows no whole image to crop"
         )
         raise ValueError(f"{crops}; expected first_view='image', or 1")
-    views = preset.grid**2 + (preset.first_view == "image")
+    views = preset.grid**2 * max(1, count_levels(preset.zoom)) + (preset.first_view == "image")
     if spec.on_grid and preset.max_glimpses > views:
         raise ValueError(
             f"max_glimpses={preset.max_glimpses}: sensor={preset.sensor!r} with grid={preset.grid} "

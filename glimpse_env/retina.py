@@ -1,5 +1,7 @@
 """The retina: square glimpses of a batch of images at any sub-pixel location, at one or several scales.
 
+`glimpse` cuts windows of fixed widths (`crop`, `shrink`), or with zoom of each row's own width (`resample`).
+
 Coordinates follow `torch.nn.functional.grid_sample` with align_corners=False: (-1, -1) is the outer corner of
 the top-left pixel and (1, 1) that of the bottom-right one, so x of an image W pixels wide lies at pixel
 ((x + 1) W - 1) / 2. Other modules use locations (x, y) in [-1, 1], this one converts them to pixels.
@@ -165,13 +167,23 @@ def top_left(windows: Windows, centre: Centre) -> tuple[Centre, Centre]:
 
 
 def glimpse(
-    canvas: Canvas, index: Index, centre: Centre, size: int, windows: tuple[int, ...]
+    canvas: Canvas,
+    index: Index,
+    centre: Centre,
+    size: int,
+    windows: tuple[int, ...],
+    factor: Float[Tensor, " env"] | None = None,
 ) -> Float[Tensor, "env scale_channel size size"]:
     """Return windows of several widths at one centre, shrunk to `size`, stacked as channels in [0, 1].
 
     (Mnih et al. 2014, the glimpse sensor; Sermanet et al. 2015, the multi-resolution glimpse.)
+
+    `factor`: by which each row's windows are narrower, in (0, 1] (see `zoom_factor`); None = by nothing.
     """
-    patches = [shrink(crop(canvas, index, centre, window), size) for window in windows]
+    if factor is None:
+        patches = [shrink(crop(canvas, index, centre, window), size) for window in windows]
+    else:
+        patches = [resample(canvas, index, centre, factor * window, size, window) for window in windows]
     stacked = patches[0] if len(patches) == 1 else torch.cat(patches, 1)
     return stacked.mul_(1 / 255)
 
@@ -186,6 +198,59 @@ def shrink(
     if height % size == 0 and width % size == 0:
         return functional.avg_pool2d(patch, (height // size, width // size))
     return functional.interpolate(patch, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def zoom_factor(scale: Float[Tensor, "*batch"], zoom: tuple[float, float]) -> Float[Tensor, "*batch"]:
+    """Return the width of windows as a share of the largest's: smallest / largest at scale -1, 1 at scale 1.
+
+    In between its logarithm is linear.
+    """
+    return torch.pow(zoom[0] / zoom[1], (1 - scale) / 2)
+
+
+def resample(
+    canvas: Canvas, index: Index, centre: Centre, width: Float[Tensor, " env"], size: int, widest: int
+) -> Float[Tensor, "env channel size size"]:
+    """Cut a square of `width` pixels (at most `widest`) around `centre` for each row, resized to `size`.
+
+    Values stay in [0, 255]. A pixel of the result is the mean of the image over its square of width / size
+    pixels a side, and at least one: windows that shrink are antialiased, others are interpolated bilinearly.
+    So it equals `shrink(crop(...))`, up to rounding, wherever the width is a whole multiple of `size`.
+
+    Every row reads a tile that contains its window, and two matrix products with the weights of its
+    pixels resize it: no loop over rows, no host sync.
+    """
+    windows = canvas.windows(
+        max(widest, size)
+    )  # interpolation needs a pixel around a window that is enlarged
+    down, across = windows.view.shape[2:]
+    height, length = canvas.pixels.shape[2:]
+    (x, y), margin = windows.half, canvas.margin
+    column, weights_across = box_weights(x + margin + centre[:, 0] * x, width, size, length, across)
+    row, weights_down = box_weights(y + margin + centre[:, 1] * y, width, size, height, down)
+    start = (index * windows.image).add_(row, alpha=windows.row).add_(column)
+    tile = windows.view.index_select(0, start).float()
+    flat = torch.matmul(weights_down[:, None], tile)  # `size` rows of pixels
+    return torch.bmm(flat.flatten(1, 2), weights_across.mT).unflatten(1, (-1, size))
+
+
+def box_weights(
+    centre: Float[Tensor, " env"], width: Float[Tensor, " env"], size: int, side: int, taps: int
+) -> tuple[Int64[Tensor, " env"], Float[Tensor, "env size tap"]]:
+    """Return, along one axis, the first pixel of each row's tile of `taps` pixels, and the pixels' weights.
+
+    Windows that would leave the canvas of `side` pixels are moved to where they do not.
+    """
+    corner = torch.minimum((centre - width / 2).clamp_(min=0), side - width)
+    step = width / size
+    reach = step.clamp(min=1) / 2  # of the square that a pixel of the result is the mean of
+    start = (corner + step / 2 - reach).floor().clamp_(0, side - taps)
+    step, reach = step[:, None], reach[:, None]
+    middle = torch.arange(0.5, size, device=centre.device) * step + (corner - start)[:, None]
+    distance = (middle[:, :, None] - torch.arange(0.5, taps, device=centre.device)).abs_()
+    overlap = torch.sub(reach[:, :, None] + 0.5, distance, out=distance).clamp_(0, 1)
+    inside = (middle + reach).clamp(0, taps) - (middle - reach).clamp(0, taps)  # of the box, in the tile
+    return start.long(), overlap.div_(inside[:, :, None])
 
 
 def whole(

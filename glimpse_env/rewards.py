@@ -21,6 +21,7 @@ class Transition:
     correct: Bool[Tensor, " env"]  # the most probable class is the label
     loss: Float[Tensor, " env"]  # -log p(label) of this step's prediction, nats
     previous_loss: Float[Tensor, " env"]  # of the previous step's prediction; ln(classes) before any
+    width: Float[Tensor, " env"] | None = None  # of glimpse t's window, in glimpse_size; None without zoom
 
 
 Reward = Callable[[Transition], Float[Tensor, " env"]]
@@ -103,6 +104,21 @@ class Priced:
     def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
         """Return the reward of each row."""
         return self.reward(transition) - self.price * ~transition.stop
+
+
+@dataclass(frozen=True)
+class PricedArea(Priced):
+    """Another reward minus a price for the area of every glimpse's window, in units of glimpse_size^2.
+
+    For zoom: the network is fed as many pixels of a wide window as of a narrow one, but a camera without
+    binning reads width^2 times as many. A whole image as glimpse 1 counts as the largest window.
+    """
+
+    def __call__(self, transition: Transition) -> Float[Tensor, " env"]:
+        """Return the reward of each row; ValueError if the windows' width is fixed."""
+        if transition.width is None:
+            raise ValueError("PricedArea: the windows' width is fixed; give zoom=, or use Priced")
+        return self.reward(transition) - self.price * transition.width.square()
 
 
 NAMED: dict[str, Callable[[], Reward]] = {

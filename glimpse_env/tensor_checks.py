@@ -11,10 +11,12 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from glimpse_env.checks import LONG, argument, choice, instance, show, whole
-from glimpse_env.episode import rename_fields
+from glimpse_env.episode import join_location, rename_fields, split_location
 
 SMALL = 32  # values
-OPTIONS = ("indices", "locations", "reset_mask")  # of `reset`
+OPTIONS = ("indices", "locations", "reset_mask", "scales")  # of `reset`
+ACTION = ("location", "stop", "prediction")
+ZOOMED_ACTION = ("location", "scale", "stop", "prediction")
 KINDS = {"f": "a floating", "iu": "an integer", "iub": "an integer or bool", "b": "a bool"}
 DTYPES = {"f": np.float32, "iu": np.int64, "b": np.bool_}  # by numpy's kinds: what tensors get
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # that torch computes with
@@ -69,7 +71,7 @@ def option_tensor(name: str, value: object, rows: int, images: int) -> Tensor:
     """Return an option of `reset` as a tensor on the CPU, after checks of its shape, dtype and values."""
     choice("reset option", name, OPTIONS)
     expected = {"indices": ((rows,), "iu", 0, images - 1), "locations": ((rows, 2), "f", -1, 1)}
-    expected["reset_mask"] = ((rows,), "b", 0, 1)
+    expected |= {"scales": ((rows, 1), "f", -1, 1), "reset_mask": ((rows,), "b", 0, 1)}
     return to_tensor(f"options[{name!r}]", array(f"options[{name!r}]", value, *expected[name]))
 
 
@@ -119,41 +121,61 @@ def numbers(name: str, value: Tensor) -> None:
 
 
 def action(
-    actions: Mapping[str, Tensor], rows: int, classes: int, values: bool, device: torch.device
+    actions: Mapping[str, Tensor],
+    rows: int,
+    classes: int,
+    values: bool,
+    device: torch.device,
+    zoomed: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return location, stop (bool) and prediction of an action; with `values`, check their range too.
 
-    NaN on the CPU is always refused: to look for it costs no sync there, and a NaN location has no glimpse.
+    A zoomed action has a scale, which is the location's third number. NaN on the CPU is always refused: to
+    look for it costs no sync there, and a NaN location has no glimpse.
     """
-    keys("action", actions, ("location", "stop", "prediction"))
+    keys("action", actions, ZOOMED_ACTION if zoomed else ACTION)
     location, stop, prediction = actions["location"], actions["stop"], actions["prediction"]
     shape("action['location']", location, (rows, 2), True, device)
+    if zoomed:
+        shape("action['scale']", actions["scale"], (rows, 1), True, device)
+        location = join_location({name: actions[name].float() for name in ("location", "scale")})
     shape("action['stop']", stop, (rows,), False, device)
     shape("action['prediction']", prediction, (rows, classes), True, device)
     if values:
-        within("action['location']", location, -1, 1)
+        for name, part in split_location(location).items():
+            within(f"action[{name!r}]", part, -1, 1)
         within("action['stop']", stop, 0, 1)
         within("action['prediction']", prediction, 0, 1)
     elif device.type == "cpu" and (location.sum() + prediction.sum()).isnan():  # the sum also of inf and -inf
-        numbers("action['location']", location)
+        for name, part in split_location(location).items():
+            numbers(f"action[{name!r}]", part)
         numbers("action['prediction']", prediction)
     return location.float(), stop.bool(), prediction.float()
 
 
 def reset_options(
-    options: object, rows: int, images: int, mode: AutoresetMode, values: bool, device: torch.device
+    options: object,
+    rows: int,
+    images: int,
+    mode: AutoresetMode,
+    values: bool,
+    device: torch.device,
+    zoomed: bool = False,
 ) -> None:
     """Refuse unknown or misshapen reset options; with `values`, also values out of range.
 
-    On the CPU indices, and locations for NaN, are always read: it costs no sync there.
+    On the CPU indices, and locations and scales for NaN, are always read: it costs no sync there.
     """
     instance("options", options, Mapping, "a dict or None")
     assert isinstance(options, Mapping)
     shapes: dict[str, tuple[int, ...]] = {"indices": (rows,), "locations": (rows, 2), "reset_mask": (rows,)}
+    shapes["scales"] = (rows, 1)
     for key, value in options.items():
         choice("reset option", key, OPTIONS)
-        shape(f"options[{key!r}]", value, shapes[key], key == "locations", device)
-    mask, indices, locations = (options.get(key) for key in ("reset_mask", "indices", "locations"))
+        shape(f"options[{key!r}]", value, shapes[key], key in ("locations", "scales"), device)
+    if "scales" in options and not zoomed:
+        raise ValueError("options['scales']: the windows' width is fixed; make the environment with zoom=")
+    mask, indices = options.get("reset_mask"), options.get("indices")
     if isinstance(mask, Tensor):
         if mode != AutoresetMode.DISABLED:
             raise ValueError(
@@ -168,10 +190,11 @@ def reset_options(
         raise TypeError("options['indices']: expected an integer dtype, got torch.bool; reset_mask is bool")
     if isinstance(indices, Tensor) and (values or device.type == "cpu"):
         within("options['indices']", indices, 0, images - 1)
-    if isinstance(locations, Tensor) and values:
-        within("options['locations']", locations, -1, 1)
-    elif isinstance(locations, Tensor) and device.type == "cpu":
-        numbers("options['locations']", locations)
+    for key in ("locations", "scales"):
+        if key in options and values:
+            within(f"options[{key!r}]", options[key], -1, 1)
+        elif key in options and device.type == "cpu":
+            numbers(f"options[{key!r}]", options[key])
 
 
 def partial_reset(options: Mapping[str, object], seed: int | None, first: bool) -> None:

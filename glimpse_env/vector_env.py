@@ -16,8 +16,8 @@ from torch import Tensor
 
 from glimpse_env import checks, datasets, episode, presets, rewards, tensor_checks
 from glimpse_env.backbone import FeatureExtractor
-from glimpse_env.episode import Bools, Floats, Ints, Points, State
-from glimpse_env.sensors import Sensor, make_sensor, row_bytes, row_spaces
+from glimpse_env.episode import Bools, Floats, State
+from glimpse_env.sensors import Sensor, make_sensor, row_bytes, row_spaces, window_width
 
 Info = dict[str, Any]
 Observation = dict[str, Tensor]
@@ -28,9 +28,11 @@ class GlimpseVectorEnv(VectorEnv):
 
     Action space: Dict(`location` Box(-1, 1, (2,)): centre (x, y) of the next glimpse; `stop` Discrete(2):
     1 = end the episode; `prediction` Box(0, 1, (class,)): scores, divided by their sum; all zero = uniform).
+    With `zoom` also `scale` Box(-1, 1, (1,)): width of its window, -1 = smallest, 1 = largest, log scale.
 
     Observation space: Dict(`glimpse`: (scale * channel, height, width) in [0, 1] or (feature,); `location`
-    (2,): where it was taken; `step` (1,): t / max_glimpses; a sensor may add entries), float32.
+    (2,): where it was taken; `step` (1,): t / max_glimpses; with `zoom` `scale` (1,), as it was taken (a
+    whole image: 1); a sensor may add entries), float32.
 
     Start: `reset` draws an image and shows glimpse 1. Episode e of row r shows entry e * num_envs + r of the
     seeded permutation, repeated after its end: rows do not depend on when others stop. order="once": every
@@ -62,6 +64,7 @@ class GlimpseVectorEnv(VectorEnv):
         image_size: int | None = None,
         glimpse_size: int | None = None,
         scales: Sequence[float] | None = None,
+        zoom: tuple[float, float] | None = None,
         first_view: presets.FirstView | None = None,
         first_crop: float | None = None,
         initial_location: presets.InitialLocation | None = None,
@@ -93,6 +96,7 @@ class GlimpseVectorEnv(VectorEnv):
             image_size: Side in pixels to which images are resized.
             glimpse_size: Side of the observed glimpse in pixels.
             scales: Window widths in units of glimpse_size.
+            zoom: (smallest, largest): every glimpse's own factor of the `scales`, which the action chooses.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
             first_crop: Share of the side that the first view "image" (and the context) shows, centred.
             initial_location: "center" or "random"; `reset(options={"locations": ...})` overrides it.
@@ -114,31 +118,25 @@ class GlimpseVectorEnv(VectorEnv):
             ValueError: An unknown name or a value outside its range.
             FileNotFoundError: The data set's folder is missing, or the backbone's weights.
         """
+        views = {name: value for name, value in locals().items() if name in presets.FIELDS}
         self.device = checks.device(device)
         given = dict(num_envs=num_envs, order=order, compact=compact, validate=validate, weights=weights)
         self.num_envs, self.order, self.compact, self.validate, weights = checks.arguments(**given)
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        views = dict(image_size=image_size, view_size=view_size, glimpse_size=glimpse_size, scales=scales)
-        views |= dict(first_view=first_view, first_crop=first_crop, initial_location=initial_location)
-        views |= dict(location_range=location_range, fill=fill, max_glimpses=max_glimpses, grid=grid)
-        views |= dict(context=context, show_map=show_map, sensor=sensor, backbone=backbone)
         self.preset = presets.resolve(dataset, **views)
         size = self.preset.image_size
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
-        self._make_spaces()
-        self._make_constants()
-        self._state: State | None = None
-
-    def _make_spaces(self) -> None:
-        """Build the spaces of one row's observation and action, and the batch's."""
+        self._zoomed = self.preset.zoom is not None
         size = row_bytes(self.sensor, self.images.images.shape[1]) + 16 * len(self.images.classes)
         checks.memory(f"num_envs={self.num_envs}", self.num_envs * size, self.device)
-        row_pair = row_spaces(self.sensor, len(self.images.classes))
+        row_pair = row_spaces(self.sensor, len(self.images.classes), self._zoomed)
         self.single_observation_space, self.single_action_space = row_pair
         self.observation_space, self.action_space = (batch_space(row, self.num_envs) for row in row_pair)
+        self._make_constants()
+        self._state: State | None = None
 
     def _make_constants(self) -> None:
         """Put on the device what `step` looks up; tables over t where it depends on t."""
@@ -152,6 +150,8 @@ class GlimpseVectorEnv(VectorEnv):
         self._centre = torch.zeros(self.num_envs, 2, device=self.device)
         self._masks = ("_label", "_correct", "_loss", "_glimpses", "_pixels", "_flops", "_valid")
         self._chance_loss = math.log(len(self.images.classes))
+        waiting = (self.num_envs, self._chance_loss, self.device, self.preset.axes)
+        self._initial_state = episode.initial_state(*waiting)
 
     @torch.no_grad()
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
@@ -160,7 +160,8 @@ class GlimpseVectorEnv(VectorEnv):
         Args:
             seed: Draws a new order of the images and starts at its first; None continues in the present one.
             options: Tensors on the environment's device: `indices` (env,) int64 of the images; `locations`
-                (env, 2) of glimpse 1; `reset_mask` (env,) bool: rows to start (AutoresetMode.DISABLED only).
+                (env, 2) of glimpse 1, `scales` (env, 1) of it (default: 1, the largest); `reset_mask` (env,)
+                bool: rows to start (AutoresetMode.DISABLED only).
         """
         options = {} if options is None else options
         checks.is_open(self.closed)
@@ -172,19 +173,19 @@ class GlimpseVectorEnv(VectorEnv):
             super().reset(seed=seed)
             state = self._permute(int(self.np_random.integers(2**62)))
         fresh = options.get("reset_mask", self._everyone)
-        return self._show(self._begin(state, fresh, options.get("indices"), options.get("locations")))
+        return self._show(self._begin(state, fresh, options))
 
     def check_options(self, options: object, values: bool) -> None:
         """Refuse reset options that do not fit this environment; with `values`, values out of range too."""
-        images, mode = len(self.images), self.autoreset_mode
-        tensor_checks.reset_options(options, self.num_envs, images, mode, values, self.device)
+        expected = (self.num_envs, len(self.images), self.autoreset_mode, values, self.device, self._zoomed)
+        tensor_checks.reset_options(options, *expected)
 
     @torch.no_grad()
     def step(self, actions: dict[str, Tensor]) -> tuple[Observation, Floats, Bools, Bools, Info]:
         """Take a glimpse or stop, in every row; truncated is never True."""
-        before, classes = self._ready(), len(self.images.classes)
-        rows, values = self.num_envs, self.validate
-        location, stop, prediction = tensor_checks.action(actions, rows, classes, values, self.device)
+        before = self._ready()
+        expected = (self.num_envs, len(self.images.classes), self.validate, self.device, self._zoomed)
+        location, stop, prediction = tensor_checks.action(actions, *expected)
         stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
         correct, loss = episode.judge(prediction, before.label)
         reward = self._reward(before, stop, correct, loss)
@@ -212,7 +213,7 @@ class GlimpseVectorEnv(VectorEnv):
         if saved == {}:
             self._state = None
             return
-        fresh = vars(episode.initial_state(self.num_envs, self._chance_loss, self.device))
+        fresh = vars(self._initial_state)
         saved = tensor_checks.saved_state(saved, fresh, self.images.labels, self.preset.max_glimpses)
         self.np_random = tensor_checks.saved_generator(saved["np_random"])
         self._permute(saved["seed"])
@@ -231,12 +232,11 @@ class GlimpseVectorEnv(VectorEnv):
         self._seed, generator = seed, torch.Generator().manual_seed(seed)
         self._permutation = torch.randperm(len(self.images), generator=generator).to(self.device)
         self._observation: Observation = {}
-        return episode.initial_state(self.num_envs, self._chance_loss, self.device)
+        return self._initial_state
 
-    def _begin(
-        self, state: State, fresh: Bools, indices: Ints | None = None, locations: Points | None = None
-    ) -> State:
+    def _begin(self, state: State, fresh: Bools, options: Info | None = None) -> State:
         """Start the next episode of the rows in `fresh`; leave the others as they are."""
+        indices, locations, scales = map((options or {}).get, ("indices", "locations", "scales"))
         order_index = state.order_index.add(fresh, alpha=self.num_envs)
         done, valid = state.done & ~fresh, state.valid | fresh
         if self.order == "once" and indices is None:
@@ -252,17 +252,13 @@ class GlimpseVectorEnv(VectorEnv):
             first = self._centre
         else:  # not from the row
             first = episode.hash_location(index, order_index // self.num_envs, self._seed)
-        return State(
-            order_index=order_index,
-            index=index,
-            label=self._labels.index_select(0, index),
-            step=state.step.masked_fill(fresh, 1),
-            location=torch.where(fresh[:, None], first, state.location),
-            correct=state.correct & ~fresh,
-            loss=state.loss.masked_fill(fresh, self._chance_loss),
-            done=done,
-            valid=valid,
-        )
+        if self._zoomed:
+            widest = torch.ones_like(first[:, :1])
+            first = torch.cat((first, widest if scales is None else scales.clamp(-1, 1).float()), 1)
+        label, step = self._labels.index_select(0, index), state.step.masked_fill(fresh, 1)
+        location = torch.where(fresh[:, None], first, state.location)
+        judged = (state.correct & ~fresh, state.loss.masked_fill(fresh, self._chance_loss))
+        return State(order_index, index, label, step, location, *judged, done, valid)
 
     def _ready(self) -> State:
         """Return the state; raise an error if the environment is closed or was never reset."""
@@ -273,14 +269,15 @@ class GlimpseVectorEnv(VectorEnv):
 
     def _reward(self, state: State, stop: Bools, correct: Bools, loss: Floats) -> Floats:
         """Return the reward of unfinished rows; 0 for the others."""
-        reward = self.reward(rewards.Transition(state.step, stop, correct, loss, state.loss))
+        width = window_width(self._observation, self.preset.zoom)
+        reward = self.reward(rewards.Transition(state.step, stop, correct, loss, state.loss, width))
         tensor_checks.shape("the reward callable's result", reward, (self.num_envs,), floating=True)
         return reward.masked_fill(state.done, 0.0)
 
     def _show(self, state: State) -> tuple[Observation, Info]:
         """Make `state` the present state; return its observation and info."""
         step = self._fraction.index_select(0, state.step)
-        observation = {"location": state.location, "step": step} | self._observe(state)
+        observation = episode.split_location(state.location) | {"step": step} | self._observe(state)
         self._state, self._observation = state, observation
         return dict(observation), self._info(state, self._everyone)
 

@@ -268,7 +268,7 @@ STEP_0 = Part(
             "augmentation of scale",
             "yes, of whole images",
             "4",
-            dict(whole=1.0, whole_area=0.765625, zoom=0.08),
+            dict(whole=1.0, whole_area=0.765625, zoom_area=0.08),
             "its range is not stated (its code: 8 to 100 % of the area); here 77 to 100 %",
         ),
         Component("augmentation of colour", "yes", "4; its strength: code", dict(colour=0.4)),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv, checks, tensor_checks
+from glimpse_env.episode import join_location, split_location
 from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrow
 from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers
@@ -74,7 +75,7 @@ class Episodes(NamedTuple):
     """Finished episodes to train on."""
 
     glimpse: Float[Tensor, "time episode value"]
-    location: Float[Tensor, "time episode 2"]
+    location: Float[Tensor, "time episode axis"]
     length: Int64[Tensor, " episode"]  # glimpses taken; entries after them are of an earlier episode
     label: Int64[Tensor, " episode"]
 
@@ -82,7 +83,8 @@ class Episodes(NamedTuple):
 class LearnedClassifier(VectorWrapper):
     """Fill in `prediction` by a recurrent classifier, trained beside the policy on the labels in `info`.
 
-    Action: Box(-1, 1, (3,)): x and y of the next glimpse, stop if the third is above 0. Observation: the
+    Action: Box(-1, 1, (3,)): x and y of the next glimpse, stop if the third is above 0 (with zoom Box(-1, 1,
+    (4,)): x, y, scale, stop). Observation: the
     environment's entries, `belief` (class,): the classifier's probabilities, and `confidence` (3,): log-odds
     of the top class, margin over the second, log of the entropy, so that a policy without memory can learn
     when to stop. Rewards come from the classifier's predictions.
@@ -109,7 +111,9 @@ class LearnedClassifier(VectorWrapper):
             )
         super().__init__(env)
         self.core = env
+        self.axes = env.preset.axes
         sizes = {name: getattr(options, name) for name in ("hidden", "features", "depth", "dropout")}
+        sizes["axes"] = self.axes
         values, classes = spaces.flatdim(env.sensor.space["glimpse"]), len(env.images.classes)
         horizon, device = env.preset.max_glimpses, env.device
         size = 4 * horizon * env.num_envs * values
@@ -123,7 +127,7 @@ class LearnedClassifier(VectorWrapper):
         self._rows = torch.arange(env.num_envs, device=device)
         self._fractions = torch.arange(1, horizon + 1, device=device)[:, None] / horizon
         self._glimpses = torch.zeros(horizon, env.num_envs, values, device=device)
-        self._locations = torch.zeros(horizon, env.num_envs, 2, device=device)
+        self._locations = torch.zeros(horizon, env.num_envs, self.axes, device=device)
         self._certainty: dict[str, Tensor] = {}  # `belief` and `confidence`; none before the first reset
         self._waiting: list[Episodes] = []
         self._batches: deque[Episodes] = deque(maxlen=options.memory)
@@ -140,7 +144,7 @@ class LearnedClassifier(VectorWrapper):
         assert isinstance(observed, spaces.Dict)
         entries = observed.spaces | {"belief": belief, "confidence": confidence}
         self.single_observation_space = spaces.Dict(entries)
-        self.single_action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (self.axes + 1,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
 
@@ -153,14 +157,14 @@ class LearnedClassifier(VectorWrapper):
         return self._classify(observation), info
 
     def step(
-        self, actions: Float[Tensor, "env 3"]
+        self, actions: Float[Tensor, "env action"]
     ) -> tuple[dict[str, Tensor], Float[Tensor, " env"], Bool[Tensor, " env"], Bool[Tensor, " env"], dict]:
         """Step every row; train on the episodes that end. `final_obs` holds the classifier's entries too."""
-        tensor_checks.shape("action", actions, (self.num_envs, 3), True, self.core.device)
+        tensor_checks.shape("action", actions, (self.num_envs, self.axes + 1), True, self.core.device)
         if not self._certainty:
             raise RuntimeError("step() before reset(): call reset() once to draw the first images")
-        stop, before = (actions[:, 2] > 0) & self.obeys_stop, self._certainty
-        action = {"location": actions[:, :2], "stop": stop, "prediction": before["belief"]}
+        stop, before = (actions[:, self.axes] > 0) & self.obeys_stop, self._certainty
+        action = split_location(actions[:, : self.axes]) | {"stop": stop, "prediction": before["belief"]}
         observation, reward, terminated, truncated, info = self.core.step(action)
         if self.learns:
             self._collect(info["_final_info"], info["final_info"])
@@ -172,7 +176,7 @@ class LearnedClassifier(VectorWrapper):
         """Store the glimpses for training, update the classifier's state, return the policy's observation."""
         time = (observation["step"].squeeze(1) * self.network.sizes.horizon).round().long() - 1
         self._glimpses[time, self._rows] = observation["glimpse"].flatten(1)
-        self._locations[time, self._rows] = observation["location"]
+        self._locations[time, self._rows] = join_location(observation)
         self.network.eval()
         logits, self._evidence = self.network(observation, self._evidence)
         self._certainty = certainty(logits)
@@ -216,7 +220,7 @@ class LearnedClassifier(VectorWrapper):
         evidence, total = self.network.begin(len(order)), glimpse.new_zeros(())
         smoothing = self.teaching.label_smoothing
         for time, rows in enumerate(running):
-            observation = {"glimpse": glimpse[time, :rows], "location": location[time, :rows]}
+            observation = {"glimpse": glimpse[time, :rows], **split_location(location[time, :rows])}
             observation["step"] = self._fractions[time].expand(rows, 1)
             logits, evidence = self.network(observation, narrow(evidence, rows))
             loss = F.cross_entropy(logits, label[:rows], reduction="sum", label_smoothing=smoothing)
@@ -245,7 +249,7 @@ class LearnedClassifier(VectorWrapper):
     def restore(self, saved: Mapping[str, Any], source: str) -> None:
         """Load what `describe` returned (a ValueError as in `load`); `source` is what the message names."""
         sizes = asdict(self.network.sizes)
-        if saved["architecture"] != sizes:
+        if {"axes": 2} | saved["architecture"] != sizes:
             raise ValueError(f"{source} holds a classifier of {saved['architecture']}: expected {sizes}")
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])

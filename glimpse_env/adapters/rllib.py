@@ -21,6 +21,7 @@ from torch.distributions import Categorical
 from glimpse_env import FlatSingleAction, GlimpseVectorEnv, checks
 from glimpse_env.adapters.policy import build_sizes, flatten_observation
 from glimpse_env.networks.base import Agent, Heads
+from glimpse_env.sensors import count_levels
 from glimpse_env.wrappers.action_forms import LEAST, Choice, make_form
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
@@ -112,7 +113,8 @@ class ModuleAgent(Agent):
         super().__init__()
         self.module, self.architecture = module, build_sizes(env)
         self.form = None if action == "dict" else make_form(action, env)
-        self.parts = [env.preset.grid**2, 2, len(env.images.classes)]
+        cells = env.preset.grid**2 * max(1, count_levels(env.preset.zoom))
+        self.parts, self.axes = [cells, 2, len(env.images.classes)], env.preset.axes
 
     def begin(self, rows: int) -> tuple[()]:
         """Return an empty memory."""
@@ -129,12 +131,14 @@ class ModuleAgent(Agent):
     def choose_action(self, inputs: Tensor) -> Choice:
         """Return the most probable action of a distribution with these parameters.
 
-        Those of a Dict: means and log standard deviations of location and of prediction, then the logits of
-        stop.
+        Those of a Dict: means and log standard deviations of location, of prediction and with zoom of scale,
+        then the logits of stop.
         """
         if self.form is not None:
             return self.form.most_likely([Categorical(logits=part) for part in inputs.split(self.parts, 1)])
         classes = self.parts[2]
-        location, _, scores, _, stop = inputs.split([2, 2, classes, classes, 2], 1)
+        parts = [2, 2, classes, classes, *[1, 1] * (self.axes - 2), 2]
+        location, _, scores, _, *scale, stop = inputs.split(parts, 1)
+        location = torch.cat((location, *scale[:1]), 1)
         logits = ((scores + 1) / 2).clamp(LEAST, 1).log()
         return Choice(location.clamp(-1, 1), stop[:, 1] - stop[:, 0], logits)

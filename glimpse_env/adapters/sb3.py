@@ -57,7 +57,7 @@ def make_sb3_env(
         num_envs: Rows.
         dataset: As for `GlimpseVectorEnv`.
         action: "box": x, y, stop, a score for each class; "multidiscrete": a cell of the `grid`, stop, a
-            class; "steering": x, y, stop, and a `LearnedClassifier` predicts.
+            class; "steering": x, y, stop, and a `LearnedClassifier` predicts. With zoom see `action_forms`.
         flat: Observations are one Box instead of a Dict.
         frame_stack: Observations at a time: 1, or all `max_glimpses` as a memory.
         teaching: Sizes and training of the classifier of "steering"; None = the defaults.

@@ -34,6 +34,7 @@ class Preset:
     image_size: int | None = None  # side in pixels; None = as the data set has it
     glimpse_size: int | None = None  # side of the observation in pixels; None = a quarter of the image's side
     scales: tuple[float, ...] = (1.0,)  # window widths in units of glimpse_size, each shrunk to glimpse_size
+    zoom: tuple[float, float] | None = None  # smallest, largest window: the action chooses; None = fixed ones
     first_view: FirstView = "image"  # glimpse 1: the whole image, or a glimpse at initial_location
     first_crop: float = 1.0  # share of the side that "the whole image" of glimpse 1 shows: a centred crop
     initial_location: InitialLocation = "center"
@@ -46,6 +47,11 @@ class Preset:
     view_size: int | None = None  # side of a network's whole image; None = glimpse_size (map: image_size)
     context: bool = False  # observations hold the whole image, small, too; it costs pixels, not a glimpse
     show_map: bool = False  # observations hold the whole feature map too
+
+    @property
+    def axes(self) -> int:
+        """How many numbers a location has: (x, y), with zoom (x, y, scale)."""
+        return 2 if self.zoom is None else 3
 
 
 @dataclass(frozen=True)

@@ -95,19 +95,28 @@ def measure_fixations(
     measures = {"fixations": measure_spread(chosen, env.preset.grid)}
     if chosen.taken.any() and images.target_centers is not None:
         half = min(env.sensor.windows) / images.images.shape[-1]
+        factors = trajectories.compute_factors(env.preset.zoom)
+        half = half if factors is None else half * factors[chosen.first - 1 :]
         measures["on_patch"] = measure_on_patch(chosen, images.target_centers[trajectories.index], half)
     if chosen.taken.any() and images.boxes is not None:
         measures["in_box"] = measure_in_box(chosen, images.boxes[trajectories.index])
     return measures
 
 
-def measure_on_patch(chosen: Chosen, centres: Float[Tensor, "image 2"], half: float) -> dict[str, Any]:
+def measure_on_patch(
+    chosen: Chosen, centres: Float[Tensor, "image 2"], half: float | Float[Tensor, "time image"]
+) -> dict[str, Any]:
     """Return how often fixations land on a patch (see `measure_hits`).
 
     A fixation lands when the patch's centre lies at most `half` from it, horizontally and vertically, both in
-    half images: with half the width of the smallest window, when that window holds the centre.
+    half images: with half the width of the smallest window, when that window holds the centre. With zoom
+    every fixation has a `half` of its own, random places the same one, and the covering path their mean.
     """
-    return measure_hits(chosen, lambda fixations: (fixations - centres).abs().amax(2) <= half)
+
+    def within(half: float | Tensor) -> Land:
+        return lambda fixations: (fixations - centres).abs().amax(2) <= half
+
+    return measure_hits(chosen, within(half), within(half.mean() if isinstance(half, Tensor) else half))
 
 
 def measure_in_box(chosen: Chosen, boxes: Float[Tensor, "image 4"]) -> dict[str, Any]:
@@ -123,20 +132,21 @@ def measure_in_box(chosen: Chosen, boxes: Float[Tensor, "image 4"]) -> dict[str,
     return measure_hits(chosen, land) | {"center": (center.sum() / chosen.taken.sum()).item()}
 
 
-def measure_hits(chosen: Chosen, land: Land) -> dict[str, Any]:
+def measure_hits(chosen: Chosen, land: Land, land_fixed: Land | None = None) -> dict[str, Any]:
     """Return how often, and how soon, fixations land on the target.
 
     `fixation`: share of fixations that land; `any`: share of images found, with at least one that lands;
     `last`: share of images whose last fixation lands; `first_hit`: mean number of the glimpse (from 1) that
     finds an image, of those found, None if none is; `found_by`: share of images found by glimpse 1, 2, ...
     `_chance`: of random places, `_path`: of the covering path. `any_minus_chance` and `any_minus_path`:
-    difference, and the ends of its interval. Shares are fractions.
+    difference, and the ends of its interval. Shares are fractions. `land_fixed`: as `land`, of a path of one
+    step; None = `land`.
     """
     taken = chosen.taken
     hits = {
         "": land(chosen.centres) & taken,
         "_chance": land(chosen.draw_uniform() * chosen.reach) & taken,
-        "_path": follow_covering_path(chosen, land),
+        "_path": follow_covering_path(chosen, land_fixed or land),
     }
     measures: dict[str, Any] = {}
     for name, landed in hits.items():

@@ -38,6 +38,7 @@ def summarize(
         "per_step_accuracy": trajectories.correct.float().mean(1).tolist(),
         "per_step_mean_class_accuracy": [average_classes(step, labels) for step in trajectories.correct],
         "threshold_curve": curve,
+        **({} if trajectories.scales is None else {"per_step_scale": trajectories.scales.mean(1).tolist()}),
     }
 
 

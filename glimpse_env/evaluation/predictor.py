@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv, datasets, presets
+from glimpse_env import GlimpseVectorEnv, datasets, presets, retina
 from glimpse_env.backbone import FeatureExtractor, build_backbone
 from glimpse_env.datasets.user_files import Unlabelled
 from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
@@ -58,18 +58,21 @@ class Predictor:
     def __call__(self, images: Sequence[UInt8[Tensor, "channel height width"]]) -> list[Prediction]:
         """Return a prediction for each image, of the data set's size; none is computed after a stop."""
         env = self.build_environment(images)
-        sensor, policy = env.sensor, build_unlearned(self.policy, env.preset.grid)
+        sensor, zoom = env.sensor, env.preset.zoom
+        policy = build_unlearned(self.policy, env.preset.grid, env.preset.axes)
         behaviour = Behaviour(env.preset.max_glimpses, policy, stop="likely")
         generator = torch.Generator(env.device).manual_seed(0)  # for policies that draw
         indices = torch.arange(len(images), device=env.device)
         rollout = collect(env, self.network, behaviour, generator, indices)
-        logits, locations = rollout.logits.cpu(), rollout.locations.cpu() * sensor.reach
+        logits, locations = rollout.logits.cpu(), rollout.locations.cpu()
         predictions = []
         for row, (image, count) in enumerate(zip(images, rollout.active.sum(0).tolist(), strict=True)):
             probabilities = logits[count - 1, row].softmax(0)
-            path, scores = locations[:count, row].numpy(), probabilities.numpy()
+            path, scores = locations[:count, row, :2].numpy() * sensor.reach, probabilities.numpy()
             view = frames.Episode(image, path, sensor.windows, sensor.whole_first, scores, self.classes, None)
             view = replace(view, first_crop=env.preset.first_crop)
+            if zoom is not None:
+                view = replace(view, factors=retina.zoom_factor(locations[:count, row, 2], zoom).numpy())
             predictions.append(Prediction(int(probabilities.argmax()), probabilities, view))
         return predictions
 
@@ -130,11 +133,17 @@ def read_class_names(saved: Mapping[str, Any], source: Path, root: str | None) -
 
 
 def build_row(file: Path, prediction: Prediction) -> dict[str, Any]:
-    """Return a file's prediction as plain values; locations are (x, y) in [-1, 1] of the resized image."""
+    """Return a file's prediction as plain values; locations are (x, y) in [-1, 1] of the resized image.
+
+    With zoom also `widths`: those of every glimpse's widest window, in pixels of that image.
+    """
+    view = prediction.view
+    widths = [max(view.widths_at(step)) for step in range(prediction.glimpses)]
     return {
         "file": str(file),
         "class": prediction.view.classes[prediction.index],
         "probability": prediction.probability,
         "glimpses": prediction.glimpses,
         "locations": prediction.view.path.tolist(),
+        **({} if view.factors is None else {"widths": widths}),
     }

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import GlimpseVectorEnv, retina
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.runtime import distributed, files
@@ -34,6 +34,7 @@ class Trajectories:
     stop: Float[Tensor, "time image"]  # probability of stopping, by the stop head
     locations: Float[Tensor, "time image 2"]  # (x, y) in [-1, 1], before the environment's location range
     probabilities: Float[Tensor, "time image class"] | None = None  # half precision; None if read from a file
+    scales: Float[Tensor, "time image"] | None = None  # of the glimpses, in [-1, 1]; None without zoom
 
     @property
     def correct(self) -> Bool[Tensor, "time image"]:
@@ -44,14 +45,20 @@ class Trajectories:
         """Return whether each image's prediction is correct when it is made at these steps (from 0)."""
         return self.correct.gather(0, stops[None])[0]
 
+    def compute_factors(self, zoom: tuple[float, float] | None) -> Float[Tensor, "time image"] | None:
+        """Return by which zoom narrowed the sensor's `windows` at every glimpse; None without zoom."""
+        if zoom is None or self.scales is None:
+            return None
+        return retina.zoom_factor(self.scales, zoom)
+
     def score_at(self, stops: Int64[Tensor, " image"]) -> tuple[float, float]:
         """Return accuracy and mean glimpses of predicting at these steps (from 0)."""
         return self.correct_at(stops).float().mean().item(), (stops + 1).float().mean().item()
 
     def save(self, path: Path) -> None:
         """Write a numpy archive, atomically, without `probabilities`, which would be most of it."""
-        names = [name for name in self.__dataclass_fields__ if name != "probabilities"]
-        files.write_numpy(path, {name: getattr(self, name).numpy() for name in names})
+        arrays = {name: value.numpy() for name, value in vars(self).items() if value is not None}
+        files.write_numpy(path, {name: arrays[name] for name in arrays if name != "probabilities"})
 
     @classmethod
     def load(cls, path: Path) -> Trajectories:
@@ -80,7 +87,8 @@ def evaluate(
     """
     network.eval()
     generator = torch.Generator(env.device)  # unused by a learned policy: its actions are deterministic
-    behaviour = Behaviour(steps, build_unlearned(policy, env.preset.grid), guide=guide)
+    unlearned = build_unlearned(policy, env.preset.grid, env.preset.axes)
+    behaviour = Behaviour(steps, unlearned, guide=guide)
     parts, total = [], len(env.images)
     own = range(0, total, env.num_envs)[distributed.rank() :: distributed.count()]
     with torch.no_grad(), distributed.apart():
@@ -92,7 +100,7 @@ def evaluate(
             probabilities = rollout.logits.softmax(2)
             confidence, predictions = probabilities.max(2)
             part = (indices, rollout.labels, predictions, confidence, rollout.stop_logits.sigmoid())
-            part += (rollout.locations, probabilities.half())
+            part += (rollout.locations[..., :2], probabilities.half(), *rollout.locations[..., 2:].unbind(2))
             parts.append([value.narrow(image_axis(value), 0, count).cpu() for value in part])
     columns = zip(*distributed.gathered(parts), strict=True)
     return Trajectories(*(torch.cat(column, image_axis(column[0])) for column in columns))

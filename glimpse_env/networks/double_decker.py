@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glimpse_env.episode import join_location
 from glimpse_env.networks.base import NEVER, Agent, Heads
 from glimpse_env.networks.glimpse_encoders import relu_layers
+from glimpse_env.networks.location_policy import Gaussian
 
 Hidden = Float[Tensor, "env hidden"]
-Locations = Float[Tensor, "env 2"]
+Locations = Float[Tensor, "env axis"]  # (x, y), with zoom (x, y, scale)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class DeckSizes:
     dropout: float = 0.0  # share of a patch's features dropped while training
     location_gradient: float = 1.0  # share of the class scores' gradient that the location deck gets
     learned_start: bool = True  # the context proposes the location of glimpse 1
+    axes: int = 2  # numbers of a location; 3 = with its scale
 
 
 class DeckState(NamedTuple):
@@ -55,7 +58,7 @@ class Fovea(nn.Module):
         super().__init__()
         widths = [sizes.glimpse // sizes.scales] + [sizes.features] * sizes.encoder_layers
         self.patch = relu_layers(*widths).append(nn.Dropout(sizes.dropout))
-        self.place = relu_layers(2, sizes.location_features)
+        self.place = relu_layers(sizes.axes, sizes.location_features)
         self.fuse = nn.Linear(widths[-1] * sizes.scales + sizes.location_features, sizes.hidden)
         self.scales, self.width = sizes.scales, widths[-1]
 
@@ -99,7 +102,8 @@ class DoubleDecker(Agent):
         self.glimpse = Fovea(architecture)
         self.core = Decks(architecture.hidden, self.glimpse.width)
         self.classifier = nn.Linear(architecture.hidden, architecture.classes)
-        self.locator = nn.Linear(architecture.hidden, 2)
+        self.location_policy = Gaussian(axes=architecture.axes)
+        self.locator = nn.Linear(architecture.hidden, self.location_policy.num_parameters)
         self.baseline = nn.Linear(architecture.hidden, 1)
         with torch.no_grad():
             self.locator.weight.mul_(0.1)  # proposes the centre at first, where tanh is steep
@@ -124,7 +128,7 @@ class DoubleDecker(Agent):
 
     def forward(self, observation: dict[str, Tensor], state: DeckState) -> tuple[Heads, DeckState]:
         """Process one glimpse."""
-        state = self.core(self.glimpse(observation["glimpse"].flatten(1), observation["location"]), state)
+        state = self.core(self.glimpse(observation["glimpse"].flatten(1), join_location(observation)), state)
         logits = self.classifier(state.class_deck).float()
         baseline = self.baseline(state.class_deck.detach()).float().squeeze(1)
         return Heads(logits, self.propose(state), logits.new_full((len(logits),), NEVER), baseline), state

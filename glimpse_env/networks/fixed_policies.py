@@ -1,4 +1,7 @@
-"""Location policies that are not learned: random, the centre, and the cells of a grid in a fixed order."""
+"""Location policies that are not learned: random, the centre, and the cells of a grid in a fixed order.
+
+With zoom, random ones draw the scale too; the others use one scale, 0: the middle of the range (`SCALE`).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from glimpse_env.sensors import lattice
 
 PolicyName = Literal["learned", "random", "center", "grid", "raster"]
 Order = Literal["center", "grid", "raster"]
-Locations = Float[Tensor, "env 2"]
+Locations = Float[Tensor, "env axis"]  # (x, y), with zoom (x, y, scale)
+SCALE = 0.0  # of the policies with a fixed order: the geometric mean of the smallest and the largest window
 
 
 class Unlearned(LocationPolicy):
@@ -29,15 +33,18 @@ class Unlearned(LocationPolicy):
 
 @dataclass(frozen=True)
 class Uniform(Unlearned):
-    """Uniformly random locations in [-1, 1] x [-1, 1]; the environment chooses that of glimpse 1."""
+    """Uniformly random locations (and scales) in [-1, 1]; the environment chooses that of glimpse 1."""
+
+    axes: int = 2
 
     def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Locations:
         """Draw a location."""
-        return distributed.draw(torch.rand, (len(parameters), 2), generator, parameters.device) * 2 - 1
+        size = (len(parameters), self.axes)
+        return distributed.draw(torch.rand, size, generator, parameters.device) * 2 - 1
 
     def mode(self, parameters: Tensor, index: int = 0) -> Locations:
         """Return the centre: all locations are equally probable, and it is their mean."""
-        return parameters.new_zeros(len(parameters), 2)
+        return parameters.new_zeros(len(parameters), self.axes)
 
     def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> None:
         """Return None: the environment chooses."""
@@ -49,6 +56,7 @@ class Fixed(Unlearned):
 
     order: Order
     grid: int  # cells a side
+    axes: int = 2
 
     def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Locations:
         """Return the location of this index."""
@@ -56,12 +64,12 @@ class Fixed(Unlearned):
 
     def mode(self, parameters: Tensor, index: int = 0) -> Locations:
         """Return the location of this index; after the last one, which nothing uses, the last one again."""
-        cells = order_cells(self.order, self.grid, parameters.device)
-        return cells[min(index, len(cells) - 1)].expand(len(parameters), 2)
+        cells = order_cells(self.order, self.grid, parameters.device, self.axes)
+        return cells[min(index, len(cells) - 1)].expand(len(parameters), -1)
 
     def first(self, parameters: Tensor | None, rows: int, generator: torch.Generator) -> Locations:
         """Return the first location."""
-        return order_cells(self.order, self.grid, generator.device)[0].expand(rows, 2)
+        return order_cells(self.order, self.grid, generator.device, self.axes)[0].expand(rows, -1)
 
     def check(self, choices: int) -> None:
         """Raise a ValueError if the grid has fewer cells than `choices`."""
@@ -72,7 +80,7 @@ class Fixed(Unlearned):
 
 
 @lru_cache(maxsize=64)
-def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, "cell 2"]:
+def order_cells(order: Order, grid: int, device: torch.device, axes: int = 2) -> Float[Tensor, "cell axis"]:
     """Return the locations of the cells of a `grid` x `grid` lattice in the order in which they are visited.
 
     "raster" is row by row. "grid" starts at the middle and continues with the cell that is farthest from all
@@ -89,11 +97,16 @@ def order_cells(order: Order, grid: int, device: torch.device) -> Float[Tensor, 
             # Distances that are equal but for rounding must not decide.
             chosen.append(int((nearest >= nearest.max() - 1e-4).int().argmax()))
         cells = cells[chosen]
+    if axes > 2:
+        cells = torch.cat((cells, torch.full_like(cells[:, :1], SCALE)), 1)
     return cells.to(device)
 
 
-def build_unlearned(name: PolicyName, grid: int) -> LocationPolicy | None:
-    """Return the policy of this name that is not learned; None for "learned", which is the network's own."""
+def build_unlearned(name: PolicyName, grid: int, axes: int = 2) -> LocationPolicy | None:
+    """Return the policy of this name that is not learned; None for "learned", which is the network's own.
+
+    `axes`: numbers of a location (see `Preset.axes`).
+    """
     if name == "random":
-        return Uniform()
-    return None if name == "learned" else Fixed(name, grid)
+        return Uniform(axes)
+    return None if name == "learned" else Fixed(name, grid, axes)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from glimpse_env.episode import join_location
 from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.base import Logits
 from glimpse_env.networks.cores import LSTMCell, State
@@ -26,6 +27,7 @@ class ClassifierSizes:
     features: int = 256  # width of the glimpse network's two branches
     depth: int = 3  # layers of the glimpse encoder
     dropout: float = 0.0  # share of the glimpse's values, and of the features, dropped while training
+    axes: int = 2  # numbers of a location; 3 = with its scale
 
 
 class Evidence(NamedTuple):
@@ -47,7 +49,7 @@ class GlimpseClassifier(nn.Module):
         super().__init__()
         self.sizes = s = sizes
         core = {"hidden": s.hidden, "features": s.features, "encoder_layers": s.depth, "dropout": s.dropout}
-        self.glimpse = GlimpseNetwork(Architecture(s.glimpse, s.classes, s.horizon, **core))
+        self.glimpse = GlimpseNetwork(Architecture(s.glimpse, s.classes, s.horizon, **core, axes=s.axes))
         self.core = LSTMCell(s.hidden, s.hidden)
         self.classifier = nn.Linear(s.hidden, s.classes)
 
@@ -62,7 +64,7 @@ class GlimpseClassifier(nn.Module):
         features = self.glimpse.encode(observation["glimpse"])
         none = evidence.hidden.new_zeros(len(features), 0)  # of the state, what this network does not use
         state = State(evidence.hidden * same_episode, evidence.cell * same_episode, none, none, none)
-        state = self.core(self.glimpse(features, observation["location"]), state)
+        state = self.core(self.glimpse(features, join_location(observation)), state)
         return self.classifier(state.hidden).float(), Evidence(state.hidden, state.cell)
 
 

@@ -24,7 +24,7 @@ LearnedName = Literal["gaussian", "grid_softmax"]
 LOG_2PI = math.log(2 * math.pi)
 
 Random = distributed.Random
-Locations = Float[Tensor, "*env 2"]
+Locations = Float[Tensor, "*env axis"]  # (x, y), with zoom (x, y, scale)
 Cells = Int64[Tensor, " env"]
 Samples = Int64[Tensor, "env sample"]
 LogProbs = Float[Tensor, "env cell"]
@@ -34,10 +34,12 @@ class LocationPolicy(ABC):
     """How the next location is chosen in every row.
 
     `sample` and `mode` return actions, without gradient, and `log_prob` takes them. An action is a location
-    (x, y) or what `locate` turns into one, such as the number of a cell.
+    (x, y) or what `locate` turns into one, such as the number of a cell. With zoom a location is (x, y,
+    scale): where to look and how wide are chosen, and scored, together.
     """
 
     num_parameters: int = 0  # of a row, which a network's location head outputs; 0 = no such head
+    axes: int = 2  # numbers of a location
     reparametrised: bool = False  # an action is the parameters plus noise: gradient may pass through it
 
     @abstractmethod
@@ -58,7 +60,7 @@ class LocationPolicy(ABC):
         """Return the log-probability (or density) of every row's action, with gradient to the parameters."""
 
     def locate(self, action: Tensor) -> Tensor:
-        """Return the location (x, y) of every action; the environment clamps it to [-1, 1]."""
+        """Return the location of every action; the environment clamps it to [-1, 1]."""
         return action
 
     def activate(self, outputs: Tensor) -> Tensor:
@@ -86,14 +88,19 @@ class LocationPolicy(ABC):
 
 @dataclass(frozen=True)
 class Gaussian(LocationPolicy):
-    """N(mean, sigma^2 I) over locations (x, y); the parameters are the mean.
+    """N(mean, sigma^2 I) over locations (x, y), or (x, y, scale); the parameters are the mean.
 
     A sample is not clamped, and its density is that of the sample before the environment clamps it.
     """
 
     sigma: float = 0.0  # standard deviation in units of location; 0 = always the mean, with log-probability 0
-    num_parameters = 2
+    axes: int = 2
     reparametrised = True
+
+    @property
+    def num_parameters(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The mean's numbers."""
+        return self.axes
 
     def sample(self, parameters: Locations, generator: Random = None, index: int = 0) -> Locations:
         """Draw a location."""
@@ -111,15 +118,15 @@ class Gaussian(LocationPolicy):
         if not self.sigma:
             return torch.zeros_like(parameters[..., 0])
         squared = ((action.detach() - parameters) / self.sigma).square().sum(-1)
-        return -0.5 * squared - 2 * math.log(self.sigma) - LOG_2PI
+        return -0.5 * squared - self.axes * math.log(self.sigma) - self.axes / 2 * LOG_2PI
 
-    def activate(self, outputs: Float[Tensor, "env 2"]) -> Float[Tensor, "env 2"]:
+    def activate(self, outputs: Float[Tensor, "env axis"]) -> Float[Tensor, "env axis"]:
         """Return a mean inside [-1, 1]."""
         return outputs.tanh()
 
     def narrow(self, sigma: float) -> Gaussian:
         """Return a Gaussian with another standard deviation."""
-        return Gaussian(sigma)
+        return Gaussian(sigma, self.axes)
 
 
 @dataclass(frozen=True)
@@ -195,6 +202,11 @@ class MostProbable(LocationPolicy):
         """Whether the other policy's actions are."""
         return self.policy.reparametrised
 
+    @property
+    def axes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The other policy's."""
+        return self.policy.axes
+
     def sample(self, parameters: Tensor, generator: Random = None, index: int = 0) -> Tensor:
         """Return the other policy's most probable action."""
         return self.policy.mode(parameters, index)
@@ -207,11 +219,19 @@ class MostProbable(LocationPolicy):
         """Return zeros."""
         return torch.zeros_like(parameters[:, 0])
 
-    def locate(self, action: Tensor) -> Float[Tensor, "env 2"]:
+    def locate(self, action: Tensor) -> Locations:
         """Return the other policy's location."""
         return self.policy.locate(action)
 
 
-def build_learned(name: LearnedName, grid: int) -> LocationPolicy:
-    """Return a network's policy of this name; `grid` is the number of cells a side of a policy over cells."""
-    return GridSoftmax(grid) if name == "grid_softmax" else Gaussian()
+def build_learned(name: LearnedName, grid: int, axes: int = 2) -> LocationPolicy:
+    """Return a network's policy of this name; `grid` is the number of cells a side of a policy over cells.
+
+    Raises:
+        ValueError: A policy over cells for locations with a scale.
+    """
+    if name == "gaussian":
+        return Gaussian(axes=axes)
+    if axes > 2:
+        raise ValueError(f"--location-policy {name}: its cells have no scale; use gaussian with --zoom")
+    return GridSoftmax(grid)

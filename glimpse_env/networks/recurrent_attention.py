@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glimpse_env.episode import join_location
 from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
 from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
 from glimpse_env.networks.glimpse_encoders import Convolutions, Features, relu_layers
@@ -59,6 +60,7 @@ class Architecture:
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
     backbone: str | None = None  # torchvision classifier that encodes the glimpse and is trained; None = none
+    axes: int = 2  # numbers of a location; 3 = (x, y, scale): the scale is read with it, and proposed
 
 
 # Glimpse network
@@ -86,7 +88,8 @@ class GlimpseNetwork(nn.Module):
     y), concatenated, ReLU. "fourier" multiplies the glimpse's features by a linear map of the location's
     Fourier features (the product of what and where, after Larochelle & Hinton 2010), which learns in far
     fewer updates. "none": the core reads the glimpse's features alone (DT-RAM on photographs, with
-    encoder_layers=0). The glimpse encoder of the papers has one layer on MNIST.
+    encoder_layers=0). The glimpse encoder of the papers has one layer on MNIST. With zoom the scale at which
+    a glimpse was taken is the location's third coordinate.
     """
 
     octaves: Tensor
@@ -103,7 +106,8 @@ class GlimpseNetwork(nn.Module):
         self.outputs = self.width if self.encoding == "none" else a.hidden
         if self.encoding != "none":
             linear = self.encoding == "linear"
-            self.place = nn.Linear(2 if linear else 2 + 4 * FREQUENCIES, a.features if linear else self.width)
+            inputs = a.axes if linear else a.axes * (1 + 2 * FREQUENCIES)
+            self.place = nn.Linear(inputs, a.features if linear else self.width)
             self.fuse = nn.Linear(self.width + a.features * linear, a.hidden)
         self.register_buffer("octaves", math.pi / 2 * 2.0 ** torch.arange(FREQUENCIES), persistent=False)
 
@@ -111,7 +115,7 @@ class GlimpseNetwork(nn.Module):
         """Return the features of the glimpse alone."""
         return self.what(self.drop_values(glimpse.flatten(1)))
 
-    def forward(self, features: Features, location: Float[Tensor, "env 2"]) -> Float[Tensor, "env input"]:
+    def forward(self, features: Features, location: Float[Tensor, "env axis"]) -> Float[Tensor, "env input"]:
         """Return the input of the core: the features (by `encode`), fused with the location."""
         if self.encoding == "none":
             return self.dropout(features)
@@ -147,7 +151,7 @@ class RecurrentAttention(Agent):
         self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(self.glimpse.outputs, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(self.glimpse.width, a.classes, bias=False) if a.skip_connection else None
-        self.location_policy = build_learned(a.location_policy, a.grid)
+        self.location_policy = build_learned(a.location_policy, a.grid, a.axes)
         self.map_encoder, self.reads_map = None, a.map_shape is not None
         if a.map_shape is not None:
             self.map_encoder = MapEncoder(a.map_shape[0], a.dropout)
@@ -158,6 +162,10 @@ class RecurrentAttention(Agent):
             self.locator = nn.Linear(a.hidden, self.location_policy.num_parameters)
             with torch.no_grad():  # at first near the centre, where tanh is steep, or all cells alike
                 self.locator.weight.mul_(0.1)
+        if a.axes > 2 and not isinstance(self.locator, nn.Linear):  # a map has places, but no scales
+            self.scaler = nn.Linear(a.hidden, 1)
+            with torch.no_grad():
+                self.scaler.weight.mul_(0.1)
         self.baseline = nn.Linear(a.hidden, 1)
         inputs = a.hidden if a.stop_input == "state" else 3 + a.horizon
         decision = nn.Linear(a.stop_hidden or inputs, 1)
@@ -197,7 +205,7 @@ class RecurrentAttention(Agent):
     def forward(self, observation: dict[str, Tensor], state: State) -> tuple[Heads, State]:
         """Process one glimpse."""
         features = self.glimpse.encode(observation["glimpse"])
-        state = self.core(self.glimpse(features, observation["location"]), state)
+        state = self.core(self.glimpse(features, join_location(observation)), state)
         logits, state = self.classify(features, observation["step"], state)
         state = self.remember(observation, state)
         location = self.propose(state)
@@ -238,7 +246,10 @@ class RecurrentAttention(Agent):
             locations = lattice(self.location_policy.grid, state.view.device)
             scores = self.locator.score_locations(state.view, state.visited, locations)
             return self.location_policy.activate(scores)
-        return self.locator(state.view, state.visited)
+        location = self.locator(state.view, state.visited)
+        if self.architecture.axes == 2:
+            return location
+        return torch.cat((location, self.scaler(state.hidden).float().tanh()), 1)
 
     def stop_logit(self, logits: Logits, step: Step, state: State) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-`stop_clamp` (DT-RAM's code: 10), for a gradient."""

@@ -6,6 +6,7 @@ Reference: Sermanet, Frome, Real 2015 (arXiv 1412.7054), the figures of glimpse 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -36,9 +37,10 @@ def draw_composite(episode: frames.Episode, size: int) -> UInt8[Tensor, "channel
     height, width = image.shape[1:]
     composite = torch.randint(0, 256, image.shape, dtype=torch.uint8, generator=generator)
     centres = retina.to_pixels(torch.as_tensor(np.asarray(episode.path, np.float64)), height, width).tolist()
-    for window in sorted(episode.windows, reverse=True):
+    taken = [(round(window), step) for step in range(len(centres)) for window in episode.widths_at(step)]
+    for window, same in groupby(sorted(taken, key=lambda one: -one[0]), key=lambda one: one[0]):
         reduced = reduce_detail(image, window, size)
-        for x, y in centres:
+        for x, y in (centres[step] for _, step in same):
             rows, columns = clip_window(y, window, height), clip_window(x, window, width)
             composite[:, rows, columns] = reduced[:, rows, columns]
     return composite

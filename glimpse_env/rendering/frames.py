@@ -39,6 +39,7 @@ class Episode:
     classes: tuple[str, ...]
     label: int | None  # None = unknown
     first_crop: float = 1.0  # share of the image's side that the "whole image" was
+    factors: Float[np.ndarray, " time"] | None = None  # by which zoom narrowed `windows` each time; None = 1
 
     def __post_init__(self) -> None:
         """Check shapes, dtype and label."""
@@ -48,10 +49,17 @@ class Episode:
             raise ValueError(f"image: expected uint8 (channel, height, width), got {got}")
         if len(path) != 2 or path[1] != 2 or path[0] == 0:
             raise ValueError(f"path: expected (glimpses, 2) with at least one glimpse, got {path}")
+        if self.factors is not None and np.shape(self.factors) != path[:1]:
+            raise ValueError(f"factors: expected shape {path[:1]}, got {np.shape(self.factors)}")
         if self.label is not None and not 0 <= self.label < classes:
             raise ValueError(f"label={self.label}: expected 0 to {classes - 1} for {classes} classes")
         if self.prediction is not None and np.shape(self.prediction) != (classes,):
             raise ValueError(f"prediction: expected shape ({classes},), got {np.shape(self.prediction)}")
+
+    def widths_at(self, step: int) -> list[float]:
+        """Return the widths of the windows of a glimpse (from 0), in pixels of the image."""
+        factor = 1.0 if self.factors is None else float(self.factors[step])
+        return [window * factor for window in self.windows]
 
     @property
     def probabilities(self) -> Float[np.ndarray, " class"] | None:
@@ -93,7 +101,7 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
             draw_box(pen, tuple(margin + edge for edge in edges), colours[0], line)
             centres[0] = margin + 1.5 * DOT  # its number goes to the corner, since it has no centre
             continue
-        for window in episode.windows:
+        for window in episode.widths_at(step):
             half = window * zoom / 2
             draw_box(pen, (*(centre - half), *(centre + half)), colours[step], line)
     for start, end, colour in zip(centres[first:], centres[first + 1 :], colours[first + 1 :], strict=False):

@@ -69,7 +69,7 @@ def build_clip(env: GlimpseVectorEnv, trajectories: Trajectories, position: int,
     side = STAGE * FINE
     image = Image.fromarray(frames.to_rgb(env.images.image(shown["number"])))
     pixels = np.asarray(image.resize((side, side), NEAREST if image.width <= side // 3 else BILINEAR))
-    width = max(env.sensor.windows) / image.width * side
+    width = max(env.sensor.windows) / image.width * side * np.asarray(shown["factors"] or 1.0).reshape(-1, 1)
     centres = (np.asarray(shown["path"]) + 1) / 2 * side
     boxes = np.concatenate((centres - width / 2, centres + width / 2), 1)
     if env.sensor.whole_first:

@@ -39,6 +39,7 @@ def select_episodes(
 ) -> list[Stopped]:
     """Return the first images that stopped at each step (from 0)."""
     sensor, classes, crop = env.sensor, env.images.classes, env.preset.first_crop
+    factors = trajectories.compute_factors(env.preset.zoom)
     correct, selected = trajectories.correct_at(stops), []
     for step in range(len(trajectories.predictions)):
         for image in (stops == step).nonzero().flatten()[:PER_GROUP].tolist():
@@ -47,7 +48,9 @@ def select_episodes(
             path = trajectories.locations[: step + 1, image].numpy() * sensor.reach
             label, pixels = int(trajectories.labels[image]), env.images.image(int(trajectories.index[image]))
             first = sensor.whole_first
-            episode = frames.Episode(pixels, path, sensor.windows, first, scores, classes, label, crop)
+            shown = (sensor.windows, first, scores, classes, label, crop)
+            narrowed = None if factors is None else factors[: step + 1, image].numpy()
+            episode = frames.Episode(pixels, path, *shown, narrowed)
             selected.append((step + 1, bool(correct[image]), episode))
     return selected
 
@@ -93,8 +96,8 @@ def draw_thumbnail(axes: Axes, episode: frames.Episode, correct: bool) -> None:
 
 def write_composites(env: GlimpseVectorEnv, episodes: Sequence[Stopped], target: Path) -> None:
     """Write foveal composites (Sermanet et al. 2015) if glimpses are pixels at several resolutions."""
-    resolutions = len(env.sensor.windows)
-    if env.sensor.whole_first or not env.sensor.pixels[1] or (resolutions == 1 and not env.preset.context):
+    resolutions, several = len(env.sensor.windows), env.preset.context or env.preset.zoom is not None
+    if env.sensor.whole_first or not env.sensor.pixels[1] or (resolutions == 1 and not several):
         return
     side = math.isqrt(env.sensor.pixels[1] // resolutions)  # to which the windows are resized
     sheet = composites.draw_sheet([(correct, episode) for _, correct, episode in episodes], side)

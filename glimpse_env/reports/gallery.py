@@ -65,7 +65,9 @@ def build_gallery(
 def describe_agent(env: GlimpseVectorEnv, trajectories: Trajectories, dynamic: bool) -> dict[str, Any]:
     """Return what an agent's glimpses are; windows in pixels of the image."""
     height, width = env.images.images.shape[-2:]
-    size, horizon = env.preset.glimpse_size or min(env.sensor.windows), len(trajectories.predictions)
+    widest = 1.0 if env.preset.zoom is None else env.preset.zoom[1]
+    size = env.preset.glimpse_size or round(min(env.sensor.windows) / widest)
+    horizon = len(trajectories.predictions)
     ramps = [frames.ramp(steps) for steps in range(1, horizon + 1)]
     return {
         "steps": horizon,
@@ -117,11 +119,14 @@ def describe_image(
     probabilities = trajectories.probabilities[: last + 1, position].float()
     bars = choose_classes(probabilities, predictions[last], label)
     path = trajectories.locations[: last + 1, position] * env.sensor.reach
+    factors = trajectories.compute_factors(env.preset.zoom)
+    narrowed = None if factors is None else round_nested(factors[: last + 1, position].tolist(), 4)
     return {
         "number": int(trajectories.index[position]),
         "label": label,
         "correct": predictions[last] == label,
         "path": round_nested(path.tolist(), 4),
+        "factors": narrowed,  # by which zoom narrowed the windows of each glimpse; None without
         "predictions": predictions[: last + 1],
         "stop": round_nested(trajectories.stop[: last + 1, position].tolist(), 3),
         "bars": bars,

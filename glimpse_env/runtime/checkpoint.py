@@ -41,6 +41,7 @@ ADDED: dict[str, Any] = {
     "stop_clamp": 10.0,
     "train_backbone": False,
     "backbone_rate": 2e-4,
+    "zoom": None,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {
@@ -52,6 +53,7 @@ OLD_NAMES = {
     "look_first": "ignore_stops",
     "rate": "learning_rate",
     "entropy": "entropy_weight",
+    "zoom": "zoom_area",  # of finetune_backbone.py
 }
 
 

@@ -22,13 +22,15 @@ from glimpse_env.sensors.base import (
     Repaintable,
     Sensor,
     SensorSpec,
+    Zoomable,
     row_bytes,
     row_spaces,
     shows_pixels,
+    window_width,
 )
 from glimpse_env.sensors.crop import CropSensor
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
-from glimpse_env.sensors.grid import OnGrid, lattice
+from glimpse_env.sensors.grid import OnGrid, count_levels, lattice
 from glimpse_env.sensors.map import MapSensor
 from glimpse_env.sensors.pixel import PixelSensor
 from glimpse_env.sensors.view_maps import Mapped, ViewMaps
@@ -57,12 +59,15 @@ __all__ = [
     "SensorName",
     "SensorSpec",
     "ViewMaps",
+    "Zoomable",
     "all_stored",
+    "count_levels",
     "lattice",
     "make_sensor",
     "row_bytes",
     "row_spaces",
     "shows_pixels",
+    "window_width",
 ]
 
 
@@ -77,6 +82,10 @@ def make_sensor(
     """Return the sensor of a name (None = the preset's), or the given object."""
     if sensor is not None and not isinstance(sensor, str):
         refuse_network(type(sensor).__name__, backbone, weights, "the object has its own")
+        zoom = sensor.zoom if isinstance(sensor, Zoomable) else None
+        if zoom != preset.zoom:
+            given = f"the given {type(sensor).__name__} has zoom={zoom}"
+            raise ValueError(f"zoom={preset.zoom}: {given}; expected the same")
         return sensor
     name = preset.sensor if sensor is None else sensor
     spec = SENSORS[name]

@@ -14,11 +14,11 @@ from glimpse_env import checks, retina
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
-from glimpse_env.episode import Ints, Points
+from glimpse_env.episode import Ints, Points, split_location
 from glimpse_env.sensors.base import unbounded_space
 from glimpse_env.sensors.crop import CHUNK, CropSensor, Features, name_crop
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
-from glimpse_env.sensors.grid import lattice, nearest
+from glimpse_env.sensors.grid import count_levels, lattice, nearest
 from glimpse_env.sensors.view_maps import ViewMaps
 
 log = logging.getLogger("glimpse_env")
@@ -27,7 +27,8 @@ log = logging.getLogger("glimpse_env")
 class BankSensor:
     """What CropSensor shows at `grid` x `grid` locations from -1 to 1, and of the whole image, in a table.
 
-    A glimpse is taken at the nearest cell of the grid, and the observation's `location` is that cell's.
+    A glimpse is taken at the nearest cell of the grid, and the observation's `location` is that cell's. With
+    zoom the table has a grid for each of a few scales (`count_levels`), and `scale` is the nearest of them.
     Frozen features make this exact, up to float16. The table (image, 1 + grid^2, feature) is built once for
     all stored images, with a progress bar, in a file of the cache folder whose name depends on the images,
     the network with its weights, and all sizes; for images without a name (data set objects), in memory.
@@ -45,6 +46,7 @@ class BankSensor:
         grid: int = 5,
         view_size: int | None = None,
         scales: tuple[float, ...] = (1.0,),
+        zoom: tuple[float, float] | None = None,
         first_view: FirstView = "image",
         first_crop: float = 1.0,
         location_range: float | None = None,
@@ -63,7 +65,7 @@ class BankSensor:
         sizes: dict[str, Any] = dict(glimpse_size=glimpse_size, view_size=view_size, chunk=chunk)
         views: dict[str, Any] = dict(first_view=first_view, location_range=location_range, fill=fill)
         views["first_crop"] = first_crop
-        crop = CropSensor(all_stored(images), backbone, scales=scales, **sizes, **views)
+        crop = CropSensor(all_stored(images), backbone, scales=scales, zoom=zoom, **sizes, **views)
         self.reach, self.windows, self.whole_first = crop.reach, crop.windows, crop.whole_first
         self.pixels, self.flops, self.features = crop.pixels, crop.flops, crop.features
         self.grid, self.space, self.shows_context = grid, crop.space, context
@@ -74,7 +76,8 @@ class BankSensor:
         self.view_maps, self.show_map = ViewMaps(images, backbone, crop.view_size, first_crop), show_map
         if show_map:
             self.space["map"] = self.view_maps.build_space(first_view)
-        self.locations = lattice(grid, backbone.device)
+        self.zoom, self.levels = crop.zoom, count_levels(crop.zoom)
+        self.locations = lattice(grid, backbone.device, self.levels)
         self._crop = crop
         if len(self.windows) > 1:
             log.info("bank: one table per window, %s pixels wide", ", ".join(map(str, self.windows)))
@@ -86,7 +89,10 @@ class BankSensor:
         fill = "noise of each image" if fill == "noise" else fill
         recipe = f"{crop.size} {crop.view_size} {(window,)} {crop.reach:.9g} {fill} {self.grid}"
         recipe += name_crop(crop.first_crop)
-        shape, compute = (1 + self.grid**2, crop.backbone.features), functools.partial(self._compute, window)
+        if crop.zoom is not None:
+            recipe += f" zoom {crop.zoom[0]:.9g} {crop.zoom[1]:.9g}"
+        shape = (1 + len(self.locations), crop.backbone.features)
+        compute = functools.partial(self._compute, window)
         return FeatureTable(images, shape, compute, "bank", crop.backbone, recipe)
 
     def _compute(
@@ -106,10 +112,10 @@ class BankSensor:
 
     def nearest(self, location: Points) -> Ints:
         """Return the cell of the grid that is nearest to each location."""
-        return nearest(location, self.grid)
+        return nearest(location, self.grid, self.levels)
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
-        """Return {"glimpse": ..., "location": that of the nearest cell} and maybe "context" and "map".
+        """Return {"glimpse": ..., "location": that of the nearest cell}, maybe "scale", "context" and "map".
 
         With `whole_first`, rows at step 1 show the whole image instead.
         """
@@ -121,7 +127,7 @@ class BankSensor:
             cell, cell_location = cell * later, torch.where(later[:, None], cell_location, location)
         parts = [table.at(index, cell) for table in self._tables]
         glimpse = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-        observation = {"glimpse": glimpse, "location": cell_location}
+        observation = {"glimpse": glimpse, **split_location(cell_location)}
         if self.shows_context:
             observation["context"] = self.context(index)
         if self.show_map:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from gymnasium.spaces import flatdim
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from glimpse_env import checks
+from glimpse_env import checks, retina
 from glimpse_env.datasets.base import FirstView, Preset
 from glimpse_env.episode import Ints, Points
 
@@ -37,6 +37,7 @@ class Sensor(Protocol):
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
         """Return the entries of glimpse number `step` of image `index`, taken at `location` in [-1, 1].
 
+        `location` is (env, 2), or (env, 3) with the scale where the sensor has a `zoom` (see `Zoomable`).
         An entry named `location` is where the glimpse was really taken: a sensor may restrict locations, to
         a grid for example.
         """
@@ -56,6 +57,18 @@ class Contextual(Protocol):
     def context(self, index: Ints) -> Tensor:
         """Return the context of some images."""
         ...
+
+
+@runtime_checkable
+class Zoomable(Protocol):
+    """A sensor whose windows are narrower or wider at every glimpse.
+
+    With a `zoom` that is not None, locations have a third number: the scale, -1 for the smallest window and 1
+    for the largest, log scale between. `windows` are those at the largest; an observation entry `scale`
+    (env, 1) is the scale at which the glimpse was really taken.
+    """
+
+    zoom: tuple[float, float] | None  # smallest, largest window width in units of glimpse_size
 
 
 @runtime_checkable
@@ -93,13 +106,15 @@ def row_bytes(sensor: Sensor, channels: int) -> int:
     return 4 * (5 * observed + 2 * cut)
 
 
-def row_spaces(sensor: Sensor, classes: int) -> tuple[spaces.Space, spaces.Space]:
+def row_spaces(sensor: Sensor, classes: int, zoomed: bool) -> tuple[spaces.Space, spaces.Space]:
     """Return the spaces of one row's observation and of its action, see `GlimpseVectorEnv`."""
-    location = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    location: dict[str, spaces.Space] = {"location": spaces.Box(-1.0, 1.0, (2,), np.float32)}
+    if zoomed:
+        location["scale"] = spaces.Box(-1.0, 1.0, (1,), np.float32)
     step = spaces.Box(0.0, 1.0, (1,), np.float32)
     scores = spaces.Box(0.0, 1.0, (classes,), np.float32)
-    observation = spaces.Dict({"location": location, "step": step} | sensor.space)
-    return observation, spaces.Dict({"location": location, "stop": spaces.Discrete(2), "prediction": scores})
+    observation = spaces.Dict(location | {"step": step} | sensor.space)
+    return observation, spaces.Dict(location | {"stop": spaces.Discrete(2), "prediction": scores})
 
 
 @dataclass(frozen=True)
@@ -121,10 +136,11 @@ class SensorSpec:
 class Geometry(NamedTuple):
     """Sizes and reach of the windows, and whether the whole image is shown first."""
 
-    windows: tuple[int, ...]  # widths in pixels of the image
+    windows: tuple[int, ...]  # widths in pixels of the image; with zoom, at its largest
     reach: float  # location +-1 lies at +-reach of the image's own [-1, 1]
     whole_first: bool
     first_crop: float = 1.0  # share of the image's side that is shown then, around its centre
+    zoom: tuple[float, float] | None = None  # smallest, largest width in units of glimpse_size
 
 
 def build_geometry(
@@ -134,8 +150,11 @@ def build_geometry(
     first_view: FirstView,
     location_range: float | None,
     first_crop: float = 1.0,
+    zoom: tuple[float, float] | None = None,
 ) -> Geometry:
     """Return the windows of `scales` x `glimpse_size` pixels for an image of `side` pixels, after all checks.
+
+    `zoom` multiplies all of them.
 
     Raises:
         ValueError: A size, scale, range or option outside what is allowed.
@@ -143,11 +162,35 @@ def build_geometry(
     glimpse_size = checks.argument("glimpse_size", glimpse_size)
     scales = checks.argument("scales", scales)
     checks.choice("first_view", first_view, get_args(FirstView))
-    windows = tuple(max(1, round(scale * glimpse_size)) for scale in scales)
-    reach = max(0.0, 1 - min(windows) / side)
+    zoom = None if zoom is None else checks.argument("zoom", zoom)
+    smallest, largest = zoom or (1.0, 1.0)
+    windows = tuple(max(1, round(scale * largest * glimpse_size)) for scale in scales)
+    if zoom and min(windows) > side:
+        wide = f"windows of {min(windows)} pixels are wider than the image of {side}"
+        most = f"expected at most {side / glimpse_size / min(scales):.6g}"
+        raise ValueError(f"zoom={zoom} of glimpse_size={glimpse_size}: {wide}; {most}")
+    reach = max(0.0, 1 - min(windows) * (smallest / largest) / side)
     if location_range is not None:
         reach = checks.argument("location_range", location_range)
-    return Geometry(windows, reach, first_view == "image", checks.argument("first_crop", first_crop))
+    first_crop = checks.argument("first_crop", first_crop)
+    return Geometry(windows, reach, first_view == "image", first_crop, zoom)
+
+
+def place_windows(
+    location: Points, reach: float | Tensor, zoom: tuple[float, float] | None
+) -> tuple[Float[Tensor, "env 2"], Float[Tensor, " env"] | None]:
+    """Return the centres of windows in the image's own [-1, 1], and the factor of their widths, if any."""
+    factor = None if zoom is None else retina.zoom_factor(location[:, 2], zoom)
+    return location[:, :2] * reach, factor
+
+
+def window_width(
+    observation: Mapping[str, Tensor], zoom: tuple[float, float] | None
+) -> Float[Tensor, " env"] | None:
+    """Return the width of the glimpses' windows in units of glimpse_size; None without zoom."""
+    if zoom is None:
+        return None
+    return zoom[1] * retina.zoom_factor(observation["scale"].squeeze(1), zoom)
 
 
 def unbounded_space(*shape: int) -> spaces.Box:

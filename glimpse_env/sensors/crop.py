@@ -53,6 +53,7 @@ class CropSensor:
         glimpse_size: int,
         view_size: int | None = None,
         scales: tuple[float, ...] = (1.0,),
+        zoom: tuple[float, float] | None = None,
         first_view: FirstView = "image",
         first_crop: float = 1.0,
         location_range: float | None = None,
@@ -71,11 +72,11 @@ class CropSensor:
             ValueError: A size, scale, range or option outside what is allowed.
         """
         side = min(images.images.shape[-2:])
-        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop)
+        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop, zoom)
         sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context, show_map=show_map)
         glimpse_size, chunk, context, show_map = checks.arguments(**sizes)
         self.view_size = glimpse_size if view_size is None else checks.argument("view_size", view_size)
-        self.windows, self.reach, self.whole_first, self.first_crop = geometry
+        self.windows, self.reach, self.whole_first, self.first_crop, self.zoom = geometry
         self.backbone, self.size, self.chunk, self.shows_context = backbone, glimpse_size, chunk, context
         self.features = backbone.features * len(scales)
         self.space: dict[str, spaces.Space] = {"glimpse": unbounded_space(self.features)}

@@ -13,7 +13,7 @@ from torch import Tensor
 from glimpse_env import retina
 from glimpse_env.datasets import ImageSet
 from glimpse_env.episode import Bools, Ints, Points
-from glimpse_env.sensors.base import Geometry
+from glimpse_env.sensors.base import Geometry, place_windows
 
 Rows = Int64[Tensor, " image"] | None  # the row of a stack that holds each image; None = in order
 
@@ -56,9 +56,8 @@ class Stored(NamedTuple):
     canvas: retina.Canvas
     rows: Rows
     reach: Float[Tensor, ""]
-    flip: Float[
-        Tensor, "2"
-    ]  # (-1, 1): by which a location in a mirrored image becomes one in the stored image
+    # (-1, 1), with zoom (-1, 1, 1): by which a location in a mirrored image becomes one in the stored image.
+    flip: Float[Tensor, " axis"]
 
 
 class ImageViews:
@@ -94,7 +93,8 @@ class ImageViews:
                 )
                 log.info(message, margin, stack.numel() / 1e9)
         canvas = retina.paint(stack, margin, self.fill) if margin else retina.Canvas(stack.contiguous(), 0)
-        flip = torch.tensor([-1.0, 1.0], device=stack.device)
+        axes = [-1.0, 1.0] if self.geometry.zoom is None else [-1.0, 1.0, 1.0]
+        flip = torch.tensor(axes, device=stack.device)
         return Stored(canvas, rows, torch.tensor(reach, device=stack.device), flip)
 
     def release(self) -> None:
@@ -110,8 +110,8 @@ class ImageViews:
     ) -> Float[Tensor, "env scale_channel size size"]:
         """Return the windows around `location`, resized to `size` pixels, values in [0, 1]."""
         row, mirrored, location = self._look_up(index, location)
-        centre, windows = location * self.stored.reach, self.geometry.windows
-        patch = retina.glimpse(self.stored.canvas, row, centre, size, windows)
+        centre, factor = place_windows(location, self.stored.reach, self.geometry.zoom)
+        patch = retina.glimpse(self.stored.canvas, row, centre, size, self.geometry.windows, factor)
         return mirror_rows(patch, mirrored).to(self.device)
 
     def wholes(self, index: Ints, size: int) -> Float[Tensor, "env channel size size"]:

@@ -58,7 +58,7 @@ class MapSensor:
         given = dict(view_size=side, roi=roi, chunk=chunk, show_map=show_map)
         side, roi, chunk, show_map = checks.arguments(**given)
         geometry = build_geometry(min(height, width), glimpse_size, scales, first_view, location_range)
-        self.windows, self.reach, self.whole_first, _ = geometry
+        self.windows, self.reach, self.whole_first = geometry[:3]
         self.view_size = side
         self.backbone, self.roi, self.show_map, self.chunk = backbone, roi, show_map, chunk
         self.view_maps = ViewMaps(images, backbone, side)

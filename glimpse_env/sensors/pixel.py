@@ -12,7 +12,7 @@ from glimpse_env import checks, retina
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints, Points
-from glimpse_env.sensors.base import build_geometry
+from glimpse_env.sensors.base import build_geometry, place_windows
 
 CHUNK = 1024  # images shrunk at a time, which limits the memory of the floating-point copy
 
@@ -31,6 +31,7 @@ class PixelSensor:
         *,
         glimpse_size: int,
         scales: tuple[float, ...] = (1.0,),
+        zoom: tuple[float, float] | None = None,
         first_view: FirstView = "glimpse",
         first_crop: float = 1.0,
         location_range: float | None = None,
@@ -48,8 +49,8 @@ class PixelSensor:
         glimpse_size, scales, context = checks.arguments(**given)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
-        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop)
-        self.windows, self.reach, self.whole_first, self.first_crop = geometry
+        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop, zoom)
+        self.windows, self.reach, self.whole_first, self.first_crop, self.zoom = geometry
         self.size, self.shows_context = glimpse_size, context
         first = (1 if self.whole_first else len(scales)) + context
         self.pixels = (glimpse_size**2 * first, glimpse_size**2 * len(scales))
@@ -84,7 +85,8 @@ class PixelSensor:
 
     def observe(self, index: Ints, location: Points, step: Ints) -> dict[str, Tensor]:
         """Return {"glimpse": ...}; with `whole_first`, the whole image for every scale at step 1."""
-        patch = retina.glimpse(self.canvas, index, location * self._reach, self.size, self.windows)
+        centre, factor = place_windows(location, self._reach, self.zoom)
+        patch = retina.glimpse(self.canvas, index, centre, self.size, self.windows, factor)
         if self.whole_first:
             whole = self.context(index).repeat(1, len(self.windows), 1, 1)
             patch = torch.where((step == 1)[:, None, None, None], whole, patch)

@@ -39,7 +39,7 @@ def build_environment(
     if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
         reason = f"{type(env.sensor).__name__} can show neither changed nor mirrored images"
         raise ValueError(f"--augment: {reason}: use --no-augment")
-    if unlearned := build_unlearned(options.policy, env.preset.grid):
+    if unlearned := build_unlearned(options.policy, env.preset.grid, env.preset.axes):
         unlearned.check(env.preset.max_glimpses - env.sensor.whole_first)
     if len(env.images) < options.batch:
         images = f"the data set has {len(env.images)} training images"

@@ -52,6 +52,9 @@ class GlimpseOptions:
     """Side in pixels of a glimpse as the network sees it."""
     scales: tuple[float, ...] | None = None
     """Widths of a glimpse's windows, in multiples of --glimpse-size."""
+    zoom: tuple[float, float] | None = None
+    """Smallest and largest window, in multiples of the glimpse's size (such as 1 4), between which the policy
+    also chooses how wide a glimpse is; with several --scales, a factor of all. Default: fixed widths."""
     first_view: FirstView | None = None
     """Glimpse 1: the whole image, or a glimpse at the centre."""
     first_crop: float | None = None
@@ -232,7 +235,7 @@ RANGES: dict[str, Kind] = {
     **dict.fromkeys(("augment_shift", "augment_elastic"), DISTORTION),
     **dict.fromkeys(("log_std", "stop_bias"), checks.real()),
     **dict.fromkeys(
-        ("whole_area", "zoom"), ranged("a fraction of the image's area in (0, 1]", 0, 1, above=0)
+        ("whole_area", "zoom_area"), ranged("a fraction of the image's area in (0, 1]", 0, 1, above=0)
     ),
     "max_grad_norm": ranged("a norm above 0; 0 = no limit", 0, math.inf),
     "stop_clamp": ranged("a number above 0; 0 = no limit", 0, math.inf),

@@ -199,7 +199,7 @@ def check_classes(saved: Mapping[str, Any], classes: Sequence[str], source: obje
 
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
     """Refuse a RAM that was trained on other images, or other glimpses of them (ValueError)."""
-    old, new = start["environment"], env_options(env, options)
+    old, new = {"zoom": None} | start["environment"], env_options(env, options)
     names = [name for name in new if name in old and name not in ("root", "weights", "max_glimpses")]
     different = [name for name in names if old[name] != new[name]]
     earlier = {"split": "fit", "policy": "learned", "train_backbone": False} | start["options"]

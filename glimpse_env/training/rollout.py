@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
+from glimpse_env.episode import join_location, split_location
 from glimpse_env.networks.base import Agent, Heads, Memory, Parameters
 from glimpse_env.networks.location_policy import LocationPolicy, MostProbable
 from glimpse_env.runtime import distributed
@@ -17,7 +18,7 @@ from glimpse_env.sensors import Mapped
 
 Indices = Int64[Tensor, " env"]
 # Chooses locations instead of the policy: from the network's state, the images and the next glimpse's number.
-Guide = Callable[[Memory, Indices, int], Float[Tensor, "env 2"]]
+Guide = Callable[[Memory, Indices, int], Float[Tensor, "env axis"]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Rollout:
     logits: Float[Tensor, "time env class"]
     stop_logits: Float[Tensor, "time env"]
     baseline: Float[Tensor, "time env"]
-    locations: Float[Tensor, "time env 2"]  # where each glimpse was taken
+    locations: Float[Tensor, "time env axis"]  # where each glimpse was taken: (x, y), with zoom (x, y, scale)
     location_log_prob: Float[Tensor, "time env"]  # of the location chosen next; the last one is not used
     first_log_prob: Float[Tensor, " env"]  # of glimpse 1's learned location; 0 where the environment chose it
     stopped: Bool[Tensor, "time env"]  # the row ended with this step
@@ -81,8 +82,10 @@ def collect(
     policy.check(behaviour.steps - env.sensor.whole_first)
     state, parameters = network.start(env.num_envs, read_context(env, network, indices))
     first, first_log_prob = choose_first(env, policy, parameters, generator)
-    options = {"indices": indices, "locations": first}
-    observation, info = env.reset(options={key: value for key, value in options.items() if value is not None})
+    options = {} if indices is None else {"indices": indices}
+    if first is not None:
+        options |= {f"{name}s": value for name, value in split_location(first).items()}
+    observation, info = env.reset(options=options)
     labels, active = info["label"], info["valid"]
     share = network.location_gradient if policy.reparametrised else 0.0
     running = RunningRows(network, compact=behaviour.ends_early and env.device.type == "cpu")
@@ -98,8 +101,8 @@ def collect(
         prediction = heads.logits.detach().softmax(1)
         stop = decide_stops(behaviour, t, heads.stop, prediction, generator)
         step = {"logits": heads.logits, "stop_logits": heads.stop, "baseline": heads.baseline}
-        step |= {"location_log_prob": log_prob, "locations": observation["location"], "active": active}
-        actions = {"location": location, "stop": stop, "prediction": prediction}
+        step |= {"location_log_prob": log_prob, "locations": join_location(observation), "active": active}
+        actions = split_location(location) | {"stop": stop, "prediction": prediction}
         observation, reward, ended, _, info = env.step(actions)
         step |= {"stopped": ended & active, "rewards": reward}
         steps.append(step | {name: info[name] for name in ("correct", "loss")})
@@ -165,12 +168,12 @@ def attach_gradient(observation: dict[str, Tensor], mean: Tensor | None, share: 
     """Return the observation; its location, of the same value, has a share of its mean's gradient."""
     if mean is None or not share:
         return observation
-    return observation | {"location": observation["location"] + share * (mean - mean.detach())}
+    return observation | split_location(join_location(observation) + share * (mean - mean.detach()))
 
 
 def choose_first(
     env: GlimpseVectorEnv, policy: LocationPolicy, parameters: Parameters | None, generator: torch.Generator
-) -> tuple[Float[Tensor, "env 2"] | None, Float[Tensor, " env"]]:
+) -> tuple[Float[Tensor, "env axis"] | None, Float[Tensor, " env"]]:
     """Return the location of glimpse 1 (None = the environment chooses it) and its log-probability."""
     action = None if env.sensor.whole_first else policy.first(parameters, env.num_envs, generator)
     log_prob = torch.zeros(env.num_envs, device=generator.device)

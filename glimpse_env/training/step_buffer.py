@@ -30,7 +30,7 @@ class Steps(NamedTuple):
     observation: dict[str, Tensor]  # time env ...
     label: Int64[Tensor, "time env"]
     first: Bool[Tensor, "time env"]
-    location: Float[Tensor, "time env 2"]  # as drawn; the environment clamps it
+    location: Float[Tensor, "time env axis"]  # as drawn; the environment clamps it
     stop: Bool[Tensor, "time env"]
     log_prob: Float[Tensor, "time env"]
     value: Float[Tensor, "time env"]

@@ -3,6 +3,9 @@
 "box": Box(-1, 1): x, y, stop if above 0, and a score for every class, from -1 (none) to 1.
 "multidiscrete": a cell of a grid x grid lattice (row by row), stop (0 or 1), and the predicted class.
 "steering": Box(-1, 1, (3,)): x, y, stop if above 0; a `LearnedClassifier` reads it and predicts.
+
+With zoom "box" and "steering" have the scale after x and y; "multidiscrete" has the lattice once for each of
+`count_levels` scales, the smallest first.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Normal
 
 from glimpse_env import checks
-from glimpse_env.sensors import lattice
+from glimpse_env.episode import split_location
+from glimpse_env.sensors import count_levels, lattice
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 FormName = Literal["box", "multidiscrete", "steering"]
@@ -28,7 +32,7 @@ LEAST = 1e-30  # smallest score of a class before its logarithm is taken
 class Choice(NamedTuple):
     """What a policy does without sampling."""
 
-    location: Float[Tensor, "env 2"]
+    location: Float[Tensor, "env axis"]
     stop: Float[Tensor, " env"]  # log-odds of stopping
     logits: Float[Tensor, "env class"] | None  # None: the policy makes no prediction
 
@@ -54,36 +58,39 @@ class ActionForm(Protocol):
 class BoxForm:
     """The form "box". Scores are mapped to [0, 1]; the environment divides them by their sum."""
 
-    def __init__(self, classes: int) -> None:
-        """Define the space for a number of classes."""
-        self.space = spaces.Box(-1.0, 1.0, (3 + classes,), np.float32)
+    def __init__(self, classes: int, axes: int = 2) -> None:
+        """Define the space for a number of classes, and of a location (see `Preset.axes`)."""
+        self.space, self.axes = spaces.Box(-1.0, 1.0, (axes + 1 + classes,), np.float32), axes
 
     def decode(self, actions: Float[Tensor, "env action"]) -> dict[str, Tensor]:
         """Return the environment's action."""
-        return {"location": actions[:, :2], "stop": actions[:, 2] > 0, "prediction": self.to_scores(actions)}
+        location, stop = actions[:, : self.axes], actions[:, self.axes] > 0
+        return split_location(location) | {"stop": stop, "prediction": self.to_scores(actions)}
 
     def to_scores(self, actions: Float[Tensor, "env action"]) -> Float[Tensor, "env class"]:
         """Return the prediction."""
-        return ((actions[:, 3:] + 1) / 2).clamp(0, 1)
+        return ((actions[:, self.axes + 1 :] + 1) / 2).clamp(0, 1)
 
     def most_likely(self, distribution: Normal) -> Choice:
         """Return the Gaussian's mean."""
         logits = self.to_scores(distribution.mean).clamp_min(LEAST).log()
-        return Choice(distribution.mean[:, :2].clamp(-1, 1), stop_log_odds(distribution), logits)
+        location = distribution.mean[:, : self.axes].clamp(-1, 1)
+        return Choice(location, stop_log_odds(distribution, self.axes), logits)
 
 
 class MultiDiscreteForm:
     """The form "multidiscrete"; the predicted class has probability 1."""
 
-    def __init__(self, classes: int, grid: int, device: torch.device) -> None:
-        """Compute the locations of the cells, `grid` per side, and one-hot predictions."""
-        self.locations, self.predictions = lattice(grid, device), torch.eye(classes, device=device)
-        self.space = spaces.MultiDiscrete([grid**2, 2, classes])
+    def __init__(self, classes: int, grid: int, device: torch.device, levels: int = 0) -> None:
+        """Compute the locations of the cells, `grid` per side and level, and one-hot predictions."""
+        self.locations, self.predictions = lattice(grid, device, levels), torch.eye(classes, device=device)
+        self.space = spaces.MultiDiscrete([len(self.locations), 2, classes])
 
     def decode(self, actions: Integer[Tensor, "env 3"]) -> dict[str, Tensor]:
         """Return the environment's action."""
         cell, stop, label = actions.long().unbind(1)
-        return {"location": self.locations[cell], "stop": stop.bool(), "prediction": self.predictions[label]}
+        location = split_location(self.locations[cell])
+        return location | {"stop": stop.bool(), "prediction": self.predictions[label]}
 
     def most_likely(self, distribution: list[Categorical]) -> Choice:
         """Return the most probable cell, and the probabilities of stopping and of every class."""
@@ -94,22 +101,23 @@ class MultiDiscreteForm:
 class SteeringForm:
     """The form "steering"."""
 
-    def __init__(self) -> None:
-        """Define the space."""
-        self.space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+    def __init__(self, axes: int = 2) -> None:
+        """Define the space; `axes`: numbers of a location (see `Preset.axes`)."""
+        self.space, self.axes = spaces.Box(-1.0, 1.0, (axes + 1,), np.float32), axes
 
-    def decode(self, actions: Float[Tensor, "env 3"]) -> Float[Tensor, "env 3"]:
+    def decode(self, actions: Float[Tensor, "env action"]) -> Float[Tensor, "env action"]:
         """Return the action as it is."""
         return actions
 
     def most_likely(self, distribution: Normal) -> Choice:
         """Return the Gaussian's mean."""
-        return Choice(distribution.mean[:, :2].clamp(-1, 1), stop_log_odds(distribution), None)
+        location = distribution.mean[:, : self.axes].clamp(-1, 1)
+        return Choice(location, stop_log_odds(distribution, self.axes), None)
 
 
-def stop_log_odds(distribution: Normal) -> Float[Tensor, " env"]:
-    """Return log P - log (1 - P), with P the probability that the third number is above 0: stop."""
-    ratio = (distribution.mean / distribution.stddev)[:, 2]
+def stop_log_odds(distribution: Normal, axes: int) -> Float[Tensor, " env"]:
+    """Return log P - log (1 - P), with P the probability that the number after the location is above 0."""
+    ratio = (distribution.mean / distribution.stddev)[:, axes]
     return torch.special.log_ndtr(ratio) - torch.special.log_ndtr(-ratio)
 
 
@@ -126,11 +134,11 @@ def make_form(
     checks.choice("action", name, get_args(FormName))
     classes = len(env.images.classes)
     if name == "box":
-        return BoxForm(classes)
+        return BoxForm(classes, env.preset.axes)
     if name == "steering":
-        return SteeringForm()
+        return SteeringForm(env.preset.axes)
     cells: int = checks.argument("grid", env.preset.grid if grid is None else grid)
-    return MultiDiscreteForm(classes, cells, device or env.device)
+    return MultiDiscreteForm(classes, cells, device or env.device, count_levels(env.preset.zoom))
 
 
 def make_answering_form(

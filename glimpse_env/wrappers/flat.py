@@ -28,7 +28,7 @@ class FlatAction(VectorActionWrapper):
 
     form="box": Box(-1, 1) of x, y, stop (if above 0) and a score for each class, -1 = none: (3 + class,).
     form="multidiscrete": MultiDiscrete of a cell of a `grid` x `grid` lattice (row by row), stop (0 or 1) and
-    the predicted class. See `action_forms`.
+    the predicted class. With zoom both choose a scale too. See `action_forms`.
     """
 
     def __init__(self, env: VectorEnv, form: AnsweringForm = "box", grid: int | None = None) -> None:
@@ -125,7 +125,7 @@ def list_columns(space: spaces.Space) -> list[tuple[int, str, int]]:
 
 def check_dict(wrapper: str, space: spaces.Space) -> None:
     """Refuse an action space that is not the environment's own."""
-    if not isinstance(space, spaces.Dict) or set(space) != set(PARTS):
+    if not isinstance(space, spaces.Dict) or set(space) - {"scale"} != set(PARTS):
         raise ValueError(f"{wrapper}: expected actions of type Dict with {', '.join(PARTS)}, got {space}")
 
 

@@ -155,9 +155,9 @@ def test_a_sensor_needs_one_line_of_the_table(
 def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
     shared = {"glimpse_size", "scales", "first_view", "location_range"}
     own = {
-        "pixel": {"fill", "context", "first_crop"},
+        "pixel": {"fill", "context", "first_crop", "zoom"},
         "map": {"view_size", "show_map"},
-        "crop": {"fill", "context", "first_crop", "view_size", "show_map"},
+        "crop": {"fill", "context", "first_crop", "view_size", "show_map", "zoom"},
     }
     own["bank"] = own["crop"] | {"grid"}
     assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {

@@ -119,7 +119,7 @@ def test_bad_input_is_refused(pictures, tmp_path):
     refuse("--split test: expected train, fit or fit:K/N", split="test")
     refuse("no checkpoint at", resume=True)
     finetune_backbone.main(FinetuneOptions(dataset=pictures, out=tmp_path, epochs=1, **SMALL))
-    refuse("was made with --zoom 0.08; give the same options", zoom=0.3, resume=True)
+    refuse("was made with --zoom-area 0.08; give the same options", zoom_area=0.3, resume=True)
     (tmp_path / "other").mkdir()
     torch.save(build_with_new_head("resnet18", None, 2).state_dict(), tmp_path / "other" / "weights.pth")
     refuse("was made with --weights None", weights=str(tmp_path / "other" / "weights.pth"), resume=True)

@@ -12,6 +12,7 @@ training images come from other training digits, as do those of test images.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -148,7 +149,8 @@ def specify(name: str, title: str, side: int, pieces: int, scales: tuple[float, 
 
     The first glimpse is at a random location; an episode has 8 glimpses, the most of the paper's tables.
     """
-    retina = Preset(side, 12, scales, "glimpse", initial_location="random", max_glimpses=8)
+    first: dict[str, Any] = {"first_view": "glimpse", "initial_location": "random"}
+    retina = Preset(side, 12, scales, max_glimpses=8, **first)
     return DataSetSpec(
         name=name,
         title=title,

@@ -31,7 +31,8 @@ function boxesOf(image, step) {
   if (data.whole && step === 0) return [[((1 - data.crop) / 2) * width, ((1 - data.crop) / 2) * height, data.crop * width, data.crop * height]];
   const [x, y] = image.path[step];
   const [across, down] = [((x + 1) / 2) * width, ((y + 1) / 2) * height];
-  return [...data.windows].sort((a, b) => b - a).map((side) => [across - side / 2, down - side / 2, side, side]);
+  const factor = image.factors ? image.factors[step] : 1; // by which zoom narrowed them
+  return [...data.windows].sort((a, b) => b - a).map((window) => window * factor).map((side) => [across - side / 2, down - side / 2, side, side]);
 }
 
 /** Draw the image with the glimpses up to this step. */
@@ -76,7 +77,7 @@ function drawCrops(image, picture, step) {
   const whole = data.whole && step === 0;
   const side = Math.min(data.detail[whole ? 0 : 1], 256);
   const canvases = boxesOf(image, step).reverse().map(([x, y, w, h]) => {
-    const label = whole && data.crop === 1 ? "the whole image" : `${w} × ${h} pixels of the image`;
+    const label = whole && data.crop === 1 ? "the whole image" : `${+w.toFixed(1)} × ${+h.toFixed(1)} pixels of the image`;
     const canvas = element("canvas", { width: side, height: side, role: "img", "aria-label": label, title: label });
     const pen = canvas.getContext("2d");
     pen.fillStyle = data.fill === "zero" ? "#000" : "#808080";
