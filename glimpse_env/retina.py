@@ -217,12 +217,11 @@ def resample(
     pixels a side, and at least one: windows that shrink are antialiased, others are interpolated bilinearly.
     So it equals `shrink(crop(...))`, up to rounding, wherever the width is a whole multiple of `size`.
 
-    Every row reads a tile that contains its window, and two matrix products with the weights of its
-    pixels resize it: no loop over rows, no host sync.
+    Every row reads a tile that contains its window (and a pixel around one that is enlarged, for the
+    interpolation), and two matrix products with the weights of its pixels resize it: no loop over rows, no
+    host sync.
     """
-    windows = canvas.windows(
-        max(widest, size)
-    )  # interpolation needs a pixel around a window that is enlarged
+    windows = canvas.windows(max(widest, size))
     down, across = windows.view.shape[2:]
     height, length = canvas.pixels.shape[2:]
     (x, y), margin = windows.half, canvas.margin

@@ -115,7 +115,7 @@ def test_threshold_rule_by_hand():
 
 
 def test_files_hold_all_but_the_probabilities_and_those_of_the_first_version_are_read(tmp_path):
-    saved = replace(four_trajectories(), probabilities=torch.rand(2, 4, 3).half())
+    saved = replace(four_trajectories(), probabilities=torch.rand(2, 4, 3).half(), scales=torch.rand(2, 4))
     saved.save(tmp_path / "looks.npz")
     read = Trajectories.load(tmp_path / "looks.npz")
     assert read.probabilities is None
