@@ -79,4 +79,18 @@ TABLES: dict[str, Table] = {
         note="a location is credited with the rewards of all later glimpses, or the next one (own step)",
         history=True,
     ),
+    "zoom": Table(
+        "Zoom against windows of a fixed width, at equal pixels (no table of the paper)",
+        ("cluttered-mnist-100", "cluttered-mnist", "clutter"),
+        {f"window {width:g}": Row(ram(8, scales=(width,))) for width in (1.0, 2.0, 4.0)}
+        | {
+            "4 windows, 2 glimpses": Row(ram(2, scales=(1.0, 2.0, 4.0, 8.0))),
+            "zoom 1 to 4": Row(ram(8, scales=(1.0,), zoom=(1.0, 4.0))),
+            "zoom 1 to 8": Row(ram(8, scales=(1.0,), zoom=(1.0, 8.0))),
+        },
+        measure="error",
+        against=("window 1", "window 2", "window 4"),
+        note="every row feeds the network 8 windows of 12 x 12 pixels an image; widths in units of 12 pixels",
+        times=True,
+    ),
 }
