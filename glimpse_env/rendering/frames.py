@@ -87,7 +87,10 @@ def draw(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
-    """Return the enlarged image with boxes of every scale at each fixation and the numbered path."""
+    """Return the enlarged image with the numbered path and boxes.
+
+    Boxes are the smallest window of every glimpse, and the other windows of the last one.
+    """
     height, width = episode.image.shape[1:]
     picture, zoom, margin = enlarge(episode.image, max(episode.windows))
     path = torch.as_tensor(np.asarray(episode.path, np.float64))
@@ -101,7 +104,8 @@ def draw_image(episode: Episode) -> UInt8[np.ndarray, "height width 3"]:
             draw_box(pen, tuple(margin + edge for edge in edges), colours[0], line)
             centres[0] = margin + 1.5 * DOT  # its number goes to the corner, since it has no centre
             continue
-        for window in episode.widths_at(step):
+        widths = episode.widths_at(step)
+        for window in widths if step == len(centres) - 1 else [min(widths)]:
             half = window * zoom / 2
             draw_box(pen, (*(centre - half), *(centre + half)), colours[step], line)
     for start, end, colour in zip(centres[first:], centres[first + 1 :], colours[first + 1 :], strict=False):
