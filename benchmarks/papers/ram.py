@@ -35,7 +35,7 @@ def canvas_table(part: str, dataset: str, title: str) -> Table:
     full = ram(8)
     rows = {name: Row(Run("whole_image", own), paper.pop(name, None)) for name, own in LAYERS.items()}
     ours = {count: paper.pop(f"RAM, {count} glimpses") for count in GLIMPSES}
-    rows |= {f"RAM {count}": Row(ram(count), value) for count, value in ours.items()}
+    rows |= {f"RAM {count}": Row(ram(count), value, count) for count, value in ours.items()}
     rows |= {f"RAM 8, answering after {count}": Row(full, ours[count], after=count) for count in (4, 6)}
     rows |= {"random, 8": Row(ram(8, policy="random"), paper.pop("random locations, 8 glimpses", None))}
     rows |= {f"DT-RAM (gamma .{one})": Row(dtram(full, gamma=float(f".{one}"))) for one in GAMMAS}

@@ -25,6 +25,7 @@ Tables = Mapping[str, Rows]  # by table, of one part of a data set and one split
 Points = list[tuple[float, Sequence[float]]]  # glimpses or cost, values by seed
 PURPLE, ORANGE, LIGHT = "#cc79a7", "#e69f00", "#9a9aa2"
 SIZES = {"*": 13, ".": 5, "o": 5, "x": 6, "s": 4.5, "D": 6, "v": 5}  # of markers
+NEAR = 0.02  # of the largest number of glimpses: points closer than that share a label
 WAYS = {  # to stop: marker, line, colour
     "fixed number of glimpses, one network": ("s", ":", GREY),
     "RAM trained with a fixed number": ("D", "none", ORANGE),
@@ -166,12 +167,21 @@ def locate(table: Table, runs: Runs, accuracy: str = "") -> tuple[float, list[fl
 
 
 def label_discounts(axes: Axes, table: Table, learned: Sequence[Runs]) -> None:
-    """Write each point's discount beside it, on alternating sides of the curve."""
+    """Write each point's discount beside it, on alternating sides; near points share a label."""
     falls = table.measure == "error"
     sides = ((-7, -13 if falls else 9), "right"), ((6, 9 if falls else -16), "left")
     style = {"fontsize": 8.5, "color": RED, "bbox": plots.LABEL, "zorder": 4}
-    for runs, (offset, side) in zip(learned, cycle(sides), strict=False):
-        label, (glimpses, values) = rf"$\gamma$ {runs[0]['options']['gamma']:g}", locate(table, runs)
+    near = NEAR * max((len(runs[0]["per_step_accuracy"]) for runs in learned), default=0)
+    groups: list[list[Runs]] = []
+    for runs in learned:
+        if groups and mean_glimpses(runs) - mean_glimpses(groups[-1][-1]) < near:
+            groups[-1].append(runs)
+        else:
+            groups.append([runs])
+    for group, place in zip(groups, cycle(sides), strict=False):
+        offset, side = place if len(group) == 1 else ((6, -14), "left")  # a long one: away from the axis
+        gammas = ", ".join(f"{runs[0]['options']['gamma']:g}" for runs in group)
+        label, (glimpses, values) = rf"$\gamma$ {gammas}", locate(table, group[-1])
         point = (glimpses, statistics.fmean(values))
         axes.annotate(label, point, offset, textcoords="offset points", ha=side, **style)
 
