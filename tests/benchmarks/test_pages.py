@@ -135,7 +135,7 @@ def test_writing_again_changes_nothing_and_a_new_row_is_noticed(root):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- results: dtram-99 cub -->\n<!-- end -->\n", "expected one of the tables dtram-2"),
+        ("<!-- results: dtram-99 cub -->\n<!-- end -->\n", "expected one of the tables ram-1"),
         ("<!-- results: dtram-3 -->\n<!-- end -->\n", "expected one of cub, cars, dogs after dtram-3"),
         ("<!-- results: dtram-3 cub pared -->\n<!-- end -->\n", "expected nothing but paired"),
         ("<!-- results: dtram-3 cub -->\n", "followed by its own <!-- end -->"),

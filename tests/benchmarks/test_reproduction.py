@@ -315,7 +315,7 @@ def test_options_are_written_as_on_the_command_line():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"table": "dtram-1"}, "TABLE dtram-1: expected one of dtram-2"),
+        ({"table": "dtram-1"}, "TABLE dtram-1: expected one of ram-1"),
         ({"rows": ("RAM 9",)}, "--rows 'RAM 9': tiny has 'RAM 2'"),
         ({"seeds": 0}, "expected at least one seed"),
         ({"measure": "foo"}, "split='foo': expected one of"),
