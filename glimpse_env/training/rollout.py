@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from glimpse_env import Contextual, GlimpseVectorEnv
-from glimpse_env.episode import join_location, split_location
+from glimpse_env.episode import hash_location, join_location, split_location
 from glimpse_env.networks.base import Agent, Heads, Memory, Parameters
 from glimpse_env.networks.location_policy import LocationPolicy, MostProbable
 from glimpse_env.runtime import distributed
@@ -71,7 +71,8 @@ def collect(
             share of the gradient of the mean from which it was drawn (the reparametrised sample; straight
             through a clamp or the bank sensor's grid).
         behaviour: How actions are chosen.
-        generator: Source of all randomness of the actions, on the environment's device.
+        generator: Source of all randomness of the actions, and of a random first location, on the
+            environment's device.
         indices: Images to show; None = the environment's own order, and no context.
         precision: Autocast type of the network's matrix products.
 
@@ -82,6 +83,8 @@ def collect(
     policy.check(behaviour.steps - env.sensor.whole_first)
     state, parameters = network.start(env.num_envs, read_context(env, network, indices))
     first, first_log_prob = choose_first(env, policy, parameters, generator)
+    if first is None and indices is not None:
+        first = draw_first(env, indices, generator)
     options = {} if indices is None else {"indices": indices}
     if first is not None:
         options |= {f"{name}s": value for name, value in split_location(first).items()}
@@ -180,6 +183,21 @@ def choose_first(
     if action is None:
         return None, log_prob
     return policy.locate(action), log_prob if parameters is None else policy.log_prob(parameters, action)
+
+
+def draw_first(
+    env: GlimpseVectorEnv, indices: Indices, generator: torch.Generator
+) -> Float[Tensor, "env 2"] | None:
+    """Return where glimpse 1 is taken if the environment takes it anywhere; None = at the centre.
+
+    In training the generator draws it, whose state checkpoints hold. In an evaluation (order="once") it
+    depends on the image's index alone, whatever the number of rows.
+    """
+    if env.preset.initial_location == "center" or env.sensor.whole_first:
+        return None
+    if env.order == "once":
+        return hash_location(indices, torch.zeros_like(indices), seed=0)
+    return distributed.draw(torch.rand, (env.num_envs, 2), generator) * 2 - 1
 
 
 def decide_stops(

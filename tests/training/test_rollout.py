@@ -227,3 +227,33 @@ def test_the_rewards_of_later_rivals_train_ram_and_dtram_by_one_option(env, agen
     sum(losses.values()).backward()
     learned = agent.stopper[2].weight if dynamic else agent.locator.weight
     assert learned.grad.abs().sum() > 0
+
+
+# A random first location
+
+
+def build_anywhere(rows, order):
+    """Return an environment whose first glimpse is anywhere."""
+    arguments = {"split": "validation", "autoreset_mode": AutoresetMode.DISABLED, "order": order}
+    return GlimpseVectorEnv(rows, "mnist", initial_location="random", **arguments)
+
+
+def first_locations(rows, order, seed, agent):
+    """Return the first locations of images 0, 1, ... in the second rollout."""
+    env, generator = build_anywhere(rows, order), torch.Generator().manual_seed(seed)
+    rollouts = [collect(env, agent, Behaviour(1), generator, torch.arange(rows)) for _ in range(2)]
+    return rollouts[1].locations[0]
+
+
+def test_training_draws_the_first_location_from_its_generator(agent):
+    once, again = (first_locations(64, "shuffle", 3, agent) for _ in range(2))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, first_locations(64, "shuffle", 4, agent))
+    assert once.min() < -0.9
+    assert once.max() > 0.9
+
+
+def test_an_evaluations_first_location_depends_on_the_image_alone(agent):
+    few, many = (first_locations(rows, "once", rows, agent) for rows in (8, 64))
+    assert torch.equal(few, many[:8])
+    assert len(many.unique(dim=0)) == 64
