@@ -41,7 +41,7 @@ ITEMS = (
     ),
     Item(
         *("RAM", "Table 1", "translated MNIST: RAM at several scales against FC and conv", "not yet here"),
-        "its rows are not trained yet",
+        "one seed of RAM, below the paper's error; its other rows are to come",
         "ram-1",
         ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),
