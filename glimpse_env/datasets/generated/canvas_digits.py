@@ -154,7 +154,7 @@ def specify(name: str, title: str, side: int, pieces: int, scales: tuple[float, 
     return DataSetSpec(
         name=name,
         title=title,
-        short=title.replace(" MNIST", ""),
+        short=name.replace("-mnist", ""),
         classes=10,
         kind="canvas",
         preset=retina,
