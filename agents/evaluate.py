@@ -5,7 +5,7 @@
     python agents/evaluate.py CHECKPOINT --split validation --device cuda
 
 Prints error and mean glimpses, and how the fixations that the agent chose are spread, beside random places;
-where the data set knows its targets (clutter, the boxes of photographs), also how many are on them.
+where the data set knows its targets (generated images, the boxes of photographs), also how many are on them.
 mnist-dtram is the trained DT-RAM of the package; it is copied to runs/mnist-dtram first.
 """
 

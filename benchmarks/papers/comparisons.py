@@ -81,7 +81,7 @@ TABLES: dict[str, Table] = {
     ),
     "zoom": Table(
         "Zoom against windows of a fixed width, at equal pixels (no table of the paper)",
-        ("cluttered-mnist-100", "cluttered-mnist", "clutter"),
+        ("cluttered-mnist-100",),
         {f"window {width:g}": Row(ram(8, scales=(width,))) for width in (1.0, 2.0, 4.0)}
         | {
             "4 windows, 2 glimpses": Row(ram(2, scales=(1.0, 2.0, 4.0, 8.0))),

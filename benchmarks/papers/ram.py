@@ -24,14 +24,14 @@ NOTE = (
 )
 
 
-def errors(part: str, dataset: str) -> dict[str, float]:
+def read_errors(part: str, dataset: str) -> dict[str, float]:
     """Return the paper's errors on a data set by the names of its rows."""
     return {name: one.value for name, one in published.read_table("RAM", part, dataset).items()}
 
 
 def canvas_table(part: str, dataset: str, title: str) -> Table:
     """Return a table of the paper: whole-image networks, RAM, random locations; and DT-RAM."""
-    paper = errors(part, dataset)
+    paper = read_errors(part, dataset)
     full = ram(8)
     rows = {name: Row(Run("whole_image", own), paper.pop(name, None)) for name, own in LAYERS.items()}
     ours = {count: paper.pop(f"RAM, {count} glimpses") for count in GLIMPSES}

@@ -28,7 +28,7 @@ def measure_milliseconds(source: Path, split: str, device: str, **changes: str |
     arguments = saved["environment"] | {name: value for name, value in changes.items() if value is not None}
     env = environments.build_evaluation_environment(arguments, split, device, ROWS)
     network, horizon = registry.rebuild(saved).to(env.device).eval(), env.preset.max_glimpses
-    policy = build_unlearned(saved["options"].get("policy", "learned"), env.preset.grid)
+    policy = build_unlearned(saved["options"].get("policy", "learned"), env.preset.grid, env.preset.axes)
     generator = torch.Generator(env.device)
     indices = torch.arange(ROWS, device=env.device) % len(env.images)
 

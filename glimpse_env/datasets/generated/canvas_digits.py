@@ -1,4 +1,4 @@
-"""Digits on a canvas: translated and cluttered MNIST (Mnih et al. 2014, sections 4.1 and 4.2).
+"""Digits on a canvas: translated and cluttered MNIST (Mnih et al. 2014, section 4).
 
 A digit of 28 x 28 pixels lies at a uniformly random location of a larger black image. In cluttered images,
 pieces of other digits, 8 x 8 pixels from a random location of a random digit, are added at random locations;
