@@ -57,7 +57,11 @@ class RamNetworkOptions(NetworkOptions):
     encoder_layers: int = 3
     """Number of ReLU layers of the glimpse encoder; 0 = its features are the glimpse's own values."""
     glimpse_encoder: recurrent_attention.GlimpseEncoder = "mlp"
-    """Encoder of the pixels: fully connected layers (mlp), or convolutions too (conv, larger glimpses)."""
+    """Encoder of the pixels: fully connected layers (mlp), convolutions too (conv, larger glimpses), or
+    templates that are compared with every position (templates, for patterns of one size at any place)."""
+    template: int = 14
+    """Width of the templates in pixels of the image, for --glimpse-encoder templates: the pattern's, or a
+    little more."""
     skip_connection: bool = False
     """Connect glimpse features to the class scores directly; it helps where informative glimpses are rare."""
     locator: recurrent_attention.LocatorName = "state"
@@ -110,12 +114,13 @@ PHOTOGRAPHS: dict[str, Any] = LSTM | (
     | dict(encoder_layers=1, location_encoding="linear", scores="mean", dropout=0.5)
     | dict(sigma_start=0.5, sigma_end=0.2, augment_flip=True)
 )
-# Informative glimpses are rare: the classes are learned first, at random locations, by convolutions and a
-# skip connection; then the locations, on a score map of the first view.
-CLUTTER: dict[str, Any] = LSTM | (
-    dict(batch=128, curriculum=0.0, explore=0.3, optimizer="adamw", policy_weight=1.0, locator="map")
-    | dict(glimpse_encoder="conv", location_encoding="linear", skip_connection=True)
-    | dict(sigma_start=0.3, sigma_end=0.1)
+# Informative glimpses are rare: wide windows that templates search, so that the classes are learned at random
+# locations first; then the locations, from a uniform softmax over cells, credited with the next gains.
+CLUTTER: dict[str, Any] = (
+    dict(scales=(2.0, 3.0), first_view="glimpse", glimpse_encoder="templates", encoder_layers=1)
+    | dict(hidden=256, features=256, scores="mean", skip_connection=True, curriculum=0.0, sure=1.0)
+    | dict(location_policy="grid_softmax", grid=6, policy_weight=1.0, explore=0.3)
+    | dict(epochs=40, augment_shift=0.0)
 )
 DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
@@ -224,9 +229,13 @@ def build_network(
     shown |= {"horizon": env.preset.max_glimpses, **stop}
     if start is not None:  # its architecture counts, not that of the options; the stop head is new
         return resume.start_from(start, shown)
-    shown |= {name: getattr(options, name) for name in RamNetworkOptions.__dataclass_fields__}
+    both = RamNetworkOptions.__dataclass_fields__.keys() & Architecture.__dataclass_fields__.keys()
+    shown |= {name: getattr(options, name) for name in both}
     shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}
     shown |= {"backbone": options.backbone if options.train_backbone else None}
+    if options.glimpse_encoder == "templates":
+        side = sensor.space["glimpse"].shape[-1]
+        shown["templates"] = tuple(round(options.template * side / window) for window in sensor.windows)
     if options.locator == "map" and isinstance(sensor, Mapped):
         shown["map_shape"] = sensor.view_maps.shape[:2]
     network = RecurrentAttention(Architecture(**shown, grid=env.preset.grid, axes=env.preset.axes))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from glimpse_env.episode import join_location
 from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
 from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
-from glimpse_env.networks.glimpse_encoders import Convolutions, Features, relu_layers
+from glimpse_env.networks.glimpse_encoders import Convolutions, Features, Templates, relu_layers
 from glimpse_env.networks.location_policy import GridSoftmax, LearnedName, build_learned
 from glimpse_env.networks.map_locator import CHANNELS, FEATURE_MARK_SIGMA, MapEncoder, MapLocator
 from glimpse_env.networks.trunk import TrunkEncoder
@@ -25,7 +25,7 @@ from glimpse_env.sensors import lattice
 
 Core = Literal["rnn", "lstm"]
 LocationEncoding = Literal["linear", "fourier", "none"]
-GlimpseEncoder = Literal["mlp", "conv"]
+GlimpseEncoder = Literal["mlp", "conv", "templates"]
 LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
@@ -46,7 +46,8 @@ class Architecture:
     encoder_layers: int = 3  # ReLU layers of the glimpse encoder; 0: its features are the glimpse's values
     location_encoding: LocationEncoding = "fourier"
     glimpse_encoder: GlimpseEncoder = "mlp"
-    channels: int = 1  # of the glimpse, for glimpse_encoder="conv" and locator="map"
+    channels: int = 1  # of the glimpse, for locator="map" and other encoders than "mlp"
+    templates: tuple[int, ...] = ()  # their side in each window, for glimpse_encoder="templates"
     map_shape: tuple[int, int] | None = None  # channels and side of the feature map that locator="map" scores
     locator: LocatorName = "state"  # what proposes locations: a linear head, or scores of the first view
     reach: float = 1.0  # where location +-1 lies in the image, for locator="map"
@@ -69,7 +70,7 @@ FREQUENCIES = 4  # octaves of the Fourier features of a location
 
 
 def build_encoder(a: Architecture) -> nn.Module:
-    """Return the glimpse encoder: fully connected layers, convolutions too, or a trained backbone."""
+    """Return the glimpse encoder: fully connected layers, convolutions, templates, or a trained backbone."""
     if a.backbone is not None:
         if a.glimpse_encoder != "mlp":
             reason = "the trained backbone encodes glimpses; use mlp"
@@ -78,6 +79,8 @@ def build_encoder(a: Architecture) -> nn.Module:
         return TrunkEncoder(a.backbone, a.channels, side, a.features, a.encoder_layers, a.dropout)
     if a.glimpse_encoder == "conv":
         return Convolutions(a.glimpse, a.channels, a.features, a.encoder_layers)
+    if a.glimpse_encoder == "templates":
+        return Templates(a.glimpse, a.channels, a.templates, a.features, a.encoder_layers)
     return relu_layers(a.glimpse, *[a.features] * a.encoder_layers)
 
 

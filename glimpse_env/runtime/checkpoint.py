@@ -42,6 +42,7 @@ ADDED: dict[str, Any] = {
     "train_backbone": False,
     "backbone_rate": 2e-4,
     "zoom": None,
+    "template": 14,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {

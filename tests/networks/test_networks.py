@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from glimpse_env.networks.glimpse_encoders import compare
 from glimpse_env.networks.recurrent_attention import (
     Architecture,
     LSTMCell,
@@ -104,6 +105,45 @@ def test_convolutions_see_a_pattern_wherever_it_lies():
     assert not torch.allclose(first, moved, atol=1e-3)
     with pytest.raises(ValueError, match="at least 12 x 12 pixels, got 8 x 8"):
         network(glimpse_encoder="conv")
+
+
+def build_templates(**changed):
+    """Return a network that looks for templates in two windows of 16 x 16 pixels."""
+    sizes = {"glimpse": 512, "classes": 2, "horizon": 3, "hidden": 8, "features": 8, "encoder_layers": 1}
+    choice = {"glimpse_encoder": "templates", "templates": (7, 5), "channels": 2}
+    return RecurrentAttention(Architecture(**sizes | choice | changed))
+
+
+def test_templates_recognise_a_pattern_wherever_it_lies_and_tell_where():
+    torch.manual_seed(0)
+    what = build_templates().glimpse.what
+    windows = torch.zeros(2, 2, 16, 16)
+    pattern = torch.rand(3, 3)
+    windows[0, 0, 4:7, 4:7] = windows[1, 0, 9:12, 9:12] = pattern
+    first, moved = what(windows.flatten(1))
+    assert torch.allclose(first[:4], moved[:4], atol=1e-5)  # the maxima of the window
+    assert not torch.allclose(first[4:], moved[4:], atol=1e-3)  # those of its cells
+
+
+def test_templates_are_a_convolution_of_each_window():
+    torch.manual_seed(0)
+    window, layer = torch.rand(3, 2, 16, 16), torch.nn.Linear(2 * 25, 4)
+    kernel = layer.weight.view(4, 2, 5, 5)
+    expected = torch.nn.functional.conv2d(window, kernel, layer.bias)
+    assert torch.allclose(compare(window, layer, 5), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"templates": (1, 5)}, "--template covers 1, 5 pixels .* of 16 each: use one that covers 2 to 14"),
+        ({"templates": (15, 5)}, "use one that covers 2 to 14"),
+        ({"encoder_layers": 0}, "--glimpse-encoder templates needs at least 1"),
+    ],
+)
+def test_templates_that_do_not_fit_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        build_templates(**changed)
 
 
 def test_the_shortcut_reads_the_present_glimpse_past_the_core():
