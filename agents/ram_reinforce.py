@@ -114,13 +114,13 @@ PHOTOGRAPHS: dict[str, Any] = LSTM | (
     | dict(encoder_layers=1, location_encoding="linear", scores="mean", dropout=0.5)
     | dict(sigma_start=0.5, sigma_end=0.2, augment_flip=True)
 )
-# Informative glimpses are rare: wide windows that templates search, so that the classes are learned at random
-# locations first; then the locations, from a uniform softmax over cells, credited with the next gains.
+# Informative glimpses are rare: templates search wide windows; the classes are learned at random locations
+# first, then the locations, from a uniform softmax over cells on.
 CLUTTER: dict[str, Any] = (
-    dict(scales=(2.0, 3.0), first_view="glimpse", glimpse_encoder="templates", encoder_layers=1)
+    dict(glimpse_size=24, scales=(2.0,), first_view="glimpse", glimpse_encoder="templates", encoder_layers=1)
     | dict(hidden=256, features=256, scores="mean", skip_connection=True, curriculum=0.0, sure=1.0)
-    | dict(location_policy="grid_softmax", grid=6, policy_weight=1.0, explore=0.3)
-    | dict(epochs=40, augment_shift=0.0)
+    | dict(location_policy="grid_softmax", policy_weight=1.0, explore=0.3)
+    | dict(epochs=24, augment_shift=0.0)
 )
 DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,

@@ -80,6 +80,20 @@ TABLES: dict[str, Table] = {
         note="a location is credited with the rewards of all later glimpses, or the next one (own step)",
         history=True,
     ),
+    "clutter": Table(
+        "Clutter: one glyph among distractors (no table of the paper)",
+        ("clutter",),
+        {
+            "RAM": Row(ram(6)),
+            "random": Row(ram(6, policy="random")),
+            "RAM, answering after 4": Row(ram(6), after=4),
+        }
+        | {f"DT-RAM (gamma .{one})": Row(dtram(ram(6), gamma=float(f".{one}"))) for one in GAMMAS},
+        measure="error",
+        against=("RAM", "random"),
+        note="recipe of agents/ram_reinforce.py; glimpse 1 is at the centre",
+        times=True,
+    ),
     "zoom": Table(
         "Zoom against windows of a fixed width, at equal pixels (no table of the paper)",
         ("cluttered-mnist-100",),
