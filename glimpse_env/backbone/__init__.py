@@ -4,7 +4,7 @@ A backbone's name is "library:model"; without a library it is torchvision's. `Mo
 torch module.
 
 How to add another library: write a module with a function that returns a `base.FeatureExtractor` by a
-model's name, one that returns the file of its weights, and one that returns a `base.Classifier` to be trained;
+model's name, one that returns the file of its weights, and one that returns a `base.Classifier` to train;
 put the three into `LIBRARIES` below.
 """
 
