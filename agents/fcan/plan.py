@@ -42,7 +42,7 @@ class StageOptions:
     weights: str | None = None
     """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune."""
     start: str | None = "DEFAULT"
-    """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (path, or in GLIMPSE_WEIGHTS)."""
+    """Initial weights of the stage tune: DEFAULT (the library's), or a file (path, or in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None

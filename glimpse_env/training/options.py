@@ -43,7 +43,7 @@ class GlimpseOptions:
     backbone: str | None = None
     """Network of the crop, map and bank sensors, which is frozen: a torchvision classifier, or timm:NAME."""
     weights: str | None = "DEFAULT"
-    """Weights of the backbone: DEFAULT (torchvision's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
+    """Weights of the backbone: DEFAULT (the library's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels to which images are resized."""
     view_size: int | None = None
