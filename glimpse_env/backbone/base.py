@@ -64,7 +64,7 @@ class Preprocessing(NamedTuple):
 
     def resize(
         self, pixels: Float[Tensor, "image channel height width"]
-    ) -> Float[Tensor, "image channel height width"]:
+    ) -> Float[Tensor, "image channel rows columns"]:
         """Return images at the size that the network takes (bilinear, antialiased)."""
         if self.size is None or tuple(pixels.shape[2:]) == self.size:
             return pixels

@@ -133,8 +133,9 @@ class ModuleBackbone(FrozenNetwork):
             return output
         patches = output.shape[1] - self.prefix_tokens
         height, width = self.preprocessing.size or (height, width)
-        rows = max(1, round(math.sqrt(max(0, patches) * height / width)))
-        columns = patches // rows
+        rows, columns = (
+            round(math.sqrt(max(0, patches) * ratio)) for ratio in (height / width, width / height)
+        )
         if patches < 1 or rows * columns != patches:
             shape = f"got shape {tuple(output.shape)} for images of {height} x {width} pixels"
             expected = (

@@ -178,7 +178,7 @@ FEATURES = r"expected feature vectors \(image, feature\), maps .* or tokens"
     [
         (Returns(lambda given: (given, given)), {}, rf"backbone='Returns': {FEATURES}, got tuple"),
         (Returns(lambda given: given.mean()), {}, rf"backbone='Returns': {FEATURES}, got shape \(\)"),
-        (Returns(lambda given: given.flatten(2)[:, :1, :7]), {}, r"got shape \(1, 1, 7\) .*prefix_tokens="),
+        (Returns(lambda given: given.flatten(2)[:, :2, :7]), {}, r"got shape \(1, 2, 7\) .*prefix_tokens="),
         (Tokens(), {"size": 32}, r"18, 5\) for images of 32 x 32 pixels, expected 0 class tokens"),
         (
             Tokens(),

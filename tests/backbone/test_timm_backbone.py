@@ -59,6 +59,11 @@ def test_position_embeddings_of_a_file_are_resized(tmp_path: Path) -> None:
     assert build_backbone(TRANSFORMER, tmp_path / "large.pth", "cpu").map_shape(80, 80) == (64, 2, 2)
 
 
+def test_register_tokens_are_no_patches() -> None:
+    backbone = build_backbone("timm:vit_small_patch14_reg4_dinov2@28", None, "cpu")
+    assert (backbone.features, backbone.map_shape(20, 20)) == (384, (384, 2, 2))
+
+
 def test_random_weights_are_always_the_same_and_leave_torchs_state(caplog: pytest.LogCaptureFixture) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
