@@ -114,7 +114,7 @@ def test_a_glimpse_is_the_network_on_what_the_sensor_cut(name: str, images: Imag
 @needs_timm
 @pytest.mark.parametrize("name", TIMM)
 def test_features_and_maps_of_timm_are_its_own(name: str) -> None:
-    """Features are what its classifier without the final layer returns; the map is its last intermediate one."""
+    """Features are what it returns without its final layer; the map is its last intermediate one."""
     _, shape, takes = TIMM[name]
     backbone = BUILD[name]()
     pixels, normalise = torch.rand(2, 3, takes or SIDE, takes or SIDE), backbone.preprocessing
