@@ -157,9 +157,9 @@ def read_input(
         raise ValueError(f"{given}: expected 3 values each (RGB images), or 1 (grey images)")
     if size is None:
         return Preprocessing(means, deviations)
-    sides = (size, size) if isinstance(size, int) else size
-    height, width = checks.argument("size", sides, checks.several(checks.SIDE, 2)) * (3 - len(sides))
-    return Preprocessing(means, deviations, (height, width))
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    sides = checks.argument("size", sides, checks.several(checks.SIDE, 2))
+    return Preprocessing(means, deviations, (sides[0], sides[-1]))
 
 
 def remove_layer(network: nn.Module, layer: str, name: str) -> None:
@@ -198,30 +198,43 @@ def call_method(method: str, network: nn.Module, pixels: Tensor) -> Any:
 
 def describe_layers(network: nn.Module) -> str:
     """Return what identifies the layers of a module, and the code of those that no library defines."""
-    classes = {type(module) for module in network.modules()}
-    own = [kind for kind in classes if kind.__module__.partition(".")[0] not in LIBRARIES]
+    classes = {kind for module in network.modules() for kind in type(module).__mro__}
+    own = [kind for kind in classes if kind.__module__.partition(".")[0] not in (*LIBRARIES, "builtins")]
     code = [
         f"{kind.__qualname__}.{key} {describe_function(value)}"
         for kind in own
         for key, value in vars(kind).items()
         if callable(value) and hasattr(value, "__code__")
     ]
-    printed = re.sub(r" at 0x[0-9a-f]+", "", repr(network))
-    return hashlib.sha256("\n".join([printed, *sorted(code)]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([describe_value(network), *sorted(code)]).encode()).hexdigest()
 
 
 def describe_function(computed: object) -> str:
-    """Return a method's name, or what identifies a function: its name and a hash of its code."""
+    """Return what identifies a function: its name, a hash of its code, and the values that it holds."""
     if isinstance(computed, str):
         return computed
-    name, code = (
-        getattr(computed, "__qualname__", type(computed).__qualname__),
-        getattr(computed, "__code__", None),
-    )
-    return name if code is None else f"{name} {hashlib.sha256(describe_code(code).encode()).hexdigest()}"
+    if isinstance(computed, functools.partial):
+        return f"{describe_function(computed.func)} {describe_value((computed.args, computed.keywords))}"
+    code = getattr(computed, "__code__", None)
+    if code is None:
+        return describe_value(computed)
+    function: Any = computed
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    held = describe_value((function.__defaults__, function.__kwdefaults__, cells))
+    hashed = hashlib.sha256(describe_code(code).encode()).hexdigest()
+    return f"{function.__qualname__} {hashed} {held}"
 
 
 def describe_code(code: CodeType) -> str:
     """Return the instructions, names and constants of a function's code."""
-    constants = [describe_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    constants = [
+        describe_code(each) if isinstance(each, CodeType) else describe_value(each) for each in code.co_consts
+    ]
     return f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {constants}"
+
+
+def describe_value(value: object) -> str:
+    """Return a value's printed form without addresses; that of a set in order."""
+    if isinstance(value, set | frozenset):
+        return f"set {sorted(map(describe_value, value))}"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -61,6 +62,11 @@ class Returns(nn.Module):
     def forward(self, pixels: Tensor) -> Any:
         """Return it."""
         return self.function(pixels)
+
+
+def scale_map(factor: int, network: nn.Module, pixels: Tensor) -> Tensor:
+    """Return a module's map times a number."""
+    return network.extract(pixels) * factor
 
 
 def wrap(network: nn.Module | None = None, **options: Any) -> ModuleBackbone:
@@ -155,6 +161,11 @@ def test_digests_cover_weights_buffers_input_precision_and_code() -> None:
     given += [wrap(each, head="fc", map="extract") for each in (weights, buffers, Other(), Same())]
     given += [wrap(Net(), map="extract", features=lambda network, seen: network.extract(seen))]
     given += [wrap(Net(), map="extract", features=lambda network, seen: network.extract(seen) * 2)]
+    for factor in (3, 4):
+        given += [
+            wrap(Net(), map="extract", features=lambda network, seen, by=factor: network.extract(seen) * by)
+        ]
+        given += [wrap(Net(), map="extract", features=functools.partial(scale_map, factor))]
     assert len({backbone.digest() for backbone in given}) == len(given)
     assert wrap().digest() == wrap().digest()
 
