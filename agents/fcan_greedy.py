@@ -79,7 +79,7 @@ def run_stages(plan: Plan) -> None:
         return
 
     file = find_weights(plan.backbone, weights)
-    inputs = {} if file is None else {"weights": file}  # None: torchvision's own
+    inputs = {} if file is None else {"weights": file}  # None: the library's own
     configuration = stage_files.describe("localise", options, inputs, hash_data(plan, plan.learn))
     if is_due(plan, "localise", configuration):
         localise(plan, weights)

@@ -1,4 +1,4 @@
-"""Fine-tune a torchvision classifier on a data set: step 0 of DT-RAM, FCAN and most glimpse agents.
+"""Fine-tune a classifier on a data set: step 0 of DT-RAM, FCAN and most glimpse agents.
 
     python agents/finetune_backbone.py --dataset cub                     # on all training images
     python agents/finetune_backbone.py --dataset cub --split fit:1/5     # without fold 1, which is the test
@@ -9,6 +9,8 @@ Each batch mixes nearly whole images (a fraction `--whole`) and zoomed crops, so
 serves the first view and the glimpses. The result is the one-view baseline: the accuracy on whole images.
 `--paper` tunes as DT-RAM's authors do, on 448 x 448 crops of 512 x 512 images; use its weights with
 `ram_reinforce.py --paper` and `dtram_reinforce.py --paper`.
+
+In Python `main(FinetuneOptions(...), Classifier(network, head=("fc",)))` tunes any torch module.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from glimpse_env import checks, datasets
-from glimpse_env.backbone import final_layer
+from glimpse_env.backbone import Classifier, build_classifier
 from glimpse_env.datasets import ImageSet
 from glimpse_env.evaluation import metrics
 from glimpse_env.evaluation.trajectories import Trajectories
@@ -32,7 +34,7 @@ from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files
 from glimpse_env.training import resume
 from glimpse_env.training.command_line import parse
-from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
+from glimpse_env.training.finetuning import normalise, predict, replace_head
 from glimpse_env.training.optimizers import Optimizer, warm_up_and_decay
 from glimpse_env.training.options import DataOptions, Running
 from glimpse_env.training.trainer import Run
@@ -50,9 +52,9 @@ class TuningOptions:
     paper: bool = False
     """Use DT-RAM's settings as defaults: those of the network that a RAM or DT-RAM with --paper is to use."""
     backbone: str = "resnet50"
-    """Name of a torchvision classifier."""
+    """Name of a torchvision classifier, or timm:NAME (timm:NAME@SIDE for inputs of SIDE x SIDE pixels)."""
     weights: str | None = "DEFAULT"
-    """Weights to start from: DEFAULT (torchvision's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
+    """Weights to start from: DEFAULT (the library's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
@@ -114,9 +116,10 @@ def build_augmentation(options: FinetuneOptions, side: int) -> v2.Transform:
     return v2.Compose([v2.RandomChoice(crops, p=shares), v2.RandomHorizontalFlip(), *colours])
 
 
-def build_optimizer(network: nn.Module, options: FinetuneOptions) -> Optimizer:
-    """Return SGD with a separate learning rate for the new final layer."""
-    head = list(network.get_submodule(final_layer(network) or "").parameters())
+def build_optimizer(classifier: Classifier, options: FinetuneOptions) -> Optimizer:
+    """Return SGD with a separate learning rate for the new final layers."""
+    network = classifier.network
+    head = [value for layer in classifier.head for value in network.get_submodule(layer).parameters()]
     rest = [value for value in network.parameters() if not any(value is other for other in head)]
     groups = [{"params": rest, "lr": options.learning_rate}, {"params": head, "lr": options.head_rate}]
     given = {"nesterov": options.nesterov, "weight_decay": options.weight_decay}
@@ -134,20 +137,21 @@ def scale_rate(step: int, steps: int, step_decay: bool = False) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, steps - warm))
 
 
-def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
+def train(run: Run, classifier: Classifier, images: ImageSet, side: int) -> None:
     """Fine-tune all layers with the cross-entropy of random crops of `side` x `side` pixels."""
     options: FinetuneOptions = run.options
     if len(images) < options.batch:
         found = f"the data set has {len(images)} training images"
         raise ValueError(f"--batch {options.batch}: {found}; use a smaller batch")
-    optimizer, augment = build_optimizer(network, options), build_augmentation(options, side)
+    optimizer, augment = build_optimizer(classifier, options), build_augmentation(options, side)
+    network, expected = classifier.network, classifier.preprocessing
     labels = images.labels.to(run.device)
     for epoch in run.epochs(options.epochs, "fine-tune", optimizer):
         network.train()
         for indices in epoch.batches(len(images), options.batch):
             crops = torch.stack([augment(images.image(index)) for index in indices.tolist()]).to(run.device)
             with torch.autocast(run.device.type, run.precision, enabled=run.precision != torch.float32):
-                logits = network(normalise(crops))
+                logits = network(normalise(crops, expected))
             cross = F.cross_entropy(logits.float(), labels[indices], label_smoothing=options.label_smoothing)
             step = run.progress.epoch * epoch.updates + epoch.done
             scale = scale_rate(step, options.epochs * epoch.updates, options.step_decay)
@@ -156,10 +160,10 @@ def train(run: Run, network: nn.Module, images: ImageSet, side: int) -> None:
 
 
 def evaluate(
-    network: nn.Module, images: ImageSet, side: int, device: torch.device, crop: float = 1.0
+    classifier: Classifier, images: ImageSet, side: int, device: torch.device, crop: float = 1.0
 ) -> Trajectories:
     """Return the predictions for whole images, or their centred crops, as trajectories of one glimpse."""
-    best = predict(network, images, side, device, crop).max(1)
+    best = predict(classifier, images, side, device, crop).max(1)
     return Trajectories(
         index=torch.arange(len(images)),
         labels=images.labels,
@@ -223,8 +227,26 @@ def build_row(
     }
 
 
-def main(options: FinetuneOptions) -> dict[str, Any]:
-    """Fine-tune, write the weights, evaluate once, and return the row of the result."""
+def build_network(
+    options: FinetuneOptions, classifier: Classifier | None, classes: int, device: torch.device
+) -> Classifier:
+    """Return the classifier of the options, or the given one, with new final layers, on the device."""
+    layout = torch.channels_last
+    if classifier is None:
+        classifier = build_classifier(options.backbone, options.weights, classes)
+    else:  # whose own code may not allow another layout
+        classifier, layout = replace_head(classifier, classes), torch.contiguous_format
+    network = classifier.network.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
+    return classifier._replace(network=network)
+
+
+def main(options: FinetuneOptions, classifier: Classifier | None = None) -> dict[str, Any]:
+    """Fine-tune, write the weights, evaluate once, and return the row of the result.
+
+    `classifier`: any other than those that the options name; they then name its class, and no weights.
+    """
+    if classifier is not None:
+        options = replace(options, backbone=type(classifier.network).__name__, weights=None)
     name = checkpoint.run_name(AGENT, options.dataset, options.split, options.seed, usual="train")
     options = replace(options, out=options.out or Path("runs") / name)
     with FinetuneRun.open(AGENT, options, check_options, alone=True) as run:
@@ -238,14 +260,13 @@ def main(options: FinetuneOptions) -> dict[str, Any]:
         device = checks.device(options.device)
         place = {"root": options.root, "image_size": size}
         images = datasets.load(options.dataset, options.split, **place)
-        network = build_with_new_head(options.backbone, options.weights, len(images.classes))
-        network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        run.start(network, describe(options, images, size), device)
-        train(run, network, images, side)
-        write_weights(out / "weights.pth", network)
+        tuned = build_network(options, classifier, len(images.classes), device)
+        run.start(tuned.network, describe(options, images, size), device)
+        train(run, tuned, images, side)
+        write_weights(out / "weights.pth", tuned.network)
         split = results.choose_result_split(options.split)
         measured = datasets.load(options.dataset, split, **place)
-        predictions = evaluate(network, measured, side, device, preset.first_crop)
+        predictions = evaluate(tuned, measured, side, device, preset.first_crop)
         row = build_row(AGENT, options, split, predictions, run.progress.seconds, device)
         row["data_sha256"] = measured.digest()
         files.write_json(out / "result.json", row)

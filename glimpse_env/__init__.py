@@ -2,7 +2,7 @@
 
 from gymnasium import register
 
-from glimpse_env.backbone import Backbone
+from glimpse_env.backbone import Backbone, ModuleBackbone
 from glimpse_env.datasets import ImageSet
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
 from glimpse_env.presets import PRESETS, Preset
@@ -40,6 +40,7 @@ __all__ = [
     "ImageSet",
     "InformationGain",
     "MapSensor",
+    "ModuleBackbone",
     "NumpyVectorEnv",
     "PixelSensor",
     "Preset",

@@ -25,8 +25,9 @@ def resolve(dataset: object, **given: object) -> Preset:
         ValueError: A value outside what is allowed, or that does not fit the sensor; the message names it.
         TypeError: A sensor or a backbone that is neither a name nor such an object.
     """
+    advice = {"backbone": " (of a torch module: ModuleBackbone(module))"}
     for name, kind in (("sensor", Sensor), ("backbone", FeatureExtractor)):
-        expected = f"a name or an object that follows {kind.__name__}"
+        expected = f"a name or an object that follows {kind.__name__}{advice.get(name, '')}"
         checks.instance(name, given.get(name), (str, kind, NoneType), expected)
     changes = {name: value for name, value in given.items() if value is not None}
     changes = {

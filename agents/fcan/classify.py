@@ -16,7 +16,8 @@ from fcan import regions_table, stage_files
 from fcan.localise import load_network, load_places
 from fcan.plan import AGENT, Plan, get_map_sensor
 from fcan.regions_table import Crops, Probabilities, Region
-from glimpse_env import Backbone, GlimpseVectorEnv
+from glimpse_env import GlimpseVectorEnv
+from glimpse_env.backbone import build_backbone
 from glimpse_env.evaluation import fixations, stopping_rules
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.networks import fcan
@@ -45,7 +46,7 @@ def classify(plan: Plan, weights: str, data: Mapping[str, str]) -> None:
     run_folder.check_free(folder, options, LEFT)
     training, learn = load_places(plan, plan.learn)
     env, measure = load_places(plan, plan.measure)
-    backbone = Backbone(plan.backbone, weights, options.device)
+    backbone = build_backbone(plan.backbone, weights, options.device)
     crops = Crops(training.images, env.images, backbone, get_map_sensor(env).shape[1], plan.crop_size)
     stage_files.begin(plan.out, "classify")
     run_folder.remove(run_folder.list_files(folder, LEFT) if options.overwrite else ())

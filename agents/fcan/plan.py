@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from finetune_backbone import FinetuneOptions, check_split
 
-from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks
+from glimpse_env import GlimpseVectorEnv, MapSensor, checks
+from glimpse_env.backbone import build_backbone
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention, Where
 from glimpse_env.presets import resolve
@@ -37,11 +38,11 @@ class StageOptions:
     measure: str | None = None
     """Images to measure on, such as test after training on fit:1/4; default: those that --split names."""
     backbone: str | None = None
-    """Name of a torchvision classifier; default: the data set's preset, resnet50 for photographs."""
+    """A torchvision classifier, or timm:NAME; default: the data set's preset, resnet50 for photographs."""
     weights: str | None = None
     """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune."""
     start: str | None = "DEFAULT"
-    """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (path, or in GLIMPSE_WEIGHTS)."""
+    """Initial weights of the stage tune: DEFAULT (the library's), or a file (path, or in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels of the stored images; default: the data set's preset."""
     view_size: int | None = None
@@ -192,7 +193,7 @@ def build_environment(plan: Plan, weights: str) -> GlimpseVectorEnv:
     """
     options, size = plan.options, plan.image_size
     view = options.view_size or size
-    side = Backbone(plan.backbone, weights, options.device).map_shape(view, view)[1]
+    side = build_backbone(plan.backbone, weights, options.device).map_shape(view, view)[1]
     what = f"the feature map of {plan.backbone} at {view} pixels"
     fcan.check(options.parts, side, what)
     if size % side:

@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from fcan.boxes import cut_boxes
 from fcan.plan import FcanOptions, build_finetuning
-from glimpse_env import Backbone, CropSensor, ImageSet
-from glimpse_env.backbone import find_weights
+from glimpse_env import CropSensor, ImageSet
+from glimpse_env.backbone import FeatureExtractor, find_weights
+from glimpse_env.backbone.weights import read_state
 from glimpse_env.evaluation import intervals, metrics
 from glimpse_env.networks import fcan
 from glimpse_env.sensors import FeatureTable, all_stored
-from glimpse_env.training.finetuning import build_with_new_head, predict
+from glimpse_env.training.finetuning import predict
 
 log = logging.getLogger("glimpse_env")
 CHUNK = 64  # crops that the network sees at a time
@@ -56,7 +57,7 @@ class Crops:
 
     learn: ImageSet
     measure: ImageSet
-    backbone: Backbone  # fine-tuned and frozen
+    backbone: FeatureExtractor  # fine-tuned and frozen
     side: int  # cells a side of the feature map on which places are numbered
     size: int  # pixels a side to which a region is resized
 
@@ -198,19 +199,18 @@ def predict_by_network(
     own = {"weights": weights, "epochs": options.final_epochs, "whole": 1.0}  # nearly whole regions
     given = build_finetuning(options, folder, len(images), **own)
     with FinetuneRun.open(finetune_backbone.AGENT, given, finetune_backbone.check_options, alone=True) as run:
-        network = build_with_new_head(crops.backbone.name, weights, len(images.classes))
-        copy_head(network, weights, crops.backbone.name)
-        network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        run.start(network, finetune_backbone.describe(run.options, images, None), device)
-        finetune_backbone.train(run, network, images, crops.size)
-        finetune_backbone.write_weights(folder / "weights.pth", network)
-        return predict(network, cut(crops, crops.measure, region.part, region.measure), crops.size, device)
+        tuned = finetune_backbone.build_network(run.options, None, len(images.classes), device)
+        copy_head(tuned.network, weights, crops.backbone.name)
+        run.start(tuned.network, finetune_backbone.describe(run.options, images, None), device)
+        finetune_backbone.train(run, tuned, images, crops.size)
+        finetune_backbone.write_weights(folder / "weights.pth", tuned.network)
+        return predict(tuned, cut(crops, crops.measure, region.part, region.measure), crops.size, device)
 
 
 def copy_head(network: nn.Module, weights: str, name: str) -> None:
     """Copy the fine-tuned network's final layer too where it has the same classes."""
     file, own = find_weights(name, weights), network.state_dict()
-    saved = {} if file is None else torch.load(file, map_location="cpu", weights_only=True)
+    saved = {} if file is None else read_state(file)
     same = {key: value for key, value in saved.items() if key in own and value.shape == own[key].shape}
     network.load_state_dict(same, strict=False)
 

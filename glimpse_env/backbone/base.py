@@ -8,7 +8,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's colours, as most weights expect
+DEVIATION = (0.229, 0.224, 0.225)
 
 Pixels = Float[Tensor, "image channel height width"] | UInt8[Tensor, "image channel height width"]
 
@@ -51,10 +55,37 @@ class FeatureExtractor(Protocol):
         ...
 
 
-class Library(NamedTuple):
-    """What builds backbones by name: one line of `backbone.LIBRARIES`."""
+class Preprocessing(NamedTuple):
+    """What a network expects of the images that it is given."""
 
-    # From a model's name, its weights and the device.
+    mean: tuple[float, ...] = MEAN  # of each channel, from which it is subtracted
+    deviation: tuple[float, ...] = DEVIATION  # of each channel, which is then divided by it
+    size: tuple[int, int] | None = None  # (height, width) of the only images that it takes; None = any
+
+    def resize(
+        self, pixels: Float[Tensor, "image channel height width"]
+    ) -> Float[Tensor, "image channel rows columns"]:
+        """Return images at the size that the network takes (bilinear, antialiased)."""
+        if self.size is None or tuple(pixels.shape[2:]) == self.size:
+            return pixels
+        return F.interpolate(pixels, self.size, mode="bilinear", antialias=True, align_corners=False)
+
+
+class Classifier(NamedTuple):
+    """A classifier to be trained."""
+
+    network: nn.Module  # from normalised images to class scores
+    head: tuple[str, ...]  # names of its final layers, which give the scores
+    preprocessing: Preprocessing = Preprocessing()
+
+
+class Library(NamedTuple):
+    """What builds networks by name: one line of `backbone.LIBRARIES`."""
+
+    # A frozen network, from a model's name, its weights and the device.
     build: Callable[[str, str | Path | None, torch.device | str], FeatureExtractor]
     # The file that holds the weights of a model; None = the library's own download.
     find_weights: Callable[[str, str | Path], Path | None]
+    # A classifier with these weights and new final layers, from a model's name, its weights, the number of
+    # classes (0 = the final layers are left out), and whether to warn of random weights.
+    build_classifier: Callable[[str, str | Path | None, int, bool], Classifier]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from glimpse_env.backbone.base import Classifier, Preprocessing
 from glimpse_env.runtime import files
 
 log = logging.getLogger("glimpse_env")
@@ -25,7 +26,26 @@ OPTIONS: dict[str, dict[str, bool]] = {"googlenet": INCEPTION, "inception_v3": I
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
-def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
+def build_tunable(name: str, weights: str | Path | None, classes: int, warn: bool = True) -> Classifier:
+    """Return the torchvision classifier `name` with a new final layer; see `Library.build_classifier`.
+
+    Raises:
+        ValueError: It does not end in a fully connected layer; or as `build_classifier`.
+        FileNotFoundError: As `build_classifier`.
+    """
+    network = build_classifier(name, weights, warn)
+    final, layer = find_final_layer(network, name)
+    network.set_submodule(final, nn.Linear(layer.in_features, classes) if classes else nn.Identity())
+    return Classifier(network, (final,), preprocessing(network))
+
+
+def preprocessing(network: nn.Module) -> Preprocessing:
+    """Return what a torchvision classifier expects of images: vision transformers take one size only."""
+    side = getattr(network, "image_size", None)
+    return Preprocessing(size=None if side is None else (side, side))
+
+
+def build_classifier(name: str, weights: str | Path | None, warn: bool = True) -> nn.Module:
     """Return the torchvision classifier `name` on the CPU, in evaluation mode.
 
     `weights`: "DEFAULT" = torchvision's, downloaded once; None = random from a fixed seed; or a file with a
@@ -38,14 +58,18 @@ def build_classifier(name: str, weights: str | Path | None) -> nn.Module:
     """
     check_name(name)
     if weights is None:
-        log.warning(
-            "backbone %s has random weights (weights=None): its features carry little information", name
-        )
+        if warn:
+            warn_of_random(name)
         return build_random(name)
     file = find_weights(name, weights)
     if file is None:
         return download(name)
     return load_state(build_random(name), read_state(file), f"weights file {file}", name)
+
+
+def warn_of_random(name: str) -> None:
+    """Log that a network has random weights."""
+    log.warning("backbone %s has random weights (weights=None): its features carry little information", name)
 
 
 def check_name(name: str) -> None:
@@ -54,8 +78,13 @@ def check_name(name: str) -> None:
 
     known = models.list_models(module=models)
     if name not in known:
-        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
-        raise ValueError(f"backbone={name!r}: expected the name of a torchvision classifier, such as {near}")
+        expected = f"expected the name of a torchvision classifier, such as {list_near(name, known)}"
+        raise ValueError(f"backbone={name!r}: {expected}")
+
+
+def list_near(name: str, known: Sequence[str]) -> str:
+    """Return known names that are near to one that is unknown."""
+    return ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4) or known[:5])
 
 
 def build_random(name: str) -> nn.Module:
@@ -69,19 +98,29 @@ def build_random(name: str) -> nn.Module:
 
 def find_weights(name: str, weights: str | Path) -> Path | None:
     """Return the file that holds the weights; None = torchvision's own, which are not in GLIMPSE_WEIGHTS."""
-    folder = Path(os.environ.get("GLIMPSE_WEIGHTS") or ".").expanduser()
     if weights == "DEFAULT":
         from torchvision import models
 
-        file = folder / models.get_model_weights(name)["DEFAULT"].url.rsplit("/", 1)[-1]
-        return file if os.environ.get("GLIMPSE_WEIGHTS") and file.is_file() else None
+        return find_default(models.get_model_weights(name)["DEFAULT"].url.rsplit("/", 1)[-1])
+    return find_file(weights, "torchvision's")
+
+
+def find_default(name: str) -> Path | None:
+    """Return the file of this name in GLIMPSE_WEIGHTS; None = there is none."""
+    folder = os.environ.get("GLIMPSE_WEIGHTS")
+    file = Path(folder or ".").expanduser() / name
+    return file if folder and file.is_file() else None
+
+
+def find_file(weights: str | Path, default: str) -> Path:
+    """Return the file that `weights` names; `default`: what "DEFAULT" stands for, in messages."""
     given = Path(weights).expanduser()
-    files = (given, folder / given)
+    files = (given, Path(os.environ.get("GLIMPSE_WEIGHTS") or ".").expanduser() / given)
     for file in files:
         if file.is_file():
             return file
     tried = ", ".join(dict.fromkeys(str(file.absolute()) for file in files))
-    allowed = "'DEFAULT' (torchvision's), None (random), a path, or the name of a file in GLIMPSE_WEIGHTS"
+    allowed = f"'DEFAULT' ({default}), None (random), a path, or the name of a file in GLIMPSE_WEIGHTS"
     raise FileNotFoundError(f"weights={str(weights)!r}: file not found: {tried}. Expected {allowed}")
 
 
@@ -108,25 +147,41 @@ def download(name: str) -> nn.Module:
 
 
 def read_state(file: Path) -> Mapping[str, Tensor]:
-    """Return the state dict in a file, in float32."""
+    """Return the state dict in a file of torch's or, by its ending, of safetensors, in float32."""
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"weights file {file}: to read it, pip install safetensors") from error
     except Exception as error:  # errors of zip, pickle and end of file are of many kinds
-        raise ValueError(f"weights file {file}: not a state dict that torch.load reads ({error})") from error
+        raise ValueError(f"weights file {file}: not a state dict that can be read ({error})") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         expected = "expected a state dict, from names to tensors"
         raise ValueError(f"weights file {file}: {expected}, got {type(state).__name__}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str) -> nn.Module:
+def load_state(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str,
+    name: str,
+    head: Sequence[str] | None = None,
+) -> nn.Module:
     """Load a state dict into the network; the final layer may be missing, or have another number of classes.
+
+    `head`: names of the final layers; None = the last fully connected one.
 
     Raises:
         ValueError: The first name that is missing, of another shape, not finite, or unknown.
     """
     own, final = network.state_dict(), final_layer(network)
-    free = (*AUXILIARY, *([f"{final}."] if final else []))
+    heads = head if head is not None else [final] if final else []
+    free = (*AUXILIARY, *(f"{layer}." for layer in heads))
     mismatch = f"{source}: weights of another architecture: "
     unknown = [f"{key} of shape {tuple(value.shape)}" for key, value in state.items() if key not in own]
     for key, value in own.items():

@@ -60,7 +60,7 @@ class Architecture:
     location_policy: LearnedName = "gaussian"
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
-    backbone: str | None = None  # torchvision classifier that encodes the glimpse and is trained; None = none
+    backbone: str | None = None  # classifier that encodes the glimpse and is trained; None = none
     axes: int = 2  # numbers of a location; 3 = (x, y, scale): the scale is read with it, and proposed
 
 

@@ -1,4 +1,4 @@
-"""A torchvision classifier that encodes glimpses and is trained with the recurrent network."""
+"""A classifier that encodes glimpses and is trained with the recurrent network."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from glimpse_env.backbone import DEVIATION, MEAN, build_classifier
-from glimpse_env.backbone.weights import build_random, check_name, find_final_layer
+from glimpse_env.backbone import build_classifier
+from glimpse_env.backbone.frozen import run_without_values
 from glimpse_env.networks.glimpse_encoders import Features, relu_layers
 
 CHUNK = 256  # views per pass: the backward pass keeps the activations of so many
@@ -32,13 +32,14 @@ class Trunk(nn.Module):
         """Build it with random weights from a fixed seed; `load` reads others.
 
         Args:
-            name: A torchvision classifier, such as "resnet18".
+            name: As for `build_backbone`, such as "resnet18" or "timm:convnext_atto".
             channels: Of a view: 1 (grey) or 3 (RGB).
             side: Of a view, in pixels.
 
         Raises:
-            ValueError: An unknown name, a network that does not end in a fully connected layer, or views that
-                it cannot take.
+            ValueError: An unknown name, a network whose final layer cannot be replaced, or views that it
+                cannot take.
+            ModuleNotFoundError: Its library is not installed.
         """
         super().__init__()
         if channels not in (1, 3):
@@ -47,31 +48,27 @@ class Trunk(nn.Module):
             sizes = f"got {side} x {side}"
             needed = f"--train-backbone needs glimpses of at least {SMALLEST} x {SMALLEST} pixels"
             raise ValueError(f"{needed} (--glimpse-size, --image-size), {sizes}")
-        check_name(name)
         self.name = name
-        self.network = build_random(name)
-        self.network.set_submodule(find_final_layer(self.network, name)[0], nn.Identity())
+        self.network, _, self.preprocessing = build_classifier(name, None, 0, warn=False)
         self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.view = (channels, side, side)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        for kind, values in (("mean", self.preprocessing.mean), ("deviation", self.preprocessing.deviation)):
+            self.register_buffer(kind, torch.tensor(values).view(3, 1, 1), persistent=False)
         self.features = self._count_features(side)
 
     def _count_features(self, side: int) -> int:
         """Return the length of the feature vector of a view, by its shape alone."""
-        shapes = {key: value.to("meta") for key, value in self.network.state_dict().items()}
-        pixels = torch.empty(1, 3, side, side, device="meta")
+        pixels = torch.zeros(1, 3, *(self.preprocessing.size or (side, side)))
         try:
-            with torch.no_grad():
-                return torch.func.functional_call(self.network, shapes, (pixels,)).shape[1]
-        except RuntimeError as error:
+            return run_without_values(self.network, pixels)[0].shape[1]
+        except Exception as error:  # of any kind, by the library
             size = f"--glimpse-size {side}: backbone {self.name!r} cannot take images of this size"
             raise ValueError(f"{size} ({error})") from error
 
     def load(self, weights: str | None) -> None:
         """Read weights to start from, without the final layer's (see `build_classifier`, also for errors)."""
         known = self.network.state_dict()
-        state = build_classifier(self.name, weights).state_dict()
+        state = build_classifier(self.name, weights, 0).network.state_dict()
         self.network.load_state_dict({key: value for key, value in state.items() if key in known})
 
     def train(self, mode: bool = True) -> Trunk:
@@ -81,6 +78,7 @@ class Trunk(nn.Module):
     def forward(self, glimpse: Float[Tensor, "env value"]) -> Features:
         """Return the features of flattened views in [0, 1]."""
         colours = glimpse.unflatten(1, self.view).expand(-1, 3, -1, -1)
+        colours = self.preprocessing.resize(colours)
         pixels = ((colours - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
         learns = torch.is_grad_enabled() and any(value.requires_grad for value in self.parameters())
         return torch.cat([self._encode(part, learns) for part in pixels.split(CHUNK)])

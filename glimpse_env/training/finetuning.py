@@ -1,4 +1,4 @@
-"""Fine-tuning of torchvision classifiers: a new final layer, normalised images, class probabilities."""
+"""Fine-tuning of classifiers: images as they expect them, class probabilities."""
 
 from __future__ import annotations
 
@@ -7,37 +7,46 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from glimpse_env.backbone import DEVIATION, MEAN, build_classifier
-from glimpse_env.backbone.weights import find_final_layer
+from glimpse_env.backbone import Classifier, Preprocessing
 from glimpse_env.datasets import ImageSet
 
 Probabilities = Float[Tensor, "image class"]
 CHUNK = 64  # images that are classified at a time
 
 
-def build_with_new_head(name: str, weights: str | None, classes: int) -> nn.Module:
-    """Return a torchvision classifier such as "resnet50" with a new final layer for `classes` classes.
+def replace_head(classifier: Classifier, classes: int) -> Classifier:
+    """Return a classifier whose final layers are new, for `classes` classes.
 
-    `weights` are those of the other layers (see `backbone.build_classifier`). Raises a ValueError if the
-    classifier does not end in a fully connected layer.
+    Raises:
+        ValueError: It has no layer of such a name, or one of another kind.
     """
-    network = build_classifier(name, weights)
-    final, layer = find_final_layer(network, name)
-    network.set_submodule(final, nn.Linear(layer.in_features, classes))
-    return network
+    for name in classifier.head:
+        layer = dict(classifier.network.named_modules()).get(name)
+        if isinstance(layer, nn.Linear):
+            new = nn.Linear(layer.in_features, classes)
+        elif isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+            new = nn.Conv2d(layer.in_channels, classes, 1)
+        else:
+            found = "no such layer" if layer is None else type(layer).__name__
+            expected = f"expected a fully connected layer of {type(classifier.network).__name__}"
+            raise ValueError(f"head={name!r}: {expected}, or a 1 x 1 convolution, got {found}")
+        classifier.network.set_submodule(name, new)
+    return classifier
 
 
-def normalise(images: UInt8[Tensor, "image channel height width"]) -> Float[Tensor, "image 3 height width"]:
-    """Return images as torchvision's weights expect them: standardised, with a grey channel three times."""
+def normalise(
+    images: UInt8[Tensor, "image channel height width"], expected: Preprocessing
+) -> Float[Tensor, "image 3 rows columns"]:
+    """Return images as a network expects them: of its size, standardised, with a grey channel three times."""
     from torchvision.transforms import v2  # slow to import: see backbone.weights
 
     colours = v2.functional.to_dtype(images, torch.float32, scale=True).expand(-1, 3, -1, -1)
-    return v2.functional.normalize(colours, list(MEAN), list(DEVIATION))
+    return v2.functional.normalize(expected.resize(colours), list(expected.mean), list(expected.deviation))
 
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, images: ImageSet, side: int, device: torch.device, crop: float = 1.0
+    classifier: Classifier, images: ImageSet, side: int, device: torch.device, crop: float = 1.0
 ) -> Probabilities:
     """Return the class probabilities (CPU, float32) of whole images, resized to `side` x `side` pixels.
 
@@ -45,7 +54,7 @@ def predict(
     """
     from torchvision.transforms import v2
 
-    network.eval()
+    network = classifier.network.eval()
     probabilities = []
     chunks = torch.arange(len(images)).split(CHUNK)
     for index in tqdm(chunks, desc="evaluate", unit="batch", dynamic_ncols=True):
@@ -53,5 +62,5 @@ def predict(
         if crop != 1:
             stored = v2.functional.center_crop(stored, [round(crop * edge) for edge in stored.shape[-2:]])
         pixels = v2.functional.resize(stored, [side, side], antialias=True)
-        probabilities.append(network(normalise(pixels)).softmax(1).cpu())
+        probabilities.append(network(normalise(pixels, classifier.preprocessing)).softmax(1).cpu())
     return torch.cat(probabilities)

@@ -41,9 +41,9 @@ class GlimpseOptions:
     """Source of a glimpse: pixel (pixels of the image), crop (features of a crop from a frozen network), map
     (a region of its feature map), bank (features of crops on a grid, computed once before training)."""
     backbone: str | None = None
-    """Network of the crop, map and bank sensors, which is frozen: name of a torchvision classifier."""
+    """Network of the crop, map and bank sensors, which is frozen: a torchvision classifier, or timm:NAME."""
     weights: str | None = "DEFAULT"
-    """Weights of the backbone: DEFAULT (torchvision's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
+    """Weights of the backbone: DEFAULT (the library's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
     """Side in pixels to which images are resized."""
     view_size: int | None = None
@@ -263,7 +263,7 @@ def check_backbone(options: Any) -> None:
         widths = " ".join(map(str, scales))
         raise ValueError(f"--train-backbone: a glimpse has one window; give one of --scales {widths}")
     if options.backbone is None:
-        raise ValueError("--train-backbone: give --backbone, a torchvision classifier such as resnet18")
+        raise ValueError("--train-backbone: give --backbone, a classifier such as resnet18")
 
 
 def check_numbers(options: Any, within: str = "") -> None:

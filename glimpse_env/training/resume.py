@@ -145,7 +145,7 @@ def choose_backbone(options: Mapping[str, Any], environment: Mapping[str, Any]) 
 
 
 def weights_hash(options: Mapping[str, Any]) -> str | None:
-    """Return the SHA-256 of the backbone's weights file; None = no file (torchvision's, random, unused)."""
+    """Return the SHA-256 of the backbone's weights file; None = no file (the library's, random, unused)."""
     name, weights = options.get("backbone"), options.get("weights")
     if name is None or weights is None or not runs_network(options):
         return None

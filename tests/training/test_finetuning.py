@@ -12,9 +12,9 @@ import torch
 from finetune_backbone import FinetuneOptions, scale_rate
 
 from glimpse_env import ImageSet
-from glimpse_env.backbone import Backbone
+from glimpse_env.backbone import Backbone, build_classifier
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training.finetuning import build_with_new_head, normalise, predict
+from glimpse_env.training.finetuning import normalise, predict
 
 SMALL = {"backbone": "resnet18", "weights": None, "image_size": 48, "view_size": 32, "batch": 6}
 SMALL |= {"learning_rate": 0.002, "head_rate": 0.01, "threads": 1}
@@ -80,14 +80,17 @@ def test_a_fold_is_left_out_and_is_the_result(pictures, tmp_path):
 
 
 def test_the_final_layer_is_new_and_nothing_is_frozen():
-    network = build_with_new_head("resnet18", None, 7)
+    network = build_classifier("resnet18", None, 7).network
     assert network.fc.out_features == 7
     assert all(value.requires_grad for value in network.parameters())
 
 
 def test_the_final_layer_alone_learns_at_the_head_rate():
-    network = build_with_new_head("resnet18", None, 7)
-    optimizer = finetune_backbone.build_optimizer(network, FinetuneOptions(learning_rate=0.1, head_rate=0.2))
+    classifier = build_classifier("resnet18", None, 7)
+    network = classifier.network
+    optimizer = finetune_backbone.build_optimizer(
+        classifier, FinetuneOptions(learning_rate=0.1, head_rate=0.2)
+    )
     rest, head = optimizer.parts[0].param_groups
     assert (rest["lr"], head["lr"]) == (0.1, 0.2)
     assert [id(value) for value in head["params"]] == [id(value) for value in network.fc.parameters()]
@@ -99,11 +102,11 @@ def test_probabilities_are_those_of_the_resized_images_whatever_their_order():
         0, 256, (5, 1, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     images = ImageSet(pixels, torch.arange(5) % 3, ("a", "b", "c"), rows=torch.tensor([4, 0, 1, 2, 3]))
-    network = build_with_new_head("resnet18", None, 3)
-    found = predict(network, images, 40, torch.device("cpu"))
+    classifier = build_classifier("resnet18", None, 3)
+    found = predict(classifier, images, 40, torch.device("cpu"))
     torch.testing.assert_close(found.sum(1), torch.ones(5))
     with torch.no_grad():
-        expected = network.eval()(normalise(pixels)).softmax(1)
+        expected = classifier.network.eval()(normalise(pixels, classifier.preprocessing)).softmax(1)
     torch.testing.assert_close(found, expected[[4, 0, 1, 2, 3]])
 
 
@@ -121,7 +124,7 @@ def test_bad_input_is_refused(pictures, tmp_path):
     finetune_backbone.main(FinetuneOptions(dataset=pictures, out=tmp_path, epochs=1, **SMALL))
     refuse("was made with --zoom-area 0.08; give the same options", zoom_area=0.3, resume=True)
     (tmp_path / "other").mkdir()
-    torch.save(build_with_new_head("resnet18", None, 2).state_dict(), tmp_path / "other" / "weights.pth")
+    torch.save(build_classifier("resnet18", None, 2).network.state_dict(), tmp_path / "other" / "weights.pth")
     refuse("was made with --weights None", weights=str(tmp_path / "other" / "weights.pth"), resume=True)
 
 
@@ -159,10 +162,10 @@ def test_a_centred_crop_is_measured():
     pixels = torch.randint(0, 256, (2, 1, 40, 40), dtype=torch.uint8)
     framed = pixels.clone()
     framed[:, :, :10], framed[:, :, -10:] = 0, 255
-    network = build_with_new_head("resnet18", None, 3)
+    classifier = build_classifier("resnet18", None, 3)
     sets = [ImageSet(each, torch.arange(2), ("a", "b", "c")) for each in (pixels, framed)]
     whole, crop = (
-        [predict(network, one, 32, torch.device("cpu"), part) for one in sets] for part in (1.0, 0.5)
+        [predict(classifier, one, 32, torch.device("cpu"), part) for one in sets] for part in (1.0, 0.5)
     )
     assert torch.allclose(*crop, atol=1e-6)
     assert not torch.allclose(*whole, atol=1e-6)
