@@ -140,7 +140,7 @@ def build_plan(options: FcanOptions) -> Plan:
     fcan.check(options.parts, max(options.parts, default=1), "the map")
     check_combinations(options)
     check_split(options.split)
-    preset = resolve(options.dataset, image_size=options.image_size)
+    preset = resolve(options.dataset, options.root, image_size=options.image_size)
     size, backbone = preset.image_size, options.backbone or preset.backbone
     crop_size = options.crop_size or (None if preset.backbone is None else preset.glimpse_size)
     if backbone is None or size is None or crop_size is None:

@@ -110,7 +110,7 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     if options.get("weights") == "DEFAULT" and run.agent == "fcan":
         del options["weights"]  # it tunes its own
     elif options.get("weights") is not None:
-        backbone = options["backbone"] or resolve(settings.dataset).backbone
+        backbone = options["backbone"] or resolve(settings.dataset, settings.root).backbone
         options["weights"] = options["weights"].replace("{backbone}", str(backbone))
     return options
 

@@ -17,14 +17,15 @@ from glimpse_env import checks
 from glimpse_env.datasets import base, cars, cub, dogs, folder, mnist, torch_dataset
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, MapStyle, check_split, held_out, partition
 from glimpse_env.datasets.generated import canvas_digits, clutter
+from glimpse_env.datasets.sources.recognition import Recognised, recognise_files, recognise_object
 
 Value = TypeVar("Value")
 
 SPECS = (mnist.SPEC, *canvas_digits.SPECS, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
-__all__ = ["NAMED", "DataSetSpec", "ImageSet", "MapStyle", "check_split", "expand_kinds", "find_preset",
-           "held_out", "list_names", "load"]  # fmt: skip
+__all__ = ["NAMED", "DataSetSpec", "ImageSet", "MapStyle", "Recognised", "check_split", "expand_kinds",
+           "find_kind", "find_preset", "held_out", "list_names", "load", "recognise"]  # fmt: skip
 
 
 def load(
@@ -93,11 +94,43 @@ def find_folder(dataset: str | Path, root: str | Path | None) -> Path:
     )
 
 
-def find_preset(dataset: object) -> base.Preset:
-    """Return the environment's defaults for a data set given as in `load`."""
+def recognise(dataset: object, root: str | Path | None = None) -> Recognised | None:
+    """Return what the images of a data set without a name are; None = its first image cannot be read.
+
+    `dataset` and `root` are as in `load`, which says what is wrong with a data set that cannot be read.
+    """
     if not isinstance(dataset, str | Path):
-        return torch_dataset.PRESET
-    return NAMED[str(dataset)].preset if str(dataset) in NAMED else folder.PRESET
+        return recognise_object(dataset) if isinstance(dataset, MapStyle) else None
+    try:
+        return recognise_files(folder.list_first(find_folder(dataset, root)))
+    except (ValueError, OSError):
+        return None
+
+
+def find_kind(dataset: object, root: str | Path | None = None) -> base.Kind:
+    """Return the kind of a data set given as in `load`, by which agents have their recipes.
+
+    A named data set has its own. Another one holds "photographs" if its first image has three channels and
+    its longer side more than 96 pixels, else "digits": small images.
+    """
+    if isinstance(dataset, str | Path) and str(dataset) in NAMED:
+        return NAMED[str(dataset)].kind
+    images = recognise(dataset, root)
+    return "digits" if images is None else images.kind
+
+
+def find_preset(dataset: object, root: str | Path | None = None) -> base.Preset:
+    """Return the environment's defaults for a data set given as in `load`.
+
+    They are those of the named data sets, `photographs.PRESET` for other photographs, and for small images
+    `Preset`'s with the size of the first one. An `ImageSet` is taken as it is.
+    """
+    if isinstance(dataset, str | Path) and str(dataset) in NAMED:
+        return NAMED[str(dataset)].preset
+    images = None if isinstance(dataset, ImageSet) else recognise(dataset, root)
+    if images is not None:
+        return images.preset
+    return folder.PRESET if isinstance(dataset, str | Path) else torch_dataset.PRESET
 
 
 def list_names(kind: base.Kind) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -94,8 +94,19 @@ def unnest(folder: Path) -> Path:
 def find_parts(folder: Path) -> dict[str, Path]:
     """Return the folders of "train", "validation" and "test" that hold class folders; none = no such layout.
 
-    Beside "train" alone, a folder such as `val` holds the test images.
+    Beside "train" alone, a folder such as `val` holds the test images; the log says so.
     """
+    parts, other = match_parts(folder)
+    if "validation" in parts and "test" not in parts:
+        parts["test"] = parts.pop("validation")
+        log.info("%s holds the test images: there is no test folder beside it", parts["test"])
+    if parts and other:
+        log.info("%s: no split with class folders, hence not read: %s", folder, ", ".join(other))
+    return {split: parts[split] for split in ("train", "validation", "test") if split in parts}
+
+
+def match_parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the folders of splits by what their names mean, and the names of the other folders."""
     parts: dict[str, Path] = {}
     other = []
     for name in list_folders(folder):
@@ -107,12 +118,16 @@ def find_parts(folder: Path) -> dict[str, Path]:
             two = f"{folder} holds both {parts[split].relative_to(folder)} and {path.relative_to(folder)}"
             raise ValueError(f"{two}, which are names of one split: expected one folder of each")
         parts[split] = path
-    if "validation" in parts and "test" not in parts:
-        parts["test"] = parts.pop("validation")
-        log.info("%s holds the test images: there is no test folder beside it", parts["test"])
-    if parts and other:
-        log.info("%s: no split with class folders, hence not read: %s", folder, ", ".join(other))
-    return {split: parts[split] for split in ("train", "validation", "test") if split in parts}
+    return parts, other
+
+
+def list_first(folder: Path) -> Iterator[Path]:
+    """Yield the images of a folder in the order of its training images, without reading more than needed."""
+    folder = unnest(folder)
+    parts = match_parts(folder)[0]
+    reference = next((parts[split] for split in ("train", "validation", "test") if split in parts), folder)
+    for name in list_folders(reference):
+        yield from map(Path, list_images(reference / name))
 
 
 def name_split(name: str, parent: str = "") -> str | None:

@@ -255,7 +255,7 @@ def check_backbone(options: Any) -> None:
     """With --train-backbone, refuse glimpses that are not the pixels of one window, and a missing name."""
     if not options.train_backbone:
         return
-    preset = find_preset(options.dataset)
+    preset = find_preset(options.dataset, options.root)
     sensor, scales = options.sensor or preset.sensor, options.scales or preset.scales
     if sensor != "pixel":
         raise ValueError(f"--train-backbone: its glimpses are pixels; use --sensor pixel, got {sensor}")
