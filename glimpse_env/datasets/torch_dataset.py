@@ -173,10 +173,9 @@ def number_labels(
     for index, label in enumerate(labels):
         if label not in names if names else label < 0:
             raise ValueError(f"label {label} of image {index}: expected {allowed}")
-    if values != list(range(len(values))) and not names:
-        text = "labels %s are not numbered from 0 without gaps: they become 0 to %d, and name the classes; %s"
+    if not names:
         advice = "to give several data sets the same classes, give each a dict `classes` from label to name"
-        log.warning(text, abbreviate(values), len(values) - 1, advice)
+        warn_of_gaps(values, f"; {advice}")
     if len(values) == 1:
         log.warning(
             "all images are of one class, %s: there is nothing to classify", names.get(values[0], values[0])
@@ -186,6 +185,13 @@ def number_labels(
     rows = {label: row for row, label in enumerate(values)}
     classes = tuple(names[value] if names else str(value) for value in values)
     return classes, torch.tensor([rows[label] for label in labels])
+
+
+def warn_of_gaps(values: Sequence[int], advice: str = "") -> None:
+    """Log that labels (sorted) which are not 0, 1, 2, ... are numbered so."""
+    if values != list(range(len(values))):
+        text = "labels %s are not numbered from 0 without gaps: they become 0 to %d, and name the classes%s"
+        log.warning(text, abbreviate(values), len(values) - 1, advice)
 
 
 def describe_labels(values: Sequence[int]) -> str:
