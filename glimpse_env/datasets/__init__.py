@@ -17,7 +17,8 @@ from glimpse_env import checks
 from glimpse_env.datasets import base, cars, cub, dogs, folder, mnist, torch_dataset
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, MapStyle, check_split, held_out, partition
 from glimpse_env.datasets.generated import canvas_digits, clutter
-from glimpse_env.datasets.sources import image_list, torchvision_sets
+from glimpse_env.datasets.sources import image_list, objects, torchvision_sets
+from glimpse_env.datasets.sources.objects import Keyed
 from glimpse_env.datasets.sources.recognition import Recognised, recognise_files, recognise_object
 
 Value = TypeVar("Value")
@@ -25,8 +26,9 @@ Value = TypeVar("Value")
 SPECS = (mnist.SPEC, *canvas_digits.SPECS, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
-__all__ = ["NAMED", "DataSetSpec", "ImageSet", "MapStyle", "Recognised", "check_split", "expand_kinds",
-           "find_kind", "find_preset", "held_out", "list_names", "load", "recognise"]  # fmt: skip
+__all__ = ["NAMED", "DataSetSpec", "ImageSet", "Keyed", "MapStyle", "Recognised", "check_split",
+           "expand_kinds", "find_kind", "find_preset", "held_out", "list_names", "load",
+           "recognise"]  # fmt: skip
 
 
 def load(
@@ -43,8 +45,9 @@ def load(
         dataset: A name of `NAMED`; or "torchvision:NAME", such as "torchvision:Flowers102" (see
             `sources.torchvision_sets.SETS`); else the path of a folder of class folders, or of a list of
             image files (.csv or .jsonl, see `sources.image_list`); else a map-style torch data set of
-            (image, label) pairs, or of dicts with an image and a label, which is one split. An `ImageSet`,
-            such as one of `generated.canvas_digits.load`, is one too, and is taken as it is.
+            (image, label) pairs, or of dicts with an image and a label (other keys: `Keyed`), which is one
+            split. An `ImageSet`, such as one of `generated.canvas_digits.load`, is one too, and is taken as it
+            is.
         split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation"
             (1/12), or fold K of N: "fit:K/N" and "validation:K/N". Where a data set of torchvision, a folder
             or a list has train, validation and test images, "fit" and "validation" are the first two.
@@ -68,7 +71,7 @@ def load(
     if image_size is not None:
         image_size = checks.argument("image_size", image_size)
     if not isinstance(dataset, str | Path):
-        images = partition(torch_dataset.load_object(dataset, split, image_size), split)
+        images = partition(objects.load_object(dataset, split, image_size), split)
     elif torchvision_sets.is_torchvision(dataset):
         images = torchvision_sets.load_set(str(dataset), split, root, download, image_size)
     elif str(dataset) not in NAMED:

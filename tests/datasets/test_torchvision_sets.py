@@ -217,7 +217,7 @@ def test_textures_are_read_from_their_lists(tmp_path):
 def test_sets_without_a_test_split_are_divided_by_class(tmp_path, monkeypatch):
     """EuroSAT's files, and Caltech101, whose class has no list of files: many of its images get a store."""
     monkeypatch.setattr(paths, "MANY", 4)
-    monkeypatch.setattr("glimpse_env.datasets.sources.items.MANY", 4)
+    monkeypatch.setattr("glimpse_env.datasets.sources.torchvision_sets.MANY", 4)
     for kind in ("Forest", "River"):
         for number in range(1, 6):
             write(tmp_path / "eurosat" / "2750" / kind / f"{kind}_{number}.jpg", 64, 64)
@@ -237,7 +237,7 @@ def test_sets_without_a_test_split_are_divided_by_class(tmp_path, monkeypatch):
 
 
 def test_a_store_of_items_is_kept_until_a_file_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr("glimpse_env.datasets.sources.items.MANY", 4)
+    monkeypatch.setattr("glimpse_env.datasets.sources.torchvision_sets.MANY", 4)
     folder = tmp_path / "caltech101" / "101_ObjectCategories"
     for kind in "ab":
         for number in range(1, 6):

@@ -23,8 +23,8 @@ from torch import Tensor
 from glimpse_env.datasets.archive import OTHER_ROOT, data_folder
 from glimpse_env.datasets.base import ImageSet, MapStyle, partition
 from glimpse_env.datasets.formats.notes import Notes
-from glimpse_env.datasets.sources.items import read_items
-from glimpse_env.datasets.sources.paths import MANY, divide, read_paths
+from glimpse_env.datasets.sources.items import MANY, read_items, store_items
+from glimpse_env.datasets.sources.paths import divide, read_paths
 from glimpse_env.datasets.sources.recognition import Recognised
 from glimpse_env.datasets.torch_dataset import to_label, to_pixels
 from glimpse_env.runtime import files
@@ -252,12 +252,15 @@ def read_images(
         return read_paths(folder, f"{name}-{source}", [paths[row] for row in rows], labels, ("",), image_size)
     root = Path(getattr(dataset, "root", "."))
     where = root if root.name == line.folder else root / line.folder
-    mark = f"{name} {source} {len(rows)} {describe_files(where)}"
+    mark = f"{name} {source} {len(rows)} {describe_files(where)}"  # once a file changes, it does
 
     def read(index: int) -> Any:
         return dataset[rows[index]][0]
 
-    stored = read_items(f"{name}-{source}", os.fspath(where), mark, read, len(rows), image_size)
+    if image_size is not None and len(rows) > MANY:
+        stored = store_items(f"{name}-{source}", os.fspath(where), mark, read, len(rows), image_size)
+    else:
+        stored = read_items(f"{name}-{source}", read, len(rows), image_size)
     return ImageSet(stored.images, torch.tensor(labels), ("",), key=stored.key)
 
 
