@@ -46,8 +46,7 @@ def load(
             `sources.torchvision_sets.SETS`); else the path of a folder of class folders, or of a list of
             image files (.csv or .jsonl, see `sources.image_list`); else a map-style torch data set of
             (image, label) pairs, or of dicts with an image and a label (other keys: `Keyed`), which is one
-            split. An `ImageSet`, such as one of `generated.canvas_digits.load`, is one too, and is taken as it
-            is.
+            split. An `ImageSet`, such as one of `generated.canvas_digits.load`, is taken as it is.
         split: "train", "test", or a fixed partition of the training images: "fit" (11/12) and "validation"
             (1/12), or fold K of N: "fit:K/N" and "validation:K/N". Where a data set of torchvision, a folder
             or a list has train, validation and test images, "fit" and "validation" are the first two.
