@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 
 from finetune_backbone import FinetuneOptions, check_split
 
-from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks
+from glimpse_env import Backbone, GlimpseVectorEnv, MapSensor, checks, datasets
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention, Where
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.training import environments, resume, run_folder
+from glimpse_env.training.finetuning import find_tuned
 from glimpse_env.training.options import DataOptions, RewardName, Running, check_numbers
 
 AGENT = "fcan_greedy"
@@ -39,7 +40,8 @@ class StageOptions:
     backbone: str | None = None
     """Name of a torchvision classifier; default: the data set's preset, resnet50 for photographs."""
     weights: str | None = None
-    """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune."""
+    """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune.
+    Default: on a data set without a name, the one in finetune_backbone.py's default --out, if it is there."""
     start: str | None = "DEFAULT"
     """Initial weights of the stage tune: DEFAULT (torchvision's), or a file (path, or in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
@@ -148,8 +150,13 @@ def build_plan(options: FcanOptions) -> Plan:
         raise ValueError(f"--dataset {options.dataset}: {lacking}")
     checks.count("--crop-size", crop_size)
     measure = options.measure or results.choose_result_split(options.split)
-    full = replace(options, backbone=backbone, image_size=size, crop_size=crop_size, measure=measure)
     out = resume.checkpoint_path(AGENT, options).parent
+    weights = options.weights
+    if weights is None and options.stage != "tune" and not (out / "tune" / "checkpoint.pt").exists():
+        unnamed = options.dataset not in datasets.NAMED
+        weights = find_tuned(options.dataset, options.root, backbone, measure) if unnamed else None
+    options = replace(options, weights=None if weights is None else str(weights))
+    full = replace(options, backbone=backbone, image_size=size, crop_size=crop_size, measure=measure)
     return Plan(full, out, backbone, size, crop_size, options.split, measure)
 
 

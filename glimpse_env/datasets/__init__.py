@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from glimpse_env import checks
-from glimpse_env.datasets import base, cars, cub, dogs, folder, mnist, torch_dataset
+from glimpse_env.datasets import archive, base, cars, cub, dogs, folder, mnist, torch_dataset
 from glimpse_env.datasets.base import DataSetSpec, ImageSet, MapStyle, check_split, held_out, partition
 from glimpse_env.datasets.generated import canvas_digits, clutter
 from glimpse_env.datasets.sources import image_list, objects, torchvision_sets
@@ -27,7 +27,7 @@ SPECS = (mnist.SPEC, *canvas_digits.SPECS, clutter.SPEC, cub.SPEC, cars.SPEC, do
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
 __all__ = ["NAMED", "DataSetSpec", "ImageSet", "Keyed", "MapStyle", "Recognised", "check_split",
-           "expand_kinds", "find_kind", "find_preset", "held_out", "list_names", "load",
+           "expand_kinds", "find_kind", "find_place", "find_preset", "held_out", "list_names", "load",
            "recognise"]  # fmt: skip
 
 
@@ -107,6 +107,17 @@ def find_path(dataset: str | Path, root: str | Path | None) -> Path:
         + ", ".join(str(path.absolute()) for path in paths)
         + ("" if root else "; a folder to look in can be given as root= or in GLIMPSE_DATA")
     )
+
+
+def find_place(dataset: str | Path, root: str | Path | None) -> tuple[str, Path]:
+    """Return what tells a data set without a name from others: torchvision's name, and where it lies.
+
+    Raises:
+        ValueError, FileNotFoundError: As `find_path` does.
+    """
+    if torchvision_sets.is_torchvision(dataset):
+        return str(dataset), archive.data_folder(root).resolve()
+    return "", find_path(dataset, root).resolve()
 
 
 def recognise(dataset: object, root: str | Path | None = None) -> Recognised | None:

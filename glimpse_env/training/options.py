@@ -25,7 +25,9 @@ class DataOptions:
 
     dataset: str = "mnist"
     """A named data set (mnist, translated-mnist, cluttered-mnist, cluttered-mnist-100, clutter, cub, cars,
-    dogs), or a folder with one subfolder for each class."""
+    dogs), one of torchvision's (torchvision:NAME, such as torchvision:Flowers102 or torchvision:CIFAR10), a
+    folder with one subfolder for each class, or a list of images (.csv with the columns path, label and maybe
+    split; or .jsonl)."""
     root: Path | None = None
     """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home directory."""
     split: str = "fit"
@@ -43,7 +45,9 @@ class GlimpseOptions:
     backbone: str | None = None
     """Network of the crop, map and bank sensors, which is frozen: name of a torchvision classifier."""
     weights: str | None = "DEFAULT"
-    """Weights of the backbone: DEFAULT (torchvision's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
+    """Weights of the backbone: a file (a path, or a name in GLIMPSE_WEIGHTS), or DEFAULT: on your own images
+    those that finetune_backbone.py wrote for them to its default --out, if there are any (the log names the
+    file); else torchvision's."""
     image_size: int | None = None
     """Side in pixels to which images are resized."""
     view_size: int | None = None
