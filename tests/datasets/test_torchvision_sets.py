@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from glimpse_env.datasets import find_kind, find_preset, load, photographs, reco
 from glimpse_env.datasets.base import Preset
 from glimpse_env.datasets.sources import paths
 from glimpse_env.datasets.sources.torchvision_sets import SETS
+from glimpse_env.training import options
 
 RANDOM = np.random.default_rng(0)
 
@@ -325,6 +327,14 @@ def test_every_line_fits_torchvisions_class():
             load(f"torchvision:{name}", root="/nonexistent/folder", image_size=32, download=False)
         assert "unexpected keyword" not in str(caught.value)
         assert "Unknown value" not in str(caught.value)
+
+
+def test_help_and_the_page_name_every_set():
+    page = Path(__file__).parents[2].joinpath("docs", "datasets", "torchvision.md").read_text()
+    code = Path(options.__file__).read_text()
+    for name in SETS:
+        assert f"`{name}`" in page
+        assert re.search(rf"\b{name}\b", code)
 
 
 def test_presets_hold_the_names(tmp_path):
