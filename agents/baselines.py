@@ -115,7 +115,8 @@ def folder(options: Baselines, row: str, seed: int) -> Path:
 
 def build_windows(options: Baselines) -> dict[str, Any]:
     """Return the options for a glimpse of each of the sizes `parts`, all inside the image."""
-    preset = resolve(options.dataset, image_size=options.image_size, glimpse_size=options.glimpse_size)
+    sizes = {"image_size": options.image_size, "glimpse_size": options.glimpse_size}
+    preset = resolve(options.dataset, options.root, **sizes)
     side = preset.image_size
     if side is None:
         todo = f"give --image-size for --dataset {options.dataset}"

@@ -57,7 +57,7 @@ def prepare(options: TrainingTime, folder: Path) -> tuple[Options, int, int]:
     """Write pictures and weights; return the agents' options, the glimpse size, and the number of images."""
     import torchvision  # slow to import, and --help does not need it
 
-    preset = resolve(options.dataset, backbone=options.backbone)
+    preset = resolve(options.dataset, options.root, backbone=options.backbone)
     size, weights = preset.image_size, options.weights
     if preset.backbone is None or size is None or preset.glimpse_size is None:
         raise ValueError(f"--dataset {options.dataset}: expected cub, cars or dogs, which have a backbone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import NoneType
 from typing import get_args
 
@@ -13,13 +14,17 @@ from glimpse_env.retina import Fill
 from glimpse_env.sensors import SENSORS, Sensor, count_levels
 
 FIELDS = tuple(Preset.__dataclass_fields__)
+# A checkpoint's settings of the environment hold them all: then the data set's preset has no say.
+COMPLETE = ("image_size", "scales", "first_view", "initial_location", "fill", "max_glimpses", "sensor")
 PRESETS = {name: spec.preset for name, spec in datasets.NAMED.items()}
 
 
-def resolve(dataset: object, **given: object) -> Preset:
+def resolve(dataset: object, root: str | Path | None = None, **given: object) -> Preset:
     """Return the data set's preset with the fields that were given (not None) put in.
 
-    A sensor or backbone that is an object, not a name, is no part of a preset and left out.
+    `root` is as for `datasets.load`. A data set without a name is not looked at if all of `COMPLETE` are
+    given, as by a checkpoint, whose data set need not be there: None is then a field's own default. A sensor
+    or backbone that is an object, not a name, is no part of a preset and left out.
 
     Raises:
         ValueError: A value outside what is allowed, or that does not fit the sensor; the message names it.
@@ -35,7 +40,9 @@ def resolve(dataset: object, **given: object) -> Preset:
         for name, value in changes.items()
         if name not in ("sensor", "backbone") or isinstance(value, str)
     }
-    preset = replace(datasets.find_preset(dataset), **changes)
+    named = isinstance(dataset, str) and dataset in PRESETS
+    complete = not named and all(changes.get(name) is not None for name in COMPLETE)
+    preset = replace(Preset() if complete else datasets.find_preset(dataset, root), **changes)
     checks.choice("first_view", preset.first_view, get_args(FirstView))
     checks.choice("initial_location", preset.initial_location, get_args(InitialLocation))
     checks.choice("fill", preset.fill, get_args(Fill))

@@ -125,7 +125,7 @@ class GlimpseVectorEnv(VectorEnv):
         self.autoreset_mode = checks.autoreset(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
-        self.preset = presets.resolve(dataset, **views)
+        self.preset = presets.resolve(dataset, root, **views)
         size = self.preset.image_size
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Literal
 
 from finetune_backbone import FinetuneOptions, check_split
 
-from glimpse_env import GlimpseVectorEnv, MapSensor, checks
+from glimpse_env import GlimpseVectorEnv, MapSensor, checks, datasets
 from glimpse_env.backbone import build_backbone
 from glimpse_env.networks import fcan
 from glimpse_env.networks.fcan import FcanArchitecture, FullyConvolutionalAttention, Where
 from glimpse_env.presets import resolve
 from glimpse_env.reports import results
 from glimpse_env.training import environments, resume, run_folder
+from glimpse_env.training.finetuning import find_tuned
 from glimpse_env.training.options import DataOptions, RewardName, Running, check_numbers
 
 AGENT = "fcan_greedy"
@@ -40,7 +41,8 @@ class StageOptions:
     backbone: str | None = None
     """A torchvision classifier, or timm:NAME; default: the data set's preset, resnet50 for photographs."""
     weights: str | None = None
-    """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune."""
+    """File of a network fine-tuned on the same split (finetune_backbone.py); it replaces the stage tune.
+    Default: on a data set without a name, the one in finetune_backbone.py's default --out, if it is there."""
     start: str | None = "DEFAULT"
     """Initial weights of the stage tune: DEFAULT (the library's), or a file (path, or in GLIMPSE_WEIGHTS)."""
     image_size: int | None = None
@@ -141,7 +143,7 @@ def build_plan(options: FcanOptions) -> Plan:
     fcan.check(options.parts, max(options.parts, default=1), "the map")
     check_combinations(options)
     check_split(options.split)
-    preset = resolve(options.dataset, image_size=options.image_size)
+    preset = resolve(options.dataset, options.root, image_size=options.image_size)
     size, backbone = preset.image_size, options.backbone or preset.backbone
     crop_size = options.crop_size or (None if preset.backbone is None else preset.glimpse_size)
     if backbone is None or size is None or crop_size is None:
@@ -149,8 +151,13 @@ def build_plan(options: FcanOptions) -> Plan:
         raise ValueError(f"--dataset {options.dataset}: {lacking}")
     checks.count("--crop-size", crop_size)
     measure = options.measure or results.choose_result_split(options.split)
-    full = replace(options, backbone=backbone, image_size=size, crop_size=crop_size, measure=measure)
     out = resume.checkpoint_path(AGENT, options).parent
+    weights = options.weights
+    if weights is None and options.stage != "tune" and not (out / "tune" / "checkpoint.pt").exists():
+        unnamed = options.dataset not in datasets.NAMED
+        weights = find_tuned(options.dataset, options.root, backbone, measure) if unnamed else None
+    options = replace(options, weights=None if weights is None else str(weights))
+    full = replace(options, backbone=backbone, image_size=size, crop_size=crop_size, measure=measure)
     return Plan(full, out, backbone, size, crop_size, options.split, measure)
 
 

@@ -47,7 +47,7 @@ ITEMS = (
     ),
     Item(
         *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "not yet here"),
-        "two seeds of RAM, below the paper's error, also on 100 x 100 (ram-2-100); its other rows are to come",
+        "two seeds of RAM, below the paper's error, on 100 x 100 too (ram-2-100); other rows are to come",
         "ram-2",
         ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),

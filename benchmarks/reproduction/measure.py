@@ -51,7 +51,7 @@ class Job:
 
 def start_job(name: str, table: Table, settings: Settings) -> Job:
     """Return the job of a table on the part of the data set that is present."""
-    size = resolve(settings.dataset, image_size=settings.image_size).image_size
+    size = resolve(settings.dataset, settings.root, image_size=settings.image_size).image_size
     classes = len(datasets.load(settings.dataset, "test", root=settings.root, image_size=size).classes)
     spec = datasets.NAMED.get(settings.dataset)
     if spec is None or spec.kind != "photographs":
@@ -63,7 +63,7 @@ def start_job(name: str, table: Table, settings: Settings) -> Job:
 def identify_row(job: Job, name: str, seed: int) -> dict[str, Any]:
     """Return what identifies a row: its images and seed, its run's options, and the hash of its weights."""
     options = runs.list_options(job.settings, job.table.rows[name].run, seed)
-    backbone = options.get("backbone") or resolve(job.settings.dataset).backbone
+    backbone = options.get("backbone") or resolve(job.settings.dataset, job.settings.root).backbone
     used = (backbone, options.get("weights"), options.get("sensor"), options.get("train_backbone", False))
     setting = runs.describe_setting(job.settings)
     return ({"setting": setting} if setting else {}) | {

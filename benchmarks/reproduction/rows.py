@@ -26,7 +26,7 @@ NOT_COMPARED = (*MACHINE, "seed", "long", "paper")  # the last two name recipes,
 
 def path_of(results: Path, table: str, dataset: str) -> Path:
     """Return the file of a table's rows on a data set."""
-    return results / f"{table}-{Path(dataset).name}.jsonl"
+    return results / f"{table}-{checkpoint.dataset_name(dataset)}.jsonl"
 
 
 def read(file: Path) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def list_options(settings: Settings, run: Run, seed: int) -> dict[str, Any]:
     if options.get("weights") == "DEFAULT" and run.agent == "fcan":
         del options["weights"]  # it tunes its own
     elif options.get("weights") is not None:
-        backbone = options["backbone"] or resolve(settings.dataset).backbone
+        backbone = options["backbone"] or resolve(settings.dataset, settings.root).backbone
         options["weights"] = options["weights"].replace("{backbone}", str(backbone))
     return options
 
@@ -143,7 +143,7 @@ def folder(settings: Settings, run: Run, seed: int) -> Path:
     """Return the folder of a run, named by the options in the table, whatever an agent's defaults are."""
     quick = run.quick and settings.dataset == "mnist" and not settings.paper
     words = [run.agent, *(["paper"] if settings.paper else ["quick"] if quick else [])]
-    words += [Path(settings.dataset).name, checkpoint.file_name(settings.split)]
+    words += [checkpoint.dataset_name(settings.dataset), checkpoint.file_name(settings.split)]
     given = list_sizes(settings) | run.options | (dict(run.on_mnist) if quick else {})
     if settings.paper:
         given = list_sizes(settings) | run.paper_options | shorten(settings, run)

@@ -97,7 +97,7 @@ def find_archive(
     Raises:
         FileNotFoundError: It or a part of it is missing; the message names the files and their folder.
     """
-    parent = Path(root or os.environ.get("GLIMPSE_DATA") or "~/.cache/glimpse_env/data").expanduser()
+    parent = data_folder(root)
     folder = locate(archive, parent, split)
     if folder is None:
         tried = [str(parent.absolute() / name) for name in archive.folders]
@@ -121,6 +121,11 @@ def find_archive(
         remedy = describe_remedy(archive, folder.absolute(), split)
         raise FileNotFoundError(f"{absent}. Add them, or move the folder away. {remedy}")
     return folder, layout
+
+
+def data_folder(root: str | Path | None) -> Path:
+    """Return the folder of data sets: `root`, else GLIMPSE_DATA, else a folder in the user's home."""
+    return Path(root or os.environ.get("GLIMPSE_DATA") or "~/.cache/glimpse_env/data").expanduser()
 
 
 def locate(archive: Archive, parent: Path, split: str) -> Path | None:

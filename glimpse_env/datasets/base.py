@@ -204,6 +204,11 @@ def held_out(split: str) -> str | None:
     return split.replace("fit", "validation", 1) if split.startswith("fit") else None
 
 
+def choose_result_split(split: str) -> str:
+    """Return the split to evaluate after training on `split`: the left-out fold, else the test images."""
+    return held_out(split) or "test" if split.startswith("fit:") else "test"
+
+
 def partition(train: ImageSet, split: str) -> ImageSet:
     """Return the part of a training split that `split` names; too few images are a `ValueError`.
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
-from tqdm.contrib.concurrent import thread_map
-
-from glimpse_env import checks
 from glimpse_env.datasets.base import ImageSet, Preset, partition
-from glimpse_env.datasets.decode import read_image, stack
-from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.image_files import EXTENSIONS, list_folders, list_images, warn_of_copies
-from glimpse_env.datasets.store import open_store
+from glimpse_env.datasets.sources.paths import pick, read_paths
 
 PRESET = Preset(image_size=224)  # photographs of any size
 WORDS = {
@@ -30,8 +22,6 @@ FILLERS = frozenset({"set", "data", "dataset", "image", "images", "img", "imgs",
 GLUED = re.compile(
     r"(train|training|val|valid|validation|test|testing)(set|data|images)"
 )  # such as "trainset"
-TEST_SHARE = 0.2  # of each class, if the folder has no `test`
-MANY = 1000  # images: above it there is a progress bar, or an image store if their size is given
 LAYOUT = (
     "expected FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE, or FOLDER/CLASS/IMAGE (then 20 % of each "
     f"class are test images), with images ending in {', '.join(EXTENSIONS)}"
@@ -69,20 +59,10 @@ def read_part(folder: Path, parts: Mapping[str, Path], source: str, image_size: 
     paths = [path for name in classes for path in files[source][name]]
     if not paths:
         raise FileNotFoundError(f"{folder} has one image in each class, none to test: expected at least two")
-    labels = torch.tensor([label for label, name in enumerate(classes) for _ in files[source][name]])
     warn_of_copies(folder, {part: [*itertools.chain(*of.values())] for part, of in files.items()})
-    many, title = len(paths) > MANY, f"{folder} ({source})"
-    if image_size is not None and many:
-        names = [os.path.relpath(path, folder) for path in paths]
-        store = open_store(f"{folder.resolve().name}-{source}", folder, names, image_size, "crop")
-        return ImageSet(store.images, labels, classes, key=store.key)
-    if image_size is not None:
-        checks.memory(f"image_size={image_size}", len(paths) * 3 * image_size**2, torch.device("cpu"))
-    notes = Notes(title)
-    read = functools.partial(read_image, size=image_size, fit="crop", notes=notes)
-    decoded = thread_map(read, paths, max_workers=os.cpu_count(), disable=not many, desc=title)
-    notes.report()
-    return ImageSet(stack([pixels for pixels, _ in decoded], paths), labels, classes)
+    labelled = (label for label, name in enumerate(classes) for _ in files[source][name])
+    name = f"{folder.resolve().name}-{source}"
+    return read_paths(folder, name, paths, labelled, classes, image_size)
 
 
 def unnest(folder: Path) -> Path:
@@ -94,8 +74,19 @@ def unnest(folder: Path) -> Path:
 def find_parts(folder: Path) -> dict[str, Path]:
     """Return the folders of "train", "validation" and "test" that hold class folders; none = no such layout.
 
-    Beside "train" alone, a folder such as `val` holds the test images.
+    Beside "train" alone, a folder such as `val` holds the test images; the log says so.
     """
+    parts, other = match_parts(folder)
+    if "validation" in parts and "test" not in parts:
+        parts["test"] = parts.pop("validation")
+        log.info("%s holds the test images: there is no test folder beside it", parts["test"])
+    if parts and other:
+        log.info("%s: no split with class folders, hence not read: %s", folder, ", ".join(other))
+    return {split: parts[split] for split in ("train", "validation", "test") if split in parts}
+
+
+def match_parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the folders of splits by what their names mean, and the names of the other folders."""
     parts: dict[str, Path] = {}
     other = []
     for name in list_folders(folder):
@@ -107,12 +98,16 @@ def find_parts(folder: Path) -> dict[str, Path]:
             two = f"{folder} holds both {parts[split].relative_to(folder)} and {path.relative_to(folder)}"
             raise ValueError(f"{two}, which are names of one split: expected one folder of each")
         parts[split] = path
-    if "validation" in parts and "test" not in parts:
-        parts["test"] = parts.pop("validation")
-        log.info("%s holds the test images: there is no test folder beside it", parts["test"])
-    if parts and other:
-        log.info("%s: no split with class folders, hence not read: %s", folder, ", ".join(other))
-    return {split: parts[split] for split in ("train", "validation", "test") if split in parts}
+    return parts, other
+
+
+def list_first(folder: Path) -> Iterator[Path]:
+    """Yield the images of a folder in the order of its training images, without reading more than needed."""
+    folder = unnest(folder)
+    parts = match_parts(folder)[0]
+    reference = next((parts[split] for split in ("train", "validation", "test") if split in parts), folder)
+    for name in list_folders(reference):
+        yield from map(Path, list_images(reference / name))
 
 
 def name_split(name: str, parent: str = "") -> str | None:
@@ -211,10 +206,3 @@ def refuse_empty(folder: Path, needed: tuple[str, ...], files: Mapping[str, list
     if empty or not any(files.values()):
         where = ", ".join(str(folder / name) for name in empty) or str(folder)
         raise FileNotFoundError(f"no images in {where}: {LAYOUT}")
-
-
-def pick(paths: list[str], split: str) -> list[str]:
-    """Return the part of one class' images that belongs to "train" or "test"."""
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).tolist()
-    count = min(max(1, round(len(paths) * TEST_SHARE)), len(paths) - 1)
-    return [paths[index] for index in sorted(order[:count] if split == "test" else order[count:])]

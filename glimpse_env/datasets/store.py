@@ -15,10 +15,12 @@ import logging
 import mmap
 import os
 import re
+import secrets
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -37,6 +39,8 @@ VERSION = 3  # of the decoding and of the file's layout: a store of another one 
 HEADER = 4096  # bytes
 SLICE = 64  # photographs in memory at a time during a build
 UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
+
+Decoded = tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]  # pixels, and (width, height) before
 
 log = logging.getLogger("glimpse_env")
 
@@ -93,18 +97,63 @@ def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fi
         ValueError: A photograph cannot be decoded.
         OSError: The store cannot be written, for example because the disk is full. No partial file remains.
     """
-    name = re.sub(r"[^\w.-]+", "_", name)[-80:]
-    source, mark = str(folder.absolute())[-500:], fingerprint(folder, files, size, fit)
-    plan = Plan(name, source, len(files), size, fit, mark)
+    mark, source = fingerprint(folder, files, size, fit), str(folder.absolute())
+    plan = Plan(shorten(name), source[-500:], len(files), size, fit, mark)
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()  # two folders may have one name
-    file = cache_folder() / f"{name}-{size}-{fit}-{digest[:8]}.images"
+
+    def read(index: int, notes: Notes) -> Decoded:
+        return read_image(folder / files[index], size, fit, notes)
+
+    return open_planned(plan, digest, read, os.cpu_count() or 1)
+
+
+def open_items(
+    name: str, source: str, mark: str | None, read: Callable[[int, Notes], Decoded], images: int, size: int
+) -> Store:
+    """Return the store of images that have no files of their own, at `size` x `size` pixels.
+
+    Args:
+        name: Of the images, such as "Caltech101-train".
+        source: Where they come from, in words; with `name` it tells stores apart.
+        mark: Changes whenever the images do; the store is kept, and built again if it is another's. None:
+            nothing tells, so the store is not kept: its file has no name and ends with this process.
+        read: Returns one of the images, and its width and height before it was resized. It is called once
+            for each, in order, by one thread.
+        images: How many there are.
+        size: Side in pixels.
+    """
+    known = hashlib.sha256(f"{VERSION} {size} items\0{mark}".encode()).hexdigest()
+    plan = Plan(shorten(name), source[-500:], images, size, "crop", known)
+    digest = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()
+    return open_planned(plan, digest, read, 1, kept=mark is not None)
+
+
+def shorten(name: str) -> str:
+    """Return a name as a file name can hold it."""
+    return re.sub(r"[^\w.-]+", "_", name)[-80:]
+
+
+def open_planned(
+    plan: Plan, digest: str, read: Callable[[int, Notes], Decoded], threads: int, kept: bool = True
+) -> Store:
+    """Return a planned store; build it if it is missing or stale; see `open_store` and `open_items`.
+
+    Stores of one name differ by the first characters of `digest`.
+    """
+    unique = digest[:8] if kept else secrets.token_hex(4)
+    file = cache_folder() / f"{plan.name}-{plan.size}-{plan.fit}-{unique}.images"
     fault = ""
     try:
         if fault := find_fault(file, plan):
-            build_once(file, plan, [folder / path for path in files])
-        return map_store(file, plan)
+            build_once(file, plan, read, threads)
+        store = map_store(file, plan)
     except OSError as error:
-        raise explain_cache(error, file, f"the image store of {name}", plan.length, fault) from error
+        raise explain_cache(error, file, f"the image store of {plan.name}", plan.length, fault) from error
+    if not kept:  # what is mapped stays until the process ends
+        for path in (file, file.with_name(f"{file.name}.lock")):
+            with suppress(OSError):  # some systems do not remove a file that is open
+                path.unlink()
+    return store
 
 
 def explain_cache(error: OSError, file: Path, what: str, length: int, fault: str = "") -> OSError:
@@ -154,17 +203,19 @@ def read_digest(header: bytes) -> str:
         return ""
 
 
-def build_once(file: Path, plan: Plan, paths: Sequence[Path]) -> None:
+def build_once(file: Path, plan: Plan, read: Callable[[int, Notes], Decoded], threads: int) -> None:
     """Build the store, unless another process is doing so: then wait for it."""
     busy = f"waiting for the process that builds the image store {file}"
     with lock(file.with_name(f"{file.name}.lock"), busy=busy) as alone:
         if fault := find_fault(file, plan):
             if file.exists():
                 log.warning("image store %s %s; building it again", file, fault)
-            build(file, plan, paths, alone)
+            build(file, plan, read, threads, alone)
 
 
-def build(file: Path, plan: Plan, paths: Sequence[Path], alone: bool = True) -> None:
+def build(
+    file: Path, plan: Plan, read: Callable[[int, Notes], Decoded], threads: int, alone: bool = True
+) -> None:
     """Write the store to a partial file, then rename it; not `alone`: another process may do the same."""
     partial = choose_partial(file, alone)
     if alone:
@@ -174,7 +225,7 @@ def build(file: Path, plan: Plan, paths: Sequence[Path], alone: bool = True) -> 
         raise OSError(ENOSPC, os.strerror(ENOSPC))
     try:
         with partial.open("wb") as stream:
-            write_store(stream, plan, paths)
+            write_store(stream, plan, read, threads)
         publish(partial, file)
     finally:
         partial.unlink(missing_ok=True)
@@ -182,18 +233,18 @@ def build(file: Path, plan: Plan, paths: Sequence[Path], alone: bool = True) -> 
     log.info("image store %s: %s", file, content)
 
 
-def write_store(stream: BinaryIO, plan: Plan, paths: Sequence[Path]) -> None:
+def write_store(stream: BinaryIO, plan: Plan, read: Callable[[int, Notes], Decoded], threads: int) -> None:
     """Decode and write slice by slice, so that one slice is in memory at a time; write the header last."""
     extents: list[tuple[int, int]] = []
     digest = hashlib.sha256()
     stream.seek(plan.start)
     notes = Notes(plan.name)
-    progress = tqdm(total=len(paths), desc=f"{plan.name} at {plan.size} px", unit="image")
-    pool = ThreadPoolExecutor(os.cpu_count())  # threads: Pillow and torch release the interpreter lock
+    progress = tqdm(total=plan.images, desc=f"{plan.name} at {plan.size} px", unit="image")
+    pool = ThreadPoolExecutor(threads)  # threads: Pillow and torch release the interpreter lock
     with pool, progress:
-        for first in range(0, len(paths), SLICE):
-            part = paths[first : first + SLICE]
-            for pixels, extent in pool.map(lambda path: read_image(path, plan.size, plan.fit, notes), part):
+        for first in range(0, plan.images, SLICE):
+            part = range(first, min(first + SLICE, plan.images))
+            for pixels, extent in pool.map(lambda index: read(index, notes), part):
                 content = pixels.contiguous().numpy().data
                 stream.write(content)
                 digest.update(content)

@@ -1,4 +1,4 @@
-"""Any map-style torch data set of (image, label) pairs, or of dicts, as one split of images."""
+"""Items of map-style data sets: images of any supported type, labels and class names."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
-from tqdm import tqdm
 
 from glimpse_env import checks, tensor_checks
-from glimpse_env.datasets.base import ImageSet, MapStyle, Preset
-from glimpse_env.datasets.decode import from_pil, stack, to_square
+from glimpse_env.datasets.base import MapStyle, Preset
+from glimpse_env.datasets.decode import from_pil
 from glimpse_env.datasets.formats.notes import Notes
 
 PRESET = Preset()  # sizes as the object has them
-MANY = 1000  # images: above it reading shows a progress bar
 FLOATING = (np.float32, np.float64, np.float16)  # of arrays
 CHANNELS = (1, 3, 4)  # by which the channel axis of an array is recognised
 ROUNDING = 1e-4  # by which values of a floating image may exceed [0, 1]
@@ -35,41 +33,6 @@ LABEL_KEYS = ("label", "labels", "target", "class")
 SHOWN = 5  # labels that a message lists
 
 log = logging.getLogger("glimpse_env")
-
-
-def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageSet:
-    """Read all of a data set object, which is the split "train" ("fit" and "validation" are parts of it).
-
-    Items are (image, label) pairs, or dicts with one of `IMAGE_KEYS` and one of `LABEL_KEYS`. Images are PIL,
-    uint8, or floating in [0, 1]; labels are whole numbers. Class names are those of `find_class_names`, else
-    the labels themselves; see `number_labels`. `image_size` is as for `to_square` with "crop"; None: all
-    images have one size.
-
-    Raises:
-        TypeError: Not a map-style data set, or an item, image or label of an unsupported type.
-        ValueError: split="test", no images, sizes that differ without `image_size`, values out of range,
-            labels without a class.
-    """
-    kind = type(dataset).__name__
-    check_map_style(dataset)
-    if split == "test":
-        advice = "to evaluate on test images pass the test object with split='train'"
-        raise ValueError(f"split='test': a {kind} object is one split; {advice}")
-    if isinstance(dataset, ImageSet):
-        return dataset
-    if len(dataset) == 0:
-        raise ValueError(f"dataset: the {kind} object is empty, expected at least one (image, label) pair")
-    if image_size is not None:
-        checks.memory(f"image_size={image_size}", len(dataset) * image_size**2, torch.device("cpu"))
-    names = find_class_names(dataset)
-    images, labels, notes = [], [], Notes(f"data set {kind}")
-    for index in tqdm(range(len(dataset)), desc=kind, disable=len(dataset) <= MANY):
-        image, label = check_pair(dataset[index], index)
-        images.append(to_square(to_pixels(image, index, notes), image_size, "crop"))
-        labels.append(to_label(label, index))
-    notes.report()
-    classes, numbered = number_labels(labels, names)
-    return ImageSet(stack(images, [f"image {index}" for index in range(len(images))]), numbered, classes)
 
 
 def check_map_style(dataset: object) -> None:
@@ -102,7 +65,8 @@ def find_entry(item: Mapping[Any, Any], keys: Sequence[str], index: int) -> Any:
     found = [key for key in item if isinstance(key, str) and key.lower() in keys]
     if len(found) != 1:
         had = ", ".join(repr(key) for key in item) or "none"
-        raise TypeError(f"dataset[{index}]: expected one of the keys {', '.join(keys)}, got {had}")
+        advice = "name the keys: datasets.Keyed(dataset, image=..., label=...)"
+        raise TypeError(f"dataset[{index}]: expected one of the keys {', '.join(keys)}, got {had}; {advice}")
     return item[found[0]]
 
 
@@ -151,8 +115,12 @@ def to_label(label: Any, index: int) -> int:
     single = isinstance(label, Tensor | np.ndarray | np.generic) and np.prod(label.shape) == 1
     value = label.item() if single and not (isinstance(label, Tensor) and label.is_meta) else label
     if isinstance(value, bool) or not isinstance(value, int):
-        got = checks.show(label)
-        raise TypeError(f"label of image {index} is {got}: expected a whole number, or a tensor of one")
+        got, advice = checks.show(label), ""
+        if isinstance(value, str):
+            advice = "; number the names, and give them to the object as `classes`"
+        raise TypeError(
+            f"label of image {index} is {got}: expected a whole number, or a tensor of one{advice}"
+        )
     return value
 
 
@@ -173,10 +141,9 @@ def number_labels(
     for index, label in enumerate(labels):
         if label not in names if names else label < 0:
             raise ValueError(f"label {label} of image {index}: expected {allowed}")
-    if values != list(range(len(values))) and not names:
-        text = "labels %s are not numbered from 0 without gaps: they become 0 to %d, and name the classes; %s"
+    if not names:
         advice = "to give several data sets the same classes, give each a dict `classes` from label to name"
-        log.warning(text, abbreviate(values), len(values) - 1, advice)
+        warn_of_gaps(values, f"; {advice}")
     if len(values) == 1:
         log.warning(
             "all images are of one class, %s: there is nothing to classify", names.get(values[0], values[0])
@@ -186,6 +153,13 @@ def number_labels(
     rows = {label: row for row, label in enumerate(values)}
     classes = tuple(names[value] if names else str(value) for value in values)
     return classes, torch.tensor([rows[label] for label in labels])
+
+
+def warn_of_gaps(values: Sequence[int], advice: str = "") -> None:
+    """Log that labels (sorted) which are not 0, 1, 2, ... are numbered so."""
+    if values != list(range(len(values))):
+        text = "labels %s are not numbered from 0 without gaps: they become 0 to %d, and name the classes%s"
+        log.warning(text, abbreviate(values), len(values) - 1, advice)
 
 
 def describe_labels(values: Sequence[int]) -> str:

@@ -105,7 +105,7 @@ def load_predictor(
     resume.check_weights(saved, options, source)
     given = {name: value for name, value in options.items() if name not in ("dataset", "root", "weights")}
     # Resolved, since checkpoints of earlier versions do not hold all arguments.
-    arguments = asdict(presets.resolve(options["dataset"], **given))
+    arguments = asdict(presets.resolve(options["dataset"], root or options.get("root"), **given))
     name = arguments["backbone"]
     return Predictor(
         network=RuledAgent(registry.rebuild(saved).to(device), rule).eval(),

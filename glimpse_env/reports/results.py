@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from glimpse_env import GlimpseVectorEnv, __version__, checks
-from glimpse_env.datasets import held_out
+from glimpse_env.datasets.base import choose_result_split
 from glimpse_env.evaluation import intervals
 from glimpse_env.evaluation.fixations import measure_fixations
 from glimpse_env.evaluation.metrics import summarize
@@ -134,7 +134,9 @@ def is_finished(path: Path) -> bool:
 
 def build_suffix(saved: Mapping[str, Any], split: str | None, dataset: str | None = None) -> str:
     """Return the end of an evaluation's file names: data set and split, where these are not the run's own."""
-    parts = [] if dataset in (None, saved["environment"]["dataset"]) else [Path(str(dataset)).name]
+    parts = (
+        [] if dataset in (None, saved["environment"]["dataset"]) else [checkpoint.dataset_name(str(dataset))]
+    )
     parts += [] if split in (None, get_result_split(saved)) else [checkpoint.file_name(str(split))]
     return "".join(f"-{part}" for part in parts)
 
@@ -142,11 +144,6 @@ def build_suffix(saved: Mapping[str, Any], split: str | None, dataset: str | Non
 def get_result_split(saved: Mapping[str, Any]) -> str:
     """Return the split on which a run is evaluated by default."""
     return choose_result_split(saved["options"].get("split", "fit"))
-
-
-def choose_result_split(split: str) -> str:
-    """Return the split to evaluate after training on `split`: the left-out fold, else the test images."""
-    return held_out(split) or "test" if split.startswith("fit:") else "test"
 
 
 def evaluate_checkpoint(

@@ -72,7 +72,12 @@ def plain(options: Any) -> dict[str, Any]:
 def run_name(agent: str, dataset: str, split: str, seed: int, usual: str = "fit") -> str:
     """Return the name of a run's folder; it holds the split if that is not the usual one."""
     part = "" if split == usual else f"-{file_name(split)}"
-    return f"{agent}-{Path(dataset).name}{part}-{seed}"
+    return f"{agent}-{dataset_name(dataset)}{part}-{seed}"
+
+
+def dataset_name(dataset: str | Path) -> str:
+    """Return a data set's name in file names: a folder's own, and torchvision-NAME for torchvision:NAME."""
+    return Path(dataset).name.replace(":", "-")
 
 
 def file_name(split: str) -> str:

@@ -26,9 +26,14 @@ def prepare(options: Options) -> Options:
     if isinstance(sys.stdout, io.TextIOWrapper):  # file and class names may have characters that it has not
         sys.stdout.reconfigure(errors="backslashreplace")
     use_threads(given.threads)
+    use_log()
+    return replace(given, device=distributed.device_of(given.device))
+
+
+def use_log() -> None:
+    """Show the package's log on the terminal; of processes that train together, the first one's."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("glimpse_env").setLevel(logging.INFO if distributed.first() else logging.WARNING)
-    return replace(given, device=distributed.device_of(given.device))
 
 
 def use_threads(threads: int) -> None:

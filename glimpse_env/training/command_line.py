@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, make_dataclass
@@ -10,7 +12,11 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from glimpse_env.runtime import checkpoint
+from glimpse_env.datasets import NAMED, find_kind, list_names, recognise
+from glimpse_env.datasets.base import Preset
+from glimpse_env.runtime import checkpoint, terminal
+
+log = logging.getLogger("glimpse_env")
 
 OptionsT = TypeVar("OptionsT")
 Recipes = Mapping[str, Mapping[str, Any]]  # settings that replace the defaults, by data set
@@ -26,6 +32,7 @@ def parse(
     """Read the command line.
 
     A recipe replaces the defaults: that of a flag, or else that of the data set. Given options override it.
+    For a data set without a name the log says which recipe it is.
 
     Args:
         kind: The dataclass of options; its bases are the groups of --help (see `find_groups`).
@@ -36,7 +43,8 @@ def parse(
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     refuse_old_names(kind, given)
-    default = kind(**choose_recipe(kind, named, datasets, given))
+    recipe = choose_recipe(kind, named, datasets, given)
+    default = kind(**recipe)
     groups, values, parts = find_groups(kind), dict(vars(default)), []
     for name, group in groups.items():
         own = {one.name: values.pop(one.name) for one in fields(group)}
@@ -44,6 +52,9 @@ def parse(
     parts += [(name, type(value), value) for name, value in values.items()]  # dataclasses of options
     parsed = vars(tyro.cli(make_dataclass("Grouped", parts), description=description, args=given))
     options = {name: value for group in groups for name, value in vars(parsed.pop(group)).items()}
+    if line := describe_recipe(kind, recipe, *read_place(kind, given)):
+        terminal.use_log()
+        log.info("%s", line)
     return kind(**options, **parsed)
 
 
@@ -81,17 +92,15 @@ def refuse_old_names(kind: type, given: Sequence[str]) -> None:
 def choose_recipe(
     kind: Any, named: Mapping[str, Recipes], datasets: Recipes, given: Sequence[str]
 ) -> Mapping[str, Any]:
-    """Return the recipe of the flag that is given, else that of the data set.
+    """Return the recipe of the flag that is given, else that of the data set (see `find_recipe`).
 
     Raises:
         SystemExit: There are two flags, or the flag has no recipe for the data set.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--dataset", nargs="?")
-    dataset = parser.parse_known_args(given)[0].dataset or getattr(kind, "dataset", "")
+    dataset, root = read_place(kind, given)
     flags = [flag for flag in named if f"--{flag}" in given]
     if not flags:
-        return datasets.get(dataset, {})
+        return find_recipe(datasets, dataset, root)
     if len(flags) > 1:
         raise SystemExit(f"{' and '.join(f'--{flag}' for flag in flags)}: use only one of them")
     (flag,) = flags
@@ -99,3 +108,53 @@ def choose_recipe(
         available = ", ".join(named[flag])
         raise SystemExit(f"--{flag} is not available for --dataset {dataset} (available: {available})")
     return {flag: True, **named[flag][dataset]}
+
+
+def read_place(kind: Any, given: Sequence[str]) -> tuple[str, str | None]:
+    """Return --dataset and --root of a command line."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dataset", nargs="?")
+    parser.add_argument("--root", nargs="?")
+    words = parser.parse_known_args(given)[0]
+    return words.dataset or getattr(kind, "dataset", ""), words.root
+
+
+def find_recipe(recipes: Recipes, dataset: str, root: str | None) -> Mapping[str, Any]:
+    """Return the recipe of a data set; of one without a name, that of the named ones of its kind."""
+    if dataset in NAMED:
+        return recipes.get(dataset, {})
+    same = list_names(find_kind(dataset, root))
+    return next((recipes[name] for name in same if name in recipes), {})
+
+
+def describe_recipe(kind: Any, recipe: Mapping[str, Any], dataset: str, root: str | None) -> str:
+    """Return which recipe a data set without a name gets, why, and the options that say the same; "" = none.
+
+    `recipe` is as `find_recipe` returns it. The data set's preset is told by its options too, as far as the
+    script has them.
+    """
+    images = None if dataset in NAMED else recognise(dataset, root)
+    if images is None:
+        return ""
+    preset, usual = images.preset, Preset()
+    settings = {"glimpses" if name == "max_glimpses" else name: name for name in vars(usual)}
+    shown = {option: getattr(preset, name) for option, name in settings.items() if hasattr(kind, option)}
+    shown = {option: value for option, value in shown.items() if value != getattr(usual, settings[option])}
+    if not hasattr(kind, "glimpse_size") and preset.glimpse_size is not None:  # the network's input
+        shown |= {"crop_size" if hasattr(kind, "crop_size") else "view_size": preset.glimpse_size}
+    words = format_arguments({**shown, **recipe}) or "(the defaults)"
+    called = "photographs" if images.kind == "photographs" else "small images"
+    return f"{dataset}: the recipe of {called}, since {images.reason}; as options: {words}"
+
+
+def format_arguments(values: Mapping[str, Any]) -> str:
+    """Return options as a command line has them."""
+    words = []
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+            continue
+        given = value if isinstance(value, tuple | list) else [value]
+        words.append(shlex.join([f"--{option}", *map(str, given)]))
+    return " ".join(words)

@@ -25,7 +25,12 @@ class DataOptions:
 
     dataset: str = "mnist"
     """A named data set (mnist, translated-mnist, cluttered-mnist, cluttered-mnist-100, clutter, cub, cars,
-    dogs), or a folder with one subfolder for each class."""
+    dogs); a folder with one subfolder for each class; a list of images (.csv with the columns path, label and
+    maybe split; or .jsonl); or torchvision:NAME, one of torchvision's (CIFAR10, CIFAR100, Caltech101,
+    Caltech256, Country211, DTD, EMNIST, EuroSAT, FGVCAircraft, FashionMNIST, Flowers102, Food101, GTSRB,
+    ImageNet, Imagenette, KMNIST, MNIST, OxfordIIITPet, PCAM, Places365, QMNIST, RenderedSST2, SEMEION, STL10,
+    SUN397, SVHN, StanfordCars, USPS). Images without a name of their own are photographs if the first has
+    three channels and more than 96 pixels, else small images; the log says which recipe that means."""
     root: Path | None = None
     """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home directory."""
     split: str = "fit"
@@ -43,7 +48,9 @@ class GlimpseOptions:
     backbone: str | None = None
     """Network of the crop, map and bank sensors, which is frozen: a torchvision classifier, or timm:NAME."""
     weights: str | None = "DEFAULT"
-    """Weights of the backbone: DEFAULT (the library's), or a file (a path, or a name in GLIMPSE_WEIGHTS)."""
+    """Weights of the backbone: a file (a path, or a name in GLIMPSE_WEIGHTS), or DEFAULT: on your own images
+    those that finetune_backbone.py wrote for them to its default --out, if there are any (the log names the
+    file); else the library's."""
     image_size: int | None = None
     """Side in pixels to which images are resized."""
     view_size: int | None = None
@@ -255,7 +262,7 @@ def check_backbone(options: Any) -> None:
     """With --train-backbone, refuse glimpses that are not the pixels of one window, and a missing name."""
     if not options.train_backbone:
         return
-    preset = find_preset(options.dataset)
+    preset = find_preset(options.dataset, options.root)
     sensor, scales = options.sensor or preset.sensor, options.scales or preset.scales
     if sensor != "pixel":
         raise ValueError(f"--train-backbone: its glimpses are pixels; use --sensor pixel, got {sensor}")

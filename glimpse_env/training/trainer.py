@@ -20,6 +20,7 @@ from glimpse_env.runtime import checkpoint, distributed, terminal
 from glimpse_env.runtime.precision import Precision, named
 from glimpse_env.training import resume, run_folder
 from glimpse_env.training.epoch import Epoch, Progress
+from glimpse_env.training.finetuning import choose_weights
 from glimpse_env.training.optimizers import Optimizer
 from glimpse_env.training.options import check_numbers
 
@@ -85,6 +86,7 @@ class Run:
             torch.manual_seed(options.seed)
             if check is not None:
                 check(run.options)
+            run.options = choose_weights(run.options, run.checkpoint)
             claimed = run_folder.claim(run.checkpoint.parent, run.options)
             run._replaced = stack.enter_context(claimed)
             if options.resume:

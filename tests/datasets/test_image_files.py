@@ -506,7 +506,7 @@ COUNTS = [
 @pytest.mark.parametrize("many", [1000, 3])
 def test_a_folder_says_once_what_was_done_to_how_many(mixed, caplog, monkeypatch, tmp_path, many):
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("glimpse_env.datasets.folder.MANY", many)
+    monkeypatch.setattr("glimpse_env.datasets.sources.paths.MANY", many)
     datasets.load(mixed, "train", image_size=8)
     copies, line = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert "2 of 7 train images are byte-identical" in copies

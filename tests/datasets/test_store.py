@@ -17,7 +17,6 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from glimpse_env.datasets import folder as folders
 from glimpse_env.datasets import load, store
 from glimpse_env.datasets.decode import read_image
 from glimpse_env.datasets.store import HEADER, Plan, Store, map_store, open_store
@@ -140,8 +139,8 @@ def test_a_store_of_another_version_is_rebuilt(open_birds, decoded, monkeypatch)
 def test_a_full_disk_is_named_and_nothing_is_left(open_birds, cache, monkeypatch):
     write = store.write_store
 
-    def half(stream: object, plan: Plan, paths: list[Path]) -> None:
-        write(stream, plan, paths)  # pyright: ignore[reportArgumentType]
+    def half(stream: object, plan: Plan, *rest: object) -> None:
+        write(stream, plan, *rest)  # pyright: ignore[reportArgumentType]
         raise OSError(ENOSPC, "No space left on device")
 
     message = r"image store of birds-train needs .* GB in .*cache .*No space left.*GLIMPSE_CACHE"
@@ -240,7 +239,7 @@ def test_a_large_folder_of_class_folders_is_decoded_into_a_store(photographs, ca
     small = load(photographs, image_size=12)
     assert small.key is None
     assert not cache.exists()
-    monkeypatch.setattr(folders, "MANY", 3)
+    monkeypatch.setattr("glimpse_env.datasets.sources.paths.MANY", 3)
     large = load(photographs, image_size=12)
     assert torch.equal(large.images, small.images)
     assert large.labels.tolist() == small.labels.tolist()

@@ -26,7 +26,6 @@ from reproduction import rows, runs
 from timing import timed
 
 from glimpse_env.datasets import archive, store
-from glimpse_env.datasets import folder as folders
 from glimpse_env.runtime import files, terminal
 from glimpse_env.sensors import feature_cache
 
@@ -82,7 +81,9 @@ def deny(monkeypatch) -> Deny:
 def photographs(tmp_path, monkeypatch) -> Path:
     """Six pictures in two classes, and a cache folder."""
     monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(folders, "MANY", 3)  # a folder of so many photographs has a store
+    monkeypatch.setattr(
+        "glimpse_env.datasets.sources.paths.MANY", 3
+    )  # a folder of so many photographs has a store
     for number in range(6):
         path = tmp_path / "data" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
