@@ -234,7 +234,7 @@ def build_network(
     shown |= {"reach": sensor.reach, "channels": (sensor.space["glimpse"].shape or (1,))[0]}
     shown |= {"backbone": options.backbone if options.train_backbone else None}
     if options.glimpse_encoder == "templates":
-        side = sensor.space["glimpse"].shape[-1]
+        side = (sensor.space["glimpse"].shape or (1,))[-1]
         shown["templates"] = tuple(round(options.template * side / window) for window in sensor.windows)
     if options.locator == "map" and isinstance(sensor, Mapped):
         shown["map_shape"] = sensor.view_maps.shape[:2]

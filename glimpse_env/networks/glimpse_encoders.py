@@ -70,6 +70,9 @@ class Templates(nn.Module):
         side, count = math.isqrt(glimpse // channels), features // 4
         if layers < 1:
             raise ValueError(f"--encoder-layers {layers}: --glimpse-encoder templates needs at least 1")
+        if side < CELLS + 1:
+            needed = f"needs glimpses of at least {CELLS + 1} x {CELLS + 1} pixels, got {side} x {side}"
+            raise ValueError(f"--glimpse-encoder templates {needed}: use --glimpse-encoder mlp")
         if min(sides) < 2 or max(sides) > side - CELLS + 1:
             shown = f"{', '.join(map(str, sides))} pixels of the glimpse's windows, of {side} each"
             raise ValueError(f"--template covers {shown}: use one that covers 2 to {side - CELLS + 1}")
@@ -93,12 +96,12 @@ class Templates(nn.Module):
 
 
 def compare(
-    window: Float[Tensor, "env channel row column"], templates: nn.Linear, side: int
+    window: Float[Tensor, "env channel row column"], templates: nn.Module, side: int
 ) -> Float[Tensor, "env template down right"]:
     """Return the convolution of a window with templates.
 
-    A product of matrices and a channels-last result: on a CPU the convolution and the maxima after it take
-    four times as long, since there are few channels.
+    `templates` is their linear layer. A product of matrices and a channels-last result: on a CPU the
+    convolution and the maxima after it take four times as long, since there are few channels.
     """
     patches = window.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
     return templates(patches.flatten(3)).permute(0, 3, 1, 2)

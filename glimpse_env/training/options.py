@@ -250,6 +250,7 @@ RANGES: dict[str, Kind] = {
     "stop_hidden": checks.whole(0, 2**20),
     "glimpses": checks.ARGUMENTS["max_glimpses"],
     "crop_size": checks.SIDE,
+    "template": checks.whole(2, 2**10),
     "encoder_layers": checks.whole(0, 2**10),
     "location_discount": ranged("a discount in [0, 1]", 0, 1),
     "sure": ranged(SURE, 0, 1, above=0),

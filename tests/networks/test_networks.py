@@ -139,6 +139,7 @@ def test_templates_are_a_convolution_of_each_window():
         ({"templates": (1, 5)}, "--template covers 1, 5 pixels .* of 16 each: use one that covers 2 to 14"),
         ({"templates": (15, 5)}, "use one that covers 2 to 14"),
         ({"encoder_layers": 0}, "--glimpse-encoder templates needs at least 1"),
+        ({"glimpse": 512, "channels": 512}, "needs glimpses of at least 4 x 4 pixels, got 1 x 1"),
     ],
 )
 def test_templates_that_do_not_fit_are_refused(changed, message):
