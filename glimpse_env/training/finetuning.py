@@ -95,15 +95,16 @@ def choose_weights(options: Options, file: Path) -> Options:
     given: Any = options
     if not needs_weights(given):
         return options
-    start = file if getattr(given, "resume", False) else getattr(given, "ram", None)
-    if start is not None and start.is_file():
-        return replace(given, weights=checkpoint.read(start)["options"]["weights"])
     backbone = given.backbone
     if not getattr(given, "train_backbone", False):
         preset = resolve(given.dataset, given.root, sensor=given.sensor, backbone=backbone)
         backbone = preset.backbone if SENSORS[preset.sensor].runs_network else None
-    split = choose_result_split(given.split)
-    found = None if backbone is None else find_tuned(given.dataset, given.root, backbone, split)
+    if backbone is None:
+        return options
+    start = file if getattr(given, "resume", False) else getattr(given, "ram", None)
+    if start is not None and start.is_file():
+        return replace(given, weights=checkpoint.read(start)["options"]["weights"])
+    found = find_tuned(given.dataset, given.root, backbone, choose_result_split(given.split))
     return options if found is None else replace(given, weights=str(found))
 
 
