@@ -6,6 +6,7 @@ import copy
 import functools
 import hashlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -64,7 +65,7 @@ def copy_without_values(part: nn.Module) -> nn.Module:
     return copy.deepcopy(part, copies)
 
 
-class FrozenNetwork(nn.Module):
+class FrozenNetwork(nn.Module, ABC):
     """A network in evaluation mode without gradients, its colours and sizes, costs and digest.
 
     A class that extends it returns the two `part`s of its network, and extends `identity`.
@@ -99,13 +100,13 @@ class FrozenNetwork(nn.Module):
         for kind, values in (("mean", preprocessing.mean), ("deviation", preprocessing.deviation)):
             self.register_buffer(kind, torch.tensor(values, device=self.device).view(-1, 1, 1))
 
+    @abstractmethod
     def part(self, of_map: bool) -> nn.Module:
         """Return what computes the features, or the map, of normalised images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def identity(self) -> str:
         """Return what names all that features depend on besides images and weights."""
-        raise NotImplementedError
 
     def weights(self) -> Iterator[tuple[str, Any]]:
         """Yield the names and values that features depend on."""

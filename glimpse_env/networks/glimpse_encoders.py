@@ -56,7 +56,7 @@ class Templates(nn.Module):
     Each window of the glimpse is compared with templates of its own (one convolution) at every position; what
     is kept are the maxima over the window, which recognise a pattern wherever it lies, and those in 3 x 3
     cells. Layers follow on both. A pattern is recognised after far fewer images than by `Convolutions`, whose
-    kernels are smaller than it, at a fifth of the cost.
+    kernels are smaller than it, at less cost.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ def compare(
     """Return the convolution of a window with templates.
 
     `templates` is their linear layer. A product of matrices and a channels-last result: on a CPU the
-    convolution and the maxima after it take four times as long, since there are few channels.
+    convolution and the maxima after it are slower, since there are few channels.
     """
     patches = window.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
     return templates(patches.flatten(3)).permute(0, 3, 1, 2)
