@@ -197,7 +197,16 @@ def shrink(
         return patch
     if height % size == 0 and width % size == 0:
         return functional.avg_pool2d(patch, (height // size, width // size))
-    return functional.interpolate(patch, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return resize(patch, (size, size))
+
+
+def resize(
+    patch: Float[Tensor, "env channel height width"], size: tuple[int, int]
+) -> Float[Tensor, "env channel rows columns"]:
+    """Resize patches, of any number of rows, to `size`, antialiased bilinear."""
+    if not len(patch):  # every row has stopped; on a GPU, torch refuses to interpolate no row
+        return patch.new_empty(0, patch.shape[1], *size)
+    return functional.interpolate(patch, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def zoom_factor(scale: Float[Tensor, "*batch"], zoom: tuple[float, float]) -> Float[Tensor, "*batch"]:

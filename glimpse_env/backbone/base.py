@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from glimpse_env import retina
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's colours, as most weights expect
 DEVIATION = (0.229, 0.224, 0.225)
@@ -68,7 +69,7 @@ class Preprocessing(NamedTuple):
         """Return images at the size that the network takes (bilinear, antialiased)."""
         if self.size is None or tuple(pixels.shape[2:]) == self.size:
             return pixels
-        return F.interpolate(pixels, self.size, mode="bilinear", antialias=True, align_corners=False)
+        return retina.resize(pixels, self.size)
 
 
 class Classifier(NamedTuple):

@@ -447,6 +447,30 @@ def test_a_first_view_of_another_size_does_ask_the_device(env: Callable) -> None
         core.reset(seed=0)
 
 
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("sensor", KINDS)
+def test_once_every_row_has_stopped_no_view_is_resized(
+    env: Callable, sensor: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Backbone("resnet18", None, device, precision="float32")
+    monkeypatch.setattr(network, "preprocessing", network.preprocessing._replace(size=(SIZE, SIZE)))
+    options = {"compact": True, "autoreset_mode": AutoresetMode.DISABLED, "view_size": 2 * SIZE - 1}
+    core = env(3, sensor=sensor, device=device, backbone=network, **options)
+
+    def interpolate(pixels: Tensor, *words: Any, real: Any = functional.interpolate, **more: Any) -> Tensor:
+        assert len(pixels)  # or CUDA's "invalid argument"
+        return real(pixels, *words, **more)
+
+    core.reset(seed=0)
+    monkeypatch.setattr(functional, "interpolate", interpolate)
+    last = core.step(action(3, 0, device) | {"stop": torch.ones(3, dtype=torch.int64, device=device)})
+    again = core.step(action(3, 1, device))
+    assert last[2].all() and torch.equal(again[0]["glimpse"], last[0]["glimpse"])
+
+
 @pytest.mark.parametrize("sensor", KINDS)
 def test_gymnasiums_checker_is_silent(images: ImageSet, backbone: Backbone, sensor: str) -> None:
     pairs = [(image, int(label)) for image, label in zip(images.images, images.labels, strict=True)]
