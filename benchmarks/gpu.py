@@ -30,7 +30,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from reproduction import runs
-from timing import captured, timed
+from timing import captured, gpu_page, timed
 
 from glimpse_env import checks
 from glimpse_env.runtime import files, terminal
@@ -182,7 +182,7 @@ def align_figures(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [["part", "figure", "value"]]
     for row in rows:
         for name, value in row["figures"].items():
-            lines.append([row["part"], name, f"{value:,.3g}" if value < 100 else f"{value:,.0f}"])
+            lines.append([row["part"], name, gpu_page.format_value(value)])
         ended = "whole part, s" if row["error"] is None else f"FAILED: {row['error'].splitlines()[-1][:90]}"
         lines.append([row["part"], ended, f"{row['seconds']:.1f}"])
     return timed.align(lines)
@@ -200,12 +200,12 @@ def main(options: Gpu) -> int:
         "speed": timed.speed(options.device),
     }
     folder = options.results or (timed.ROOT / "runs/gpu" if options.quick else timed.RESULTS)
-    files.check_writable(folder / "gpu.jsonl")
+    files.check_writable(folder / gpu_page.NAME)
     rows = []
     for name in options.parts:
         print(f"{name} ...", flush=True)
         rows.append(run_part(name, options) | about | timed.provenance(options.device))
-        timed.append(folder / "gpu.jsonl", rows[-1])
+        timed.append(folder / gpu_page.NAME, rows[-1])
     speed = timed.describe_speed(about["speed"])
     print(f"{timed.machine_name(rows[0])}, torch {torch.__version__}: {speed}")
     print(align_figures(rows))

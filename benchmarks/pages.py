@@ -9,9 +9,9 @@ A page holds a table between two lines of its own:
     <!-- end -->
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py,
-"settings" what is as in the papers (papers/fidelity.py). Missing rows are left out; without any, the block
-names the command that makes them.
+table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py, "gpu"
+those of gpu.py, "settings" what is as in the papers (papers/fidelity.py). Missing rows are left out; without
+any, the block names the command that makes them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from papers.tables import TABLES
 from reproduction import listing, rows, text_table
 from reproduction.spec import Table
 from reproduction.text_table import About, Rows
+from timing import gpu_page
 
 from glimpse_env import datasets
 from glimpse_env.runtime import terminal
@@ -48,6 +49,7 @@ PAPER = "-paper"  # ends the name of a table that was made with --paper
 LISTS: dict[str, Callable[[Path], str]] = {
     "statuses": listing.format_page,
     "timing": dtram_timing.format_page,
+    "gpu": gpu_page.format_page,
 }
 WIDTH = 140  # characters of a line of text
 

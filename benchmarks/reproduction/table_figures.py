@@ -46,7 +46,10 @@ SERIES = {  # of costs: tables, and how the names of their rows start
     "DT-RAM": (["dtram-6", "dtram-7"], "DT-RAM"),
     "Sermanet, high, 1 to 3 glimpses": (["sermanet-1"], "high,"),
     "Sermanet, all, 1 to 3 glimpses": (["sermanet-1"], "all,"),
-    "FCAN, whole image and parts": (["fcan-2", "fcan-4", "fcan-6"], "whole"),
+    "FCAN, whole image and parts": (
+        ["fcan-2", "fcan-4", "fcan-6"],
+        ("whole image", "whole + part1", "whole + all"),
+    ),
 }
 ABLATIONS = {  # by table: legend, marker, line, colour
     "dtram-6": ("with curriculum and supervision (Table 6)", "o", "-", BLUE),

@@ -11,7 +11,7 @@ import gpu
 import pytest
 import torch
 from gpu import Gpu
-from timing import captured, timed
+from timing import captured, gpu_page, timed
 from timing.captured import Options
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -135,3 +135,21 @@ def test_without_cuda_the_command_says_so():
 def test_a_captured_update_has_the_losses_of_the_eager_one():
     found = captured.measure(Options(batch=32, augment=False, device="cuda", precision="float32"), 5, 3)
     assert found["difference"] < captured.TOLERANCE
+
+
+def test_a_page_shows_of_every_part_the_last_row_by_machine(tmp_path):
+    row = {
+        "format": timed.FORMAT,
+        "hardware": {"gpu": "A", "cpu": "", "threads": 1},
+        "versions": {"torch": "2"},
+    }
+    good = {"figures": {"step, ms": 1.23456, "rows, 1/s": 98765.4}, "error": None}
+    bad = {"figures": {}, "error": "RuntimeError: first\nthe last line"}
+    rows = [row | {"part": "sensors"} | bad, row | {"part": "sensors"} | good, row | {"part": "graph"} | bad]
+    (tmp_path / gpu_page.NAME).write_text("".join(json.dumps(one) + "\n" for one in rows))
+    page = gpu_page.format_page(tmp_path)
+    assert (
+        "| sensors | step, ms | 1.23 |\n| sensors | rows, 1/s | 98,765 |\n| graph | failed: the last line |"
+        in page
+    )
+    assert "no rows yet" in gpu_page.format_page(tmp_path / "none").lower()
