@@ -76,6 +76,13 @@ class Canvas:
             )
         return self.cache[size]
 
+    def cut(
+        self, windows: Windows, index: Index, row: Index, column: Index
+    ) -> Float[Tensor, "env channel tap_down tap_across"]:
+        """Return each row's tile of pixels whose top-left one is at (row, column), values in [0, 255]."""
+        start = (index * windows.image).add_(row, alpha=windows.row).add_(column)
+        return windows.view.index_select(0, start).float()
+
     @property
     def image_height(self) -> int:
         """Height of the images without margin, in pixels."""
@@ -143,8 +150,7 @@ def crop(canvas: Canvas, index: Index, centre: Centre, size: int) -> Float[Tenso
     corner, whole = top_left(windows, centre)
     across, down = (corner - whole).view(-1, 2, 1, 1, 1).unbind(1)
     column, row = whole.long().unbind(1)
-    start = (index * windows.image).add_(row, alpha=windows.row).add_(column)
-    pixels = windows.view.index_select(0, start).float()
+    pixels = canvas.cut(windows, index, row, column)
     if pixels.shape[2] > size:
         pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], down)
     return torch.lerp(pixels[..., :-1], pixels[..., 1:], across) if pixels.shape[3] > size else pixels
@@ -236,8 +242,7 @@ def resample(
     (x, y), margin = windows.half, canvas.margin
     column, weights_across = box_weights(x + margin + centre[:, 0] * x, width, size, length, across)
     row, weights_down = box_weights(y + margin + centre[:, 1] * y, width, size, height, down)
-    start = (index * windows.image).add_(row, alpha=windows.row).add_(column)
-    tile = windows.view.index_select(0, start).float()
+    tile = canvas.cut(windows, index, row, column)
     flat = torch.matmul(weights_down[:, None], tile)  # `size` rows of pixels
     return torch.bmm(flat.flatten(1, 2), weights_across.mT).unflatten(1, (-1, size))
 
