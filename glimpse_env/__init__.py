@@ -1,5 +1,7 @@
 """Glimpse: learn where to look in an image, and when to stop. Registers `GlimpseEnv-v0` with Gymnasium."""
 
+from typing import TYPE_CHECKING, Any
+
 from gymnasium import register
 
 from glimpse_env.backbone import Backbone, ModuleBackbone
@@ -20,6 +22,9 @@ from glimpse_env.sensors import BankSensor, Contextual, CropSensor, MapSensor, P
 from glimpse_env.vector_env import GlimpseVectorEnv
 from glimpse_env.wrappers.flat import FlatAction, FlatSingleAction
 from glimpse_env.wrappers.statistics import EpisodeStatistics
+
+if TYPE_CHECKING:
+    from glimpse_env.deployment.trained_agent import load_agent
 
 __version__ = "0.2.0"
 __all__ = [
@@ -47,7 +52,18 @@ __all__ = [
     "Reward",
     "Sensor",
     "Transition",
+    "load_agent",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load_agent` at its first use: it needs the agents' networks, and environments do not."""
+    if name != "load_agent":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from glimpse_env.deployment.trained_agent import load_agent
+
+    return load_agent
+
 
 devices.use_one_thread_after_fork()
 # The environment checks every action itself, including values, so Gymnasium's passive checker is disabled.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.runtime import checkpoint
-from glimpse_env.training import resume
+from glimpse_env.training import preprocessing, resume
 from glimpse_env.training.options import View
 
 
@@ -49,6 +49,7 @@ def describe(agent: str, options: View, env: GlimpseVectorEnv) -> dict[str, Any]
         "classes": list(env.images.classes),
         "weights_sha256": resume.weights_hash(arguments),
         "data": resume.describe_data(env.images, arguments["image_size"]),
+        **preprocessing.describe_view(env, options.dataset),
         "precision": str(torch.float32),
         "command": checkpoint.command(),
     }

@@ -27,6 +27,7 @@ from glimpse_env.backbone.base import (
 from glimpse_env.backbone.module import ModuleBackbone
 from glimpse_env.backbone.torchvision import Backbone
 from glimpse_env.backbone.weights import final_layer
+from glimpse_env.runtime.precision import Precision
 
 LIBRARIES: dict[str, Library] = {
     "torchvision": Library(Backbone, torchvision_weights.find_weights, torchvision_weights.build_tunable),
@@ -38,7 +39,9 @@ __all__ = ["DEVIATION", "LIBRARIES", "MEAN", "Backbone", "Classifier", "FeatureE
            "find_weights"]  # fmt: skip
 
 
-def build_backbone(name: str, weights: str | Path | None, device: torch.device | str) -> FeatureExtractor:
+def build_backbone(
+    name: str, weights: str | Path | None, device: torch.device | str, precision: Precision = "auto"
+) -> FeatureExtractor:
     """Return the frozen network of a name such as "resnet50"; arguments as for `Backbone`.
 
     Raises:
@@ -47,7 +50,7 @@ def build_backbone(name: str, weights: str | Path | None, device: torch.device |
         ModuleNotFoundError: The library is not installed.
     """
     library, model = split_name(name)
-    return library.build(model, weights, device)
+    return library.build(model, weights, device, precision)
 
 
 def build_classifier(name: str, weights: str | Path | None, classes: int, *, warn: bool = True) -> Classifier:

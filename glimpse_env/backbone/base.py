@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from glimpse_env import retina
+from glimpse_env.runtime.precision import Precision
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's colours, as most weights expect
 DEVIATION = (0.229, 0.224, 0.225)
@@ -83,8 +84,8 @@ class Classifier(NamedTuple):
 class Library(NamedTuple):
     """What builds networks by name: one line of `backbone.LIBRARIES`."""
 
-    # A frozen network, from a model's name, its weights and the device.
-    build: Callable[[str, str | Path | None, torch.device | str], FeatureExtractor]
+    # A frozen network, from a model's name, its weights, the device, and the type of its numbers.
+    build: Callable[[str, str | Path | None, torch.device | str, Precision], FeatureExtractor]
     # The file that holds the weights of a model; None = the library's own download.
     find_weights: Callable[[str, str | Path], Path | None]
     # A classifier with these weights and new final layers, from a model's name, its weights, the number of

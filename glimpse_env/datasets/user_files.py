@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from glimpse_env.datasets import NAMED
-from glimpse_env.datasets.decode import from_pil, read_image
+from glimpse_env.datasets.decode import Fit, from_pil, read_image, to_square
 from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.image_files import is_system
 
@@ -34,7 +34,11 @@ class Unlabelled:
 
 
 def read_like(
-    dataset: str, path: Path, size: int | None, notes: Notes | None = None
+    dataset: str,
+    path: Path,
+    size: int | None,
+    notes: Notes | None = None,
+    channels: int | None = None,
 ) -> UInt8[Tensor, "channel height2 width2"]:
     """Decode an image file as `datasets.load` does for this data set.
 
@@ -42,20 +46,43 @@ def read_like(
     above one half) is inverted, so that dark ink on white paper can be read too.
 
     `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
-    preset (of a folder: the file's own size). `notes` is as for `decode.read_image`.
+    preset (of a folder: the file's own size). `notes` is as for `decode.read_image`. `channels`: 1 or 3, None
+    = as a data set of this name has.
 
     Raises:
         FileNotFoundError: There is no file at `path`.
         ValueError: The file cannot be decoded, or has too many pixels.
     """
+    side, fit = find_size(dataset, size)
+    return convert(dataset, read_image(path, side, fit, notes)[0], channels)
+
+
+def prepare_like(
+    dataset: str, pixels: UInt8[Tensor, "channel height width"], size: int | None, channels: int | None = None
+) -> UInt8[Tensor, "channel2 height2 width2"]:
+    """Return an image in memory, of 1 or 3 channels, as `read_like` returns that of a file."""
+    return convert(dataset, to_square(pixels, *find_size(dataset, size)), channels)
+
+
+def find_size(dataset: str, size: int | None) -> tuple[int | None, Fit]:
+    """Return the side to which images of a data set are resized, and how they become square."""
     spec = NAMED.get(dataset)
     if spec is None:
-        return read_image(path, size, "crop", notes)[0]
-    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit, notes)
-    if not spec.grey:
-        return pixels
-    grey = from_pil(Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L"))
-    return 255 - grey if spec.dark_ground and is_light(grey[0]) else grey
+        return size, "crop"
+    return spec.preset.image_size if size is None else size, spec.fit
+
+
+def convert(
+    dataset: str, pixels: UInt8[Tensor, "channel height width"], channels: int | None
+) -> UInt8[Tensor, "channel2 height width"]:
+    """Return an image in grey or in colour, as the data set has them, and light on dark where these are."""
+    spec = NAMED.get(dataset)
+    grey = channels == 1 if channels is not None else spec is not None and spec.grey
+    if not grey:
+        return pixels.expand(3, -1, -1)
+    if len(pixels) != 1:
+        pixels = from_pil(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L"))
+    return 255 - pixels if spec is not None and spec.dark_ground and is_light(pixels[0]) else pixels
 
 
 def is_light(plane: UInt8[Tensor, "height width"]) -> bool:

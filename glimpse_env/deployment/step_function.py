@@ -92,7 +92,9 @@ class GlimpseSensor(nn.Module):
             view = view.mul(255).round().byte() / 255
         return view.repeat(1, len(self.geometry.windows), 1, 1)
 
-    def encode(self, patches: Float[Tensor, "image scale_channel height width"]) -> Float[Tensor, "image ..."]:
+    def encode(
+        self, patches: Float[Tensor, "image scale_channel height width"]
+    ) -> Float[Tensor, "image ..."]:
         """Return patches, or with a backbone their features, those of several windows side by side."""
         if self.backbone is None:
             return patches
@@ -153,9 +155,7 @@ class StepFunction(nn.Module):
         parts = [StateField(name, value.shape[1], value.dtype) for name, value in every]
         self.fields = tuple(part for part in parts if part.columns)
 
-    def forward(
-        self, images: Images, location: Locations, step: Step, *state: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, images: Images, location: Locations, step: Step, *state: Tensor) -> tuple[Tensor, ...]:
         """Take one glimpse; see the class."""
         first = step == 1
         begun = self.network.begin(images.shape[0])._asdict()

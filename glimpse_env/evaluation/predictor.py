@@ -19,8 +19,9 @@ from glimpse_env.evaluation.stopping_rules import Rule, RuledAgent
 from glimpse_env.networks import registry
 from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.rendering import frames
+from glimpse_env.runtime.precision import Precision
 from glimpse_env.sensors import SENSORS, OnGrid
-from glimpse_env.training import resume
+from glimpse_env.training import preprocessing, resume
 from glimpse_env.training.rollout import Behaviour, collect
 
 
@@ -89,16 +90,22 @@ class Predictor:
 
 
 def load_predictor(
-    saved: Mapping[str, Any], source: Path, rule: Rule, root: str | None, weights: str | None, device: str
+    saved: Mapping[str, Any],
+    source: Path,
+    rule: Rule,
+    root: str | None,
+    weights: str | None,
+    device: str,
+    precision: Precision = "auto",
 ) -> Predictor:
     """Return the agent of a checkpoint, ready for images.
 
     `saved` is the content of the checkpoint at `source`; `root` the folder of the data set, for the class
     names of older checkpoints; `weights` the path of the backbone's weights file (None = the path in
-    training).
+    training); `precision` is the backbone's.
 
     Raises:
-        ValueError: The class names are not known, or the weights are not those of training.
+        ValueError: The class names are not known, or the weights or the backbone are not those of training.
         FileNotFoundError: There is no weights file.
     """
     options = saved["environment"] | ({} if weights is None else {"weights": weights})
@@ -107,10 +114,13 @@ def load_predictor(
     # Resolved, since checkpoints of earlier versions do not hold all arguments.
     arguments = asdict(presets.resolve(options["dataset"], root or options.get("root"), **given))
     name = arguments["backbone"]
+    backbone = None if name is None else build_backbone(name, options["weights"], device, precision)
+    if backbone is not None:
+        preprocessing.check_view(saved, preprocessing.describe_backbone(backbone), source)
     return Predictor(
         network=RuledAgent(registry.rebuild(saved).to(device), rule).eval(),
         arguments=arguments,
-        backbone=None if name is None else build_backbone(name, options["weights"], device),
+        backbone=backbone,
         policy=saved["options"].get("policy", "learned"),
         classes=read_class_names(saved, source, root),
         device=device,

@@ -25,7 +25,7 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.reports import run_report
 from glimpse_env.reports.plots import Measure
 from glimpse_env.runtime import checkpoint, distributed, files
-from glimpse_env.training import environments, resume
+from glimpse_env.training import environments, preprocessing, resume
 
 log = logging.getLogger("glimpse_env")
 
@@ -158,6 +158,7 @@ def evaluate_checkpoint(
     arguments = saved["environment"] | {name: value for name, value in changes.items() if value is not None}
     resume.check_weights(saved, arguments, path)
     env = environments.build_evaluation_environment(arguments, split, choose_device(saved, device))
+    preprocessing.check_view(saved, preprocessing.describe_view(env, arguments["dataset"]), path)
     check_fit(env, network, path)
     resume.check_classes(saved, env.images.classes, path)
     policy = saved["options"].get("policy", "learned")

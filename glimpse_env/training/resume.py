@@ -17,6 +17,7 @@ from glimpse_env.networks.base import Agent
 from glimpse_env.networks.recurrent_attention import RecurrentAttention
 from glimpse_env.runtime import checkpoint, files
 from glimpse_env.sensors import SENSORS
+from glimpse_env.training import preprocessing
 from glimpse_env.training.options import Training, View
 
 
@@ -42,6 +43,7 @@ def describe(
         "classes": list(env.images.classes),
         "weights_sha256": weights_hash(choose_backbone(checkpoint.plain(options), environment)),
         "data": describe_data(env.images, environment["image_size"]),
+        **preprocessing.describe_view(env, options.dataset),
         "command": checkpoint.command(),
     }
 
@@ -60,6 +62,8 @@ def check_data(path: Path, saved: Mapping[str, Any], identity: Mapping[str, Any]
         identity: What the checkpoint of the resumed run will hold.
     """
     ways = "restore them, or train again with --overwrite or in another --out"
+    check_classes(saved, identity.get("classes") or saved.get("classes", ()), f"--resume: {path}")
+    preprocessing.check_view(saved, identity, f"--resume: {path}")
     if other_data(saved, identity):
         raise ValueError(f"--resume: {path} was trained on other images than there are now; {ways}")
     file = path.with_name("result.json")
@@ -169,7 +173,8 @@ def check_weights(saved: Mapping[str, Any], options: Mapping[str, Any], source: 
     known, current = saved.get("weights_sha256"), weights_hash(options)
     if known is not None and known != current:
         other = f"was trained on the features of other weights than {options.get('weights')}"
-        raise ValueError(f"{source} {other}: the file has changed since")
+        digests = f"SHA-256 {known} in training, {current or 'unknown: no file'} now"
+        raise ValueError(f"{source} {other}: the file has changed since ({digests})")
 
 
 def identify_weights(options: Mapping[str, Any]) -> str | None:
@@ -212,6 +217,7 @@ def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorE
         described = checkpoint.format_options({**earlier, **old}, different)
         raise ValueError(f"--ram: it was trained with {described}; give the same options")
     check_classes(start, env.images.classes, "--ram: it")
+    preprocessing.check_view(start, preprocessing.describe_view(env, options.dataset), "--ram: it")
 
 
 def start_from(start: Mapping[str, Any], shown: Mapping[str, Any]) -> RecurrentAttention:
