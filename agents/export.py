@@ -75,8 +75,7 @@ def main(options: Export) -> None:
         ModuleNotFoundError: A package that ONNX needs is not installed.
     """
     terminal.use_log()
-    place = {"root": options.root, "weights": options.weights}
-    agent = load_agent(options.checkpoint, precision="float32", **place)
+    agent = load_agent(options.checkpoint, root=options.root, weights=options.weights, precision="float32")
     target = choose_target(options)
     difference = export_file.export_agent(agent, target)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, {len(agent.classes)} classes; {agent.rule}")

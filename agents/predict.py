@@ -41,15 +41,14 @@ from tqdm import tqdm
 
 from glimpse_env import checks, datasets, pretrained
 from glimpse_env.datasets.formats.notes import Notes
-from glimpse_env.datasets.user_files import find_files, read_like
+from glimpse_env.datasets.user_files import find_files
+from glimpse_env.deployment.trained_agent import CHUNK, TrainedAgent, load_agent
 from glimpse_env.evaluation import predictor, stopping_rules
 from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.rendering import frames
 from glimpse_env.reports import results
 from glimpse_env.runtime import checkpoint, files, terminal
 from glimpse_env.training.options import RunOptions, check_numbers
-
-CHUNK = 64  # images processed together
 
 
 @dataclass(frozen=True)
@@ -87,34 +86,28 @@ def choose_rule(options: Predict, saved: dict[str, Any]) -> stopping_rules.Rule:
 
 
 def read_images(
-    files: Sequence[Path], arguments: dict[str, Any], unreadable: dict[Path, str], notes: Notes
+    files: Sequence[Path], agent: TrainedAgent, unreadable: dict[Path, str], notes: Notes
 ) -> Iterator[tuple[Path, torch.Tensor]]:
     """Yield the images, resized as the agent's data set; put errors of others into `unreadable`."""
     for file in files:
         try:
-            yield file, read_like(str(arguments["dataset"]), file, arguments["image_size"], notes)
+            yield file, agent.prepare(file, notes=notes)
         except (ValueError, FileNotFoundError) as error:
             unreadable[file] = str(error)
             tqdm.write(f"skipped: {error}", file=sys.stderr)
 
 
 def predict(
-    options: Predict,
-    saved: dict[str, Any],
-    rule: stopping_rules.Rule,
-    paths: Sequence[Path],
-    unreadable: dict[Path, str],
+    agent: TrainedAgent, paths: Sequence[Path], unreadable: dict[Path, str]
 ) -> Iterator[tuple[Path, Prediction]]:
     """Yield every image's file and prediction; put unreadable files and their errors into `unreadable`."""
-    where = (options.root, options.weights, options.device)
-    agent = predictor.load_predictor(saved, options.checkpoint, rule, *where)
     notes = Notes("your images")
     with tqdm(total=len(paths), desc="images", unit="image", disable=len(paths) <= CHUNK) as bar:
         for start in range(0, len(paths), CHUNK):
             part = paths[start : start + CHUNK]
-            images = dict(read_images(part, saved["environment"], unreadable, notes))
+            images = dict(read_images(part, agent, unreadable, notes))
             if images:
-                yield from zip(images, agent(list(images.values())), strict=True)
+                yield from zip(images, agent.predictor(list(images.values())), strict=True)
             bar.update(len(part))
     notes.report()
 
@@ -203,7 +196,14 @@ def main(options: Predict) -> None:
     check_outputs(options, out, paths)
     rule = choose_rule(options, saved)
     rows, taken, unreadable = [], set(), {}
-    for file, prediction in predict(options, saved, rule, paths, unreadable):
+    agent = load_agent(
+        options.checkpoint,
+        rule=rule,
+        root=options.root,
+        weights=options.weights,
+        device=options.device,
+    )
+    for file, prediction in predict(agent, paths, unreadable):
         rows.append(predictor.build_row(file, prediction))
         if options.pictures:
             rows[-1]["picture"] = str(write_picture(prediction, file, out, taken))

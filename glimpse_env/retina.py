@@ -210,7 +210,7 @@ def resize(
     patch: Float[Tensor, "env channel height width"], size: tuple[int, int]
 ) -> Float[Tensor, "env channel rows columns"]:
     """Resize patches, of any number of rows, to `size`, antialiased bilinear."""
-    if not len(patch):  # every row has stopped; on a GPU, torch refuses to interpolate no row
+    if not patch.shape[0]:  # every row has stopped; on a GPU, torch refuses to interpolate no row
         return patch.new_empty(0, patch.shape[1], *size)
     return functional.interpolate(patch, size, mode="bilinear", antialias=True, align_corners=False)
 

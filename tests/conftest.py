@@ -24,7 +24,7 @@ with jaxtyping.install_import_hook("glimpse_env", f"{__name__}.typechecker"):
     from glimpse_env.training import trainer
 
 # The longest files: started last they would end alone.
-FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views")
+FIRST = ("test_processes", "test_fcan_stages", "test_finetuning", "test_views", "test_export_file")
 
 # Examples of a fuzz test that sets no number itself: "ci" draws the same few each time; "thorough"
 # draws new ones, as many as GLIMPSE_EXAMPLES says, and is in use where that is set.

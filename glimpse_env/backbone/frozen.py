@@ -138,7 +138,7 @@ class FrozenNetwork(nn.Module, ABC):
     def forward(self, images: Pixels) -> Float[Tensor, "image feature"]:
         """Return the features of RGB or grey images, uint8 or floating in [0, 1]."""
         vectors = self._as_vectors(self._run(False, images), images.shape[2], images.shape[3])
-        self._check_shape(vectors, (len(images), self.features), "features")
+        self._check_shape(vectors, (images.shape[0], self.features), "features")
         return vectors.float()
 
     def map(self, images: Pixels) -> Float[Tensor, "image feature rows columns"]:

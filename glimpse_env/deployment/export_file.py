@@ -6,6 +6,7 @@ the loop around it needs. The batch size is free, the size of the images is not.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import json
@@ -16,8 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from glimpse_env import __version__
+from glimpse_env.backbone import FeatureExtractor
+from glimpse_env.backbone.frozen import FrozenNetwork
 from glimpse_env.deployment.step_function import GlimpseSensor, StepFunction
 from glimpse_env.deployment.trained_agent import TrainedAgent
 from glimpse_env.networks.fixed_policies import build_unlearned
@@ -50,7 +54,7 @@ def export_agent(agent: TrainedAgent, target: Path) -> float:
     check_target(target)
     step = build_step(agent)
     metadata = describe(agent, step)
-    content, run = FORMATS[target.suffix](step, metadata)
+    content, run = FORMATS[target.suffix](trace(step, metadata), metadata)
     difference = compare(step, run, metadata)
     if not difference <= TOLERANCE:
         raise RuntimeError(f"{target.name} differs from the agent by {difference:.3g}: it is not written")
@@ -84,8 +88,18 @@ def build_step(agent: TrainedAgent) -> StepFunction:
     preset, network = Preset(**used.arguments), used.network.agent
     check_exportable(agent, preset)
     policy = build_unlearned(used.policy, preset.grid, preset.axes)
-    sensor = GlimpseSensor(preset, find_shape(agent, preset), used.backbone)
+    sensor = GlimpseSensor(preset, find_shape(agent, preset), copy_backbone(used.backbone))
     return StepFunction(network, sensor, preset, agent.rule, policy).eval()
+
+
+def copy_backbone(backbone: FeatureExtractor | None) -> FeatureExtractor | None:
+    """Return a backbone with its weights in the order in which files hold them."""
+    if not isinstance(backbone, FrozenNetwork):
+        return backbone
+    own = copy.deepcopy(backbone)
+    own.memory_format = torch.contiguous_format
+    own.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    return own
 
 
 def check_exportable(agent: TrainedAgent, preset: Preset) -> None:
@@ -147,15 +161,24 @@ def describe(agent: TrainedAgent, step: StepFunction) -> dict[str, Any]:
     }
 
 
-def trace(step: StepFunction, metadata: dict[str, Any]) -> torch.export.ExportedProgram:
-    """Return the step as torch.export traces it, for any number of images."""
+def trace(step: StepFunction, metadata: dict[str, Any]) -> ExportedProgram:
+    """Return the step as torch.export traces it, for any number of images.
+
+    Raises:
+        ValueError: Something in it cannot be traced.
+    """
     batch, count = torch.export.Dim("batch", min=1), 2
     images, location, state = begin(metadata, count)
-    shapes = {"images": {0: batch}, "location": {0: batch}, "step": None}
+    shapes: dict[str, Any] = {"images": {0: batch}, "location": {0: batch}, "step": None}
+    if state:
+        shapes["state"] = tuple({0: batch} for _ in state)
     given = (images, location, torch.tensor(1), *state)
-    shapes["state"] = tuple({0: batch} for _ in state)
-    with torch.no_grad():
-        return torch.export.export(step, given, dynamic_shapes=shapes, strict=False)
+    try:
+        with torch.no_grad():
+            return torch.export.export(step, given, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # of many kinds, and a backbone may be anybody's
+        reason = f"torch.export cannot trace it ({type(error).__name__}: {error})"
+        raise ValueError(f"the agent cannot be exported: {reason}") from error
 
 
 def begin(metadata: dict[str, Any], count: int) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -168,24 +191,24 @@ def begin(metadata: dict[str, Any], count: int) -> tuple[Tensor, Tensor, list[Te
     return images, torch.tensor([first] * count), state
 
 
-def to_pt2(step: StepFunction, metadata: dict[str, Any]) -> tuple[bytes, Step]:
+def to_pt2(program: ExportedProgram, metadata: dict[str, Any]) -> tuple[bytes, Step]:
     """Return the content of a .pt2 file, and what it computes."""
     buffer = io.BytesIO()
-    torch.export.save(trace(step, metadata), buffer, extra_files={METADATA: json.dumps(metadata, indent=1)})
+    torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata, indent=1)})
     module: nn.Module = torch.export.load(io.BytesIO(buffer.getvalue())).module()
     return buffer.getvalue(), module
 
 
-def to_onnx(step: StepFunction, metadata: dict[str, Any]) -> tuple[bytes, Step]:
+def to_onnx(program: ExportedProgram, metadata: dict[str, Any]) -> tuple[bytes, Step]:
     """Return the content of an .onnx file, and what it computes."""
     import onnxruntime
 
     names = {"input_names": metadata["inputs"], "output_names": metadata["outputs"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own versions
-        program = torch.onnx.export(trace(step, metadata), dynamo=True, verbose=False, **names)
-    assert program is not None
-    model = program.model_proto
+        converted = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    assert converted is not None
+    model = converted.model_proto
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(metadata)
     content = model.SerializeToString()
@@ -200,7 +223,7 @@ def to_onnx(step: StepFunction, metadata: dict[str, Any]) -> tuple[bytes, Step]:
     return content, run
 
 
-FORMATS: dict[str, Callable[[StepFunction, dict[str, Any]], tuple[bytes, Step]]] = {
+FORMATS: dict[str, Callable[[ExportedProgram, dict[str, Any]], tuple[bytes, Step]]] = {
     ".pt2": to_pt2,
     ".onnx": to_onnx,
 }

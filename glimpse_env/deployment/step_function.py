@@ -58,24 +58,28 @@ class GlimpseSensor(nn.Module):
         extent = (preset.scales, preset.first_view, preset.location_range, preset.first_crop, preset.zoom)
         self.geometry = build_geometry(side, self.size, *extent)
         self.margin = retina.margin_for(side, max(self.geometry.windows), self.geometry.reach)
-        self.fill, self.channels, self.backbone = preset.fill, shape[0], backbone
+        self.fill: retina.Fill = preset.fill
+        self.channels, self.backbone = shape[0], backbone
         self.view_size = self.size if backbone is None else preset.view_size or self.size
 
     def forward(self, images: Images, location: Locations, step: Step) -> Float[Tensor, "image ..."]:
         """Return what the glimpse shows: pixels (image, channel, height, width), or features."""
         if not self.geometry.whole_first:
             return self.encode(self.crop(images, location))
-        if self.view_size != self.size:  # one of two passes of the network, and not both
-            return torch.cond(step == 1, self.show_whole, self.show_crop, (images, location))
-        return self.encode(torch.where(step == 1, self.whole(images), self.crop(images, location)))
+        whole, crop = self.whole(images), self.crop(images, location)
+        if self.view_size != self.size:  # one pass of the network, and not both
+            return torch.cond(step == 1, self.encode_first, self.encode_second, (whole, crop))
+        return self.encode(torch.where(step == 1, whole, crop))
 
-    def show_whole(self, images: Images, location: Locations) -> Float[Tensor, "image feature"]:
-        """Return the features of the first view."""
-        return self.encode(self.whole(images))
+    def encode_first(self, whole: Tensor, crop: Tensor) -> Tensor:
+        """Return the features of the whole images."""
+        del crop
+        return self.encode(whole)
 
-    def show_crop(self, images: Images, location: Locations) -> Float[Tensor, "image feature"]:
-        """Return the features of a later glimpse."""
-        return self.encode(self.crop(images, location))
+    def encode_second(self, whole: Tensor, crop: Tensor) -> Tensor:
+        """Return the features of the windows."""
+        del whole
+        return self.encode(crop)
 
     def crop(self, images: Images, location: Locations) -> Float[Tensor, "image scale_channel size size"]:
         """Return the windows around the locations, values in [0, 1]."""
@@ -130,6 +134,9 @@ class StepFunction(nn.Module):
       `max_glimpses` glimpses in any case. It is what the rule compares; 0 for a rule that never stops.
     """
 
+    cells: Tensor | None  # of a sensor's grid
+    path: Tensor | None  # the locations of a policy that always visits the same
+
     def __init__(
         self,
         network: Agent,
@@ -175,7 +182,7 @@ class StepFunction(nn.Module):
         if self.path is None:
             return self.policy.locate(self.policy.mode(parameters))
         number = (step - int(self.sensor.geometry.whole_first)).clamp(max=len(self.path) - 1)
-        return self.path.index_select(0, number[None]).expand(len(parameters), -1)
+        return self.path.index_select(0, number[None]).expand(parameters.shape[0], -1)
 
     def restrict(self, location: Locations, first: Tensor | None = None) -> Locations:
         """Return where the glimpse is taken: within [-1, 1], and on the grid of a sensor that has one."""

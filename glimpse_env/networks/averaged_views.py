@@ -61,7 +61,7 @@ class AveragedViews(Agent):
         taken = (observation["step"] * self.architecture.horizon).round()
         log_p = self.classify(observation["glimpse"], taken.squeeze(1).long()).log_softmax(1)
         state = Averaged(torch.where(taken == 1, log_p, torch.logaddexp(state.total, log_p)))
-        none = torch.zeros(len(log_p), device=log_p.device)
+        none = torch.zeros(log_p.shape[0], device=log_p.device)
         prediction = log_p if self.training else state.total - taken.log()
         return Heads(prediction, none[:, None].expand(-1, 2), none - math.inf, none), state
 

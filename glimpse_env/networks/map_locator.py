@@ -58,7 +58,7 @@ class MapLocator(nn.Module):
     ) -> Float[Tensor, "env location"]:
         """Return the scores at `locations`, between cells by linear interpolation."""
         scores = self.score(view, visited).float()
-        points = (locations * self.reach).expand(len(scores), 1, -1, -1)
+        points = (locations * self.reach).expand(scores.shape[0], 1, -1, -1)
         return F.grid_sample(scores, points, padding_mode="border", align_corners=False)[:, 0, 0]
 
     def mark(self, location: Locations) -> Marks:

@@ -257,7 +257,7 @@ class RecurrentAttention(Agent):
     def stop_logit(self, logits: Logits, step: Step, state: State) -> Float[Tensor, " env"]:
         """Return the log-odds of stopping, clamped to +-`stop_clamp` (DT-RAM's code: 10), for a gradient."""
         if not self.decides:
-            return logits.new_full((len(logits),), NEVER)
+            return logits.new_full((logits.shape[0],), NEVER)
         read, horizon = state.hidden, self.architecture.horizon
         if self.architecture.stop_input == "confidence":
             number = (step.squeeze(1) * horizon).round().long() - 1

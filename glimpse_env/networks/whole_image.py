@@ -71,5 +71,5 @@ class WholeImage(Agent):
         """Classify the first view, of values in [0, 1]; there is no next location and no stop to learn."""
         image = observation["glimpse"]
         logits = self.classifier(self.hidden(self.convolutions(image).flatten(1))).float()
-        none = logits.new_zeros(len(logits))
+        none = logits.new_zeros(logits.shape[0])
         return Heads(logits, none[:, None].expand(-1, 2), none + NEVER, none), state

@@ -212,7 +212,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_image_is_read(
     pictures, tmp_path, run_predict, monkeypatch
 ):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(predict, "read_like", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(predict, "read_images", lambda *_: pytest.fail("an image was read"))
     cases = {
         "json": tmp_path / "file" / "a.json",
         "csv": tmp_path / "file" / "b" / "a.csv",
