@@ -22,7 +22,7 @@ from torch.export import ExportedProgram
 from glimpse_env import __version__
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.backbone.frozen import FrozenNetwork
-from glimpse_env.deployment.step_function import GlimpseSensor, StepFunction
+from glimpse_env.deployment.step_function import GlimpseSensor, StepFunction, copy_network
 from glimpse_env.deployment.trained_agent import TrainedAgent
 from glimpse_env.networks.fixed_policies import build_unlearned
 from glimpse_env.presets import Preset
@@ -32,7 +32,7 @@ from glimpse_env.sensors import SENSORS
 METADATA = "metadata.json"  # of torch.export's extra files, and of ONNX's metadata
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OUTPUTS = ("logits", "probabilities", "next_location", "stop_probability")
-TOLERANCE = 1e-3  # by which the file's outputs may differ from the package's
+TOLERANCE = 1e-3  # by which the file's outputs may differ from the package's; above 1, as a share of them
 
 Step = Callable[..., Sequence[Tensor]]
 
@@ -47,7 +47,8 @@ def export_agent(agent: TrainedAgent, target: Path) -> float:
         target: The file, ending in .pt2 or .onnx; one that exists is replaced.
 
     Raises:
-        ValueError: Another ending, or an agent that cannot be exported (the message says why).
+        ValueError: Another ending, an agent that cannot be exported (the message says why), or a file that
+            does not compute what the agent does.
         ModuleNotFoundError: A package that ONNX needs is not installed.
         OSError: The file cannot be written.
     """
@@ -57,7 +58,8 @@ def export_agent(agent: TrainedAgent, target: Path) -> float:
     content, run = FORMATS[target.suffix](trace(step, metadata), metadata)
     difference = compare(step, run, metadata)
     if not difference <= TOLERANCE:
-        raise RuntimeError(f"{target.name} differs from the agent by {difference:.3g}: it is not written")
+        found = f"its outputs differ from the agent's by {difference:.3g}, expected at most {TOLERANCE:g}"
+        raise ValueError(f"{target} is not written: {found}")
     files.write_bytes(target, content)
     return difference
 
@@ -89,7 +91,7 @@ def build_step(agent: TrainedAgent) -> StepFunction:
     check_exportable(agent, preset)
     policy = build_unlearned(used.policy, preset.grid, preset.axes)
     sensor = GlimpseSensor(preset, find_shape(agent, preset), copy_backbone(used.backbone))
-    return StepFunction(network, sensor, preset, agent.rule, policy).eval()
+    return StepFunction(copy_network(network), sensor, preset, agent.rule, policy).eval()
 
 
 def copy_backbone(backbone: FeatureExtractor | None) -> FeatureExtractor | None:
@@ -200,13 +202,19 @@ def to_pt2(program: ExportedProgram, metadata: dict[str, Any]) -> tuple[bytes, S
 
 
 def to_onnx(program: ExportedProgram, metadata: dict[str, Any]) -> tuple[bytes, Step]:
-    """Return the content of an .onnx file, and what it computes."""
+    """Return the content of an .onnx file, and what it computes; ValueError for what ONNX does not have."""
     import onnxruntime
 
     names = {"input_names": metadata["inputs"], "output_names": metadata["outputs"]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own versions
-        converted = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about its own versions
+            converted = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ValueError(f"the agent cannot be exported to ONNX, but to .pt2 it can ({cause})") from error
     assert converted is not None
     model = converted.model_proto
     entry = model.metadata_props.add()
@@ -241,6 +249,7 @@ def compare(step: StepFunction, run: Step, metadata: dict[str, Any], count: int 
         given = (images, location, torch.tensor(number), *state)
         expected, actual = step(*given), run(*given)
         pairs = zip(expected, actual, strict=True)
-        largest = max(largest, *(float((a - b).abs().max()) for a, b in pairs))
+        differences = [((a - b).abs() / a.abs().clamp(min=1)).amax() for a, b in pairs]
+        largest = torch.stack([torch.tensor(largest), *differences]).amax().item()  # NaN stays
         location, state = expected[2], list(expected[4:])
     return largest

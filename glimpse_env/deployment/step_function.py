@@ -6,6 +6,7 @@ functions; the episode is a loop around it, in any language.
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -109,6 +110,33 @@ class GlimpseSensor(nn.Module):
 def count_rows(images: Images) -> Int64[Tensor, " image"]:
     """Return 0, 1, 2, ..., for each image."""
     return torch.arange(images.shape[0], device=images.device)
+
+
+class CellMaxima(nn.Module):
+    """nn.AdaptiveMaxPool2d with operations that ONNX has."""
+
+    def __init__(self, cells: int) -> None:
+        """Set the number of cells a side."""
+        super().__init__()
+        self.cells = cells
+
+    def forward(self, images: Float[Tensor, "image channel row column"]) -> Tensor:
+        """Return the maximum of each cell."""
+        for axis in (2, 3):
+            side = images.shape[axis]
+            ends = [(i * side // self.cells, -(-(i + 1) * side // self.cells)) for i in range(self.cells)]
+            cells = [images.narrow(axis, start, end - start).amax(axis) for start, end in ends]
+            images = torch.stack(cells, axis)
+        return images
+
+
+def copy_network(network: Agent) -> Agent:
+    """Return a network whose operations all formats have."""
+    own = copy.deepcopy(network)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.AdaptiveMaxPool2d) and isinstance(module.output_size, int):
+            own.set_submodule(name, CellMaxima(module.output_size))
+    return own
 
 
 class StateField(NamedTuple):

@@ -36,6 +36,7 @@ SCRIPTS = sorted(
 )
 SCRIPTS.remove("benchmarks/options.py")  # no script
 NO_DEVICE = (
+    "agents/export",
     "figures",
     "pages",
     "sb3_collect",

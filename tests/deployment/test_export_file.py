@@ -148,6 +148,27 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
         export.main(export.Export(checkpoint=Path("mnist-dtram"), out=tmp_path / "agent.onnx"))
 
 
+def test_what_onnx_does_not_have_is_named():
+    pytest.importorskip("onnxruntime", reason="needs the packages of the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the packages of the extra onnx")
+
+    class Odd(torch.nn.Module):
+        def forward(self, values):
+            return torch.linalg.svdvals(values)
+
+    program = torch.export.export(Odd(), (torch.rand(3, 3),))
+    with pytest.raises(ValueError, match=r"to ONNX, but to \.pt2 it can \(.*linalg_svd"):
+        export_file.to_onnx(program, {"inputs": ["values"], "outputs": ["scores"]})
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(export_file, "compare", lambda *_: float("nan"))
+    agent = load(build_ram(192), {"glimpse_size": 8}, stopping_rules.HORIZON)
+    with pytest.raises(ValueError, match=r"agent\.pt2 is not written: its outputs differ .* by nan"):
+        export_file.export_agent(agent, tmp_path / "agent.pt2")
+    assert not (tmp_path / "agent.pt2").exists()
+
+
 def test_checkpoints_of_earlier_versions_are_exported_if_they_tell_their_images(tmp_path):
     saved = save(build_ram(192), {"glimpse_size": 8})
     del saved["preprocessing"]

@@ -40,6 +40,7 @@ CASES = {
     "scores of the first view": (SMALL, lambda: build_ram(WINDOW, **MAP), {}),
     "cells": (SMALL, lambda: build_ram(WINDOW, **GRID), {}),
     "cells of the first view": (SMALL, lambda: build_ram(WINDOW, **MAP, **GRID), {}),
+    "templates": (SMALL, lambda: build_ram(WINDOW, glimpse_encoder="templates", templates=(4,)), {}),
     "learned start": (GLIMPSE, lambda: build_ram(WINDOW, learned_start=True), {}),
     "centre": (GLIMPSE, lambda: build_ram(WINDOW), fixed("center")),
     "grid": (GLIMPSE | {"grid": 3}, lambda: build_ram(WINDOW), fixed("grid")),
