@@ -107,6 +107,11 @@ def copy_backbone(backbone: FeatureExtractor | None) -> FeatureExtractor | None:
 def check_exportable(agent: TrainedAgent, preset: Preset) -> None:
     """Refuse agents whose step needs more than an image, a location and a state (ValueError)."""
     policy, network = agent.predictor.policy, agent.predictor.network.agent
+    precision = getattr(agent.predictor.backbone, "precision", torch.float32)
+    if agent.predictor.device != "cpu" or precision != torch.float32:
+        loaded = f"it was loaded on {agent.predictor.device}, its backbone in {precision}"
+        needed = "expected load_agent(..., device='cpu', precision='float32')"
+        raise ValueError(f"{agent.source} cannot be exported: {loaded}; {needed}")
     reasons = {
         f"sensor={preset.sensor!r} looks glimpses up in a feature map that is computed once for each image": (
             (SENSORS[preset.sensor].without_table or preset.sensor) not in ("pixel", "crop")

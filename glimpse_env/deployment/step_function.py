@@ -69,7 +69,9 @@ class GlimpseSensor(nn.Module):
             return self.encode(self.crop(images, location))
         whole, crop = self.whole(images), self.crop(images, location)
         if self.view_size != self.size:  # one pass of the network, and not both
-            return torch.cond(step == 1, self.encode_first, self.encode_second, (whole, crop))
+            if torch.compiler.is_exporting():
+                return torch.cond(step == 1, self.encode_first, self.encode_second, (whole, crop))
+            return self.encode(whole if step.item() == 1 else crop)
         return self.encode(torch.where(step == 1, whole, crop))
 
     def encode_first(self, whole: Tensor, crop: Tensor) -> Tensor:

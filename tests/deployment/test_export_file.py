@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -120,6 +121,13 @@ def test_agents_that_cannot_be_exported_are_refused_with_the_reason(network, vie
         export_file.build_step(agent)
 
 
+def test_an_agent_on_another_device_is_refused():
+    agent = load(build_ram(192), {"glimpse_size": 8}, stopping_rules.HORIZON)
+    agent.predictor = replace(agent.predictor, device="cuda")
+    with pytest.raises(ValueError, match=r"loaded on cuda.*; expected load_agent\(..., device='cpu'"):
+        export_file.build_step(agent)
+
+
 def test_bad_targets_and_checkpoints_are_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(export_file, "trace", lambda *_: pytest.fail("the work began"))
     exists, blocked = tmp_path / "agent.pt2", tmp_path / "file"
@@ -163,6 +171,8 @@ def test_what_onnx_does_not_have_is_named():
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(export_file, "compare", lambda *_: float("nan"))
+    monkeypatch.setattr(export_file, "trace", lambda *_: None)
+    monkeypatch.setitem(export_file.FORMATS, ".pt2", lambda *_: (b"content", None))
     agent = load(build_ram(192), {"glimpse_size": 8}, stopping_rules.HORIZON)
     with pytest.raises(ValueError, match=r"agent\.pt2 is not written: its outputs differ .* by nan"):
         export_file.export_agent(agent, tmp_path / "agent.pt2")
