@@ -41,13 +41,13 @@ ITEMS = (
     ),
     Item(
         *("RAM", "Table 1", "translated MNIST: RAM at several scales against FC and conv", "not yet here"),
-        "one seed of RAM, below the paper's error; its other rows are to come",
+        "RAM is below the paper's error (one seed); rows of other networks are to come",
         "ram-1",
         ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),
     Item(
         *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "not yet here"),
-        "two seeds of RAM, below the paper's error, on 100 x 100 too (ram-2-100); other rows are to come",
+        "RAM is below the paper's error, on 100 x 100 too (ram-2-100); rows of other networks are to come",
         "ram-2",
         ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),
