@@ -30,7 +30,10 @@ WHOLE = (
 # The images and glimpses of Tables 6 to 9: glimpses of 100 pixels, enlarged as in the public code.
 SMALL_SIZES = {"image_size": 256, "view_size": 224, "glimpse_size": 224, "scales": (0.4464,)}
 SETTINGS = {"paper": {"backbone": "resnet34", **SMALL_SIZES}}
-SAME_RAM = "DT-RAM's stop head is taught on the frozen RAM 7 of the same seed"
+SAME_RAM = (
+    "answering after N: RAM 7's prediction after glimpse N; DT-RAM's stop head is trained on the frozen RAM "
+    "7 of the same seed"
+)
 
 
 def ram(glimpses: int, **own: object) -> Run:

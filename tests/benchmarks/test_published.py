@@ -213,15 +213,6 @@ def test_fcan():
         assert_quoted(" ".join([shown[1], *shown[3:]]), *values)
 
 
-def test_sermanet():
-    rows = {(row["set"], row["glimpses"]): row for row in results("sermanet_cub50.json")["rows"]}
-    sets = ("high", "medium", "low", "high+medium", "all")
-    for shown, name in zip(table("docs/agents/sermanet.md", "Figures: CUB-50"), sets, strict=True):
-        own = [rows[name, glimpses] for glimpses in (1, 2, 3)]
-        values = [(statistics.fmean(row["accuracy"]), row["paper"]) for row in own]
-        assert_quoted(" ".join(shown[1:]), *(value for pair in values for value in pair))
-
-
 def test_clutter():
     runs = [run for run in lines("clutter-clutter.jsonl") if run["row"] == "RAM"]
     against = r"(\S+) % of .*?against (\S+) %"

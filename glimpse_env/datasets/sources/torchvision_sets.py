@@ -30,14 +30,9 @@ from glimpse_env.datasets.torch_dataset import to_label, to_pixels
 from glimpse_env.runtime import files
 
 PREFIX = "torchvision:"
-PATHS = (
-    "_image_files",
-    "_images",
-    "_samples",
-    "samples",
-    "imgs",
-)  # attributes of torchvision's classes, by row:
-LABELS = ("targets", "_labels", "labels", "y", "_samples", "samples")  # of files, and of labels
+# Attributes of torchvision's classes, by row: of files, and of labels.
+PATHS = ("_image_files", "_images", "_samples", "samples", "imgs")
+LABELS = ("targets", "_labels", "labels", "y", "_samples", "samples")
 TO_CHANNELS_FIRST = (0, 3, 1, 2)
 
 Arguments = Mapping[str, Any]
