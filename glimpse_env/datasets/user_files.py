@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import UInt8
@@ -34,7 +35,7 @@ class Unlabelled:
 
 
 def read_like(
-    dataset: str, path: Path, size: int | None, notes: Notes | None = None
+    dataset: str, path: Path, size: int | Literal["native"] | None, notes: Notes | None = None
 ) -> UInt8[Tensor, "channel height2 width2"]:
     """Decode an image file as `datasets.load` does for this data set.
 
@@ -42,12 +43,14 @@ def read_like(
     above one half) is inverted, so that dark ink on white paper can be read too.
 
     `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
-    preset (of a folder: the file's own size). `notes` is as for `decode.read_image`.
+    preset (of a folder: the file's own size), "native" = the file's own. `notes` is as for `decode.read_image`.
 
     Raises:
         FileNotFoundError: There is no file at `path`.
         ValueError: The file cannot be decoded, or has too many pixels.
     """
+    if size == "native":
+        return read_image(path, None, "crop", notes)[0]
     spec = NAMED.get(dataset)
     if spec is None:
         return read_image(path, size, "crop", notes)[0]
