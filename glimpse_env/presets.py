@@ -9,7 +9,7 @@ from typing import get_args
 
 from glimpse_env import checks, datasets
 from glimpse_env.backbone import FeatureExtractor
-from glimpse_env.datasets.base import FirstView, GlimpseUnit, ImageSize, InitialLocation, Native, Preset
+from glimpse_env.datasets.base import FirstView, ImageSize, InitialLocation, Native, Preset
 from glimpse_env.retina import Fill
 from glimpse_env.sensors import SENSORS, Sensor, count_levels
 

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpse_env import checks, datasets, episode, presets, rewards, tensor_checks
+from glimpse_env import checks, datasets, episode, native_retina, presets, rewards, tensor_checks
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.episode import Bools, Floats, State
 from glimpse_env.sensors import Sensor, make_sensor, row_bytes, row_spaces, window_width
@@ -63,7 +63,7 @@ class GlimpseVectorEnv(VectorEnv):
         weights: str | Path | None = "DEFAULT",
         image_size: int | Literal["native"] | None = None,
         glimpse_size: int | None = None,
-        glimpse_unit: presets.GlimpseUnit | None = None,
+        glimpse_unit: native_retina.Unit | None = None,
         scales: Sequence[float] | None = None,
         zoom: tuple[float, float] | None = None,
         first_view: presets.FirstView | None = None,

@@ -43,17 +43,16 @@ def read_like(
     above one half) is inverted, so that dark ink on white paper can be read too.
 
     `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
-    preset (of a folder: the file's own size), "native" = the file's own. `notes` is as for `decode.read_image`.
+    preset (of a folder: the file's own size), "native" = the file's own. `notes` is as for
+    `decode.read_image`.
 
     Raises:
         FileNotFoundError: There is no file at `path`.
         ValueError: The file cannot be decoded, or has too many pixels.
     """
-    if size == "native":
-        return read_image(path, None, "crop", notes)[0]
     spec = NAMED.get(dataset)
-    if spec is None:
-        return read_image(path, size, "crop", notes)[0]
+    if size == "native" or spec is None:
+        return read_image(path, None if size == "native" else size, "crop", notes)[0]
     pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit, notes)
     if not spec.grey:
         return pixels

