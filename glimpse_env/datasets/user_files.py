@@ -52,7 +52,7 @@ def read_like(
     """
     spec = NAMED.get(dataset)
     if size == "native" or spec is None:
-        return read_image(path, None if size == "native" else size, "crop", notes)[0]
+        return read_image(path, size if isinstance(size, int) else None, "crop", notes)[0]
     pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit, notes)
     if not spec.grey:
         return pixels

@@ -9,6 +9,7 @@ single compressed strip) or whose values depend on the whole image (transparency
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from glimpse_env.datasets.native.pyramid import STRIP, Pixels
 
 PIECE = 1 << 20  # bytes of a file that are read, or inflated, at a time
 CHANNELS = {0: 1, 2: 3, 3: 1}  # by the type of a PNG's colours: grey, RGB, palette
+METADATA = (b"Raw profile type", b"XML:com.adobe.xmp")  # beginnings of a PNG's texts that can hold EXIF's
 PLAIN = ("L", "P", "RGB", "CMYK", "YCbCr")  # modes of at most 8 bits a channel without transparency
 # TIFF's tags that a part of a file shares with it: bits, compression, colours, fill order, samples, planes,
 # FAX, predictor, palette, JPEG's tables, YCbCr. Then those of its size, its strips and its tiles.
@@ -39,7 +41,27 @@ def measure(path: Path) -> tuple[int, int]:
     """Return the (height, width) of an image file, upright, from its header."""
     with lenient(), Image.open(path) as image:
         width, height = image.size
-        return (width, height) if read_orientation(image, set()) in ON_THE_SIDE else (height, width)
+        return (width, height) if find_orientation(image, path, set()) in ON_THE_SIDE else (height, width)
+
+
+def find_orientation(image: Image.Image, path: Path, done: set[str]) -> int:
+    """Return EXIF's orientation of an image that is not loaded; see `read_orientation`, which loads a PNG."""
+    if image.format == "PNG" and not may_be_turned(path):
+        return 1
+    return read_orientation(image, done)
+
+
+def may_be_turned(path: Path) -> bool:
+    """Tell whether a PNG file has metadata that can hold an orientation."""
+    with path.open("rb") as stream:
+        stream.seek(len(PNG))
+        while len(head := stream.read(8)) == 8:
+            length, name = int.from_bytes(head[:4], "big"), head[4:]
+            start = stream.read(min(length, 32))
+            if name == b"eXIf" or start.startswith(METADATA):
+                return True
+            stream.seek(length - len(start) + 4, os.SEEK_CUR)
+    return False
 
 
 def read_strips(path: Path, done: set[str]) -> Iterator[Pixels]:
@@ -51,7 +73,7 @@ def read_strips(path: Path, done: set[str]) -> Iterator[Pixels]:
         check_pixels(*image.size)
         tags = getattr(image, "tag_v2", {})
         plain = image.mode in PLAIN and (find_bits(image) or 8) == 8 and "transparency" not in image.info
-        plain = plain and read_orientation(image, done) not in UPRIGHT
+        plain = plain and find_orientation(image, path, done) not in UPRIGHT
         form, tags = image.format, {tag: tags[tag] for tag in tags}
     parts = None
     if plain and form in ("PNG", "TIFF"):
