@@ -62,9 +62,7 @@ def keep_items(name: str, read: Callable[[int], Any], count: int, view: int) -> 
     return Items(views.images, views.key, native)
 
 
-def to_colour(
-    pixels: UInt8[Tensor, "channel height width"], index: int
-) -> UInt8[Tensor, "channel height width"]:
+def to_colour(pixels: UInt8[Tensor, "channel height width"], index: int) -> UInt8[Tensor, "3 height width"]:
     """Return pixels with three channels; refuse other numbers than 1 and 3."""
     if len(pixels) not in (1, 3):
         raise ValueError(f"image {index} has {len(pixels)} channels: expected 1 or 3")
