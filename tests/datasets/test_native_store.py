@@ -69,10 +69,9 @@ def write_tiled(path: Path, side: int) -> Path:
     count, length = len(tiles), tiles.shape[1]
     pixels = 8 + 2 + 12 * 10 + 4
     bits, places = pixels + tiles.size, pixels + tiles.size + 6
-    entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits),
-        (259, 3, 1, 1), (262, 3, 1, 2), (277, 3, 1, 3), (322, 4, 1, side), (323, 4, 1, side), (324, 4, count, places), (325, 4, count, places + 4 * count),
-    ]  # fmt: skip
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(277, 3, 1, 3), (322, 4, 1, side), (323, 4, 1, side), (324, 4, count, places)]
+    entries += [(325, 4, count, places + 4 * count)]
     with path.open("wb") as stream:
         stream.write(struct.pack("<2sHLH", b"II", 42, 8, len(entries)))
         for entry in entries:

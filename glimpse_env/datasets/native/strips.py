@@ -40,7 +40,8 @@ BITS, COMPRESSION, SAMPLES, PLANES, EXTRA = 258, 259, 277, 284, 338  # EXTRA: su
 def measure(path: Path) -> tuple[int, int]:
     """Return the (height, width) of an image file, upright, from its header."""
     with lenient(), Image.open(path) as image:
-        width, height = image.size
+        tags = getattr(image, "tag_v2", None)  # the size that Pillow tells of a TIFF may be the upright one
+        width, height = image.size if tags is None else (tags[WIDTH], tags[HEIGHT])
         return (width, height) if find_orientation(image, path, set()) in ON_THE_SIDE else (height, width)
 
 
