@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from timing import timed
 from torch import Tensor
 
-from glimpse_env import GlimpseVectorEnv
+from glimpse_env import GlimpseVectorEnv, checks
 from glimpse_env.datasets.base import GlimpseUnit
 from glimpse_env.runtime import checkpoint, files, terminal
 
@@ -109,7 +109,13 @@ def main(options: NativeImages) -> dict[str, float]:
     """Measure and print; return the figures."""
     options = terminal.prepare(options)
     files.check_writable(options.json)
-    factor = (options.largest / options.smallest) ** (1 / max(1, options.pictures - 1))
+    for name in ("rows", "turns", "size", "smallest", "largest", "side"):
+        checks.count(f"--{name}", getattr(options, name))
+    checks.argument("--pictures", options.pictures, checks.whole(2))
+    if options.smallest > options.largest:
+        both = f"--smallest {options.smallest} --largest {options.largest}"
+        raise ValueError(f"{both}: expected at most as many pixels")
+    factor = (options.largest / options.smallest) ** (1 / (options.pictures - 1))
     sides = [round(options.smallest * factor**index) for index in range(options.pictures)]
     share = options.size / options.smallest  # of the short side: the glimpse of the smallest is not shrunk
     calls = {

@@ -53,7 +53,8 @@ def read_like(
     spec = NAMED.get(dataset)
     if size == "native" or spec is None:
         return read_image(path, size if isinstance(size, int) else None, "crop", notes)[0]
-    pixels, _ = read_image(path, spec.preset.image_size if size is None else size, spec.fit, notes)
+    side = size if isinstance(size, int) else spec.preset.image_size
+    pixels, _ = read_image(path, side if isinstance(side, int) else None, spec.fit, notes)
     if not spec.grey:
         return pixels
     grey = from_pil(Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("L"))

@@ -180,6 +180,35 @@ def test_objects_of_different_sizes_work(folder):
     assert torch.equal(act(env, location), act(other, location))
 
 
+@pytest.mark.parametrize("unit", ["pixels", "short_side"])
+def test_a_mirrored_image_shows_the_mirrored_window(folder, unit):
+    env = make(folder, glimpse_unit=unit, first_view="image")
+    env.reset(options={"indices": torch.arange(6)})
+    location = torch.rand(6, 2) * 2 - 1
+    plain = act(env, location)
+    env.sensor.mirror(torch.tensor([True, False] * 3))
+    first = env.reset(options={"indices": torch.arange(6)})[0]["glimpse"]
+    assert torch.equal(first, torch.where(is_even(6), env.sensor.context(torch.arange(6)), first))
+    shown = act(env, torch.where(is_even(6)[:, 0, 0], location * torch.tensor([-1.0, 1.0]), location))
+    torch.testing.assert_close(shown, torch.where(is_even(6), plain.flip(3), plain), atol=2e-3, rtol=0)
+
+
+def is_even(count: int) -> torch.Tensor:
+    return (torch.arange(count) % 2 == 0)[:, None, None, None]
+
+
+def test_a_strip_of_one_by_thirty_thousand_pixels_is_an_image(tmp_path):
+    for part in ("train", "test"):
+        for name in "ab":
+            (tmp_path / "strips" / part / name).mkdir(parents=True)
+            Image.fromarray(draw(1, 30_000, 0)).save(tmp_path / "strips" / part / name / "1.png")
+    for unit in ("pixels", "short_side"):
+        env = make(tmp_path / "strips", rows=2, glimpse_unit=unit)
+        env.reset(options={"indices": torch.arange(2)})
+        glimpse = act(env, torch.tensor([[1.0, 0.0], [-0.5, 0.0]]))
+        assert glimpse.isfinite().all() and glimpse.sum() > 0
+
+
 def test_one_pixel_high_images_are_rendered(folder):
     for unit, scales in (("pixels", (1.0,)), ("short_side", (0.5,))):
         env = gymnasium.make(
