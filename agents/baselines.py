@@ -118,7 +118,7 @@ def build_windows(options: Baselines) -> dict[str, Any]:
     sizes = {"image_size": options.image_size, "glimpse_size": options.glimpse_size}
     preset = resolve(options.dataset, options.root, **sizes)
     side = preset.image_size
-    if side is None:
+    if not isinstance(side, int):  # None, or "native"
         todo = f"give --image-size for --dataset {options.dataset}"
         raise ValueError(f"--parts are fractions of the image's side: {todo}")
     if not options.parts or not all(0 < part <= 1 for part in options.parts):

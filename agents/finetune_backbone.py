@@ -254,7 +254,7 @@ def main(options: FinetuneOptions, classifier: Classifier | None = None) -> dict
         sizes = {name: getattr(options, name) for name in ("image_size", "view_size", "first_crop")}
         preset = resolve(options.dataset, options.root, **sizes)
         size, side = preset.image_size, preset.view_size or preset.glimpse_size
-        if size is None or side is None:
+        if not isinstance(size, int) or side is None:
             lacking = "give --image-size and --view-size, for which it has no presets"
             raise ValueError(f"--dataset {options.dataset}: {lacking}")
         device = checks.device(options.device)

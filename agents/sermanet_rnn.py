@@ -131,7 +131,7 @@ def add_scales(options: SermanetOptions) -> SermanetOptions:
         chosen = "this agent chooses the location of glimpse 1; expected glimpse"
         raise ValueError(f"--first-view {options.first_view}: {chosen}")
     side = resolve(options.dataset, options.root, image_size=options.image_size).image_size
-    if side is None:
+    if not isinstance(side, int):  # None, or "native"
         raise ValueError("--image-size: expected the side of resized images, of which patches are fractions")
     size = options.glimpse_size or max(1, side // 4)
     ordered = tuple(name for name in SHARES if name in given)

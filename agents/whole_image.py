@@ -82,7 +82,7 @@ class WholeImageTraining(Training):
 def build_options(options: WholeImageOptions) -> WholeImageTraining:
     """Return the options of the run: one glimpse, which is the image at its own size."""
     side = resolve(options.dataset, options.root, image_size=options.image_size).image_size
-    if side is None:
+    if not isinstance(side, int):
         raise ValueError(f"--dataset {options.dataset}: give --image-size, the side of the whole image")
     view: dict[str, Any] = {"sensor": "pixel", "glimpse_size": side, "scales": (1.0,)}
     view |= {"first_view": "image", "location_range": 0.0, "glimpses": 1, "policy": "center"}

@@ -59,7 +59,7 @@ def prepare(options: TrainingTime, folder: Path) -> tuple[Options, int, int]:
 
     preset = resolve(options.dataset, options.root, backbone=options.backbone)
     size, weights = preset.image_size, options.weights
-    if preset.backbone is None or size is None or preset.glimpse_size is None:
+    if preset.backbone is None or not isinstance(size, int) or preset.glimpse_size is None:
         raise ValueError(f"--dataset {options.dataset}: expected cub, cars or dogs, which have a backbone")
     images = datasets.load(options.dataset, options.split, root=options.root, image_size=size)
     if weights is None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glimpse_env import checks, retina, tensor_checks
 from glimpse_env.rendering import frames
+from glimpse_env.sensors import measure_unit
 from glimpse_env.vector_env import GlimpseVectorEnv
 
 Arrays = dict[str, np.ndarray]
@@ -74,8 +75,14 @@ class GlimpseEnv(gymnasium.Env):
             raise RuntimeError("render() before reset(): call reset() once to draw an image")
         core, sensor, zoom = self.core, self.core.sensor, self.core.preset.zoom
         path = torch.from_numpy(np.stack(self._path))
+        factors = None if zoom is None else retina.zoom_factor(path[:, 2], zoom).numpy()
+        index = core.state_dict()["state"]["index"]
+        image, share = core.images.picture(int(index))
+        share *= measure_unit(core.images, index, core.preset.glimpse_unit).item()
+        if share != 1:  # the windows are wider or narrower on this picture
+            factors = np.float32(share) * (np.ones(len(path), np.float32) if factors is None else factors)
         view = frames.Episode(
-            image=core.image(0),
+            image=image,
             path=path[:, :2].numpy() * sensor.reach,
             windows=sensor.windows,
             whole_first=sensor.whole_first,
@@ -83,7 +90,7 @@ class GlimpseEnv(gymnasium.Env):
             classes=core.images.classes,
             label=core.label(0),
             first_crop=core.preset.first_crop,
-            factors=None if zoom is None else retina.zoom_factor(path[:, 2], zoom).numpy(),
+            factors=factors,
         )
         return frames.draw(view)
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 from glimpse_env import checks, datasets
 from glimpse_env.backbone import FeatureExtractor
-from glimpse_env.datasets.base import FirstView, InitialLocation, Preset
+from glimpse_env.datasets.base import FirstView, ImageSize, InitialLocation, Native, Preset
 from glimpse_env.retina import Fill
 from glimpse_env.sensors import SENSORS, Sensor, count_levels
 
@@ -49,8 +49,33 @@ def resolve(dataset: object, root: str | Path | None = None, **given: object) ->
     checks.choice("sensor", preset.sensor, SENSORS)
     if not SENSORS[preset.sensor].runs_network and given.get("backbone") is None:
         preset = replace(preset, backbone=None)
+    check_native(preset)
     check_sensor(preset)
     return preset
+
+
+def image_size(preset: Preset) -> ImageSize:
+    """Return the size at which `datasets.load` reads the images; of unshrunk ones, that of the first view."""
+    if preset.image_size != "native":
+        return preset.image_size
+    view = preset.view_size or preset.glimpse_size or 1
+    return Native(max(1, round(view / preset.first_crop)))
+
+
+def check_native(preset: Preset) -> None:
+    """Refuse what images of different sizes, or of one size, cannot be."""
+    if preset.image_size != "native":
+        if preset.glimpse_unit != "pixels":
+            needs = "windows are shares of an image's side only if images keep their sizes"
+            raise ValueError(f"glimpse_unit={preset.glimpse_unit!r}: {needs}; give image_size='native'")
+        return
+    if SENSORS[preset.sensor].native is None:
+        able = ", ".join(repr(name) for name, spec in SENSORS.items() if spec.native is not None)
+        shown = f"image_size='native': sensor={preset.sensor!r} cannot show images of different sizes"
+        raise ValueError(f"{shown}; expected one of {able}")
+    if preset.glimpse_size is None:
+        reason = "a quarter of the image is no size of its own where images differ"
+        raise ValueError(f"image_size='native', glimpse_size=None: {reason}; give glimpse_size= in pixels")
 
 
 def check_sensor(preset: Preset) -> None:

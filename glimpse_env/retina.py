@@ -150,7 +150,16 @@ def crop(canvas: Canvas, index: Index, centre: Centre, size: int) -> Float[Tenso
     corner, whole = top_left(windows, centre)
     across, down = (corner - whole).view(-1, 2, 1, 1, 1).unbind(1)
     column, row = whole.long().unbind(1)
-    pixels = canvas.cut(windows, index, row, column)
+    return interpolate(canvas.cut(windows, index, row, column), across, down, size)
+
+
+def interpolate(
+    pixels: Float[Tensor, "env channel tap_down tap_across"],
+    across: Float[Tensor, "env 1 1 1"],
+    down: Float[Tensor, "env 1 1 1"],
+    size: int,
+) -> Float[Tensor, "env channel size size"]:
+    """Shift pixels by a fraction of one across and down, bilinearly, along axes that have a tap more."""
     if pixels.shape[2] > size:
         pixels = torch.lerp(pixels[:, :, :-1], pixels[:, :, 1:], down)
     return torch.lerp(pixels[..., :-1], pixels[..., 1:], across) if pixels.shape[3] > size else pixels
@@ -258,12 +267,23 @@ def box_weights(
     step = width / size
     reach = step.clamp(min=1) / 2  # of the square that a pixel of the result is the mean of
     start = (corner + step / 2 - reach).floor().clamp_(0, side - taps)
+    return start.long(), weigh(corner - start, step, reach, size, taps)
+
+
+def weigh(
+    corner: Float[Tensor, " env"], step: Float[Tensor, " env"], reach: Float[Tensor, " env"],
+    size: int, taps: int,
+) -> Float[Tensor, "env size tap"]:  # fmt: skip
+    """Return, along one axis, the weights of a tile's pixels in the means over boxes, `step` pixels apart.
+
+    Their centres begin half a step from `corner`; each reaches `reach` pixels to both sides.
+    """
     step, reach = step[:, None], reach[:, None]
-    middle = torch.arange(0.5, size, device=centre.device) * step + (corner - start)[:, None]
-    distance = (middle[:, :, None] - torch.arange(0.5, taps, device=centre.device)).abs_()
+    middle = torch.arange(0.5, size, device=corner.device) * step + corner[:, None]
+    distance = (middle[:, :, None] - torch.arange(0.5, taps, device=corner.device)).abs_()
     overlap = torch.sub(reach[:, :, None] + 0.5, distance, out=distance).clamp_(0, 1)
     inside = (middle + reach).clamp(0, taps) - (middle - reach).clamp(0, taps)  # of the box, in the tile
-    return start.long(), overlap.div_(inside[:, :, None])
+    return overlap.div_(inside[:, :, None])
 
 
 def whole(

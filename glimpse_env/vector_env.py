@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpse_env import checks, datasets, episode, presets, rewards, tensor_checks
+from glimpse_env import checks, datasets, episode, native_retina, presets, rewards, tensor_checks
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.episode import Bools, Floats, State
 from glimpse_env.sensors import Sensor, make_sensor, row_bytes, row_spaces, window_width
@@ -61,8 +61,9 @@ class GlimpseVectorEnv(VectorEnv):
         sensor: str | Sensor | None = None,
         backbone: str | FeatureExtractor | None = None,
         weights: str | Path | None = "DEFAULT",
-        image_size: int | None = None,
+        image_size: int | Literal["native"] | None = None,
         glimpse_size: int | None = None,
+        glimpse_unit: native_retina.Unit | None = None,
         scales: Sequence[float] | None = None,
         zoom: tuple[float, float] | None = None,
         first_view: presets.FirstView | None = None,
@@ -93,8 +94,9 @@ class GlimpseVectorEnv(VectorEnv):
             sensor: One of `sensors.SENSORS`, or an object that follows `sensors.Sensor`.
             backbone: Of a sensor that runs a network: a name (see `build_backbone`) or a `FeatureExtractor`.
             weights: The named backbone's: "DEFAULT" (the library's own), a file, or None (random).
-            image_size: Side in pixels to which images are resized.
+            image_size: Side in pixels to which images are resized; "native": they keep their own sizes.
             glimpse_size: Side of the observed glimpse in pixels.
+            glimpse_unit: With "native", "short_side": scales are shares of each image's short side.
             scales: Window widths in units of glimpse_size.
             zoom: (smallest, largest): every glimpse's own factor of the `scales`, which the action chooses.
             first_view: "image" (glimpse 1 is the whole image) or "glimpse" (at initial_location).
@@ -126,7 +128,7 @@ class GlimpseVectorEnv(VectorEnv):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.reward = rewards.make(reward)
         self.preset = presets.resolve(dataset, root, **views)
-        size = self.preset.image_size
+        size = presets.image_size(self.preset)
         self.images = datasets.load(dataset, split, root=root, download=download, image_size=size)
         self.sensor = make_sensor(sensor, self.images, self.preset, backbone, weights, self.device)
         self._zoomed = self.preset.zoom is not None
@@ -220,8 +222,8 @@ class GlimpseVectorEnv(VectorEnv):
         self._show(State(**{name: value.to(self.device) for name, value in saved["state"].items()}))
 
     def image(self, row: int) -> UInt8[Tensor, "channel height width"]:
-        """Return the whole image that a row shows, for drawing."""
-        return self.images.image(int(self._ready().index[row].item()))
+        """Return the whole image that a row shows, for drawing (one of "native" size may be shrunk)."""
+        return self.images.picture(int(self._ready().index[row].item()))[0]
 
     def label(self, row: int) -> int:
         """Return the class of the image that a row shows, for drawing."""

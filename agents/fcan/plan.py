@@ -146,7 +146,7 @@ def build_plan(options: FcanOptions) -> Plan:
     preset = resolve(options.dataset, options.root, image_size=options.image_size)
     size, backbone = preset.image_size, options.backbone or preset.backbone
     crop_size = options.crop_size or (None if preset.backbone is None else preset.glimpse_size)
-    if backbone is None or size is None or crop_size is None:
+    if backbone is None or not isinstance(size, int) or crop_size is None:
         lacking = "give --backbone, --image-size and --crop-size, for which it has no presets"
         raise ValueError(f"--dataset {options.dataset}: {lacking}")
     checks.count("--crop-size", crop_size)

@@ -11,11 +11,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from glimpse_env import checks
 from glimpse_env.datasets import archive, base, cars, cub, dogs, folder, mnist, torch_dataset
-from glimpse_env.datasets.base import DataSetSpec, ImageSet, MapStyle, check_split, held_out, partition
+from glimpse_env.datasets.base import (
+    DataSetSpec,
+    ImageSet,
+    ImageSize,
+    MapStyle,
+    Native,
+    check_split,
+    held_out,
+    partition,
+)
 from glimpse_env.datasets.generated import canvas_digits, clutter
 from glimpse_env.datasets.sources import image_list, objects, torchvision_sets
 from glimpse_env.datasets.sources.objects import Keyed
@@ -26,7 +35,7 @@ Value = TypeVar("Value")
 SPECS = (mnist.SPEC, *canvas_digits.SPECS, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
-__all__ = ["NAMED", "DataSetSpec", "ImageSet", "Keyed", "MapStyle", "Recognised", "check_split",
+__all__ = ["NAMED", "DataSetSpec", "ImageSet", "Keyed", "MapStyle", "Native", "Recognised", "check_split",
            "expand_kinds", "find_kind", "find_place", "find_preset", "held_out", "list_names", "load",
            "recognise"]  # fmt: skip
 
@@ -37,7 +46,7 @@ def load(
     *,
     root: str | Path | None = None,
     download: bool = True,
-    image_size: int | None = None,
+    image_size: Literal["native"] | ImageSize = None,
 ) -> ImageSet:
     """Load one split of a data set.
 
@@ -56,7 +65,8 @@ def load(
         download: Whether to download an archive of photographs, or a data set of torchvision, that is missing
             and still served.
         image_size: Side in pixels to resize the images to; None = the data set's own, which must be one size
-            (photographs have several).
+            (photographs have several); "native" (or `Native`, with the size of the views of whole images):
+            they keep their sizes, in a store.
 
     Raises:
         ValueError: Unknown name or split, an image that cannot be read, labels outside the classes, differing
@@ -67,8 +77,9 @@ def load(
     check_split(split)
     root, download = checks.arguments(root=root, download=download)
     source = "test" if split == "test" else "train"
-    if image_size is not None:
+    if image_size is not None and not isinstance(image_size, Native):
         image_size = checks.argument("image_size", image_size)
+        image_size = Native() if image_size == "native" else image_size
     if not isinstance(dataset, str | Path):
         images = partition(objects.load_object(dataset, split, image_size), split)
     elif torchvision_sets.is_torchvision(dataset):
@@ -78,9 +89,17 @@ def load(
         read = image_list.load_list if image_list.is_list(path) else folder.load_folder
         images = read(path, split, image_size)
     else:
+        refuse_native(str(dataset), image_size)
         images = NAMED[str(dataset)].load(source, root, download, image_size)
         images = images if split == "test" else partition(images, split)
-    return images if image_size is None else images.resized(image_size)
+    return images.resized(image_size) if isinstance(image_size, int) else images
+
+
+def refuse_native(name: str, image_size: ImageSize) -> None:
+    """Refuse the own sizes of images that all have the same."""
+    if isinstance(image_size, Native) and NAMED[name].kind != "photographs":
+        advice = "expected a side in pixels, or None"
+        raise ValueError(f"image_size='native': the images of {name!r} have one size; {advice}")
 
 
 def find_path(dataset: str | Path, root: str | Path | None) -> Path:

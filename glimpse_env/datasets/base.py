@@ -15,25 +15,40 @@ from torch import Tensor
 
 from glimpse_env import checks
 from glimpse_env.datasets.decode import Fit, to_square
+from glimpse_env.datasets.native.store import NativeStore
+from glimpse_env.native_retina import Unit
 from glimpse_env.retina import Fill
 from glimpse_env.runtime import checkpoint
 
 Split = Literal["train", "fit", "validation", "test"]
 FOLD = re.compile(r"(fit|validation):(\d+)/(\d+)")
+PICTURE = 320  # pixels of the short side: images for drawing are not halved below it
 HELD_OUT = 1 / 12  # share of the training images in the validation split (5,000 of MNIST's 60,000)
 
+GlimpseUnit = Unit
 FirstView = Literal["image", "glimpse"]
 InitialLocation = Literal["center", "random"]
 Kind = Literal["digits", "canvas", "clutter", "photographs"]  # agents have one recipe for each
 
 
 @dataclass(frozen=True)
+class Native:
+    """The `image_size` of images that are not resized, but for the whole images, `view` pixels a side."""
+
+    view: int = 224
+
+
+ImageSize = int | Native | None  # None = the images' own, which must be one size
+
+
+@dataclass(frozen=True)
 class Preset:
     """How the environment shows a data set by default; every field is an argument of `GlimpseVectorEnv`."""
 
-    image_size: int | None = None  # side in pixels; None = as the data set has it
+    image_size: int | Literal["native"] | None = None  # side in pixels; None = as the data set has it
     glimpse_size: int | None = None  # side of the observation in pixels; None = a quarter of the image's side
     scales: tuple[float, ...] = (1.0,)  # window widths in units of glimpse_size, each shrunk to glimpse_size
+    glimpse_unit: GlimpseUnit = "pixels"  # of scales, image_size="native" only; "short_side" = shares of it
     zoom: tuple[float, float] | None = None  # smallest, largest window: the action chooses; None = fixed ones
     first_view: FirstView = "image"  # glimpse 1: the whole image, or a glimpse at initial_location
     first_crop: float = 1.0  # share of the side that "the whole image" of glimpse 1 shows: a centred crop
@@ -65,7 +80,7 @@ class DataSetSpec:
     kind: Kind  # chooses the recipe of an agent
     preset: Preset
     load: Callable[
-        [str, str | Path | None, bool, int | None], ImageSet
+        [str, str | Path | None, bool, ImageSize], ImageSet
     ]  # of split, root, download, image_size
     fit: Fit = "crop"  # how a user's own image becomes a square
     grey: bool = False  # images have one channel
@@ -115,6 +130,7 @@ class ImageSet:
     [-1, 1]; None = unknown. They serve measurement and are never shown to an agent. `key` names the stored
     pixels, so that features computed from them can be cached on disk; None = they have no name. `composer`
     draws other images with the same labels, for another epoch; None = the images are given once and for all.
+    `native` holds images of different sizes, unshrunk; `images` are then whole images, shrunk to a square.
     """
 
     images: UInt8[Tensor, "stored channel height width"]
@@ -125,6 +141,7 @@ class ImageSet:
     rows: Int64[Tensor, " image"] | None = None
     key: str | None = None
     composer: Composer | None = None
+    native: NativeStore | None = None
 
     def __post_init__(self) -> None:
         """Check dtype, shape, counts and labels."""
@@ -166,9 +183,10 @@ class ImageSet:
         Images that have a `key` count by it; it takes as long as reading the pixels of others.
         """
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        if self.key is not None:
+        key = self.key if self.native is None else self.native.key
+        if key is not None:
             del tensors["images"]
-        content = (self.key, self.classes, checkpoint.digest(tensors))
+        content = (key, self.classes, checkpoint.digest(tensors))
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def subset(self, keep: Int64[Tensor, " image"]) -> ImageSet:
@@ -178,6 +196,13 @@ class ImageSet:
         composer = None if self.composer is None else self.composer.subset(keep)
         parts |= {"labels": self.labels[keep], "rows": self.stored[keep], "composer": composer}
         return replace(self, **parts)
+
+    def picture(self, index: int) -> tuple[UInt8[Tensor, "channel height width"], float]:
+        """Return an image for drawing, and its size as a share of the image's own: a large one is shrunk."""
+        if self.native is None:
+            return self.image(index), 1.0
+        pixels, level = self.native.level(index if self.rows is None else int(self.rows[index]), PICTURE)
+        return pixels, 0.5**level
 
     def resized(self, size: int) -> ImageSet:
         """Return the set with its images stretched to `size` x `size` pixels (bilinear, antialiased)."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from glimpse_env.datasets.base import ImageSet, Preset, partition
+from glimpse_env.datasets.base import ImageSet, ImageSize, Preset, partition
 from glimpse_env.datasets.image_files import EXTENSIONS, list_folders, list_images, warn_of_copies
 from glimpse_env.datasets.sources.paths import pick, read_paths
 
@@ -30,7 +30,7 @@ LAYOUT = (
 log = logging.getLogger("glimpse_env")
 
 
-def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
+def load_folder(folder: Path, split: str, image_size: ImageSize) -> ImageSet:
     """Load a split (see `datasets.load`) from a folder of class folders, as RGB, upright by their EXIF.
 
     Without `train` and `test` folders, each class' files (sorted by path) are permuted in a fixed way, and
@@ -52,7 +52,7 @@ def load_folder(folder: Path, split: str, image_size: int | None) -> ImageSet:
     return images if apart or split == "test" else partition(images, split)
 
 
-def read_part(folder: Path, parts: Mapping[str, Path], source: str, image_size: int | None) -> ImageSet:
+def read_part(folder: Path, parts: Mapping[str, Path], source: str, image_size: ImageSize) -> ImageSet:
     """Read the images of "train", "validation" or "test"; `parts` is as `find_parts` returns it."""
     classes = find_classes(folder, parts, source)
     files = list_parts(parts, classes, source) if parts else divide(folder, classes)

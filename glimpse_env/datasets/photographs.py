@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from glimpse_env.datasets.archive import Archive, Layout, Listing, find_archive
-from glimpse_env.datasets.base import DataSetSpec, ImageSet, Preset
+from glimpse_env.datasets.base import DataSetSpec, ImageSet, ImageSize, Native, Preset
+from glimpse_env.datasets.native.store import open_native_files
+from glimpse_env.datasets.native.views import open_views
 from glimpse_env.datasets.store import open_store
 
 # DT-RAM, section 4.2: 512 x 512 images, 224 x 224 crops, ResNet-50, 3 steps. Its first view is a 448 x 448
@@ -30,7 +32,7 @@ def specify(archive: Archive, short: str) -> DataSetSpec:
 
 
 def load_photographs(
-    archive: Archive, split: str, root: str | Path | None, download: bool, image_size: int | None
+    archive: Archive, split: str, root: str | Path | None, download: bool, image_size: ImageSize
 ) -> ImageSet:
     """Load "train" or "test" of an archive, or of a part of one with fewer classes or images.
 
@@ -54,11 +56,16 @@ def load_photographs(
     present = {number: label for label, number in enumerate(sorted(set(train.labels)))}
     counts = f"{len(present)} of {archive.classes} classes, {len(listing.images):,} photographs"
     log.info("%s (%s): %s, from %s", name, split, counts, folder)
-    store = open_store(f"{name}-{split}", folder, listing.images, image_size, "stretch")
+    native, called = None, f"{name}-{split}"
+    if isinstance(image_size, Native):
+        native = open_native_files(called, folder, listing.images)
+        store = open_views(called, native, image_size.view, kept=True)
+    else:
+        store = open_store(called, folder, listing.images, image_size, "stretch")
     labels = torch.tensor([present[number] for number in listing.labels])
     classes = tuple(train.names[number] for number in present)
     boxes = (2 * listing.boxes() / store.extents.repeat(1, 2) - 1).clamp(-1, 1)  # from pixels
-    return ImageSet(store.images, labels, classes, boxes=boxes, key=store.key)
+    return ImageSet(store.images, labels, classes, boxes=boxes, key=store.key, native=native)
 
 
 def read_training(archive: Archive, folder: Path, layout: Layout, listing: Listing) -> Listing:

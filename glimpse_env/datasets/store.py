@@ -12,17 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import mmap
 import os
-import re
 import secrets
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from errno import ENOSPC
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,14 +25,12 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
+from glimpse_env.datasets.built_file import HEADER, cache_folder, map_file, open_built, read_digest, shorten
 from glimpse_env.datasets.decode import Fit, read_image
 from glimpse_env.datasets.formats.notes import Notes
-from glimpse_env.runtime.files import FULL, choose_partial, explain, lock, publish
 
 VERSION = 3  # of the decoding and of the file's layout: a store of another one is rebuilt
-HEADER = 4096  # bytes
 SLICE = 64  # photographs in memory at a time during a build
-UNRESERVED = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; Python names it from 3.13 on
 
 Decoded = tuple[UInt8[Tensor, "3 height width"], tuple[int, int]]  # pixels, and (width, height) before
 
@@ -71,6 +63,14 @@ class Plan:
         content = json.dumps(asdict(self) | {"pixels": pixels}, ensure_ascii=False)
         return content.encode(errors="backslashreplace").ljust(HEADER - 1) + b"\n"
 
+    def measure(self, header: bytes) -> int:
+        """Return the size in bytes of a file with this header."""
+        return self.length
+
+    def describe(self, length: int) -> str:
+        """Return what a file of `length` bytes holds, in words."""
+        return f"{self.images:,} photographs at {self.size} px, {length / 1e9:.3g} GB"
+
     @property
     def start(self) -> int:
         """Offset of the pixels in bytes."""
@@ -80,11 +80,6 @@ class Plan:
     def length(self) -> int:
         """Size of the file in bytes."""
         return self.start + self.images * 3 * self.size**2
-
-
-def cache_folder() -> Path:
-    """Return the folder of stores and feature tables: GLIMPSE_CACHE, else a folder in the user's home."""
-    return Path(os.environ.get("GLIMPSE_CACHE") or "~/.cache/glimpse_env").expanduser()
 
 
 def open_store(name: str, folder: Path, files: Sequence[str], size: int, fit: Fit) -> Store:
@@ -128,11 +123,6 @@ def open_items(
     return open_planned(plan, digest, read, 1, kept=mark is not None)
 
 
-def shorten(name: str) -> str:
-    """Return a name as a file name can hold it."""
-    return re.sub(r"[^\w.-]+", "_", name)[-80:]
-
-
 def open_planned(
     plan: Plan, digest: str, read: Callable[[int, Notes], Decoded], threads: int, kept: bool = True
 ) -> Store:
@@ -142,35 +132,11 @@ def open_planned(
     """
     unique = digest[:8] if kept else secrets.token_hex(4)
     file = cache_folder() / f"{plan.name}-{plan.size}-{plan.fit}-{unique}.images"
-    fault = ""
-    try:
-        if fault := find_fault(file, plan):
-            build_once(file, plan, read, threads)
-        store = map_store(file, plan)
-    except OSError as error:
-        raise explain_cache(error, file, f"the image store of {plan.name}", plan.length, fault) from error
-    if not kept:  # what is mapped stays until the process ends
-        for path in (file, file.with_name(f"{file.name}.lock")):
-            with suppress(OSError):  # some systems do not remove a file that is open
-                path.unlink()
-    return store
 
+    def write(stream: BinaryIO) -> None:
+        write_store(stream, plan, read, threads)
 
-def explain_cache(error: OSError, file: Path, what: str, length: int, fault: str = "") -> OSError:
-    """Return the error of a file of the cache folder in one sentence (see `files.explain`).
-
-    Args:
-        error: As it was raised.
-        file: The file.
-        what: It holds.
-        length: Its size in bytes.
-        fault: Why a file that exists is not used; "" = it is.
-    """
-    problem = f"{what} needs {length / 1e9:.3g} GB in {file.parent}"
-    if error.errno not in FULL:
-        problem = f"{what} cannot be {'written to' if fault else 'read from'} {file}"
-        problem += f", which {fault}" if fault and os.path.exists(file) else ""
-    return explain(error, file, problem, "set the environment variable GLIMPSE_CACHE to another folder")
+    return open_built(file, plan, write, lambda: map_store(file, plan), kept)
 
 
 def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
@@ -181,56 +147,6 @@ def fingerprint(folder: Path, files: Sequence[str], size: int, fit: Fit) -> str:
         entry = f"\0{Path(path).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}"
         digest.update(entry.encode(errors="surrogateescape"))
     return digest.hexdigest()
-
-
-def find_fault(file: Path, plan: Plan) -> str:
-    """Return the fault of the file of a planned store; "" = none."""
-    try:
-        with file.open("rb") as stream:
-            length, header = os.fstat(stream.fileno()).st_size, stream.read(HEADER)
-    except FileNotFoundError:
-        return "does not exist"
-    if header != plan.header(read_digest(header)):
-        return "is stale or damaged: it was built from other photographs, or by another version"
-    return "" if length == plan.length else f"is damaged: {length:,} bytes, expected {plan.length:,}"
-
-
-def read_digest(header: bytes) -> str:
-    """Return the digest of the pixels in a header; "" = none."""
-    try:
-        return str(json.loads(header)["pixels"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-
-
-def build_once(file: Path, plan: Plan, read: Callable[[int, Notes], Decoded], threads: int) -> None:
-    """Build the store, unless another process is doing so: then wait for it."""
-    busy = f"waiting for the process that builds the image store {file}"
-    with lock(file.with_name(f"{file.name}.lock"), busy=busy) as alone:
-        if fault := find_fault(file, plan):
-            if file.exists():
-                log.warning("image store %s %s; building it again", file, fault)
-            build(file, plan, read, threads, alone)
-
-
-def build(
-    file: Path, plan: Plan, read: Callable[[int, Notes], Decoded], threads: int, alone: bool = True
-) -> None:
-    """Write the store to a partial file, then rename it; not `alone`: another process may do the same."""
-    partial = choose_partial(file, alone)
-    if alone:
-        file.unlink(missing_ok=True)  # stale, and its disk space may be needed
-        partial.unlink(missing_ok=True)  # of a process that was killed
-    if shutil.disk_usage(file.parent).free < plan.length:
-        raise OSError(ENOSPC, os.strerror(ENOSPC))
-    try:
-        with partial.open("wb") as stream:
-            write_store(stream, plan, read, threads)
-        publish(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
-    content = f"{plan.images:,} photographs at {plan.size} px, {plan.length / 1e9:.3g} GB"
-    log.info("image store %s: %s", file, content)
 
 
 def write_store(stream: BinaryIO, plan: Plan, read: Callable[[int, Notes], Decoded], threads: int) -> None:
@@ -260,17 +176,8 @@ def write_store(stream: BinaryIO, plan: Plan, read: Callable[[int, Notes], Decod
 
 def map_store(file: Path, plan: Plan) -> Store:
     """Map a store into memory: pages are read when they are used, and dropped when memory is short."""
-    with file.open("rb") as stream:
-        digest = read_digest(stream.read(HEADER))
-        if sys.platform == "linux":
-            # Private, hence writable without changing the file (torch warns of read-only memory, and writing
-            # to it would end the process); unreserved, because Linux refuses a private mapping that is larger
-            # than memory and swap otherwise.
-            flags, protection = mmap.MAP_PRIVATE | UNRESERVED, mmap.PROT_READ | mmap.PROT_WRITE
-            memory = mmap.mmap(stream.fileno(), plan.length, flags=flags, prot=protection)
-        else:
-            memory = mmap.mmap(stream.fileno(), plan.length, access=mmap.ACCESS_COPY)
+    memory, header = map_file(file, plan.length)
     pixels = torch.frombuffer(memory, dtype=torch.uint8, offset=plan.start)
     extents = torch.frombuffer(memory, dtype=torch.int32, offset=HEADER, count=2 * plan.images).view(-1, 2)
     images = pixels.view(plan.images, 3, plan.size, plan.size)
-    return Store(images, extents.long(), f"{plan.name}-{plan.size}-{digest[:16]}")
+    return Store(images, extents.long(), f"{plan.name}-{plan.size}-{read_digest(header)[:16]}")

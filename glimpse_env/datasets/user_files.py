@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import UInt8
@@ -15,6 +16,8 @@ from glimpse_env.datasets import NAMED
 from glimpse_env.datasets.decode import Fit, from_pil, read_image, to_square
 from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.image_files import is_system
+
+Side = int | Literal["native"] | None  # of the images; "native" = their own, None = the data set's
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Unlabelled:
 def read_like(
     dataset: str,
     path: Path,
-    size: int | None,
+    size: Side,
     notes: Notes | None = None,
     channels: int | None = None,
 ) -> UInt8[Tensor, "channel height2 width2"]:
@@ -46,8 +49,8 @@ def read_like(
     above one half) is inverted, so that dark ink on white paper can be read too.
 
     `dataset` is a name, or the folder that was the data set; `size` the side in pixels, None = the data set's
-    preset (of a folder: the file's own size). `notes` is as for `decode.read_image`. `channels`: 1 or 3, None
-    = as a data set of this name has.
+    preset (of a folder: the file's own size), "native" = the file's own. `notes` is as for
+    `decode.read_image`. `channels`: 1 or 3, None = as a data set of this name has.
 
     Raises:
         FileNotFoundError: There is no file at `path`.
@@ -58,18 +61,19 @@ def read_like(
 
 
 def prepare_like(
-    dataset: str, pixels: UInt8[Tensor, "channel height width"], size: int | None, channels: int | None = None
+    dataset: str, pixels: UInt8[Tensor, "channel height width"], size: Side, channels: int | None = None
 ) -> UInt8[Tensor, "channel2 height2 width2"]:
     """Return an image in memory, of 1 or 3 channels, as `read_like` returns that of a file."""
     return convert(dataset, to_square(pixels, *find_size(dataset, size)), channels)
 
 
-def find_size(dataset: str, size: int | None) -> tuple[int | None, Fit]:
-    """Return the side to which images of a data set are resized, and how they become square."""
+def find_size(dataset: str, size: Side) -> tuple[int | None, Fit]:
+    """Return the side to which images of a data set are resized (None = not), and how they become square."""
     spec = NAMED.get(dataset)
-    if spec is None:
-        return size, "crop"
-    return spec.preset.image_size if size is None else size, spec.fit
+    if spec is None or size == "native":
+        return size if isinstance(size, int) else None, "crop"
+    side = spec.preset.image_size if size is None else size
+    return side if isinstance(side, int) else None, spec.fit
 
 
 def convert(

@@ -119,6 +119,7 @@ def check_exportable(agent: TrainedAgent, preset: Preset) -> None:
         "its locator reads the backbone's feature map of the whole image before glimpse 1": network.reads_map,
         "it begins with a context, the whole image, before glimpse 1 (context=True)": preset.context,
         "its locations are random (--policy random)": policy == "random",
+        "image_size='native' gives it images of different sizes": preset.image_size == "native",
         "fill='noise' draws the pixels beyond the image": preset.fill == "noise",
     }
     for reason, holds in reasons.items():
@@ -133,7 +134,7 @@ def find_shape(agent: TrainedAgent, preset: Preset) -> tuple[int, int, int]:
     if known is not None:
         return known["channels"], known["height"], known["width"]
     side = preset.image_size
-    if side is None:
+    if not isinstance(side, int):
         known = "was written by an earlier version, and does not hold the size of its images"
         raise ValueError(f"{agent.source} {known}: train again")
     blank = torch.zeros(3, side, side, dtype=torch.uint8)

@@ -17,7 +17,7 @@ from torch import Tensor
 from glimpse_env import checks, pretrained
 from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.torch_dataset import to_pixels
-from glimpse_env.datasets.user_files import prepare_like, read_like
+from glimpse_env.datasets.user_files import Side, prepare_like, read_like
 from glimpse_env.evaluation import predictor
 from glimpse_env.evaluation.predictor import Prediction
 from glimpse_env.evaluation.stopping_rules import Rule, choose_rule
@@ -44,7 +44,7 @@ class TrainedAgent:
         """Join a checkpoint's content, where it came from, and the predictor built from it."""
         self.saved, self.source, self.predictor = saved, source, agent
         self.dataset = str(saved["environment"]["dataset"])
-        self.image_size: int | None = agent.arguments["image_size"]
+        self.image_size: Side = agent.arguments["image_size"]
         self.channels: int | None = saved.get("preprocessing", {}).get("channels")
 
     @property

@@ -20,7 +20,7 @@ from glimpse_env.networks import registry
 from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.rendering import frames
 from glimpse_env.runtime.precision import Precision
-from glimpse_env.sensors import SENSORS, OnGrid
+from glimpse_env.sensors import SENSORS, OnGrid, measure_unit
 from glimpse_env.training import preprocessing, resume
 from glimpse_env.training.rollout import Behaviour, collect
 
@@ -66,14 +66,17 @@ class Predictor:
         indices = torch.arange(len(images), device=env.device)
         rollout = collect(env, self.network, behaviour, generator, indices)
         logits, locations = rollout.logits.cpu(), rollout.locations.cpu()
+        unit = measure_unit(env.images, indices, env.preset.glimpse_unit)
         predictions = []
         for row, (image, count) in enumerate(zip(images, rollout.active.sum(0).tolist(), strict=True)):
             probabilities = logits[count - 1, row].softmax(0)
             path, scores = locations[:count, row, :2].numpy() * sensor.reach, probabilities.numpy()
             view = frames.Episode(image, path, sensor.windows, sensor.whole_first, scores, self.classes, None)
             view = replace(view, first_crop=env.preset.first_crop)
-            if zoom is not None:
-                view = replace(view, factors=retina.zoom_factor(locations[:count, row, 2], zoom).numpy())
+            if zoom is not None or unit[row] != 1:
+                scale = locations[:count, row, -1]
+                factor = torch.ones(count) if zoom is None else retina.zoom_factor(scale, zoom)
+                view = replace(view, factors=(factor * unit[row]).numpy())
             predictions.append(Prediction(int(probabilities.argmax()), probabilities, view))
         return predictions
 

@@ -15,6 +15,7 @@ from glimpse_env import GlimpseVectorEnv, retina
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import PolicyName, build_unlearned
 from glimpse_env.runtime import distributed, files
+from glimpse_env.sensors import measure_view
 from glimpse_env.training.rollout import Behaviour, Guide, collect
 
 EARLIER = {"answers": "predictions"}  # names of arrays in files of version 0.1, and today's
@@ -50,6 +51,14 @@ class Trajectories:
         if zoom is None or self.scales is None:
             return None
         return retina.zoom_factor(self.scales, zoom)
+
+    def compute_drawn_factors(self, env: GlimpseVectorEnv) -> Float[Tensor, "time image"] | None:
+        """Return the width of the sensor's `windows` on `env.images.images`, as a share; None = no other."""
+        factors = self.compute_factors(env.preset.zoom)
+        view = measure_view(env.images, self.index, env.preset.glimpse_unit)
+        if view is None:
+            return factors
+        return view.expand(self.locations.shape[:2]) if factors is None else view * factors
 
     def score_at(self, stops: Int64[Tensor, " image"]) -> tuple[float, float]:
         """Return accuracy and mean glimpses of predicting at these steps (from 0)."""

@@ -150,6 +150,7 @@ def ramp(steps: int) -> list[Colour]:
 def draw_box(pen: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colour, width: int) -> None:
     """Draw a box (left, top, right, bottom edge) with a dark line along it, so that it shows on any image."""
     left, top, right, bottom = (round(corner) for corner in corners)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
     pen.rectangle((left - 1, top - 1, right, bottom), None, INK, width + 2)
     pen.rectangle((left, top, right - 1, bottom - 1), None, colour, width)
 

@@ -39,7 +39,7 @@ def select_episodes(
 ) -> list[Stopped]:
     """Return the first images that stopped at each step (from 0)."""
     sensor, classes, crop = env.sensor, env.images.classes, env.preset.first_crop
-    factors = trajectories.compute_factors(env.preset.zoom)
+    factors = trajectories.compute_drawn_factors(env)
     correct, selected = trajectories.correct_at(stops), []
     for step in range(len(trajectories.predictions)):
         for image in (stops == step).nonzero().flatten()[:PER_GROUP].tolist():

@@ -119,7 +119,7 @@ def describe_image(
     probabilities = trajectories.probabilities[: last + 1, position].float()
     bars = choose_classes(probabilities, predictions[last], label)
     path = trajectories.locations[: last + 1, position] * env.sensor.reach
-    factors = trajectories.compute_factors(env.preset.zoom)
+    factors = trajectories.compute_drawn_factors(env)
     narrowed = None if factors is None else round_nested(factors[: last + 1, position].tolist(), 4)
     return {
         "number": int(trajectories.index[position]),

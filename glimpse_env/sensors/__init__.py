@@ -23,6 +23,7 @@ from glimpse_env.sensors.base import (
     Sensor,
     SensorSpec,
     Zoomable,
+    list_settings,
     row_bytes,
     row_spaces,
     shows_pixels,
@@ -32,13 +33,15 @@ from glimpse_env.sensors.crop import CropSensor
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import OnGrid, count_levels, lattice
 from glimpse_env.sensors.map import MapSensor
+from glimpse_env.sensors.native_pixel import NativePixelSensor
+from glimpse_env.sensors.native_views import measure_unit, measure_view
 from glimpse_env.sensors.pixel import PixelSensor
 from glimpse_env.sensors.view_maps import Mapped, ViewMaps
 
 SensorName = Literal["pixel", "crop", "map", "bank"]
 SENSORS: dict[str, SensorSpec] = {
-    "pixel": SensorSpec(PixelSensor, runs_network=False),
-    "crop": SensorSpec(CropSensor),
+    "pixel": SensorSpec(PixelSensor, runs_network=False, native=NativePixelSensor),
+    "crop": SensorSpec(CropSensor, native=CropSensor),
     "map": SensorSpec(MapSensor),
     "bank": SensorSpec(BankSensor, on_grid=True, without_table="crop"),
 }
@@ -52,6 +55,7 @@ __all__ = [
     "MapSensor",
     "Mapped",
     "Mirrorable",
+    "NativePixelSensor",
     "OnGrid",
     "PixelSensor",
     "Repaintable",
@@ -64,6 +68,8 @@ __all__ = [
     "count_levels",
     "lattice",
     "make_sensor",
+    "measure_unit",
+    "measure_view",
     "row_bytes",
     "row_spaces",
     "shows_pixels",
@@ -89,12 +95,15 @@ def make_sensor(
         return sensor
     name = preset.sensor if sensor is None else sensor
     spec = SENSORS[name]
-    settings = {field: getattr(preset, field) for field in spec.settings}
+    build = spec.build if images.native is None else spec.native
+    if build is None:
+        raise ValueError(f"sensor={name!r} cannot show images of different sizes; give image_size= in pixels")
+    settings = {field: getattr(preset, field) for field in list_settings(build)}
     settings["glimpse_size"] = preset.glimpse_size or max(1, min(images.images.shape[-2:]) // 4)
     if not spec.runs_network:
         refuse_network(repr(name), backbone, weights, "it runs no network")
-        return spec.build(images, **settings, device=device)
-    return spec.build(images, choose_backbone(backbone or preset.backbone, weights, device, name), **settings)
+        return build(images, **settings, device=device)
+    return build(images, choose_backbone(backbone or preset.backbone, weights, device, name), **settings)
 
 
 def choose_backbone(

@@ -15,7 +15,7 @@ from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints, Points, split_location
-from glimpse_env.sensors.base import unbounded_space
+from glimpse_env.sensors.base import refuse_native, unbounded_space
 from glimpse_env.sensors.crop import CHUNK, CropSensor, Features, name_crop
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
 from glimpse_env.sensors.grid import count_levels, lattice, nearest
@@ -61,6 +61,7 @@ class BankSensor:
             ValueError: A size, scale, range or option outside what is allowed.
             OSError: A table cannot be written, for example because the disk is full.
         """
+        refuse_native(images, type(self).__name__)
         grid, context, show_map = checks.arguments(grid=grid, context=context, show_map=show_map)
         sizes: dict[str, Any] = dict(glimpse_size=glimpse_size, view_size=view_size, chunk=chunk)
         views: dict[str, Any] = dict(first_view=first_view, location_range=location_range, fill=fill)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from glimpse_env import checks, retina
-from glimpse_env.datasets.base import FirstView, Preset
+from glimpse_env.datasets.base import FirstView, ImageSet, Preset
 from glimpse_env.episode import Ints, Points
 
 
@@ -125,12 +125,18 @@ class SensorSpec:
     runs_network: bool = True  # False: takes `device` by keyword instead of a backbone
     on_grid: bool = False  # takes glimpses at the cells of the preset's grid only
     without_table: str | None = None  # sensor of the same views for images shown once; None = itself
+    native: Callable[..., Sensor] | None = None  # as `build`, for images of different sizes; None = cannot
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """The fields of `Preset` that it takes: the keyword-only arguments of the same name."""
-        fields, arguments = Preset.__dataclass_fields__, inspect.signature(self.build).parameters.values()
-        return tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY and a.name in fields)
+        """The fields of `Preset` that it takes."""
+        return list_settings(self.build)
+
+
+def list_settings(build: Callable[..., Sensor]) -> tuple[str, ...]:
+    """Return the fields of `Preset` that a sensor takes: the keyword-only arguments of the same name."""
+    fields, arguments = Preset.__dataclass_fields__, inspect.signature(build).parameters.values()
+    return tuple(a.name for a in arguments if a.kind is a.KEYWORD_ONLY and a.name in fields)
 
 
 class Geometry(NamedTuple):
@@ -141,6 +147,7 @@ class Geometry(NamedTuple):
     whole_first: bool
     first_crop: float = 1.0  # share of the image's side that is shown then, around its centre
     zoom: tuple[float, float] | None = None  # smallest, largest width in units of glimpse_size
+    shares: tuple[float, ...] | None = None  # widths as shares of each image's short side; None = in pixels
 
 
 def build_geometry(
@@ -174,6 +181,12 @@ def build_geometry(
         reach = checks.argument("location_range", location_range)
     first_crop = checks.argument("first_crop", first_crop)
     return Geometry(windows, reach, first_view == "image", first_crop, zoom)
+
+
+def refuse_native(images: ImageSet, sensor: str) -> None:
+    """Refuse images of different sizes."""
+    if images.native is not None:
+        raise ValueError(f"{sensor} cannot show images of different sizes; give image_size= in pixels")
 
 
 def place_windows(

@@ -12,11 +12,11 @@ from torch import Tensor
 from glimpse_env import checks, retina
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
-from glimpse_env.datasets.base import FirstView
+from glimpse_env.datasets.base import FirstView, GlimpseUnit
 from glimpse_env.episode import Ints, Points
-from glimpse_env.sensors.base import build_geometry, split_rows, unbounded_space
+from glimpse_env.sensors.base import split_rows, unbounded_space
 from glimpse_env.sensors.feature_cache import FeatureTable, all_stored
-from glimpse_env.sensors.image_views import ImageViews
+from glimpse_env.sensors.native_views import choose_geometry, make_views
 from glimpse_env.sensors.view_maps import ViewMaps
 
 CHUNK = 256  # images per pass of the network, by default
@@ -52,6 +52,7 @@ class CropSensor:
         *,
         glimpse_size: int,
         view_size: int | None = None,
+        glimpse_unit: GlimpseUnit = "pixels",
         scales: tuple[float, ...] = (1.0,),
         zoom: tuple[float, float] | None = None,
         first_view: FirstView = "image",
@@ -71,12 +72,12 @@ class CropSensor:
         Raises:
             ValueError: A size, scale, range or option outside what is allowed.
         """
-        side = min(images.images.shape[-2:])
-        geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop, zoom)
+        options = (first_view, location_range, first_crop, zoom, glimpse_unit)
+        geometry = choose_geometry(images, glimpse_size, scales, *options)
         sizes = dict(glimpse_size=glimpse_size, chunk=chunk, context=context, show_map=show_map)
         glimpse_size, chunk, context, show_map = checks.arguments(**sizes)
         self.view_size = glimpse_size if view_size is None else checks.argument("view_size", view_size)
-        self.windows, self.reach, self.whole_first, self.first_crop, self.zoom = geometry
+        self.windows, self.reach, self.whole_first, self.first_crop, self.zoom = geometry[:5]
         self.backbone, self.size, self.chunk, self.shows_context = backbone, glimpse_size, chunk, context
         self.features = backbone.features * len(scales)
         self.space: dict[str, spaces.Space] = {"glimpse": unbounded_space(self.features)}
@@ -85,7 +86,7 @@ class CropSensor:
         self.view_maps, self.show_map = ViewMaps(images, backbone, self.view_size, self.first_crop), show_map
         if show_map:
             self.space["map"] = self.view_maps.build_space(first_view)
-        self.views = ImageViews(images, geometry, fill, backbone.device)
+        self.views = make_views(images, geometry, fill, backbone.device)
         self.pixels, self.flops = self._count_costs()
         # Not on a CPU: there splitting a batch is cheap, and resizing images for both kinds of rows is not.
         self.together = self.view_size == glimpse_size and len(scales) == 1 and backbone.device.type != "cpu"
@@ -117,7 +118,7 @@ class CropSensor:
         images = all_stored(self.views.images).subset(index)
         geometry = self.views.geometry._replace(windows=windows)
         other = copy.copy(self)
-        other.views = ImageViews(images, geometry, self.views.fill, self.backbone.device, name="")
+        other.views = make_views(images, geometry, self.views.fill, self.backbone.device, name="")
         other.views.mirror(torch.ones(len(images), dtype=torch.bool) if mirrored else None)
         return other
 

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
-from glimpse_env.datasets.store import cache_folder, explain_cache
+from glimpse_env.datasets.built_file import cache_folder, explain_cache
 from glimpse_env.episode import Ints
 from glimpse_env.runtime.files import FULL, choose_partial, lock, publish
 from glimpse_env.sensors.image_views import Rows, check_flags, move_to_device

@@ -12,7 +12,7 @@ from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints, Points
-from glimpse_env.sensors.base import build_geometry, split_rows, unbounded_space
+from glimpse_env.sensors.base import build_geometry, refuse_native, split_rows, unbounded_space
 from glimpse_env.sensors.view_maps import Maps, ViewMaps
 
 CHUNK = 256  # maps in float32 at a time, by default
@@ -53,6 +53,7 @@ class MapSensor:
             ValueError: A size, scale, range or option outside what is allowed.
             OSError: The maps cannot be written, for example because the disk is full.
         """
+        refuse_native(images, type(self).__name__)
         height, width = images.images.shape[-2:]
         side = min(height, width) if view_size is None else view_size
         given = dict(view_size=side, roi=roi, chunk=chunk, show_map=show_map)

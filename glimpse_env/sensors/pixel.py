@@ -12,7 +12,7 @@ from glimpse_env import checks, retina
 from glimpse_env.datasets import ImageSet
 from glimpse_env.datasets.base import FirstView
 from glimpse_env.episode import Ints, Points
-from glimpse_env.sensors.base import build_geometry, place_windows
+from glimpse_env.sensors.base import build_geometry, place_windows, refuse_native
 
 CHUNK = 1024  # images shrunk at a time, which limits the memory of the floating-point copy
 
@@ -44,13 +44,14 @@ class PixelSensor:
         Raises:
             ValueError: A size, scale, range or option outside what is allowed.
         """
+        refuse_native(images, type(self).__name__)
         side, channels = min(images.images.shape[-2:]), images.images.shape[1]
         given = dict(glimpse_size=glimpse_size, scales=scales, context=context)
         glimpse_size, scales, context = checks.arguments(**given)
         if glimpse_size > side:
             raise ValueError(f"glimpse_size={glimpse_size}: expected 1 to {side}, the image's side in pixels")
         geometry = build_geometry(side, glimpse_size, scales, first_view, location_range, first_crop, zoom)
-        self.windows, self.reach, self.whole_first, self.first_crop, self.zoom = geometry
+        self.windows, self.reach, self.whole_first, self.first_crop, self.zoom = geometry[:5]
         self.size, self.shows_context = glimpse_size, context
         first = (1 if self.whole_first else len(scales)) + context
         self.pixels = (glimpse_size**2 * first, glimpse_size**2 * len(scales))

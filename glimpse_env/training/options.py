@@ -10,6 +10,7 @@ from typing import Any, Literal
 from glimpse_env import checks
 from glimpse_env.checks import Kind
 from glimpse_env.datasets import find_preset
+from glimpse_env.datasets.base import GlimpseUnit
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
@@ -51,12 +52,16 @@ class GlimpseOptions:
     """Weights of the backbone: a file (a path, or a name in GLIMPSE_WEIGHTS), or DEFAULT: on your own images
     those that finetune_backbone.py wrote for them to its default --out, if there are any (the log names the
     file); else the library's."""
-    image_size: int | None = None
-    """Side in pixels to which images are resized."""
+    image_size: int | Literal["native"] | None = None
+    """Side in pixels to which images are resized; native: every image keeps its own size, and glimpses are
+    windows of its own pixels."""
     view_size: int | None = None
     """Side in pixels of the whole image as the network sees it."""
     glimpse_size: int | None = None
     """Side in pixels of a glimpse as the network sees it."""
+    glimpse_unit: GlimpseUnit | None = None
+    """Unit of --scales with --image-size native: pixels (multiples of --glimpse-size), or short_side (of each
+    image)."""
     scales: tuple[float, ...] | None = None
     """Widths of a glimpse's windows, in multiples of --glimpse-size."""
     zoom: tuple[float, float] | None = None

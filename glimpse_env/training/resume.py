@@ -48,7 +48,7 @@ def describe(
     }
 
 
-def describe_data(images: ImageSet, image_size: int | None) -> dict[str, Any]:
+def describe_data(images: ImageSet, image_size: int | str | None) -> dict[str, Any]:
     """Return what identifies the training images in a checkpoint, and the size to which they were resized."""
     return {"sha256": images.digest(), "image_size": image_size}
 

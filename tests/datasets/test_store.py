@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -154,8 +155,8 @@ def test_a_full_disk_is_named_and_nothing_is_left(open_birds, cache, monkeypatch
 
 
 def test_too_little_disk_space_is_an_error_before_decoding(open_birds, cache, monkeypatch, decoded):
-    usage = store.shutil.disk_usage
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(path)._replace(free=100))
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=100))
     with pytest.raises(OSError, match=r"needs .* GB in .*No space left"):
         open_birds()
     assert not decoded

@@ -160,6 +160,7 @@ def test_the_preset_fills_the_keyword_arguments_that_a_sensor_has() -> None:
         "crop": {"fill", "context", "first_crop", "view_size", "show_map", "zoom"},
     }
     own["bank"] = own["crop"] | {"grid"}
+    own["crop"] = own["crop"] | {"glimpse_unit"}
     assert {name: set(spec.settings) for name, spec in SENSORS.items()} == {
         name: shared | extra for name, extra in own.items()
     }

@@ -158,7 +158,9 @@ def specify(name: str, title: str, side: int, pieces: int, scales: tuple[float, 
         classes=10,
         kind="canvas",
         preset=retina,
-        load=lambda split, _root, _download, size: load(split, side if size is None else size, pieces),
+        load=lambda split, _root, _download, size: load(
+            split, size if isinstance(size, int) else side, pieces
+        ),
         grey=True,
         dark_ground=True,
     )

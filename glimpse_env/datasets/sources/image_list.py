@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glimpse_env.datasets.base import ImageSet, partition
+from glimpse_env.datasets.base import ImageSet, ImageSize, partition
 from glimpse_env.datasets.folder import name_split
 from glimpse_env.datasets.image_files import warn_of_copies
 from glimpse_env.datasets.sources.paths import divide, read_paths
@@ -43,7 +43,7 @@ def is_list(path: str | Path) -> bool:
     return os.fspath(path).lower().endswith(ENDINGS)
 
 
-def load_list(file: Path, split: str, image_size: int | None) -> ImageSet:
+def load_list(file: Path, split: str, image_size: ImageSize) -> ImageSet:
     """Load a split (see `datasets.load`) of the images of a list, as RGB, upright by their EXIF.
 
     The columns are `path`, relative to the list's folder, `label` (a name, or a whole number from 0 on), and

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from glimpse_env.datasets.base import ImageSet, MapStyle
+from glimpse_env.datasets.base import ImageSet, ImageSize, MapStyle
 from glimpse_env.datasets.sources.items import MANY, read_items, store_items
 from glimpse_env.datasets.sources.recognition import recognise_object
 from glimpse_env.datasets.torch_dataset import (
@@ -51,7 +51,7 @@ class Keyed:
         return getattr(feature, "names", None) or getattr(self.dataset, "classes", None)
 
 
-def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageSet:
+def load_object(dataset: MapStyle, split: str, image_size: ImageSize) -> ImageSet:
     """Read all of a data set object, which is the split "train" ("fit" and "validation" are parts of it).
 
     Items are (image, label) pairs, or dicts with an image and a label (see `Keyed`). Images are PIL,
@@ -82,10 +82,10 @@ def load_object(dataset: MapStyle, split: str, image_size: int | None) -> ImageS
         labels.append(to_label(label, index))
         return image
 
-    images = recognise_object(dataset) if image_size is not None and count > MANY else None
-    if image_size is not None and images is not None and images.kind == "photographs":
+    images = recognise_object(dataset) if isinstance(image_size, int) and count > MANY else None
+    if isinstance(image_size, int) and images is not None and images.kind == "photographs":
         stored = store_items(kind, f"a {kind} object", None, read, count, image_size)
     else:
         stored = read_items(kind, read, count, image_size)
     classes, numbered = number_labels(labels, names)
-    return ImageSet(stored.images, numbered, classes, key=stored.key)
+    return ImageSet(stored.images, numbered, classes, key=stored.key, native=stored.native)

@@ -12,9 +12,11 @@ import torch
 from tqdm.contrib.concurrent import thread_map
 
 from glimpse_env import checks
-from glimpse_env.datasets.base import ImageSet
+from glimpse_env.datasets.base import ImageSet, ImageSize, Native
 from glimpse_env.datasets.decode import read_image, stack
 from glimpse_env.datasets.formats.notes import Notes
+from glimpse_env.datasets.native.store import open_native_files
+from glimpse_env.datasets.native.views import open_views
 from glimpse_env.datasets.store import open_store
 
 TEST_SHARE = 0.2  # of each class, where a data set does not say which images are to test
@@ -25,18 +27,24 @@ Entry = TypeVar("Entry")
 
 def read_paths(
     folder: Path, name: str, paths: Sequence[str], labels: Iterable[int], classes: tuple[str, ...],
-    image_size: int | None,
+    image_size: ImageSize,
 ) -> ImageSet:  # fmt: skip
     """Decode image files as RGB, upright by their EXIF.
 
     `folder` holds them, and `name` is of the store in which they are kept if there are many.
-    `image_size` is as for `to_square` with "crop"; None: all images have one size.
+    `image_size` is as for `to_square` with "crop"; None: all images have one size; `Native`: they stay as
+    they are, in a store.
 
     Raises:
         ValueError: An image cannot be read, or the sizes differ without `image_size`.
         FileNotFoundError: A file is missing.
     """
     numbered, many = torch.tensor(list(labels)), len(paths) > MANY
+    if isinstance(image_size, Native):
+        names = [os.path.relpath(path, folder) for path in paths]
+        native = open_native_files(name, folder, names)
+        views = open_views(name, native, image_size.view, kept=True)
+        return ImageSet(views.images, numbered, classes, key=views.key, native=native)
     if image_size is not None and many:
         names = [os.path.relpath(path, folder) for path in paths]
         store = open_store(name, folder, names, image_size, "crop")

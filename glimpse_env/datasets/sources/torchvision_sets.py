@@ -10,7 +10,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from glimpse_env.datasets.archive import OTHER_ROOT, data_folder
-from glimpse_env.datasets.base import ImageSet, MapStyle, partition
+from glimpse_env.datasets.base import ImageSet, ImageSize, MapStyle, Native, partition
 from glimpse_env.datasets.formats.notes import Notes
 from glimpse_env.datasets.sources.items import MANY, read_items, store_items
 from glimpse_env.datasets.sources.paths import divide, read_paths
@@ -126,7 +126,7 @@ def recognise_set(dataset: str) -> Recognised:
 
 
 def load_set(
-    dataset: str, split: str, root: str | Path | None, download: bool, image_size: int | None
+    dataset: str, split: str, root: str | Path | None, download: bool, image_size: ImageSize
 ) -> ImageSet:
     """Load a split (see `datasets.load`) of "torchvision:NAME".
 
@@ -157,7 +157,7 @@ def load_set(
         )
     images = read_images(name, line, source, chosen, rows, image_size)
     labelled = torch.tensor([numbers[labels[row]] for row in rows])
-    images = ImageSet(images.images, labelled, classes, rows=images.rows, key=images.key)
+    images = replace(images, labels=labelled, classes=classes)
     return images if apart or split == "test" else partition(images, split)
 
 
@@ -232,11 +232,11 @@ def name_classes(
 
 def read_images(
     name: str, line: TorchvisionSet, source: str, dataset: MapStyle, rows: Sequence[int],
-    image_size: int | None,
+    image_size: ImageSize,
 ) -> ImageSet:  # fmt: skip
     """Return the images of some rows: out of memory, from their files, or item by item; labels are 0."""
     labels = [0] * len(rows)
-    if (array := find_array(dataset)) is not None:
+    if not isinstance(image_size, Native) and (array := find_array(dataset)) is not None:
         whole = len(rows) == len(array)
         picked = array if whole else array[torch.tensor(rows)]
         return ImageSet(picked, torch.zeros(len(rows), dtype=torch.int64), ("",))
@@ -252,11 +252,11 @@ def read_images(
     def read(index: int) -> Any:
         return dataset[rows[index]][0]
 
-    if image_size is not None and len(rows) > MANY:
+    if isinstance(image_size, int) and len(rows) > MANY:
         stored = store_items(f"{name}-{source}", os.fspath(where), mark, read, len(rows), image_size)
     else:
         stored = read_items(f"{name}-{source}", read, len(rows), image_size)
-    return ImageSet(stored.images, torch.tensor(labels), ("",), key=stored.key)
+    return ImageSet(stored.images, torch.tensor(labels), ("",), key=stored.key, native=stored.native)
 
 
 def find_array(dataset: MapStyle) -> UInt8[Tensor, "image channel height width"] | None:
