@@ -47,7 +47,7 @@ class NativeImages:
     seconds: float = 1.0
     """Length of one turn."""
     device: str = "cpu"
-    """cpu, cuda, or auto (a CUDA GPU, else MPS, else the CPU; the log names it)."""
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     threads: int = 1
     """CPU threads that torch may use."""
     json: Path | None = None

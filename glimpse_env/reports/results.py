@@ -158,9 +158,9 @@ def evaluate_checkpoint(
     arguments = saved["environment"] | {name: value for name, value in changes.items() if value is not None}
     resume.check_weights(saved, arguments, path)
     env = environments.build_evaluation_environment(arguments, split, choose_device(saved, device))
-    preprocessing.check_view(saved, preprocessing.describe_view(env, arguments["dataset"]), path)
     check_fit(env, network, path)
     resume.check_classes(saved, env.images.classes, path)
+    preprocessing.check_view(saved, preprocessing.describe_view(env, arguments["dataset"]), path)
     policy = saved["options"].get("policy", "learned")
     return saved, env, evaluate(env, network.to(env.device), env.preset.max_glimpses, policy=policy)
 
