@@ -111,6 +111,7 @@ def test_photographs_through_a_backbone_are_answered_alike(photographs, tmp_path
             "sensor='map' looks",
         ),
         ({}, {"context": True}, {}, "it begins with a context"),
+        ({}, {"image_size": "native"}, {}, "image_size='native' gives it images of different sizes"),
     ],
 )
 def test_agents_that_cannot_be_exported_are_refused_with_the_reason(network, view, content, message):
