@@ -90,7 +90,8 @@ class TrainedAgent:
         for start in range(0, len(prepared), CHUNK):
             found += self.predictor(prepared[start : start + CHUNK])
         labels = torch.tensor([prediction.index for prediction in found])
-        paths = tuple(trace_path(prediction) for prediction in found)
+        zoomed = self.predictor.arguments["zoom"] is not None
+        paths = tuple(trace_path(prediction, zoomed) for prediction in found)
         return Predictions(labels, torch.stack([prediction.probabilities for prediction in found]), paths)
 
     def prepare(
@@ -124,11 +125,11 @@ def split_batch(images: Any) -> Sequence[Any]:
     return list(images)
 
 
-def trace_path(prediction: Prediction) -> Float[Tensor, "glimpse axis"]:
+def trace_path(prediction: Prediction, zoomed: bool) -> Float[Tensor, "glimpse axis"]:
     """Return the locations of an image's glimpses, with zoom beside the widths of their widest windows."""
     view = prediction.view
     path = torch.from_numpy(view.path).float()
-    if view.factors is None:
+    if not zoomed:  # shares of each image's side have factors too
         return path
     widths = [max(view.widths_at(step)) for step in range(prediction.glimpses)]
     return torch.cat((path, torch.tensor(widths, dtype=torch.float32)[:, None]), 1)
