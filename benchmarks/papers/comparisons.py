@@ -59,6 +59,23 @@ TABLES: dict[str, Table] = {
         against=("one view", "centre", "random", "RAM, from the state", "RAM, from the map"),
         note=f"3 glimpses; {STEADY}",
     ),
+    "agents": Table(
+        "Every agent on one network (no table of a paper)",
+        PHOTOGRAPHS,
+        {
+            "one view": Row(ONE_VIEW),
+            "centre": Row(ram(3, policy="center", **CONSTANT)),
+            "RAM": Row(ram(3, **CONSTANT)),
+            "RAM, from the map": Row(ON_MAP),
+        }
+        | {
+            f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}")))
+            for one in GAMMAS
+        }
+        | {f"FCAN, {name}": Row(Run("fcan"), regions=name) for name in ("whole image", "whole + all parts")},
+        against=("one view", "centre"),
+        note=f"3 glimpses; {STEADY}; FCAN has a linear classifier for each region",
+    ),
     "rewards": Table(
         "Reward functions: RAM's learning curves (no table of the paper; its own reward is the delayed one)",
         ("mnist", "clutter", *PHOTOGRAPHS),

@@ -147,7 +147,7 @@ def folder(settings: Settings, run: Run, seed: int) -> Path:
     given = list_sizes(settings) | run.options | (dict(run.on_mnist) if quick else {})
     if settings.paper:
         given = list_sizes(settings) | run.paper_options | shorten(settings, run)
-    words += [f"{name}-{format_value(value)}" for name, value in sorted(given.items())]
+    words += [f"{name}-{format_value(value)}".replace(":", "-") for name, value in sorted(given.items())]
     return settings.out / "-".join([*words, str(seed)])
 
 

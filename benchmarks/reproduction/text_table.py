@@ -34,7 +34,7 @@ class About(NamedTuple):
 
     def name_file(self, start: str) -> str:
         """Return the name of a file about these images, without its suffix."""
-        setting = self.setting.replace(", ", "-").replace(" ", "-")
+        setting = self.setting.replace(", ", "-").replace(" ", "-").replace(":", "-")
         return "-".join([start, *map(checkpoint.file_name, self[:3]), *filter(None, [setting])])
 
 
