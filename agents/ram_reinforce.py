@@ -24,7 +24,7 @@ from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks import recurrent_attention
 from glimpse_env.networks.base import Agent
 from glimpse_env.networks.fixed_policies import Uniform, build_unlearned
-from glimpse_env.networks.location_policy import LearnedName, LocationPolicy
+from glimpse_env.networks.location_policy import Bound, LearnedName, LocationPolicy
 from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
 from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.reports import results
@@ -71,6 +71,8 @@ class RamNetworkOptions(NetworkOptions):
     location_policy: LearnedName = "gaussian"
     """Distribution of learned locations: a Gaussian around the proposed one (gaussian), or a softmax over the
     cells of a --grid (grid_softmax; with --explore 0.4, or it may settle before the classes are learned)."""
+    location_bound: Bound = "tanh"
+    """What keeps a Gaussian's mean inside the range: tanh, or hardtanh (DT-RAM's code), which clamps."""
     scores: recurrent_attention.Scores = "state"
     """Class scores of a prediction: those of the current state (state), or the mean of all so far (mean)."""
     location_encoding: recurrent_attention.LocationEncoding = "fourier"
@@ -78,6 +80,8 @@ class RamNetworkOptions(NetworkOptions):
     on MNIST), or none: the core reads the glimpse features alone (none, as in DT-RAM on photographs)."""
     learned_start: bool = False
     """Learn the location of the first glimpse (DT-RAM's code) instead of starting at the centre."""
+    initial_weights: recurrent_attention.InitialWeights = "torch"
+    """Weights at the start: torch's own (torch), or all uniform in +-0.1 (uniform, DT-RAM's code)."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +129,15 @@ CLUTTER: dict[str, Any] = (
 DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photographs": PHOTOGRAPHS})
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
-# mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses.
+# mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses. The library of their code
+# multiplies gradients by 0.1 in a momentum of 0.9, torch does not: its rate of 0.01 is 0.01 * 7 * 0.1 here.
 PAPER_RAM: dict[str, Any] = dict(
     split="train", curriculum=0.3, sure=1.0, reward="delayed", baseline="learned", location_discount=1.0
 ) | dict(optimizer="sgd", warm_up=0, max_grad_norm=0.0, precision="float32")
 PAPER_MNIST: dict[str, Any] = PAPER_RAM | (
-    dict(epochs=800, batch=20, learning_rate=0.01, policy_weight=1 / 7, augment=False)
+    dict(epochs=800, batch=20, learning_rate=0.007, policy_weight=1 / 7, augment=False)
     | dict(hidden=256, features=128, encoder_layers=1, location_encoding="linear", learned_start=True)
-    | dict(sigma_start=0.22, sigma_end=0.22)
+    | dict(sigma_start=0.22, sigma_end=0.22, location_bound="hardtanh", initial_weights="uniform")
 )
 # A 448 x 448 crop of the 512 x 512 image, then 224 x 224 glimpses; features of a network that
 # `finetune_backbone.py --paper` tuned go straight into the recurrent layer. The paper has no Dogs.

@@ -32,8 +32,8 @@ NAME = "own_photographs.jsonl"
 # A small network on small images, and features that are computed once: minutes on a CPU.
 NETWORK = "--backbone resnet18 --image-size 256"
 GLIMPSES = f"{NETWORK} --view-size 128 --glimpse-size 128 --sensor bank --glimpses 3"
-# By what a command adds to the table: its words, without python. DT-RAM learns to stop on images that the network
-# was not fine-tuned on: on the others one view is nearly always right.
+# By what a command adds to the table: its words, without python. DT-RAM learns to stop on images that the
+# network was not fine-tuned on: on the others one view is nearly always right.
 COMMANDS = {
     "one view": f"agents/finetune_backbone.py --dataset {{folder}} {NETWORK} --view-size 128 --split fit "
     "--epochs 20",

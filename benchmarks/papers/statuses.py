@@ -12,8 +12,8 @@ Verdict = Literal["reproduced", "differs", "cannot be run here"]
 MEANING: dict[Verdict, str] = {
     "reproduced": "the paper's finding holds in our rows, on the images that the line names",
     "differs": "it does not hold there",
-    "cannot be run here": "a data set or a network is missing (with it, the command makes the table), or the task "
-    "is not the classification of images",
+    "cannot be run here": "a data set or a network is missing (with it, the command makes the table), or the "
+    "task is not the classification of images",
 }
 
 
@@ -47,8 +47,7 @@ ITEMS = (
     ),
     Item(
         *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "reproduced"),
-        "RAM is below the paper's error, and far below the networks that see the whole image; on 100 x 100 too "
-        "(ram-2-100)",
+        "RAM is below the paper's error, and far below networks that see the whole image; on 100 x 100 too",
         "ram-2",
         ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
     ),
@@ -120,9 +119,10 @@ ITEMS = (
     ),
     Item(
         *("DT-RAM", "Figure 7", "CUB-200-2011: glimpses by stopping step", "differs"),
-        "the birds that stop at once are the easy ones, but all glimpses stay at the centre (EfficientNet-Lite0, "
-        "frozen); on MNIST: dtram-figure-7-mnist",
+        "birds that stop at once are the easy ones, but all glimpses stay at the centre "
+        "(EfficientNet-Lite0, frozen); on MNIST: dtram-figure-7-mnist",
         "dtram-figure-7",
+        ("DT-RAM",),
     ),
     Item(
         *("DT-RAM", "Figure 8", "Stanford Cars: glimpses by stopping step", "cannot be run here"),

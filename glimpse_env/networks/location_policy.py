@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from glimpse_env.runtime import distributed
 
 LearnedName = Literal["gaussian", "grid_softmax"]
+Bound = Literal["tanh", "hardtanh"]
 LOG_2PI = math.log(2 * math.pi)
 
 Random = distributed.Random
@@ -95,6 +97,7 @@ class Gaussian(LocationPolicy):
 
     sigma: float = 0.0  # standard deviation in units of location; 0 = always the mean, with log-probability 0
     axes: int = 2
+    bound: Bound = "tanh"  # keeps the mean in [-1, 1]; hardtanh has no gradient where it clamps
     reparametrised = True
 
     @property
@@ -122,11 +125,11 @@ class Gaussian(LocationPolicy):
 
     def activate(self, outputs: Float[Tensor, "env axis"]) -> Float[Tensor, "env axis"]:
         """Return a mean inside [-1, 1]."""
-        return outputs.tanh()
+        return outputs.tanh() if self.bound == "tanh" else F.hardtanh(outputs)
 
     def narrow(self, sigma: float) -> Gaussian:
         """Return a Gaussian with another standard deviation."""
-        return Gaussian(sigma, self.axes)
+        return replace(self, sigma=sigma)
 
 
 @dataclass(frozen=True)
@@ -224,14 +227,16 @@ class MostProbable(LocationPolicy):
         return self.policy.locate(action)
 
 
-def build_learned(name: LearnedName, grid: int, axes: int = 2) -> LocationPolicy:
+def build_learned(name: LearnedName, grid: int, axes: int = 2, bound: Bound = "tanh") -> LocationPolicy:
     """Return a network's policy of this name; `grid` is the number of cells a side of a policy over cells.
+
+    `bound`: what keeps a Gaussian's mean inside.
 
     Raises:
         ValueError: A policy over cells for locations with a scale.
     """
     if name == "gaussian":
-        return Gaussian(axes=axes)
+        return Gaussian(axes=axes, bound=bound)
     if axes > 2:
         raise ValueError(f"--location-policy {name}: its cells have no scale; use gaussian with --zoom")
     return GridSoftmax(grid)

@@ -18,7 +18,7 @@ from glimpse_env.episode import join_location
 from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
 from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
 from glimpse_env.networks.glimpse_encoders import Convolutions, Features, Templates, relu_layers
-from glimpse_env.networks.location_policy import GridSoftmax, LearnedName, build_learned
+from glimpse_env.networks.location_policy import Bound, GridSoftmax, LearnedName, build_learned
 from glimpse_env.networks.map_locator import CHANNELS, FEATURE_MARK_SIGMA, MapEncoder, MapLocator
 from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.sensors import lattice
@@ -29,6 +29,7 @@ GlimpseEncoder = Literal["mlp", "conv", "templates"]
 LocatorName = Literal["state", "map"]
 Scores = Literal["state", "mean"]
 StopInput = Literal["state", "confidence"]
+InitialWeights = Literal["torch", "uniform"]
 
 Step = Float[Tensor, "env 1"]  # number of the glimpse as a fraction of the horizon
 
@@ -58,8 +59,10 @@ class Architecture:
     stop_hidden: int = 64  # units of the stop head's hidden layer; 0: the head is linear
     stop_clamp: float = 10.0  # largest absolute log-odds of stopping; 0: no limit
     location_policy: LearnedName = "gaussian"
+    location_bound: Bound = "tanh"  # what keeps a Gaussian's mean in [-1, 1]
     grid: int = 5  # cells a side, for location_policy="grid_softmax"
     learned_start: bool = False  # the location of glimpse 1, instead of the environment's initial_location
+    initial_weights: InitialWeights = "torch"  # torch's own, or all numbers uniform in +-0.1 (uniform)
     backbone: str | None = None  # classifier that encodes the glimpse and is trained; None = none
     axes: int = 2  # numbers of a location; 3 = (x, y, scale): the scale is read with it, and proposed
 
@@ -154,7 +157,7 @@ class RecurrentAttention(Agent):
         self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(self.glimpse.outputs, a.hidden)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(self.glimpse.width, a.classes, bias=False) if a.skip_connection else None
-        self.location_policy = build_learned(a.location_policy, a.grid, a.axes)
+        self.location_policy = build_learned(a.location_policy, a.grid, a.axes, a.location_bound)
         self.map_encoder, self.reads_map = None, a.map_shape is not None
         if a.map_shape is not None:
             self.map_encoder = MapEncoder(a.map_shape[0], a.dropout)
@@ -176,6 +179,9 @@ class RecurrentAttention(Agent):
         self.stopper = nn.Sequential(*hidden, decision)
         nn.init.zeros_(decision.weight)
         nn.init.constant_(decision.bias, -1.0)  # stops rarely at first, so that late steps are explored
+        if a.initial_weights == "uniform":
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -0.1, 0.1)
 
     def begin(self, rows: int) -> State:
         """Return the state before the first glimpse: zeros."""

@@ -53,6 +53,15 @@ def test_a_gaussian_of_deviation_0_draws_nothing():
     assert Gaussian(0.2).narrow(0.1) == Gaussian(0.1)
 
 
+def test_hardtanh_has_no_gradient_outside_and_tanh_has():
+    outputs = torch.tensor([[0.5, 3.0]], requires_grad=True)
+    for bound, inside in (("hardtanh", [0.5, 1.0]), ("tanh", [0.4621, 0.9951])):
+        mean = build_learned("gaussian", 0, bound=bound).narrow(0.2).activate(outputs)
+        assert torch.allclose(mean, torch.tensor([inside]), atol=1e-4)
+        (gradient,) = torch.autograd.grad(mean.sum(), outputs)
+        assert (gradient > 0).tolist() == [[True, bound == "tanh"]]
+
+
 def test_actions_carry_no_gradient():
     parameters = torch.zeros(3, 4, requires_grad=True)
     learned = Gaussian(0.1), Gaussian(), GridSoftmax(2), Multinomial()
