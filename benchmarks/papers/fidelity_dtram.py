@@ -22,6 +22,8 @@ HEADS = Component(
     where=NETWORK,
 )
 
+CORNERS = "with the code's bound and initial weights most later glimpses are taken in one corner after 14 of 100 epochs"
+
 
 def describe_policy(sigma: float) -> Component:
     """Return the row of a Gaussian location policy of this width."""
@@ -134,14 +136,16 @@ RAM_MNIST = Part(
             "bound of the location's mean",
             "hardtanh",
             CODE,
-            dict(location_bound="hardtanh"),
+            dict(location_bound="tanh"),
+            CORNERS,
             where="glimpse_env/networks/location_policy.py",
         ),
         Component(
             "initial weights",
             "uniform in +-0.1",
             CODE,
-            dict(initial_weights="uniform"),
+            dict(initial_weights="torch"),
+            f"{CORNERS}; the location head's are a tenth of torch's",
             where=NETWORK,
         ),
         *SHARED,
