@@ -130,8 +130,8 @@ DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photogr
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses. The library of their code
-# multiplies gradients by 0.1 in a momentum of 0.9, torch does not: its rate of 0.01 is 0.01 * 7 * 0.1 here. With
-# its hardtanh and initial weights the locations end in a corner.
+# multiplies gradients by 0.1 in a momentum of 0.9, torch does not: its rate of 0.01 is 0.01 * 7 * 0.1 here.
+# With its hardtanh and initial weights the locations end in a corner.
 PAPER_RAM: dict[str, Any] = dict(
     split="train", curriculum=0.3, sure=1.0, reward="delayed", baseline="learned", location_discount=1.0
 ) | dict(optimizer="sgd", warm_up=0, max_grad_norm=0.0, precision="float32")

@@ -22,7 +22,9 @@ HEADS = Component(
     where=NETWORK,
 )
 
-CORNERS = "with the code's bound and initial weights most later glimpses are taken in one corner after 14 of 100 epochs"
+CORNERS = (
+    "with the code's bound and initial weights most later glimpses go to one corner after 14 of 100 epochs"
+)
 
 
 def describe_policy(sigma: float) -> Component:
