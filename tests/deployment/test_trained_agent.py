@@ -94,6 +94,18 @@ def test_with_zoom_trajectories_hold_the_widths():
     assert ((path[1:, 2] >= 4) & (path[1:, 2] <= 16)).all()
 
 
+@pytest.mark.parametrize("unit", ["pixels", "short_side"])
+def test_trajectories_of_images_of_different_sizes_hold_locations_alone(unit):
+    """A share of the short side is a width of its own for every image, and still no part of an action."""
+    scale = 0.5 if unit == "short_side" else 1.0
+    view = {"image_size": "native", "glimpse_size": 8, "glimpse_unit": unit, "scales": (scale,)}
+    preprocessing = {"channels": 3, "height": None, "width": None}
+    agent = load(build_ram(192), view, stopping_rules.HORIZON, preprocessing=preprocessing)
+    image = pictures(1)[0]
+    found = agent.predict([image, image.repeat(1, 2, 3)])
+    assert [path.shape for path in found.trajectories] == [(3, 2), (3, 2)]
+
+
 @pytest.mark.parametrize(
     ("images", "kind", "message"),
     [
