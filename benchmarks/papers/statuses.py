@@ -43,13 +43,13 @@ ITEMS = (
         *("RAM", "Table 1", "translated MNIST: RAM at several scales against FC and conv", "reproduced"),
         "RAM is below the paper's error, and below the networks that see the whole image",
         "ram-1",
-        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
+        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8"),
     ),
     Item(
         *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "reproduced"),
         "RAM is below the paper's error, and far below networks that see the whole image; on 100 x 100 too",
         "ram-2",
-        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8", "random, 8"),
+        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8"),
     ),
     Item(
         *("RAM", "figure, game of catch", "an agent that learns to play from glimpses", "cannot be run here"),
