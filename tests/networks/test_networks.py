@@ -219,3 +219,12 @@ def test_a_linear_stop_head_without_a_clamp_is_one_layer_on_the_state():
 def test_convolutions_need_a_layer():
     with pytest.raises(ValueError, match="--encoder-layers 0: --glimpse-encoder conv needs at least 1"):
         RecurrentAttention(Architecture(144, 10, 7, glimpse_encoder="conv", encoder_layers=0))
+
+
+def test_uniform_initial_weights_are_within_a_tenth():
+    """DT-RAM's code on MNIST: every number, the stop head's too, which otherwise starts constant."""
+    for name, value in network(initial_weights="uniform").named_parameters():
+        assert 0 < value.abs().max() <= 0.1, name
+    net = network(initial_weights="uniform", location_bound="hardtanh")
+    assert net.location_policy.bound == "hardtanh"
+    assert net.core.recur.weight.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.1)
