@@ -31,6 +31,7 @@ from glimpse_env.sensors import SENSORS
 
 METADATA = "metadata.json"  # of torch.export's extra files, and of ONNX's metadata
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+NEEDED = (2, 10)  # version of torch: the programs that 2.9 exports fail when they run
 OUTPUTS = ("logits", "probabilities", "next_location", "stop_probability")
 TOLERANCE = 1e-3  # by which the file's outputs may differ from the package's; above 1, as a share of them
 
@@ -65,10 +66,13 @@ def export_agent(agent: TrainedAgent, target: Path) -> float:
 
 
 def check_target(target: Path) -> None:
-    """Refuse another ending (ValueError), and ONNX without its packages (ModuleNotFoundError)."""
+    """Refuse another ending or an older torch (ValueError), ONNX without its packages (ModuleNotFoundError)."""
     if target.suffix not in FORMATS:
         expected = f"expected a file that ends in {' or '.join(FORMATS)}"
         raise ValueError(f"--out {target}: {expected}")
+    if not can_export(torch.__version__):
+        needed = f"torch {'.'.join(map(str, NEEDED))} or newer, this is {torch.__version__}"
+        raise ValueError(f"exporting needs {needed}: pip install --upgrade torch torchvision")
     if target.suffix == ".onnx":
         try:
             for name in PACKAGES:
@@ -78,6 +82,11 @@ def check_target(target: Path) -> None:
             raise ModuleNotFoundError(
                 f"ONNX files need the packages {', '.join(PACKAGES)}; {needed}"
             ) from error
+
+
+def can_export(version: str) -> bool:
+    """Return whether this version of torch exports programs that run."""
+    return tuple(map(int, version.split(".")[:2])) >= NEEDED
 
 
 def build_step(agent: TrainedAgent) -> StepFunction:
@@ -203,9 +212,7 @@ def to_pt2(program: ExportedProgram, metadata: dict[str, Any]) -> tuple[bytes, S
     """Return the content of a .pt2 file, and what it computes."""
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={METADATA: json.dumps(metadata, indent=1)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.9's, about the buffers that it reads
-        module: nn.Module = torch.export.load(io.BytesIO(buffer.getvalue())).module()
+    module: nn.Module = torch.export.load(io.BytesIO(buffer.getvalue())).module()
     return buffer.getvalue(), module
 
 

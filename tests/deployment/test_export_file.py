@@ -34,7 +34,10 @@ numpy.savez("answers.npz", answers=numpy.asarray(answers), glimpses=numpy.asarra
 assert about["classes"][4] == "4"
 """
 
-pytestmark = pytest.mark.usefixtures("unchecked")  # torch.export's sizes are no ints
+pytestmark = [
+    pytest.mark.usefixtures("unchecked"),  # torch.export's sizes are no ints
+    pytest.mark.skipif(not export_file.can_export(torch.__version__), reason="needs torch 2.10 to export"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +158,16 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ModuleNotFoundError, match="pip install onnx onnxscript onnxruntime"):
         export.main(export.Export(checkpoint=Path("mnist-dtram"), out=tmp_path / "agent.onnx"))
+
+
+def test_an_older_torch_is_refused_before_the_work(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cu128")
+    with pytest.raises(
+        ValueError, match=r"exporting needs torch 2\.10 or newer, this is 2\.9\.1\+cu128: pip"
+    ):
+        export_file.check_target(Path("agent.pt2"))
+    assert export_file.can_export("2.10.0")
+    assert export_file.can_export("3.0.0a0+git1")
 
 
 def test_what_onnx_does_not_have_is_named():
