@@ -66,7 +66,7 @@ def export_agent(agent: TrainedAgent, target: Path) -> float:
 
 
 def check_target(target: Path) -> None:
-    """Refuse another ending or an older torch (ValueError), ONNX without its packages (ModuleNotFoundError)."""
+    """Refuse another ending, an older torch (ValueError), ONNX without its packages (ModuleNotFoundError)."""
     if target.suffix not in FORMATS:
         expected = f"expected a file that ends in {' or '.join(FORMATS)}"
         raise ValueError(f"--out {target}: {expected}")
