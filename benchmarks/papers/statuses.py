@@ -43,7 +43,7 @@ ITEMS = (
         *("RAM", "Table 1", "translated MNIST: RAM at several scales against FC and conv", "reproduced"),
         "RAM is below the paper's error, and below the networks that see the whole image",
         "ram-1",
-        ("FC 256, 2 layers", "conv, 2 layers", "RAM 8"),
+        ("RAM 8",),
     ),
     Item(
         *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "reproduced"),
