@@ -46,14 +46,14 @@ class Figures:
 
 
 def read_all(results: Path) -> dict[About, dict[str, Rows]]:
-    """Return all rows by the images that they are about, then by table, then by name."""
+    """Return all rows by the images that they are about, then by table, then by name; none of --paper."""
     found: dict[About, dict[str, Rows]] = {}
     for file in sorted(results.glob("*.jsonl")):
         if not any(file.name.startswith(f"{table}-") for table in TABLES):
             continue  # the rows of a benchmark, not of a table
         known = rows.read(file)
         name = known[0]["table"] if known else ""
-        if name in TABLES:
+        if name in TABLES and not known[0].get("options", {}).get("paper"):
             for about, group in text_table.group_rows(TABLES[name], known).items():
                 found.setdefault(about, {})[name] = group
     return found

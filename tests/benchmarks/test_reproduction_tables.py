@@ -311,7 +311,10 @@ def test_figures_show_the_rows(tmp_path, drawn):
     names = {"RAM 1": "RAM 2", "RAM 2": "RAM 7", "DT": "DT-RAM-1 (gamma .98)"}
     some = [row | shared | {"row": names[row["row"]]} for row in some_rows()]
     rows.add(tmp_path / "dtram-2-cub.jsonl", some)
+    paper = [row | {"split": "train", "options": {"paper": True}} for row in some]
+    rows.add(tmp_path / "dtram-2-paper-cub.jsonl", paper)
     figures.main(figures.Figures(("stopping", "histogram"), results=tmp_path))
+    assert set(drawn) == {"stopping-CUB-50.png", "histogram-CUB-50.png"}  # of our own settings alone
     axes = drawn["stopping-CUB-50.png"].axes[0]
     points = {bars.get_label(): bars.lines[0].get_xydata().round(6).tolist() for bars in axes.containers}
     assert points["fixed number of glimpses, one network"] == [[1, 80], [2, 30]]
