@@ -105,11 +105,11 @@ def test_weights_in_another_type_are_not_compared(changed):
     content = checkpoint.load(path)
     content["backbone"]["precision"] = "torch.bfloat16"
     checkpoint.save(path, content)
-    load_agent(path)
+    load_agent(path, precision="float32")
     content["backbone"]["precision"] = "torch.float32"
     checkpoint.save(path, content)
     with pytest.raises(ValueError, match="SHA-256"):
-        load_agent(path)
+        load_agent(path, precision="float32")
 
 
 def test_checkpoints_of_earlier_versions_load(saved, tmp_path):
