@@ -41,9 +41,9 @@ ITEMS = (
     ),
     Item(
         *("RAM", "Table 1", "translated MNIST: RAM at several scales against FC and conv", "reproduced"),
-        "RAM is below the paper's error, and below the networks that see the whole image",
+        "RAM is below the paper's error, and below a network that sees the whole image",
         "ram-1",
-        ("RAM 8",),
+        ("conv, 2 layers", "RAM 8"),
     ),
     Item(
         *("RAM", "Table 2", "cluttered MNIST: the same among pieces of other digits", "reproduced"),
