@@ -10,7 +10,10 @@ from reproduction.spec import Row, Run, Table
 OWN_STEP = {"location_discount": 0.0}  # credits a location with the next glimpse's reward alone, as in FCAN
 ON_MAP = ram(3, locator="map", location_policy="grid_softmax", policy_weight=1.0, **CONSTANT)
 BRIEF = {"epochs": 16}  # of digits on a canvas, whose recipe has 40: six rows in an hour or two
-GAMMAS = ("98", "99", "995")  # of DT-RAM on the map: the lower, the sooner it stops
+GAMMAS = ("98", "99", "995")  # of DT-RAM: the lower, the sooner it stops
+STOPS_ON_MAP = {
+    f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}"))) for one in GAMMAS
+}
 
 
 def compare_rewards(build: Callable[..., Run], **shared: object) -> dict[str, Row]:
@@ -52,10 +55,7 @@ TABLES: dict[str, Table] = {
             "RAM, from the state": Row(ram(3, **CONSTANT)),
             "RAM, from the map": Row(ON_MAP),
         }
-        | {
-            f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}")))
-            for one in GAMMAS
-        },
+        | STOPS_ON_MAP,
         against=("one view", "centre", "random", "RAM, from the state", "RAM, from the map"),
         note=f"3 glimpses; {STEADY}",
     ),
@@ -68,10 +68,7 @@ TABLES: dict[str, Table] = {
             "RAM": Row(ram(3, **CONSTANT)),
             "RAM, from the map": Row(ON_MAP),
         }
-        | {
-            f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}")))
-            for one in GAMMAS
-        }
+        | STOPS_ON_MAP
         | {f"FCAN, {name}": Row(Run("fcan"), regions=name) for name in ("whole image", "whole + all parts")},
         against=("one view", "centre"),
         note=f"3 glimpses; {STEADY}; FCAN has a linear classifier for each region",
