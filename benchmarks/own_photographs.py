@@ -41,7 +41,8 @@ COMMANDS = {
     "DT-RAM": f"agents/dtram_reinforce.py --dataset {{folder}} {GLIMPSES} "
     "--ram runs/ram_reinforce-{name}-0/checkpoint.pt --stop-split validation",
     "FCAN": f"agents/fcan_greedy.py --dataset {{folder}} {NETWORK} --crop-size 128 --parts 4 2",
-    "": "agents/predict.py runs/dtram_reinforce-{name}-0/checkpoint.pt {photographs} --csv predictions.csv",
+    "predictions": "agents/predict.py runs/dtram_reinforce-{name}-0/checkpoint.pt {photographs} "
+    "--csv predictions.csv",
 }
 
 
@@ -92,8 +93,9 @@ def list_words(options: OwnPhotographs, name: str) -> list[str]:
     words = [word.format(**places) for word in COMMANDS[name].split()]
     words += ["--device", options.device, "--threads", str(options.threads)]
     if name == "one view" and options.weights is not None:
-        words += ["--weights", options.weights]
-    return words if name == "" else [*words, "--overwrite"]  # what an interrupted command has left
+        given = Path(options.weights)  # a path, or a name in GLIMPSE_WEIGHTS; the command runs in --out
+        words += ["--weights", str(given.resolve()) if given.is_file() else options.weights]
+    return words if name == "predictions" else [*words, "--overwrite"]  # what an interrupted command has left
 
 
 def run(options: OwnPhotographs, name: str) -> float:
@@ -114,13 +116,14 @@ def run(options: OwnPhotographs, name: str) -> float:
     done = subprocess.run([sys.executable, script, *words[1:]], cwd=options.out, env=environment, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
-    files.write_json(file, known | {command: perf_counter() - begin})
-    return files.read_json(file)[command]
+    known[command] = perf_counter() - begin
+    files.write_json(file, known)
+    return known[command]
 
 
 def read_figures(options: OwnPhotographs, name: str) -> dict[str, float]:
     """Return the accuracy of a finished command's agent and its mean glimpses; none for predictions."""
-    if name == "":
+    if name == "predictions":
         return {}
     script = Path(COMMANDS[name].split()[0]).stem
     part = "-fit" if name == "one view" else ""  # whose script is usually for all training images
@@ -140,7 +143,7 @@ def list_cells(figures: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
         shown = ["", ""]
         if "accuracy" in row:
             shown = [f"{100 * row['accuracy']:.1f}", f"{row['mean_glimpses']:.2f}"]
-        lines.append([name or "predictions", *shown, f"{row['seconds'] / 60:.1f}"])
+        lines.append([name, *shown, f"{row['seconds'] / 60:.1f}"])
     return lines
 
 

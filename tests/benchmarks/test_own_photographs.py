@@ -64,6 +64,14 @@ def test_commands_run_once_in_order_and_their_results_are_read(folder, tmp_path,
     assert "python agents/ram_reinforce.py --dataset FOLDER" in page
 
 
+def test_weights_are_found_from_the_folder_of_the_commands(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.pth").touch()
+    for given, expected in (("mine.pth", str(tmp_path / "mine.pth")), ("name.pth", "name.pth")):
+        words = own_photographs.list_words(OwnPhotographs(folder, given), "one view")
+        assert words[words.index("--weights") + 1] == expected
+
+
 def test_a_command_that_fails_ends_the_benchmark(folder, tmp_path, monkeypatch):
     failed = subprocess.CompletedProcess([], 3)
     monkeypatch.setattr(own_photographs.subprocess, "run", lambda *_, **__: failed)
