@@ -25,6 +25,7 @@ import ram_reinforce
 from glimpse_env import GlimpseVectorEnv, datasets
 from glimpse_env.evaluation.validation import Validation
 from glimpse_env.networks.double_decker import DeckSizes, DoubleDecker
+from glimpse_env.networks.location_policy import LearnedName
 from glimpse_env.presets import FirstView, resolve
 from glimpse_env.reports import results
 from glimpse_env.retina import Fill
@@ -72,6 +73,15 @@ class DeckOptions(NetworkOptions):
     """Number of features of a patch that the network's own layers encode (--encoder-layers, pixel sensor)."""
     encoder_layers: int = 0
     """Number of ReLU layers that encode a patch; must be 0 for a sensor that runs a frozen network."""
+    glimpse_encoder: Literal["mlp", "templates"] = "mlp"
+    """Encoder of the pixels: fully connected layers (mlp), the same for all patches, or templates that are
+    compared with every position (templates), others in every patch."""
+    template: int = 14
+    """Width of the templates in pixels of the image, for --glimpse-encoder templates: the pattern's, or a
+    little more."""
+    location_policy: LearnedName = "gaussian"
+    """Distribution of learned locations: a Gaussian around the proposed one (gaussian; class scores teach the
+    location deck through it), or a softmax over the cells of a --grid (grid_softmax)."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +151,22 @@ def add_scales(options: SermanetOptions) -> SermanetOptions:
 
 def build_network(env: GlimpseVectorEnv, options: SermanetOptions) -> DoubleDecker:
     """Return a new network for the environment's glimpses and classes."""
-    if not shows_pixels(env.sensor) and options.encoder_layers:
+    if not shows_pixels(env.sensor):
         shown = f"{type(env.sensor).__name__} shows the features of a frozen network"
-        raise ValueError(f"--encoder-layers {options.encoder_layers}: {shown}; expected 0")
-    sizes = {name: getattr(options, name) for name in DeckOptions.__dataclass_fields__}
+        if options.encoder_layers:
+            raise ValueError(f"--encoder-layers {options.encoder_layers}: {shown}; expected 0")
+        if options.glimpse_encoder != "mlp":
+            raise ValueError(f"--glimpse-encoder {options.glimpse_encoder}: {shown}; expected mlp")
+    both = DeckOptions.__dataclass_fields__.keys() & DeckSizes.__dataclass_fields__.keys()
+    sizes = {name: getattr(options, name) for name in both}
     sizes |= {"glimpse": count_glimpse_values(env), "classes": len(env.images.classes)}
-    return DoubleDecker(DeckSizes(**sizes, scales=len(options.resolutions), axes=env.preset.axes))
+    sizes |= {"scales": len(options.resolutions), "axes": env.preset.axes, "grid": env.preset.grid}
+    if options.glimpse_encoder == "templates":
+        channels, *_, side = env.sensor.space["glimpse"].shape or (1, 1)
+        windows = (*env.sensor.windows, env.images.images.shape[-1])  # the context shows all of the image
+        sizes |= {"channels": channels // len(options.resolutions)}
+        sizes |= {"templates": tuple(round(options.template * side / window) for window in windows)}
+    return DoubleDecker(DeckSizes(**sizes))
 
 
 def main(options: SermanetOptions) -> dict[str, Any]:

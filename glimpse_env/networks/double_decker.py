@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from glimpse_env.episode import join_location
-from glimpse_env.networks.base import NEVER, Agent, Heads
-from glimpse_env.networks.glimpse_encoders import relu_layers
-from glimpse_env.networks.location_policy import Gaussian
+from glimpse_env.networks.base import NEVER, Agent, Heads, Parameters
+from glimpse_env.networks.glimpse_encoders import Templates, relu_layers
+from glimpse_env.networks.location_policy import LearnedName, build_learned
 
 Hidden = Float[Tensor, "env hidden"]
 Locations = Float[Tensor, "env axis"]  # (x, y), with zoom (x, y, scale)
@@ -37,6 +37,10 @@ class DeckSizes:
     location_gradient: float = 1.0  # share of the class scores' gradient that the location deck gets
     learned_start: bool = True  # the context proposes the location of glimpse 1
     axes: int = 2  # numbers of a location; 3 = with its scale
+    channels: int = 1  # of one patch, for templates
+    templates: tuple[int, ...] = ()  # their side in each patch, then in the context; () = layers
+    location_policy: LearnedName = "gaussian"
+    grid: int = 5  # cells a side, for location_policy="grid_softmax"
 
 
 class DeckState(NamedTuple):
@@ -50,21 +54,39 @@ class Fovea(nn.Module):
     """Glimpse features (those of the patches side by side) and location features, through one linear layer.
 
     All patches and the context pass through the same encoder, which has no layers where the sensor runs a
-    frozen network.
+    frozen network. Templates are an encoder for each of them, since a pattern has another size in each.
     """
 
     def __init__(self, sizes: DeckSizes) -> None:
         """Build the patches' encoder, the location's layer, and the fusing layer."""
         super().__init__()
-        widths = [sizes.glimpse // sizes.scales] + [sizes.features] * sizes.encoder_layers
-        self.patch = relu_layers(*widths).append(nn.Dropout(sizes.dropout))
+        values, drop = sizes.glimpse // sizes.scales, nn.Dropout(sizes.dropout)
+        widths = [values] + [sizes.features] * sizes.encoder_layers
+        if sizes.templates:
+            own, wide = (values, sizes.channels), (sizes.features, sizes.encoder_layers)
+            encoders = (nn.Sequential(Templates(*own, (side,), *wide), drop) for side in sizes.templates)
+            self.patterns = nn.ModuleList(encoders)
+        else:
+            self.patch = relu_layers(*widths).append(drop)
         self.place = relu_layers(sizes.axes, sizes.location_features)
         self.fuse = nn.Linear(widths[-1] * sizes.scales + sizes.location_features, sizes.hidden)
         self.scales, self.width = sizes.scales, widths[-1]
 
+    def encode(self, glimpse: Float[Tensor, "env value"]) -> Float[Tensor, "env feature"]:
+        """Return the features of all patches, one patch after the other."""
+        patches = glimpse.unflatten(1, (self.scales, -1))
+        if not hasattr(self, "patterns"):
+            return self.patch(patches).flatten(1)
+        pairs = zip(self.patterns, patches.unbind(1), strict=False)  # the last encoder is the context's
+        return torch.cat([encoder(patch) for encoder, patch in pairs], 1)
+
+    def encode_context(self, context: Float[Tensor, "env value"]) -> Float[Tensor, "env feature"]:
+        """Return the features of the context."""
+        return (self.patterns[-1] if hasattr(self, "patterns") else self.patch)(context)
+
     def forward(self, glimpse: Float[Tensor, "env value"], location: Locations) -> Hidden:
         """Return the input of the class deck."""
-        features = self.patch(glimpse.unflatten(1, (self.scales, -1))).flatten(1)
+        features = self.encode(glimpse)
         return self.fuse(torch.cat((features, self.place(location)), 1))
 
 
@@ -92,7 +114,8 @@ class DoubleDecker(Agent):
     REINFORCE and, through the location that r1 reads, from the class scores (`location_gradient`).
 
     The paper does not state, so these are this project's: ReLU in both decks and on the location features,
-    tanh on the proposed location, and r1 starting at zero.
+    tanh on the proposed location, and r1 starting at zero; templates and a softmax over cells as well, with
+    which locations learn from REINFORCE alone.
     """
 
     def __init__(self, architecture: DeckSizes) -> None:
@@ -102,29 +125,30 @@ class DoubleDecker(Agent):
         self.glimpse = Fovea(architecture)
         self.core = Decks(architecture.hidden, self.glimpse.width)
         self.classifier = nn.Linear(architecture.hidden, architecture.classes)
-        self.location_policy = Gaussian(axes=architecture.axes)
+        chosen = architecture.location_policy, architecture.grid, architecture.axes
+        self.location_policy = build_learned(*chosen)
         self.locator = nn.Linear(architecture.hidden, self.location_policy.num_parameters)
         self.baseline = nn.Linear(architecture.hidden, 1)
         with torch.no_grad():
-            self.locator.weight.mul_(0.1)  # proposes the centre at first, where tanh is steep
+            self.locator.weight.mul_(0.1)  # at first near the centre, where tanh is steep, or all cells alike
 
     def begin(self, rows: int) -> DeckState:
         """Return empty decks."""
         zeros = self.locator.weight.new_zeros(rows, self.architecture.hidden)
         return DeckState(zeros, zeros)
 
-    def start(self, rows: int, context: Tensor | None) -> tuple[DeckState, Locations]:
-        """Return the decks with the context in the location deck, and the mean of glimpse 1's location."""
+    def start(self, rows: int, context: Tensor | None) -> tuple[DeckState, Parameters]:
+        """Return the decks with the context in the location deck, and the parameters of location 1."""
         if context is None:
             needed = "make the environment with context=True, and choose the images"
             raise ValueError(f"the double-decker network proposes glimpse 1 from a context: {needed}")
-        location_deck = self.core.begin(self.glimpse.patch(context.flatten(1))).relu()
+        location_deck = self.core.begin(self.glimpse.encode_context(context.flatten(1))).relu()
         state = self.begin(rows)._replace(location_deck=location_deck)
         return state, self.propose(state)
 
-    def propose(self, state: DeckState) -> Locations:
-        """Return the mean of the next location."""
-        return self.locator(state.location_deck).float().tanh()
+    def propose(self, state: DeckState) -> Parameters:
+        """Return the parameters of the next location's distribution."""
+        return self.location_policy.activate(self.locator(state.location_deck).float())
 
     def forward(self, observation: dict[str, Tensor], state: DeckState) -> tuple[Heads, DeckState]:
         """Process one glimpse."""

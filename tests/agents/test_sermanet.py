@@ -106,6 +106,23 @@ def test_layers_of_its_own_are_for_pixels(pictures, tmp_path, monkeypatch):
         sermanet_rnn.main(options)
 
 
+def test_templates_are_for_pixels_too(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIMPSE_CACHE", str(tmp_path))
+    given = {"dataset": pictures, "sensor": "bank", "backbone": "resnet18", "weights": None, "grid": 2}
+    given |= SMALL | {"resolutions": ("low",), "encoder_layers": 0, "glimpse_encoder": "templates"}
+    with pytest.raises(SystemExit, match=r"--glimpse-encoder templates: BankSensor shows .* expected mlp"):
+        sermanet_rnn.main(SermanetOptions(**given))
+
+
+def test_templates_have_the_size_of_the_pattern_in_every_patch(pictures, tmp_path):
+    given = SMALL | {"dataset": pictures, "out": tmp_path, "glimpse_encoder": "templates", "template": 4}
+    given |= {"location_policy": "grid_softmax", "grid": 3, "glimpse_size": 16, "epochs": 1}
+    sermanet_rnn.main(SermanetOptions(**given))
+    saved = checkpoint.load(tmp_path / "checkpoint.pt")
+    sizes = saved["architecture"]
+    assert (sizes["templates"], sizes["channels"]) == ((8, 4, 2, 2), 3)
+
+
 @pytest.mark.parametrize("recipe", [*DATASETS.values(), *RECIPES["paper"].values()])
 def test_recipes_name_options_only(recipe):
     assert SermanetOptions(**recipe)

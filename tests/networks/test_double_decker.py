@@ -105,6 +105,26 @@ def test_all_patches_and_the_context_are_seen_through_the_same_layers():
     assert net.core.begin.in_features == net.glimpse.width == 12
 
 
+def test_templates_are_others_in_each_patch_and_in_the_context():
+    net = network(encoder_layers=1, templates=(2, 2, 2, 2))
+    patches = torch.rand(5, 3, PATCH)
+    features = net.glimpse.encode(patches.flatten(1))
+    apart = [encoder(patches[:, i]) for i, encoder in enumerate(net.glimpse.patterns[:3])]
+    torch.testing.assert_close(features, torch.cat(apart, 1))
+    context = net.glimpse.encode_context(patches[:, 2])
+    torch.testing.assert_close(context, net.glimpse.patterns[3](patches[:, 2]))
+    assert not torch.allclose(context, apart[2])
+
+
+def test_a_softmax_over_cells_proposes_the_first_location_from_the_context():
+    net = network(location_policy="grid_softmax", grid=4)
+    _, parameters = net.start(ROWS, torch.rand(ROWS, PATCH))
+    assert parameters.shape == (ROWS, 16)
+    torch.testing.assert_close(parameters.exp().sum(1), torch.ones(ROWS))
+    heads, _ = net(glimpse_at(torch.rand(ROWS, 2)), net.begin(ROWS))
+    torch.testing.assert_close(heads.location_parameters.exp().sum(1), torch.ones(ROWS))
+
+
 def test_without_a_context_it_says_so():
     message = "proposes glimpse 1 from a context: make the environment with context=True"
     with pytest.raises(ValueError, match=message):
