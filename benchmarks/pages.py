@@ -8,10 +8,11 @@ A page holds a table between two lines of its own:
     <!-- results: dtram-3 cub paired -->
     <!-- end -->
 
-that is a table's name, a data set and, for differences between rows, "paired": over images, as in the printed
-table; "statuses" alone is the list of all tables of the papers, "timing" the rows of dtram_timing.py, "gpu"
-those of gpu.py, "own_photographs" that of own_photographs.py, "settings" what is as in the papers
-(papers/fidelity.py). Missing rows are left out; without any, the block names the command that makes them.
+that is a table's name, a data set and, for differences between rows, "paired": over images, as in the
+printed table; "statuses" alone is the list of all tables of the papers, "fixations" where every agent looks,
+"timing" the rows of dtram_timing.py, "gpu" those of gpu.py, "own_photographs" that of own_photographs.py,
+"settings" what is as in the papers (papers/fidelity.py). Missing rows are left out; without any, the block
+names the command that makes them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import own_photographs
 import tyro
 from papers import fidelity
 from papers.tables import TABLES
-from reproduction import listing, rows, text_table
+from reproduction import fixation_page, listing, rows, text_table
 from reproduction.spec import Table
 from reproduction.text_table import About, Rows
 from timing import gpu_page
@@ -49,6 +50,7 @@ LEFT_OUT |= {"--weights": 1, "--rows": math.inf}
 PAPER = "-paper"  # ends the name of a table that was made with --paper
 LISTS: dict[str, Callable[[Path], str]] = {
     "statuses": listing.format_page,
+    "fixations": fixation_page.format_page,
     "timing": dtram_timing.format_page,
     "gpu": gpu_page.format_page,
     "own_photographs": own_photographs.format_page,

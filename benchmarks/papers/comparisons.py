@@ -10,6 +10,8 @@ from reproduction.spec import Row, Run, Table
 OWN_STEP = {"location_discount": 0.0}  # credits a location with the next glimpse's reward alone, as in FCAN
 ON_MAP = ram(3, locator="map", location_policy="grid_softmax", policy_weight=1.0, **CONSTANT)
 BRIEF = {"epochs": 16}  # of digits on a canvas, whose recipe has 40: six rows in an hour or two
+PART = "part1-2x2"  # FCAN's first part on clutter
+CLUTTER_REGIONS = ("whole image", f"{PART} alone", "whole + all parts", "multi-view: whole + random places")
 GAMMAS = ("98", "99", "995")  # of DT-RAM: the lower, the sooner it stops
 STOPS_ON_MAP = {
     f"DT-RAM, from the map (gamma .{one})": Row(dtram(ON_MAP, gamma=float(f".{one}"))) for one in GAMMAS
@@ -101,12 +103,23 @@ TABLES: dict[str, Table] = {
             "RAM": Row(ram(6)),
             "random": Row(ram(6, policy="random")),
             "RAM, answering after 4": Row(ram(6), after=4),
+            "Sermanet": Row(Run("sermanet", {"glimpses": 6})),
+            "Sermanet, random": Row(Run("sermanet", {"glimpses": 6, "policy": "random"})),
         }
         | {f"DT-RAM (gamma .{one})": Row(dtram(ram(6), gamma=float(f".{one}"))) for one in GAMMAS},
         measure="error",
         against=("RAM", "random"),
-        note="recipe of agents/ram_reinforce.py; glimpse 1 is at the centre",
+        note="recipes of the agents; RAM's glimpse 1 is at the centre, Sermanet's where the context proposes",
         times=True,
+    ),
+    "fcan-clutter": Table(
+        "FCAN on clutter (no table of the paper)",
+        ("clutter",),
+        {name: Row(Run("fcan", {"view_size": 128}), regions=name) for name in CLUTTER_REGIONS},
+        measure="error",
+        against=("whole image",),
+        note="4 x 4 cells of the map of a ResNet-18 that was fine-tuned on whole images of 128 pixels; parts "
+        "of 2 x 2 cells and of one; a linear classifier for each region",
     ),
     "zoom": Table(
         "Zoom against windows of a fixed width, at equal pixels (no table of the paper)",
