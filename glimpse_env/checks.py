@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from os import PathLike
-from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,8 +176,8 @@ def choice(name: str, value: object, allowed: Collection[str]) -> None:
     argument(name, value, one_of(*allowed))
 
 
-def instance(name: str, value: object, kinds: type | UnionType | tuple[type, ...], expected: str) -> None:
-    """Refuse an object of another type."""
+def instance(name: str, value: object, kinds: Any, expected: str) -> None:
+    """Refuse an object of another type; `kinds` as for `isinstance`."""
     if not isinstance(value, kinds):
         raise TypeError(f"{name}={show(value)}: expected {expected}, got {type(value).__name__}")
 

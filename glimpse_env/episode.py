@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -17,12 +17,14 @@ Points = Float[Tensor, "env axis"]  # one location (x, y) per row; with zoom (x,
 TINY = 1e-30  # smallest score of a class: an all-zero prediction becomes uniform, and the loss stays finite
 
 
-@dataclass(frozen=True)
-class State:
-    """Everything that changes from step to step; row i of every field belongs to environment i."""
+class State(NamedTuple):
+    """Everything that changes from step to step; row i of every field belongs to environment i.
+
+    A tuple, unlike a dataclass, can be built in a compiled step where jaxtyping's import hook is installed.
+    """
 
     order_index: Ints  # position of the row's episode in the permutation: episode * num_envs + row
-    index: Ints  # image shown
+    index: Ints  # image shown  # pyright: ignore[reportIncompatibleMethodOverride]
     label: Ints  # its class
     step: Ints  # t, glimpses taken, from 1
     location: Points  # where the last glimpse was taken, and with zoom its scale, in [-1, 1]

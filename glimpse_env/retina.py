@@ -25,6 +25,7 @@ Index = Int64[Tensor, " env"]  # each row's image
 Images = UInt8[Tensor, "image channel height width"]
 
 Fill = Literal["zero", "reflect", "noise"]
+BLOCK = 1 << 20  # pixels that a CPU cuts at a time, about
 TILE = 257  # side in pixels of the repeated noise; a prime, so that its period is no multiple of a window
 
 
@@ -196,11 +197,60 @@ def glimpse(
     `factor`: by which each row's windows are narrower, in (0, 1] (see `zoom_factor`); None = by nothing.
     """
     if factor is None:
-        patches = [shrink(crop(canvas, index, centre, window), size) for window in windows]
+        patches = [cut_and_shrink(canvas, index, centre, window, size) for window in windows]
     else:
         patches = [resample(canvas, index, centre, factor * window, size, window) for window in windows]
     stacked = patches[0] if len(patches) == 1 else torch.cat(patches, 1)
     return stacked.mul_(1 / 255)
+
+
+def cut_and_shrink(
+    canvas: Canvas, index: Index, centre: Centre, window: int, size: int
+) -> Float[Tensor, "env channel size size"]:
+    """Return `shrink(crop(...))`, up to rounding, and faster where the window is a multiple of `size`.
+
+    On a CPU many rows go in blocks that stay in its caches: larger tensors are new memory at every step.
+    """
+    if window % size or window == size:
+        return shrink(crop(canvas, index, centre, window), size)
+    windows = canvas.windows(window)
+    corner, whole = top_left(windows, centre)
+    across, down = (corner - whole).view(-1, 2, 1, 1, 1).unbind(1)
+    column, row = whole.long().unbind(1)
+    rows = len(index)
+    if index.device.type == "cpu":
+        rows = max(1, BLOCK // windows.view[0].numel())
+    blocks = [
+        average(average(canvas.cut(windows, *where), 2, fraction_down, size), 3, fraction_across, size)
+        for *where, fraction_down, fraction_across in zip(
+            *(part.split(rows) for part in (index, row, column, down, across)), strict=True
+        )
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+
+
+def average(
+    pixels: Float[Tensor, "env channel height width"],
+    axis: int,
+    fraction: Float[Tensor, "env 1 1 1"],
+    size: int,
+) -> Float[Tensor, "env channel rows columns"]:
+    """Return the means of `size` blocks along an axis, shifted by a fraction of a pixel if it has a tap more.
+
+    The mean of a block between pixels is that at whole pixels, plus the fraction of what the shift adds at
+    its end and takes at its start: so no pixel is interpolated.
+    """
+    last, tap = pixels.shape[axis] - 1, pixels.shape[axis] % size
+    width = pixels.shape[axis] // size
+    shape = [slice(None)] * axis
+    parts = [pixels[(*shape, slice(i, None if i == 0 else last + 1 - tap, width))] for i in range(width)]
+    starts = parts[0].narrow(axis, 0, size)
+    total = starts + parts[1]
+    for part in parts[2:]:
+        total += part
+    if tap:
+        total.addcmul_(parts[0].narrow(axis, 1, size) - starts, fraction)
+    return total.mul_(1 / width)
 
 
 def shrink(

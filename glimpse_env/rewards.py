@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -12,8 +13,7 @@ from torch import Tensor
 from glimpse_env import checks
 
 
-@dataclass(frozen=True)
-class Transition:
+class Transition(NamedTuple):
     """One step of every row; the environment sets the reward of rows that had already ended to 0."""
 
     glimpses: Int64[Tensor, " env"]  # t, glimpses taken before the prediction, from 1

@@ -14,6 +14,7 @@ from glimpse_env.checks import LONG, argument, choice, instance, show, whole
 from glimpse_env.episode import join_location, rename_fields, split_location
 
 SMALL = 32  # values
+NAN = "action: expected numbers, got nan"  # or infinities of both signs, whose sum it is
 OPTIONS = ("indices", "locations", "reset_mask", "scales")  # of `reset`
 ACTION = ("location", "stop", "prediction")
 ZOOMED_ACTION = ("location", "scale", "stop", "prediction")
@@ -107,16 +108,29 @@ def keys(name: str, value: object, expected: Collection[str]) -> None:
         raise ValueError(f"{name}: expected a dict with the keys {', '.join(expected)}, got {got}")
 
 
+def holds(wrong: Tensor, message: str) -> bool:
+    """Return whether a condition holds anywhere: a host sync.
+
+    Raises:
+        RuntimeError: With the message, instead of returning True, in a graph of `torch.compile`, which has no
+            branches.
+    """
+    if not torch.compiler.is_compiling():
+        return bool(wrong.any())
+    torch.ops.aten._assert_async.msg(~wrong.any(), message)
+    return False
+
+
 def within(name: str, value: Tensor, low: float, high: float) -> None:
     """Refuse values outside [low, high], including NaN. Reads the values: a host sync."""
-    outside = ~((value >= low) & (value <= high))
-    if outside.any():
-        raise ValueError(f"{name}: expected values in [{low:g}, {high:g}], got {value[outside][0].item():g}")
+    outside, expected = ~((value >= low) & (value <= high)), f"{name}: expected values in [{low:g}, {high:g}]"
+    if holds(outside, expected):
+        raise ValueError(f"{expected}, got {value[outside][0].item():g}")
 
 
 def numbers(name: str, value: Tensor) -> None:
     """Refuse NaN. Reads the values: a host sync."""
-    if value.isnan().any():
+    if holds(value.isnan(), f"{name}: expected numbers, got nan"):
         raise ValueError(f"{name}: expected numbers, got nan: {show(value)}")
 
 
@@ -146,7 +160,7 @@ def action(
             within(f"action[{name!r}]", part, -1, 1)
         within("action['stop']", stop, 0, 1)
         within("action['prediction']", prediction, 0, 1)
-    elif device.type == "cpu" and (location.sum() + prediction.sum()).isnan():  # the sum also of inf and -inf
+    elif device.type == "cpu" and holds((location.sum() + prediction.sum()).isnan(), NAN):
         for name, part in split_location(location).items():
             numbers(f"action[{name!r}]", part)
         numbers("action['prediction']", prediction)
@@ -184,7 +198,7 @@ def reset_options(
             )
         if mask.dtype != torch.bool:
             raise TypeError(f"options['reset_mask']: expected dtype bool, got {mask.dtype}")
-        if values and not mask.any():
+        if values and holds(~mask.any(), "options['reset_mask']: expected at least one True"):
             raise ValueError("options['reset_mask']: expected at least one True")
     if isinstance(indices, Tensor) and indices.dtype == torch.bool:
         raise TypeError("options['indices']: expected an integer dtype, got torch.bool; reset_mask is bool")

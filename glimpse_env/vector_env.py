@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -208,14 +207,15 @@ class GlimpseVectorEnv(VectorEnv):
         if self._state is None:
             return {}
         numbers = self.np_random.bit_generator.state
-        return {"seed": self._seed, "state": asdict(self._state), "np_random": numbers}
+        state = {name: value.clone() for name, value in self._state._asdict().items()}
+        return {"seed": self._seed, "state": state, "np_random": numbers}
 
     def load_state_dict(self, saved: Info) -> None:
         """Continue from a `state_dict` of an environment with the same arguments."""
         if saved == {}:
             self._state = None
             return
-        fresh = vars(self._initial_state)
+        fresh = self._initial_state._asdict()
         saved = tensor_checks.saved_state(saved, fresh, self.images.labels, self.preset.max_glimpses)
         self.np_random = tensor_checks.saved_generator(saved["np_random"])
         self._permute(saved["seed"])
