@@ -30,7 +30,7 @@ from glimpse_env.runtime import checkpoint
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
-from glimpse_env.training.environments import build_environment
+from glimpse_env.training.environments import build_environment, compile_update
 from glimpse_env.training.options import check_backbone
 from glimpse_env.training.rollout import Behaviour, Rollout, collect, summarise
 from glimpse_env.training.trainer import Run
@@ -165,6 +165,7 @@ def main(options: StopOptions) -> dict[str, Any]:
         if ram is not None:
             identity["ram_sha256"] = checkpoint.digest(ram["network"])
         run.start(network, identity, env.device, seconds=ram["progress"]["seconds"] if ram else 0.0)
+        compile_update(env, network, options)
         validation = Validation(env, options)
         if ram is None:
             ram_reinforce.train(run, env, network, validation)

@@ -32,7 +32,7 @@ from glimpse_env.sensors import Mapped
 from glimpse_env.training import optimizers, reinforce, resume
 from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
-from glimpse_env.training.environments import build_environment, count_glimpse_values
+from glimpse_env.training.environments import build_environment, compile_update, count_glimpse_values
 from glimpse_env.training.options import (
     NetworkOptions,
     TrainedBackbone,
@@ -257,6 +257,7 @@ def main(options: Options) -> dict[str, Any]:
         env = build_environment(options, run.saved)
         network = build_network(env, options).to(env.device)
         run.start(network, resume.describe(AGENT, options, env, network), env.device)
+        compile_update(env, network, options)
         train(run, env, network, Validation(env, options))
         run.finish()
         return results.write(run.checkpoint, device=options.device)

@@ -33,7 +33,7 @@ from glimpse_env.runtime import terminal
 from glimpse_env.sensors import shows_pixels
 from glimpse_env.training import resume
 from glimpse_env.training.command_line import parse
-from glimpse_env.training.environments import build_environment, count_glimpse_values
+from glimpse_env.training.environments import build_environment, compile_update, count_glimpse_values
 from glimpse_env.training.options import GlimpseOptions, NetworkOptions, Training, check_numbers
 from glimpse_env.training.trainer import Run
 
@@ -179,6 +179,7 @@ def main(options: SermanetOptions) -> dict[str, Any]:
         env = build_environment(options, run.saved)
         network = build_network(env, options).to(env.device)
         run.start(network, resume.describe(AGENT, options, env, network), env.device)
+        compile_update(env, network, options)
         ram_reinforce.train(run, env, network, Validation(env, options))
         run.finish()
         return results.write(run.checkpoint, device=options.device)

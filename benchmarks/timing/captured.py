@@ -70,8 +70,12 @@ class RamUpdate:
 
     def __call__(self) -> None:
         """Make the update of the images in `rows`; nothing here waits for the device."""
-        rollout = collect(self.env, self.network, self.behaviour, self.generator, self.rows, self.precision)
-        self.loss = self.optimizer.update(losses(rollout, self.options), lr_scale=1.0)
+        self.loss = self.optimizer.update(self.compute(self.rows), lr_scale=1.0)
+
+    def compute(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the losses of an episode on the images `rows`."""
+        rollout = collect(self.env, self.network, self.behaviour, self.generator, rows, self.precision)
+        return losses(rollout, self.options)
 
     def capture(self, stream: torch.cuda.Stream) -> Callable[[], None]:
         """Return the update as a graph; a few were made on this stream before, and capturing makes none."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from gymnasium.vector import AutoresetMode
+from torch import nn
 
 from glimpse_env import GlimpseVectorEnv, Preset
 from glimpse_env.networks.fixed_policies import build_unlearned
@@ -45,6 +46,17 @@ def build_environment(
         images = f"the data set has {len(env.images)} training images"
         raise ValueError(f"--batch {options.batch}: {images}; use a smaller batch")
     return env
+
+
+def compile_update(env: GlimpseVectorEnv, network: nn.Module, options: Training) -> None:
+    """With --compile, compile what a training update runs at every glimpse: the network and the step.
+
+    They are compiled at their first calls. Not the whole update: its loop would be compiled again for every
+    number of glimpses, and is no faster (benchmarks/compiled.py).
+    """
+    if options.compile:
+        network.compile()
+        env.step = torch.compile(env.step, fullgraph=True)
 
 
 def build_evaluation_environment(

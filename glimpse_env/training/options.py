@@ -206,6 +206,10 @@ class PolicyOptions:
 class Training(Running, View, NetworkOptions, TrainingOptions, PolicyOptions):
     """Options of every agent that is trained with a location policy."""
 
+    compile: bool = False
+    """Compile the network and the environment's step (torch.compile, needs a C++ compiler on a CPU). It takes
+    half a minute; on a CPU an update is then about as fast as before (benchmarks/compiled.py)."""
+
 
 def ranged(expected: str, low: float, high: float, above: float = -math.inf) -> Kind:
     """Return the kind of numbers in [low, high] and above `above`, described in words."""
