@@ -9,13 +9,13 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import export
 import numpy as np
 import pytest
 import torch
 from random_agents import HORIZON, PHOTOGRAPHS, build_ram, load, load_divided, pictures, run_episodes, save
 
 from glimpse_env import datasets
+from glimpse_env.commands import export
 from glimpse_env.deployment import export_file
 from glimpse_env.deployment.trained_agent import load_agent
 from glimpse_env.evaluation import stopping_rules

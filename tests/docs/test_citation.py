@@ -1,10 +1,12 @@
-"""CITATION.cff agrees with pyproject.toml, and has what the Citation File Format 1.2.0 requires."""
+"""CITATION.cff agrees with the package, and has what the Citation File Format 1.2.0 requires."""
 
 import re
 import tomllib
 from pathlib import Path
 
 import yaml
+
+import glimpse_env
 
 ROOT = Path(__file__).parents[2]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -13,10 +15,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 def test_it_is_this_version_of_this_software():
     assert (CITATION["cff-version"], CITATION["type"], CITATION["title"]) == ("1.2.0", "software", "Glimpse")
-    assert (CITATION["version"], CITATION["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert (CITATION["version"], CITATION["license"]) == (glimpse_env.__version__, PROJECT["license"])
     assert set(CITATION["keywords"]) <= set(PROJECT["keywords"])
     assert CITATION["authors"] == [{"name": "Glimpse contributors"}]
     assert CITATION["message"]
+    assert set(PROJECT["urls"].values()) == {reference["url"] for reference in CITATION["references"]}
 
 
 def test_every_paper_that_the_readme_names_is_a_whole_reference():

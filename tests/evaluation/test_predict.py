@@ -10,13 +10,13 @@ from pathlib import Path
 
 import dtram_reinforce
 import numpy as np
-import predict
 import pytest
 import torch
 from dtram_reinforce import StopOptions
 from PIL import Image
 
 from glimpse_env import Backbone, CropSensor, PixelSensor, datasets
+from glimpse_env.commands import predict
 from glimpse_env.datasets.decode import read_image
 from glimpse_env.datasets.user_files import find_files, read_like
 from glimpse_env.evaluation import predictor, stopping_rules, trajectories

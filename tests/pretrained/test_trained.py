@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import predict
 import pytest
 import torch
 from animation import choose_images
 from PIL import Image
 
 from glimpse_env import pretrained
+from glimpse_env.commands import predict
 from glimpse_env.datasets import mnist
 from glimpse_env.evaluation import stopping_rules, trajectories
 from glimpse_env.evaluation.trajectories import Trajectories
@@ -134,12 +134,3 @@ def test_the_committed_animation_is_small():
     assert file.stat().st_size < 1.5e6
     with Image.open(file) as picture:
         assert picture.n_frames > 20
-
-
-def test_the_wheel_holds_the_files_that_are_not_python():
-    reason = 'hatchling is not installed: pip install "glimpse-env[test]"'
-    wheel = pytest.importorskip("hatchling.builders.wheel", reason=reason)
-    packed = {file.distribution_path for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
-    static = ("page.html", "page.css", "gallery.html", "viewer.js", "gallery.js", "controls.js")
-    assert packed >= {f"glimpse_env/reports/static/{name}" for name in static}
-    assert "glimpse_env/pretrained/mnist_dtram.pt" in packed

@@ -11,7 +11,6 @@ import cleanrl_ppo
 import dtram_reinforce
 import fcan_greedy
 import finetune_backbone
-import predict
 import pytest
 import ram_reinforce
 import rllib_ppo
@@ -19,6 +18,7 @@ import sermanet_rnn
 from fcan.plan import FcanOptions
 
 from glimpse_env.adapters.learned_classifier import Teaching
+from glimpse_env.commands import predict
 from glimpse_env.training.options import RANGES, check_numbers
 
 SCRIPTS = {

@@ -8,7 +8,6 @@ from pathlib import Path
 import cleanrl_ppo
 import dtram_reinforce
 import numpy as np
-import predict
 import pytest
 import ram_reinforce
 import sermanet_rnn
@@ -18,6 +17,7 @@ from finetune_backbone import FinetuneOptions
 from ram_reinforce import Options
 
 from glimpse_env import retina
+from glimpse_env.commands import predict
 from glimpse_env.evaluation.fixations import measure_fixations
 from glimpse_env.evaluation.trajectories import Trajectories
 from glimpse_env.reports import animation, fixation_figures, results
