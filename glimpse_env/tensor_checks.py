@@ -34,7 +34,7 @@ def shape(
     """Refuse what is not a tensor on `device` of this shape, floating or integer (bool is integer)."""
     kind = "a floating" if floating else "an integer or bool"
     if not isinstance(value, Tensor):
-        got = f"{type(value).__name__}: {show(value)}"
+        got = f"{type(value).__name__}: {show(value)}{advise(name, value)}"
         raise TypeError(f"{name}: expected {kind} tensor of shape {expected}, got {got}")
     if value.shape != expected:
         raise ValueError(f"{name}: expected shape {expected}, got {tuple(value.shape)}")
@@ -44,6 +44,14 @@ def shape(
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     if device is not None and value.device.type != device.type:
         raise ValueError(f"{name}: expected a tensor on {device}, got one on {value.device}")
+
+
+def advise(name: str, value: object) -> str:
+    """Return how to get a tensor instead of a numpy array, for the end of an error; "" for other values."""
+    if not isinstance(value, np.ndarray | np.generic):
+        return ""
+    sampled = "; sample_actions() returns random actions as tensors" if name.startswith("action") else ""
+    return f"; torch.as_tensor(array, device=env.device) converts it{sampled}"
 
 
 def to_array(name: str, value: object) -> np.ndarray:

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import UInt8
 from torch import Tensor
 
-from glimpse_env import checks, datasets, episode, native_retina, presets, rewards, tensor_checks
+from glimpse_env import checks, datasets, episode, native_retina, presets, rewards, sampling, tensor_checks
 from glimpse_env.backbone import FeatureExtractor
 from glimpse_env.episode import Bools, Floats, State
 from glimpse_env.sensors import Sensor, make_sensor, row_bytes, row_spaces, window_width
@@ -201,6 +201,14 @@ class GlimpseVectorEnv(VectorEnv):
             state = self._begin(state, state.done)
         observation, info = self._show(state)
         return observation, reward, terminated, self._nobody, info | final
+
+    def sample_actions(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Return random actions that `step` takes, in torch (`action_space.sample()` returns numpy arrays).
+
+        Uniform over the action space (see `sampling.sample_rows`), without a host sync; `generator` is on the
+        environment's device, None = torch's default.
+        """
+        return sampling.sample_rows(self.single_action_space, self.num_envs, self.device, generator)
 
     def state_dict(self) -> Info:
         """Return what `load_state_dict` needs to continue the same episodes (before any reset: nothing)."""

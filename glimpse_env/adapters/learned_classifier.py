@@ -21,6 +21,7 @@ from glimpse_env import GlimpseVectorEnv, checks, tensor_checks
 from glimpse_env.episode import join_location, split_location
 from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrow
 from glimpse_env.runtime import checkpoint
+from glimpse_env.sampling import sample_rows
 from glimpse_env.training import optimizers
 from glimpse_env.training.optimizers import Descent
 from glimpse_env.training.options import RANGES
@@ -170,6 +171,10 @@ class LearnedClassifier(VectorWrapper):
             self._collect(info["_final_info"], info["final_info"])
         info = info | {"final_obs": info["final_obs"] | before}
         return self._classify(observation), reward, terminated, truncated, info
+
+    def sample_actions(self, generator: torch.Generator | None = None) -> Float[Tensor, "env action"]:
+        """Return random actions for `step` (see `sample_rows`)."""
+        return sample_rows(self.single_action_space, self.num_envs, self.core.device, generator)
 
     @torch.no_grad()
     def _classify(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glimpse_env import checks, tensor_checks
 from glimpse_env.env import GlimpseEnv, NumpyVectorEnv
+from glimpse_env.sampling import refuse_arrays, sample_rows
 from glimpse_env.vector_env import GlimpseVectorEnv
 from glimpse_env.wrappers.action_forms import AnsweringForm, make_answering_form
 
@@ -55,6 +56,15 @@ class FlatAction(VectorActionWrapper):
         self.autoreset_mode: AutoresetMode = env.metadata["autoreset_mode"]  # where torchrl looks for it
         self.single_action_space = self.form.space
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    def sample_actions(self, generator: torch.Generator | None = None) -> Tensor:
+        """Return random actions of this form for `step`, around `GlimpseVectorEnv` (see `sample_rows`).
+
+        Raises:
+            TypeError: The environment takes numpy arrays: `action_space.sample()` returns such actions.
+        """
+        refuse_arrays(self._numpy)
+        return sample_rows(self.single_action_space, self.num_envs, self._device, generator)
 
     def actions(self, actions: Any) -> dict[str, Array]:
         """Return the environment's own action; refuse a wrong shape or dtype and values outside the space.

@@ -13,6 +13,7 @@ from torch import Tensor
 from glimpse_env import checks, tensor_checks
 from glimpse_env.env import NumpyVectorEnv, to_numpy
 from glimpse_env.episode import Bools, Floats, Ints
+from glimpse_env.sampling import refuse_arrays, sample_rows
 from glimpse_env.vector_env import GlimpseVectorEnv, Info
 
 SAVED = ("episode_returns", "episode_lengths", "episode_count", "_finished", "_last_returns", "_last_lengths")
@@ -99,6 +100,15 @@ class EpisodeStatistics(VectorWrapper):
             done = ~self._to_tensor(info["valid"])  # order="once": no image is left for a new episode
         self._finished = done
         return observation, reward, terminated, truncated, info | (to_numpy(added) if self._numpy else added)
+
+    def sample_actions(self, generator: torch.Generator | None = None) -> Any:
+        """Return random actions for `step`, around `GlimpseVectorEnv` (see `sample_rows`).
+
+        Raises:
+            TypeError: The environment takes numpy arrays: `action_space.sample()` returns such actions.
+        """
+        refuse_arrays(self._numpy)
+        return sample_rows(self.single_action_space, self.num_envs, self._core.device, generator)
 
     def _to_tensor(self, value: Any) -> Tensor:
         """Return what the environment gave as a tensor: a copy of an array, or the tensor itself."""

@@ -215,6 +215,33 @@ def test_arrays_become_tensors_of_the_same_values(numpy_env: Callable, name: str
         np.testing.assert_array_equal(received.numpy(), reward)
 
 
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_tensors_become_arrays_of_the_same_values(
+    make: Callable, numpy_env: Callable, mode: AutoresetMode
+) -> None:
+    """Around the torch environment: arrays in, `action_space.sample()` among them, and arrays out."""
+    pytest.importorskip("array_api_compat", reason="Gymnasium's conversions need array-api-compat")
+    pytest.importorskip("numpy", minversion="2.1", reason="Gymnasium's conversions need numpy 2.1")
+    core = make(3, reward=SMALL["reward"], autoreset_mode=mode)
+    envs, plain = vector.ArrayConversion(core, env_xp=torch, target_xp=np), numpy_env(mode)
+    options = {"indices": np.array([3, 1, 2])}
+    assert same(envs.reset(seed=0, options=options), plain.reset(seed=0, options=options))
+    envs.action_space.seed(0)
+    for _ in range(STEPS):
+        action = envs.action_space.sample()
+        observation, *numbers, info = envs.step(action)
+        expected, *others, expected_info = plain.step(action)
+        assert same(observation, expected)
+        assert all(np.array_equal(a, b) for a, b in zip(numbers, others, strict=True))  # float32, float64
+        assert same(
+            {key: info[key] for key in expected_info if "final_" not in key},
+            {key: value for key, value in expected_info.items() if "final_" not in key},
+        )
+        for row in np.flatnonzero(info.get("_final_obs", [])):
+            last = {key: value[row] for key, value in info["final_obs"].items()}
+            assert same(last, expected_info["final_obs"][row])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # RecordVideo before 1.3
 @pytest.mark.parametrize("name", REFUSED)
 def test_these_do_not_take_our_environment(numpy_env: Callable, name: str) -> None:
