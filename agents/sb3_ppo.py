@@ -49,11 +49,9 @@ LOGGED = 20  # rows of the history at most; the run is saved with each
 
 
 @dataclass(frozen=True)
-class AlgorithmOptions:
-    """The library's algorithm, its actions and rewards."""
+class EpisodeOptions:
+    """Episodes, their actions and rewards."""
 
-    algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
-    """Algorithm."""
     action: Literal["steering", "box", "multidiscrete"] = "steering"
     """steering: x, y, stop; a learned classifier predicts. box: x, y, stop, class scores. multidiscrete: a
     cell of a grid (--grid a side), stop, a class."""
@@ -73,6 +71,14 @@ class AlgorithmOptions:
     classifier is trained on all glimpses."""
     augment: bool = True
     """Random augmentation: small rotations, scalings and shifts (pixel sensor), or left-right flips."""
+
+
+@dataclass(frozen=True)
+class AlgorithmOptions:
+    """The library's algorithm."""
+
+    algo: Literal["ppo", "a2c", "recurrent_ppo"] = "ppo"
+    """Algorithm."""
     n_steps: int = 32
     """Steps of each row per update of the policy (A2C usually takes 5)."""
     batch_size: int = 2048
@@ -94,20 +100,25 @@ class AlgorithmOptions:
 
 
 @dataclass(frozen=True)
-class Sb3Options(ResumableOptions, View, AlgorithmOptions):
-    """Options of `sb3_ppo.py`."""
+class EnvironmentOptions(ResumableOptions, View, EpisodeOptions):
+    """The environment that the library's algorithms collect from."""
 
     classifier: Teaching = field(default_factory=Teaching)
     """Learned classifier, with --action steering."""
 
 
-def build_reward(options: Sb3Options) -> Reward:
+@dataclass(frozen=True)
+class Sb3Options(EnvironmentOptions, AlgorithmOptions):
+    """Options of `sb3_ppo.py`."""
+
+
+def build_reward(options: EpisodeOptions) -> Reward:
     """Return the reward function."""
     reward = Delayed(options.discount) if options.reward == "delayed" else rewards.make(options.reward)
     return rewards.Priced(reward, options.price) if options.price else reward
 
 
-def build_environment(options: Sb3Options) -> Any:
+def build_environment(options: EnvironmentOptions) -> Any:
     """Return the vector environment that the library collects from."""
     from glimpse_env.adapters.sb3 import make_sb3_env
 
@@ -199,7 +210,7 @@ def validate(agent: PolicyAgent, env: GlimpseVectorEnv | None) -> dict[str, floa
     return {"validation_accuracy": accuracy, "validation_glimpses": glimpses}
 
 
-def check_options(options: Sb3Options) -> None:
+def check_options(options: EnvironmentOptions) -> None:
     """Refuse invalid options."""
     environments.check_split(options.split)
 

@@ -1,1 +1,1 @@
-"""Parts of `sb3_ppo.py`: its training run on disk, and a policy of Stable-Baselines3 as an `Agent`."""
+"""Parts of the Stable-Baselines3 scripts: the training run on disk, and a policy as an `Agent`."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from gymnasium import spaces
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from glimpse_env import GlimpseVectorEnv
 from glimpse_env.adapters.policy import build_sizes, flatten_observation
@@ -27,6 +29,8 @@ class PolicyMemory(NamedTuple):
 class PolicyAgent(Agent):
     """The policy's most probable actions; predictions are its own, or those of a learned classifier."""
 
+    stop: Tensor  # the number of an action that stops above 0
+
     def __init__(
         self,
         policy: nn.Module,
@@ -37,7 +41,8 @@ class PolicyAgent(Agent):
         """Store the parts.
 
         Args:
-            policy: An `ActorCriticPolicy` of Stable-Baselines3, or a recurrent one of sb3-contrib.
+            policy: An `ActorCriticPolicy` of Stable-Baselines3, a recurrent one of sb3-contrib, or that of
+                SAC, TQC or CrossQ.
             env: An environment with the glimpses and classes that it was trained on, not stacked.
             action: The action form that it was trained with.
             classifier: The network of the `LearnedClassifier` of "steering".
@@ -52,6 +57,7 @@ class PolicyAgent(Agent):
         check_observation_space(policy, env, classifier is not None)
         self.policy, self.classifier, self.form = policy, classifier, make_form(action, env)
         self.architecture = build_sizes(env)
+        self.register_buffer("stop", torch.tensor([env.preset.axes]), persistent=False)
 
     def begin(self, rows: int) -> PolicyMemory:
         """Return the memory before the first glimpse."""
@@ -83,6 +89,10 @@ class PolicyAgent(Agent):
         policy: Any = self.policy
         is_dict = isinstance(policy.observation_space, spaces.Dict)
         values = observation if is_dict else flatten_observation(observation)
+        if hasattr(policy, "actor"):  # SAC and its kin: tanh of a Gaussian, whose sign alone stops
+            mean, log_std, _ = policy.actor.get_action_dist_params(values)
+            squashed = mean.tanh().index_copy(1, self.stop, mean.index_select(1, self.stop))
+            return Normal(squashed, log_std.exp()), None
         if lstm is None:
             return policy.get_distribution(values).distribution, None
         distribution, lstm = policy.get_distribution(values, lstm, starts)

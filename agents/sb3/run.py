@@ -30,7 +30,7 @@ def unpack(content: UInt8[Tensor, " byte"]) -> io.BytesIO:
 
 
 class Sb3Run(Run):
-    """A `Run` of an on-policy algorithm of Stable-Baselines3. Set `model` and `venv` before `start`.
+    """A `Run` of an algorithm of Stable-Baselines3. Set `model` and `venv` before `start`.
 
     run.pt holds all that a resumed run needs, in one atomic write: progress, image order, the library's own
     file of the policy and its optimiser, and the learned classifier of `--action steering`. model.zip and
@@ -38,7 +38,7 @@ class Sb3Run(Run):
     """
 
     file, kind = "run.pt", "Stable-Baselines3 run"
-    model: Any  # an `OnPolicyAlgorithm`; the library is optional, and so are its types
+    model: Any  # a `BaseAlgorithm`; the library is optional, and so are its types
     venv: Any  # the `GlimpseVecEnv` that it trains on
 
     @property
