@@ -19,7 +19,13 @@ from torch.nn import functional as F
 
 from glimpse_env import GlimpseVectorEnv, checks, tensor_checks
 from glimpse_env.episode import join_location, split_location
-from glimpse_env.networks.glimpse_classifier import ClassifierSizes, GlimpseClassifier, certainty, narrow
+from glimpse_env.networks.glimpse_classifier import (
+    ClassifierSizes,
+    Evidence,
+    GlimpseClassifier,
+    certainty,
+    narrow,
+)
 from glimpse_env.runtime import checkpoint
 from glimpse_env.sampling import sample_rows
 from glimpse_env.training import optimizers
@@ -92,23 +98,23 @@ class LearnedClassifier(VectorWrapper):
 
     The loss is the mean cross-entropy over all glimpses of finished episodes (intermediate supervision,
     DT-RAM Eq. 8), minimised whenever a batch of them is full. The classifier's state is reset with each
-    episode.
+    episode. Under AutoresetMode.DISABLED it stays as it is in finished rows, like the environment's.
     """
 
     def __init__(self, env: GlimpseVectorEnv, teaching: Teaching | None = None) -> None:
         """Build the classifier for the environment's glimpses; torch's global seed draws its weights.
 
         Raises:
-            ValueError: Another autoreset mode than SAME_STEP, or what does not fit into memory.
+            ValueError: Autoreset mode NEXT_STEP, or what does not fit into memory.
             TypeError: Not a `GlimpseVectorEnv`, or not a `Teaching`.
         """
         checks.instance("teaching", teaching, Teaching | None, "a Teaching or None")
         options = self.teaching = teaching or Teaching()
         checks.instance("env", env, GlimpseVectorEnv, "a GlimpseVectorEnv")
-        if env.autoreset_mode != AutoresetMode.SAME_STEP:
+        if env.autoreset_mode == AutoresetMode.NEXT_STEP:
             raise ValueError(
                 f"LearnedClassifier: autoreset_mode={env.autoreset_mode}: "
-                "expected AutoresetMode.SAME_STEP, whose final_info has labels"
+                "expected AutoresetMode.SAME_STEP or DISABLED, in which the last step's info has labels"
             )
         super().__init__(env)
         self.core = env
@@ -129,6 +135,7 @@ class LearnedClassifier(VectorWrapper):
         self._fractions = torch.arange(1, horizon + 1, device=device)[:, None] / horizon
         self._glimpses = torch.zeros(horizon, env.num_envs, values, device=device)
         self._locations = torch.zeros(horizon, env.num_envs, self.axes, device=device)
+        self._done = torch.zeros(env.num_envs, dtype=torch.bool, device=device)
         self._certainty: dict[str, Tensor] = {}  # `belief` and `confidence`; none before the first reset
         self._waiting: list[Episodes] = []
         self._batches: deque[Episodes] = deque(maxlen=options.memory)
@@ -152,10 +159,14 @@ class LearnedClassifier(VectorWrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Start an episode in every row."""
+        """Start an episode in every row, or in those of `reset_mask` (AutoresetMode.DISABLED only)."""
         observation, info = self.core.reset(seed=seed, options=options)
-        self._evidence = self.network.begin(self.num_envs)
-        return self._classify(observation), info
+        fresh = (options or {}).get("reset_mask")
+        if fresh is None:
+            self._evidence = self.network.begin(self.num_envs)
+        past = ~info["valid"]
+        self._done = past if fresh is None else torch.where(fresh, past, self._done)
+        return self._classify(observation, fresh), info
 
     def step(
         self, actions: Float[Tensor, "env action"]
@@ -167,25 +178,42 @@ class LearnedClassifier(VectorWrapper):
         stop, before = (actions[:, self.axes] > 0) & self.obeys_stop, self._certainty
         action = split_location(actions[:, : self.axes]) | {"stop": stop, "prediction": before["belief"]}
         observation, reward, terminated, truncated, info = self.core.step(action)
+        if self.core.autoreset_mode == AutoresetMode.DISABLED:
+            ended, final, running = terminated & ~self._done, info, ~terminated
+            self._done = terminated
+        else:
+            ended, final, running = info["_final_info"], info["final_info"], None
+            self._done = ~info["valid"]
+            info = info | {"final_obs": info["final_obs"] | before}
         if self.learns:
-            self._collect(info["_final_info"], info["final_info"])
-        info = info | {"final_obs": info["final_obs"] | before}
-        return self._classify(observation), reward, terminated, truncated, info
+            self._collect(ended, final)
+        return self._classify(observation, running), reward, terminated, truncated, info
 
     def sample_actions(self, generator: torch.Generator | None = None) -> Float[Tensor, "env action"]:
         """Return random actions for `step` (see `sample_rows`)."""
         return sample_rows(self.single_action_space, self.num_envs, self.core.device, generator)
 
     @torch.no_grad()
-    def _classify(self, observation: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Store the glimpses for training, update the classifier's state, return the policy's observation."""
+    def _classify(
+        self, observation: dict[str, Tensor], rows: Bool[Tensor, " env"] | None = None
+    ) -> dict[str, Tensor]:
+        """Store the glimpses for training, update the classifier's state, return the policy's observation.
+
+        `rows`: those whose glimpse is new; the state of the others stays. None = all.
+        """
         time = (observation["step"].squeeze(1) * self.network.sizes.horizon).round().long() - 1
         self._glimpses[time, self._rows] = observation["glimpse"].flatten(1)
         self._locations[time, self._rows] = join_location(observation)
         self.network.eval()
-        logits, self._evidence = self.network(observation, self._evidence)
-        self._certainty = certainty(logits)
-        return observation | self._certainty
+        logits, evidence = self.network(observation, self._evidence)
+        shown = certainty(logits)
+        if rows is not None:
+            new = rows[:, None]
+            kept = zip(evidence, self._evidence, strict=True)
+            evidence = Evidence(*(torch.where(new, value, old) for value, old in kept))
+            shown = {name: torch.where(new, value, self._certainty[name]) for name, value in shown.items()}
+        self._evidence, self._certainty = evidence, shown
+        return observation | shown
 
     def _collect(self, ended: Bool[Tensor, " env"], final: dict[str, Tensor]) -> None:
         """Store the episodes that ended, and train on them once they fill a batch."""

@@ -155,3 +155,27 @@ def test_bad_input_says_what_is_allowed(make):
     message = "the classifier's batch=0: expected a whole number of at least 1"
     with pytest.raises(ValueError, match=message):
         LearnedClassifier(make(autoreset_mode=AutoresetMode.SAME_STEP), Teaching(batch=0))
+
+
+@torch.no_grad()
+def test_resets_by_hand_show_what_resets_in_the_same_step_do(make):
+    """DISABLED and then `reset_mask` is SAME_STEP: observations, rewards, and the episodes learned from."""
+    envs = []
+    for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
+        torch.manual_seed(0)
+        envs.append(LearnedClassifier(make(ROWS, autoreset_mode=mode), Teaching(hidden=16, batch=8)))
+        envs[-1].reset(seed=0)
+    for step in range(20):
+        torch.manual_seed(step)
+        expected, reward, ended, _, info = envs[0].step(draw_actions(step))
+        torch.manual_seed(step)
+        last, ours, done, _, _ = envs[1].step(draw_actions(step))
+        assert torch.equal(ours, reward)
+        for name, value in info["final_obs"].items():
+            assert torch.equal(last[name][ended], value[ended])
+        again = envs[1].step(draw_actions(step + 1)) if done.all() else None
+        assert again is None or not again[1].any()
+        shown, _ = envs[1].reset(options={"reset_mask": done})
+        for name, value in expected.items():
+            torch.testing.assert_close(shown[name], value, rtol=0, atol=1e-6)
+    assert envs[0].updates == envs[1].updates > 3
