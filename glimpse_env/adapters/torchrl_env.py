@@ -47,6 +47,7 @@ class GlimpseTorchRLEnv(EnvBase):
         batch = torch.Size([env.num_envs])
         super().__init__(device=core.device, batch_size=batch, allow_done_after_reset=once)
         self.env, self.core, self._once = env, core, once
+        self.classifier = env if isinstance(env, LearnedClassifier) else None
         observed = env.single_observation_space
         assert isinstance(observed, spaces.Dict)
         entries = {name: self._build_spec(part) for name, part in observed.items()} | self._build_info_specs()

@@ -1,0 +1,1 @@
+"""What the agents of torchrl share: networks of a policy that steers, its agent, and the run."""
