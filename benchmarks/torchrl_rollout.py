@@ -53,8 +53,8 @@ class Rollout:
     """Turns of each; the best counts."""
     threads: int = 1
     """CPU threads that torch may use."""
-    device: str = "cpu"
-    """Device of the environments."""
+    device: str = "auto"
+    """auto (a CUDA GPU, else MPS, else the CPU; the log names it), cpu, cuda, cuda:1, ..."""
     json: Path | None = None
     """Also write the table here."""
 
@@ -145,7 +145,7 @@ def measure(options: Rollout) -> list[dict[str, Any]]:
 
 def main(options: Rollout) -> None:
     """Measure, print and write the table."""
-    terminal.use_threads(options.threads)
+    options = terminal.prepare(options)
     files.check_writable(options.json)
     rows = measure(options)
     timed.write_json(options.json, options.device, ["torchrl"], rows=rows)

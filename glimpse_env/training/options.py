@@ -222,7 +222,7 @@ DISCOUNT = ranged("a discount in (0, 1]", 0, 1, above=0)
 DISTORTION = ranged("a fraction of the image's side in [0, 0.5]", 0, 0.5)
 SURE = "a probability in (0, 1]; 1 = no prediction ends an episode"
 COUNTS = ("epochs", "stop_epochs", "tune_epochs", "final_epochs", "n_epochs", "batch", "minibatch", "samples")
-COUNTS += ("total_steps", "steps", "n_steps", "envs", "workers", "minibatches", "batch_size")
+COUNTS += ("total_steps", "steps", "n_steps", "envs", "workers", "minibatches", "batch_size", "buffer")
 COUNTS += (
     "hidden",
     "features",
@@ -241,7 +241,7 @@ RANGES: dict[str, Kind] = {
     **checks.ARGUMENTS,
     **dict.fromkeys(COUNTS, checks.whole(most=2**31 - 1)),
     **dict.fromkeys(("learning_rate", "muon_rate", "head_rate", "stop_rate", "backbone_rate"), RATE),
-    **dict.fromkeys(("sigma_start", "sigma_end", "sigma", "clip"), RATE),
+    **dict.fromkeys(("sigma_start", "sigma_end", "sigma", "clip", "temperature"), RATE),
     **dict.fromkeys(("weight_decay", "final_penalty", "policy_weight", "loss_weight"), WEIGHT),
     **dict.fromkeys(("entropy_weight", "value_weight", "price"), WEIGHT),
     **dict.fromkeys(("label_smoothing", "curriculum", "explore", "whole", "colour"), SHARE),
@@ -249,7 +249,7 @@ RANGES: dict[str, Kind] = {
     **dict.fromkeys(("dropout", "ignore_stops"), BELOW_ONE),
     **dict.fromkeys(("gamma", "discount"), DISCOUNT),
     **dict.fromkeys(("augment_shift", "augment_elastic"), DISTORTION),
-    **dict.fromkeys(("log_std", "stop_bias"), checks.real()),
+    **dict.fromkeys(("log_std", "stop_bias", "target_entropy"), checks.real()),
     **dict.fromkeys(
         ("whole_area", "zoom_area"), ranged("a fraction of the image's area in (0, 1]", 0, 1, above=0)
     ),

@@ -176,6 +176,8 @@ GROUPS = {
     "cleanrl_ppo": "run data glimpse ppo",
     "rllib_ppo": "run data glimpse ppo",
     "sb3_ppo": "run data glimpse algorithm classifier",
+    "torchrl_ppo": "run data glimpse policy update classifier",
+    "torchrl_sac": "run data glimpse policy update classifier",
     "finetune_backbone": "run data tuning",
 }
 
