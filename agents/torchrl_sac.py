@@ -7,7 +7,8 @@
 torchrl's own parts: `Collector`, `ReplayBuffer`, `SACLoss`, `SoftUpdate`, on our `EnvBase` (the action form
 "steering": x, y, stop). gamma is 1, and no option: the cost of a glimpse is in the reward, and another gamma
 would count it twice. The policy has no memory; the classifier's probabilities so far are part of what it
-reads. They change while the classifier learns, so the replay buffer holds the last steps only.
+reads. They change while the classifier learns, so the replay buffer holds the last steps only. As long as
+stops are ignored (`--ignore-stops`) the classifier alone learns, from the untrained policy's glimpses.
 
 Writes policy.pt, classifier.pt, result.json (the same evaluation as every agent's: each test image once,
 deterministic actions), looks.npz and plots.
@@ -43,10 +44,14 @@ class UpdateOptions:
     """Number of last steps that the replay buffer holds."""
     learning_rate: float = 1e-3
     """Learning rate of Adam; it decreases linearly."""
-    temperature: float = 0.01
-    """Weight of the policy's entropy at the start; the loss adapts it."""
-    target_entropy: float = -4.0
-    """Entropy, in nats, to which this weight is adapted."""
+    critic_first: float = 0.1
+    """Fraction of the steps, after --ignore-stops, in which the critics alone learn: a critic that does not
+    know yet what later glimpses are worth would teach the policy to stop at once."""
+    temperature: float = 0.002
+    """Weight of the policy's entropy at the start, and at most; the loss adapts it."""
+    target_entropy: float = 0.0
+    """Entropy, in nats, to which this weight is adapted. SAC adds the weighted entropy of every step to the
+    reward: below 0 further glimpses cost more than --price, above 0 less."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def build_loss(training: Training) -> Any:
         loss_function="l2",
         alpha_init=options.temperature,
         target_entropy=options.target_entropy,
+        max_alpha=options.temperature,
         action_spec=env.action_spec,
     )
     loss.make_value_estimator(ValueEstimators.TD0, gamma=1.0)
@@ -84,17 +90,21 @@ def learn(training: Training, progress: Progress) -> nn.Module:
     storage = LazyTensorStorage(options.buffer, device=env.device)
     buffer = ReplayBuffer(storage=storage, batch_size=options.batch)
     loss = build_loss(training)
-    targets = SoftUpdate(loss, tau=0.01)
+    targets = SoftUpdate(loss, tau=0.02)
     optimizer = torch.optim.Adam(loss.parameters(), options.learning_rate)
     keys = list_keys(env)
     kept = [*keys, "action", *(("next", key) for key in (*keys, "reward", "done", "terminated"))]
     for share, batch in training.collect(progress):
+        if not env.classifier.obeys_stop:  # an ignored stop has no effect: a critic would learn just that
+            continue
         optimizer.param_groups[0]["lr"] = options.learning_rate * max(1 - share, 1e-3)
         buffer.extend(batch.select(*kept).flatten(0, 1))
+        warm = share < options.ignore_stops + options.critic_first
+        names = ["loss_qvalue"] if warm else ["loss_qvalue", "loss_actor", "loss_alpha"]
         for _ in range(options.updates):
             parts = loss(buffer.sample())
             optimizer.zero_grad()
-            torch.stack([part for name, part in parts.items() if name.startswith("loss_")]).sum().backward()
+            torch.stack([parts[name] for name in names]).sum().backward()
             optimizer.step()
             targets.step()
     return loss

@@ -245,7 +245,7 @@ RANGES: dict[str, Kind] = {
     **dict.fromkeys(("weight_decay", "final_penalty", "policy_weight", "loss_weight"), WEIGHT),
     **dict.fromkeys(("entropy_weight", "value_weight", "price"), WEIGHT),
     **dict.fromkeys(("label_smoothing", "curriculum", "explore", "whole", "colour"), SHARE),
-    **dict.fromkeys(("gae_lambda", "location_gradient"), SHARE),
+    **dict.fromkeys(("gae_lambda", "location_gradient", "critic_first"), SHARE),
     **dict.fromkeys(("dropout", "ignore_stops"), BELOW_ONE),
     **dict.fromkeys(("gamma", "discount"), DISCOUNT),
     **dict.fromkeys(("augment_shift", "augment_elastic"), DISTORTION),
