@@ -47,7 +47,7 @@ class UpdateOptions:
     critic_first: float = 0.1
     """Fraction of the steps, after --ignore-stops, in which the critics alone learn: a critic that does not
     know yet what later glimpses are worth would teach the policy to stop at once."""
-    temperature: float = 0.002
+    temperature: float = 0.02
     """Weight of the policy's entropy at the start, and at most; the loss adapts it."""
     target_entropy: float = 0.0
     """Entropy, in nats, to which this weight is adapted. SAC adds the weighted entropy of every step to the

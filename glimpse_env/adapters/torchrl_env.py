@@ -32,8 +32,8 @@ class GlimpseTorchRLEnv(EnvBase):
 
     A row whose episode ended stays as it is, with reward 0, until a reset whose `_reset` (env, 1) holds it.
     torchrl's `rollout` and collectors step and restart rows in one go (`step_and_maybe_reset`); here that is
-    one step of the core, without a host sync, where a transform or torchrl itself would call `reset` after
-    it. Both show the same images.
+    one step of the core, without a host sync of its own; under transforms torchrl calls `reset` after the
+    step. Both show the same images.
 
     `set_seed` draws the order of the images anew at the next reset of all rows. A reset takes the core's
     `options`.
