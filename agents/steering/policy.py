@@ -38,7 +38,7 @@ class GaussianPolicy(nn.Module):
     """The parameters of a Gaussian over what tanh maps to x, y and stop."""
 
     def __init__(self, values: int, hidden: int, actions: int, spread: float, stop_bias: float) -> None:
-        """Build the network; at the start its output hardly depends on its input.
+        """Build the network.
 
         `spread` is the standard deviation at the start, `stop_bias` the mean of the last action, the stop.
         """
@@ -48,7 +48,7 @@ class GaussianPolicy(nn.Module):
         self.network = Perceptron(values, hidden, 2 * actions)
         self.parameters_of = NormalParamExtractor(scale_mapping=f"biased_softplus_{spread}")
         with torch.no_grad():
-            self.network.last.weight *= 0.01
+            self.network.last.weight[: actions - 1] *= 3  # locations depend on the observation at once
             self.network.last.bias.zero_()
             self.network.last.bias[actions - 1] = stop_bias
 
