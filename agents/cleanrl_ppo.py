@@ -2,6 +2,7 @@
 
     python agents/cleanrl_ppo.py                      # MNIST on a CPU, minutes
     python agents/cleanrl_ppo.py --discount 0.95      # stop sooner
+    python agents/cleanrl_ppo.py --core transformer   # attention to all glimpses instead of an LSTM
 
 Read from top to bottom: options, collect, advantages, losses, update, train. After CleanRL's
 `ppo_atari_lstm.py` (Huang et al. 2022) and Schulman et al. 2017 (PPO, Eq. 7, 9 and 11); the network is
@@ -33,7 +34,7 @@ from glimpse_env import Delayed, EpisodeStatistics, GlimpseVectorEnv
 from glimpse_env.episode import split_location
 from glimpse_env.networks.base import Heads, Memory
 from glimpse_env.networks.location_policy import LocationPolicy
-from glimpse_env.networks.recurrent_attention import Architecture, RecurrentAttention
+from glimpse_env.networks.recurrent_attention import Architecture, Core, RecurrentAttention
 from glimpse_env.reports import results
 from glimpse_env.runtime.precision import named
 from glimpse_env.runtime.random_state import move_to, random_state, set_random_state
@@ -78,7 +79,9 @@ class PpoOptions:
     value_weight: float = 0.5
     """Weight of the value loss."""
     hidden: int = 256
-    """Units of the recurrent core."""
+    """Units of the core."""
+    core: Core = "lstm"
+    """Core, the memory: lstm, rnn (a ReLU layer), or transformer (attention to all glimpses so far)."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ def main(options: Ppo) -> dict[str, Any]:
         given |= {"reward": Delayed(options.discount), "autoreset_mode": AutoresetMode.SAME_STEP}
         env = GlimpseVectorEnv(options.envs, **given)
         sizes = (environments.count_glimpse_values(env), len(env.images.classes), env.preset.max_glimpses)
-        architecture = Architecture(*sizes, hidden=options.hidden, axes=env.preset.axes)
+        architecture = Architecture(*sizes, hidden=options.hidden, core=options.core, axes=env.preset.axes)
         network = RecurrentAttention(architecture).to(env.device)
         run.start(network, resume.describe(AGENT, options, env, network, dynamic=True), env.device)
         train(run, EpisodeStatistics(env, window=1000), network, options)

@@ -51,7 +51,8 @@ class RamNetworkOptions(NetworkOptions):
     """The recurrent network."""
 
     core: recurrent_attention.Core = "rnn"
-    """Recurrent core: rnn (a ReLU layer, as in the paper), or lstm (four times the computation)."""
+    """Core, the memory: rnn (a ReLU layer, as in the paper), lstm (four times the computation), or
+    transformer (two layers of attention to all glimpses so far)."""
     features: int = 192
     """Units of the glimpse encoder and of the location encoding."""
     encoder_layers: int = 3

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from glimpse_env.episode import join_location
 from glimpse_env.networks.base import NEVER, Agent, Heads, Logits, Parameters
-from glimpse_env.networks.cores import LSTMCell, ReLUCell, State
+from glimpse_env.networks.cores import LSTMCell, ReLUCell, State, TransformerCell
 from glimpse_env.networks.glimpse_encoders import Convolutions, Features, Templates, relu_layers
 from glimpse_env.networks.location_policy import Bound, GridSoftmax, LearnedName, build_learned
 from glimpse_env.networks.map_locator import CHANNELS, FEATURE_MARK_SIGMA, MapEncoder, MapLocator
 from glimpse_env.networks.trunk import TrunkEncoder
 from glimpse_env.sensors import lattice
 
-Core = Literal["rnn", "lstm"]
+Core = Literal["rnn", "lstm", "transformer"]
 LocationEncoding = Literal["linear", "fourier", "none"]
 GlimpseEncoder = Literal["mlp", "conv", "templates"]
 LocatorName = Literal["state", "map"]
@@ -146,6 +146,13 @@ def confidence(logits: Logits, step: Float[Tensor, "env horizon"]) -> Features:
     return torch.cat((top[:, :1] - others, margin, entropy.clamp(min=1e-6).log(), step), 1)
 
 
+def build_core(a: Architecture, width: int) -> ReLUCell | LSTMCell | TransformerCell:
+    """Return the core, which reads features of this width."""
+    if a.core == "transformer":
+        return TransformerCell(width, a.hidden, a.horizon)
+    return (LSTMCell if a.core == "lstm" else ReLUCell)(width, a.hidden)
+
+
 class RecurrentAttention(Agent):
     """Glimpse network -> recurrent core -> heads; the state goes in and comes out."""
 
@@ -154,7 +161,7 @@ class RecurrentAttention(Agent):
         super().__init__()
         self.architecture = a = architecture
         self.glimpse = GlimpseNetwork(a)
-        self.core = (LSTMCell if a.core == "lstm" else ReLUCell)(self.glimpse.outputs, a.hidden)
+        self.core = build_core(a, self.glimpse.outputs)
         self.classifier = nn.Linear(a.hidden, a.classes)
         self.shortcut = nn.Linear(self.glimpse.width, a.classes, bias=False) if a.skip_connection else None
         self.location_policy = build_learned(a.location_policy, a.grid, a.axes, a.location_bound)
@@ -187,7 +194,7 @@ class RecurrentAttention(Agent):
         """Return the state before the first glimpse: zeros."""
         a, new = self.architecture, self.classifier.weight.new_zeros
         view, cells = (0, 0) if isinstance(self.locator, nn.Linear) else self.locator.sizes
-        return State(*(new(rows, n) for n in (a.hidden, a.hidden, a.classes, view, cells)))
+        return State(*(new(rows, n) for n in (a.hidden, self.core.size, a.classes, view, cells)))
 
     def encode_map(self, maps: Float[Tensor, "image channel row column"]) -> Float[Tensor, "image value"]:
         """Return the feature maps as the locator scores them."""

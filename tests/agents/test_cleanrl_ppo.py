@@ -198,3 +198,22 @@ def test_several_processes_are_refused(monkeypatch, tmp_path):
 def test_options_that_cannot_be_end_with_one_sentence(tmp_path: Path, options: dict, said: str) -> None:
     with pytest.raises(SystemExit, match=said):
         cleanrl_ppo.main(Ppo(**{"out": tmp_path, "threads": 1} | options))
+
+
+def test_a_run_with_a_transformer_is_evaluated_and_resumed_like_others(halves, tmp_path, interrupt):
+    given = {"dataset": halves((24, 10)), "image_size": 32, "glimpses": 3, "threads": 1, "hidden": 8}
+    given |= {"core": "transformer", "envs": 8, "steps": 4, "total_steps": 640, "precision": "float32"}
+    whole, parts = Ppo(**given, out=tmp_path / "whole"), Ppo(**given, out=tmp_path / "parts")
+    row = cleanrl_ppo.main(whole)
+    interrupt(1)
+    with pytest.raises(SystemExit):
+        cleanrl_ppo.main(parts)
+    interrupt(0)
+    again = cleanrl_ppo.main(replace(parts, resume=True))
+    assert again["accuracy"] == row["accuracy"]
+    saved = [checkpoint.load(tmp_path / name / "checkpoint.pt") for name in ("whole", "parts")]
+    assert saved[0]["architecture"]["core"] == "transformer"
+    for name, value in saved[0]["network"].items():
+        assert torch.equal(value, saved[1]["network"][name])
+    evaluated = results.write(tmp_path / "whole" / "checkpoint.pt", device="cpu")
+    assert evaluated["accuracy"] == row["accuracy"]

@@ -44,7 +44,40 @@ def test_lstm_cell_equals_torch():
     assert torch.allclose(found.cell, wanted[1], atol=1e-6)
 
 
-@pytest.mark.parametrize("core", ["rnn", "lstm"])
+def attend_to_all(core, features):
+    """Return a causal transformer's outputs, (time, env, hidden), from all glimpses at once."""
+    x = core.input(features) + core.position.weight[: len(features), None]
+    causal = torch.ones(len(x), len(x), dtype=torch.bool).tril()
+    for block in core.blocks:
+        parts = block.read(block.before(x)).chunk(3, 2)
+        query, key, value = (part.unflatten(2, (block.heads, -1)).permute(1, 2, 0, 3) for part in parts)
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=causal)
+        x = x + block.write(attended.permute(2, 0, 1, 3).flatten(2))
+        x = x + block.mlp(block.between(x))
+    return core.normalise(x)
+
+
+def test_the_transformer_attends_to_the_glimpses_so_far():
+    torch.manual_seed(0)
+    net = network(core="transformer")
+    features = torch.randn(7, 3, 32, requires_grad=True)
+    state, outputs = net.begin(3), []
+    for feature in features:
+        state = net.core(feature, state)
+        outputs.append(state.hidden)
+    found = torch.stack(outputs)
+    torch.testing.assert_close(found, attend_to_all(net.core, features))
+    (gradient,) = torch.autograd.grad(found[2].sum(), features)
+    assert (gradient[:3].abs().sum((1, 2)) > 0).all()
+    assert not gradient[3:].any()
+
+
+def test_the_heads_of_a_transformer_divide_its_units():
+    with pytest.raises(ValueError, match=r"--hidden 30: --core transformer needs a multiple of 4, its heads"):
+        RecurrentAttention(Architecture(glimpse=64, classes=10, horizon=7, hidden=30, core="transformer"))
+
+
+@pytest.mark.parametrize("core", ["rnn", "lstm", "transformer"])
 @pytest.mark.parametrize("where", ["linear", "fourier"])
 def test_the_locator_learns_from_the_policy_and_not_from_the_classes(core, where):
     net = network(core=core, location_encoding=where)
