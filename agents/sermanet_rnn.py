@@ -103,7 +103,12 @@ PHOTOGRAPHS: dict[str, Any] = ram_reinforce.FORMER | (
     | dict(curriculum=0.0, reward="information_gain", sigma_start=0.5, sigma_end=0.2, hidden=512, dropout=0.5)
     | dict(label_smoothing=0.1, optimizer="adamw", learning_rate=1e-3, weight_decay=0.1)
 )
-CLUTTER: dict[str, Any] = PIXELS | dict(glimpse_size=24, batch=128)
+# As RAM's recipe: templates on a wide window, classes at random locations first, a softmax over cells.
+CLUTTER: dict[str, Any] = PIXELS | (
+    dict(glimpse_size=24, resolutions=("medium",), fill="zero", glimpses=6, batch=128, epochs=24)
+    | dict(glimpse_encoder="templates", encoder_layers=1, features=256, location_policy="grid_softmax")
+    | dict(explore=0.3, curriculum=0.0, augment_shift=0.0)
+)
 DATASETS = datasets.expand_kinds(
     {
         "digits": PIXELS | {"glimpse_size": 7},
