@@ -10,9 +10,9 @@ A page holds a table between two lines of its own:
 
 that is a table's name, a data set and, for differences between rows, "paired": over images, as in the
 printed table; "statuses" alone is the list of all tables of the papers, "fixations" where every agent looks,
-"timing" the rows of dtram_timing.py, "gpu" those of gpu.py, "own_photographs" that of own_photographs.py,
-"settings" what is as in the papers (papers/fidelity.py). Missing rows are left out; without any, the block
-names the command that makes them.
+"algorithms" the rows of algorithms.py, "timing" those of dtram_timing.py, "gpu" those of gpu.py,
+"own_photographs" that of own_photographs.py, "settings" what is as in the papers (papers/fidelity.py).
+Missing rows are left out; without any, the block names the command that makes them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import algorithms
 import dtram_timing
 import own_photographs
 import tyro
@@ -51,6 +52,7 @@ PAPER = "-paper"  # ends the name of a table that was made with --paper
 LISTS: dict[str, Callable[[Path], str]] = {
     "statuses": listing.format_page,
     "fixations": fixation_page.format_page,
+    "algorithms": algorithms.format_page,
     "timing": dtram_timing.format_page,
     "gpu": gpu_page.format_page,
     "own_photographs": own_photographs.format_page,

@@ -141,7 +141,7 @@ TABLES: dict[str, Table] = {
     "zoom-photographs": Table(
         "Zoom on photographs, at equal pixels (no table of the paper)",
         PHOTOGRAPHS,
-        {"one view": Row(ram(1, policy="center", image_size=256))}
+        {"one view": Row(ram(1, policy="center", image_size=256, glimpse_size=64, grid=1))}
         | {f"window {width:g}": Row(ram(3, scales=(width,), **ON_A_GRID)) for width in (1.0, 2.0, 3.0)}
         | {
             "zoom 1 to 3": Row(ZOOMED),
