@@ -114,6 +114,8 @@ ARGUMENTS: dict[str, Kind] = {
     "scales": several(real(high=1024, above=0), 64),
     "zoom": ascending(real(high=1024, above=0), "two numbers in (0, 1024], the smaller one first"),
     "location_range": real(0, 1),
+    "moves": one_of("absolute", "relative"),
+    "max_move": real(high=4, above=0),
     "first_crop": real(high=1, above=0),
     "max_glimpses": whole(most=2**20),
     "grid": whole(most=2**10),

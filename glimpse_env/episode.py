@@ -92,6 +92,16 @@ def advance(state: State, location: Points, stop: Bools, correct: Bools, loss: F
     )
 
 
+def displace(before: Points, action: Points, longest: float) -> Points:
+    """Return the locations that lie `longest` times the action from those before; scales are the action's.
+
+    Actions longer than 1 count as 1. Locations are not clamped here.
+    """
+    step = action[:, :2]
+    moved = before[:, :2] + longest * step / step.norm(dim=1, keepdim=True).clamp(min=1)
+    return torch.cat((moved, action[:, 2:]), 1)
+
+
 def hash_location(index: Ints, episode: Ints, seed: int) -> Float[Tensor, "env 2"]:
     """Return a location in [-1, 1] that depends on seed, image and episode only, uniform over images."""
     bits = (index * 2 + 1) * 0x5851F42D4C957F2D + episode * 0x14057B7EF767814F + seed

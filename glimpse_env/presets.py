@@ -9,7 +9,7 @@ from typing import get_args
 
 from glimpse_env import checks, datasets
 from glimpse_env.backbone import FeatureExtractor
-from glimpse_env.datasets.base import FirstView, ImageSize, InitialLocation, Native, Preset
+from glimpse_env.datasets.base import FirstView, ImageSize, InitialLocation, Moves, Native, Preset
 from glimpse_env.retina import Fill
 from glimpse_env.sensors import SENSORS, Sensor, count_levels
 
@@ -46,11 +46,13 @@ def resolve(dataset: object, root: str | Path | None = None, **given: object) ->
     checks.choice("first_view", preset.first_view, get_args(FirstView))
     checks.choice("initial_location", preset.initial_location, get_args(InitialLocation))
     checks.choice("fill", preset.fill, get_args(Fill))
+    checks.choice("moves", preset.moves, get_args(Moves))
     checks.choice("sensor", preset.sensor, SENSORS)
     if not SENSORS[preset.sensor].runs_network and given.get("backbone") is None:
         preset = replace(preset, backbone=None)
     check_native(preset)
     check_sensor(preset)
+    check_moves(preset)
     return preset
 
 
@@ -76,6 +78,13 @@ def check_native(preset: Preset) -> None:
     if preset.glimpse_size is None:
         reason = "a quarter of the image is no size of its own where images differ"
         raise ValueError(f"image_size='native', glimpse_size=None: {reason}; give glimpse_size= in pixels")
+
+
+def check_moves(preset: Preset) -> None:
+    """Refuse relative moves without a largest one, and a largest move of absolute locations."""
+    if (preset.moves == "relative") != (preset.max_move is not None):
+        given = f"moves={preset.moves!r}, max_move={preset.max_move}"
+        raise ValueError(f"{given}: expected both moves='relative' and max_move=, a length, or neither")
 
 
 def check_sensor(preset: Preset) -> None:

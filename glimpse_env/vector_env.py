@@ -33,6 +33,9 @@ class GlimpseVectorEnv(VectorEnv):
     (2,): where it was taken; `step` (1,): t / max_glimpses; with `zoom` `scale` (1,), as it was taken (a
     whole image: 1); a sensor may add entries), float32.
 
+    With moves="relative" the action's `location` is a displacement from the last one, in units of `max_move`;
+    one longer than 1 counts as 1.
+
     Start: `reset` draws an image and shows glimpse 1. Episode e of row r shows entry e * num_envs + r of the
     seeded permutation, repeated after its end: rows do not depend on when others stop. order="once": every
     image once; rows past the end are absorbing, `valid` False.
@@ -69,6 +72,8 @@ class GlimpseVectorEnv(VectorEnv):
         first_crop: float | None = None,
         initial_location: presets.InitialLocation | None = None,
         location_range: float | None = None,
+        moves: presets.Moves | None = None,
+        max_move: float | None = None,
         fill: presets.Fill | None = None,
         max_glimpses: int | None = None,
         grid: int | None = None,
@@ -102,6 +107,8 @@ class GlimpseVectorEnv(VectorEnv):
             first_crop: Share of the side that the first view "image" (and the context) shows, centred.
             initial_location: "center" or "random"; `reset(options={"locations": ...})` overrides it.
             location_range: Where location +-1 lies, as a share of half the image.
+            moves: "absolute", or "relative": the action's location is a displacement, in units of max_move.
+            max_move: The longest displacement, in units of location (half of what can be reached).
             fill: Pixels beyond the image: "zero", "reflect" or "noise".
             max_glimpses: T, the horizon.
             grid: Cells per side, for sensors on a grid and actions that choose a cell.
@@ -187,6 +194,8 @@ class GlimpseVectorEnv(VectorEnv):
         before = self._ready()
         expected = (self.num_envs, len(self.images.classes), self.validate, self.device, self._zoomed)
         location, stop, prediction = tensor_checks.action(actions, *expected)
+        if self.preset.max_move is not None:
+            location = episode.displace(before.location, location, self.preset.max_move)
         stop = (stop | (before.step >= self.preset.max_glimpses)) > before.done  # of two bools: and not
         correct, loss = episode.judge(prediction, before.label)
         reward = self._reward(before, stop, correct, loss)

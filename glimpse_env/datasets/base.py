@@ -27,6 +27,7 @@ HELD_OUT = 1 / 12  # share of the training images in the validation split (5,000
 
 GlimpseUnit = Unit
 FirstView = Literal["image", "glimpse"]
+Moves = Literal["absolute", "relative"]
 InitialLocation = Literal["center", "random"]
 Kind = Literal["digits", "canvas", "clutter", "photographs"]  # agents have one recipe for each
 
@@ -54,6 +55,8 @@ class Preset:
     first_crop: float = 1.0  # share of the side that "the whole image" of glimpse 1 shows: a centred crop
     initial_location: InitialLocation = "center"
     location_range: float | None = None  # where location +-1 lies; None = the smallest window stays inside
+    moves: Moves = "absolute"  # an action's location is one, or "relative": a displacement from the last one
+    max_move: float | None = None  # the longest displacement, in units of location; with "relative" alone
     fill: Fill = "zero"  # pixels beyond the image
     max_glimpses: int = 6  # T, the horizon
     sensor: str = "pixel"  # a name of `sensors.SENSORS`

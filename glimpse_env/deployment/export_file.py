@@ -127,6 +127,7 @@ def check_exportable(agent: TrainedAgent, preset: Preset) -> None:
         ),
         "its locator reads the backbone's feature map of the whole image before glimpse 1": network.reads_map,
         "it begins with a context, the whole image, before glimpse 1 (context=True)": preset.context,
+        "it chooses displacements, not locations (moves='relative')": preset.moves == "relative",
         "its locations are random (--policy random)": policy == "random",
         "image_size='native' gives it images of different sizes": preset.image_size == "native",
         "fill='noise' draws the pixels beyond the image": preset.fill == "noise",

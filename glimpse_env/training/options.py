@@ -10,7 +10,7 @@ from typing import Any, Literal
 from glimpse_env import checks
 from glimpse_env.checks import Kind
 from glimpse_env.datasets import find_preset
-from glimpse_env.datasets.base import GlimpseUnit
+from glimpse_env.datasets.base import GlimpseUnit, Moves
 from glimpse_env.networks.fixed_policies import PolicyName
 from glimpse_env.presets import FirstView
 from glimpse_env.sensors import SensorName
@@ -73,6 +73,10 @@ class GlimpseOptions:
     """Fraction of the image's side that glimpse 1 shows with --first-view image, centred; 1 = all of it."""
     location_range: float | None = None
     """Distance of locations +-1 from the centre of the image, as a fraction of half its side."""
+    moves: Moves | None = None
+    """absolute: the policy chooses locations; relative: displacements from the last one (--max-move)."""
+    max_move: float | None = None
+    """Longest displacement with --moves relative, in units of location (half of what can be reached)."""
     grid: int | None = None
     """Cells per side of the grid of --sensor bank, --policy grid, raster, --location-policy grid_softmax."""
     glimpses: int | None = None

@@ -20,6 +20,9 @@ from glimpse_env.sensors import SENSORS
 from glimpse_env.training import preprocessing
 from glimpse_env.training.options import Training, View
 
+# Settings of the environment that checkpoints of earlier versions lack.
+ADDED = {"zoom": None, "moves": "absolute", "max_move": None}
+
 
 def checkpoint_path(agent: str, options: Any, file: str = "checkpoint.pt") -> Path:
     """Return the path of a run's checkpoint, in `options.out` or else in runs/AGENT-DATASET-SEED."""
@@ -204,7 +207,7 @@ def check_classes(saved: Mapping[str, Any], classes: Sequence[str], source: obje
 
 def check_start(start: Mapping[str, Any], options: Training, env: GlimpseVectorEnv) -> None:
     """Refuse a RAM that was trained on other images, or other glimpses of them (ValueError)."""
-    old, new = {"zoom": None} | start["environment"], env_options(env, options)
+    old, new = ADDED | start["environment"], env_options(env, options)
     names = [name for name in new if name in old and name not in ("root", "weights", "max_glimpses")]
     different = [name for name in names if old[name] != new[name]]
     earlier = {"split": "fit", "policy": "learned", "train_backbone": False} | start["options"]

@@ -77,8 +77,12 @@ def collect(
         precision: Autocast type of the network's matrix products.
 
     Raises:
-        ValueError: The policy has fewer locations than are to be chosen.
+        ValueError: The policy has fewer locations than are to be chosen; a guide in an environment whose
+            moves are relative.
     """
+    absolute = env.preset.moves == "absolute"
+    if behaviour.guide is not None and not absolute:
+        raise ValueError("a guide chooses locations: moves='relative' takes displacements")
     policy = behaviour.policy or MostProbable(network.location_policy)
     policy.check(behaviour.steps - env.sensor.whole_first)
     state, parameters = network.start(env.num_envs, read_context(env, network, indices))
@@ -90,7 +94,7 @@ def collect(
         options |= {f"{name}s": value for name, value in split_location(first).items()}
     observation, info = env.reset(options=options)
     labels, active = info["label"], info["valid"]
-    share = network.location_gradient if policy.reparametrised else 0.0
+    share = network.location_gradient if policy.reparametrised and absolute else 0.0
     running = RunningRows(network, compact=behaviour.ends_early and env.device.type == "cpu")
     steps: list[dict[str, Tensor]] = []
     for t in range(1, behaviour.steps + 1):
