@@ -25,14 +25,15 @@ from glimpse_env.datasets.base import (
     held_out,
     partition,
 )
-from glimpse_env.datasets.generated import canvas_digits, clutter
+from glimpse_env.datasets.generated import canvas_digits, circle_square, clutter
 from glimpse_env.datasets.sources import image_list, objects, torchvision_sets
 from glimpse_env.datasets.sources.objects import Keyed
 from glimpse_env.datasets.sources.recognition import Recognised, recognise_files, recognise_object
 
 Value = TypeVar("Value")
 
-SPECS = (mnist.SPEC, *canvas_digits.SPECS, clutter.SPEC, cub.SPEC, cars.SPEC, dogs.SPEC)
+GENERATED = (*canvas_digits.SPECS, clutter.SPEC, circle_square.SPEC)
+SPECS = (mnist.SPEC, *GENERATED, cub.SPEC, cars.SPEC, dogs.SPEC)
 NAMED: dict[str, DataSetSpec] = {spec.name: spec for spec in SPECS}
 
 __all__ = ["NAMED", "DataSetSpec", "ImageSet", "Keyed", "MapStyle", "Native", "Recognised", "check_split",

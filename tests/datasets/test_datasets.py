@@ -487,15 +487,15 @@ def test_what_is_not_map_style_is_refused(unchecked, dataset):
 
 def test_every_named_data_set_has_a_recipe_kind_and_a_preset():
     canvas = ["translated-mnist", "cluttered-mnist", "cluttered-mnist-100"]
-    assert list(datasets.NAMED) == ["mnist", *canvas, "clutter", "cub", "cars", "dogs"]
+    assert list(datasets.NAMED) == ["mnist", *canvas, "clutter", "circle-square", "cub", "cars", "dogs"]
     assert datasets.list_names("photographs") == ("cub", "cars", "dogs")
     by_name = datasets.expand_kinds({"digits": 1, "photographs": 2})
-    assert by_name == {"mnist": 1, "cub": 2, "cars": 2, "dogs": 2}
+    assert by_name == {"mnist": 1, "circle-square": 1, "cub": 2, "cars": 2, "dogs": 2}
     assert {name: spec.preset for name, spec in datasets.NAMED.items()} == PRESETS
     for name, spec in datasets.NAMED.items():
         assert spec.name == name
         assert len(spec.short) <= len(spec.title)
-    for name in ("mnist", "clutter", *canvas):
+    for name in ("mnist", "clutter", "circle-square", *canvas):
         assert len(load(name, "test").classes) == datasets.NAMED[name].classes
 
 
