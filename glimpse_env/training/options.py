@@ -30,8 +30,9 @@ class DataOptions:
     the columns path, label and maybe split; or .jsonl); or torchvision:NAME, one of torchvision's (CIFAR10,
     CIFAR100, Caltech101, Caltech256, Country211, DTD, EMNIST, EuroSAT, FGVCAircraft, FashionMNIST,
     Flowers102, Food101, GTSRB, ImageNet, Imagenette, KMNIST, MNIST, OxfordIIITPet, PCAM, Places365, QMNIST,
-    RenderedSST2, SEMEION, STL10, SUN397, SVHN, StanfordCars, USPS). Images without a name of their own are photographs if the first has
-    three channels and more than 96 pixels, else small images; the log says which recipe that means."""
+    RenderedSST2, SEMEION, STL10, SUN397, SVHN, StanfordCars, USPS). Images without a name of their own are
+    photographs if the first has three channels and more than 96 pixels, else small images; the log says which
+    recipe that means."""
     root: Path | None = None
     """Folder of the data sets; default: GLIMPSE_DATA, else a cache folder in your home directory."""
     split: str = "fit"
