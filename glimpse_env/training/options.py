@@ -165,6 +165,9 @@ class TrainingOptions(ScheduledDescent):
     augment_flip: bool = False
     """Change pixels as those of photographs: left-right flips instead of rotations, and reflected instead of
     black borders. Features of a frozen network are always flipped."""
+    compile: bool = False
+    """Compile the network and the environment's step (torch.compile; on a CPU it needs a C++ compiler). It
+    takes half a minute, and on a CPU updates are then a little faster (benchmarks/compiled.py)."""
     sure: float = 0.98
     """A prediction with a higher probability than this ends a training episode, to save time; evaluation
     ignores it. 1 = all glimpses (use it with --reward confidence, which rewards every later glimpse too)."""
@@ -210,10 +213,6 @@ class PolicyOptions:
 @dataclass(frozen=True)
 class Training(Running, View, NetworkOptions, TrainingOptions, PolicyOptions):
     """Options of every agent that is trained with a location policy."""
-
-    compile: bool = False
-    """Compile the network and the environment's step (torch.compile, needs a C++ compiler on a CPU). It takes
-    half a minute; on a CPU an update is then about as fast as before (benchmarks/compiled.py)."""
 
 
 def ranged(expected: str, low: float, high: float, above: float = -math.inf) -> Kind:

@@ -40,14 +40,14 @@ class HostReads(TorchDispatchMode):
 
 
 def test_an_update_reads_no_value_that_a_graph_could_not_know():
-    """Allowed on a CPU alone: one_hot's check of classes, Adam's steps, which rows ended, reset's indices."""
+    """Allowed on a CPU alone: one_hot's check of classes, Adam's steps, which rows ended, and checks."""
     update = captured.RamUpdate(SMALL)
     batches = update.batches()
     captured.run(update, update, batches, 1)  # some constants are made once
     update.rows.copy_(next(batches))
     with HostReads() as reads:
         update()
-    assert set(reads.found) <= {"stop_logit", "_get_value", "leave_out", "within", "action"}
+    assert set(reads.found) <= {"stop_logit", "_get_value", "leave_out", "holds"}
 
 
 def test_twins_make_the_same_updates_and_learn():

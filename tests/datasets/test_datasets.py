@@ -309,8 +309,8 @@ def test_empty_folders_are_named_with_the_layout(birds, tmp_path):
 
 def test_a_folder_is_looked_up_here_in_root_in_glimpse_data_and_at_home(birds, monkeypatch, tmp_path):
     monkeypatch.delenv("GLIMPSE_DATA", raising=False)
-    known = r"\(cars, clutter, cluttered-mnist, cluttered-mnist-100, cub, dogs, mnist, translated-mnist\)"
-    message = rf"'birds': neither a known data set {known} nor a folder.*GLIMPSE_DATA"
+    known = ", ".join(sorted(datasets.NAMED))
+    message = rf"'birds': neither a known data set \({known}\) nor a folder.*GLIMPSE_DATA"
     with pytest.raises(ValueError, match=message):
         load("birds")
     assert len(load("birds", root=birds.parent)) == 12
