@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import ram_reinforce
 import torch
-from ram_reinforce import CANVAS, CLUTTER, LONG, PHOTOGRAPHS
+from ram_reinforce import CANVAS, CLUTTER, LONG, PHOTOGRAPHS, SHAPES
 from torch import Tensor
 
 from glimpse_env import Delayed, GlimpseVectorEnv, datasets, rewards
@@ -82,6 +82,7 @@ STOP_EPOCHS = {"mnist": 200} | datasets.expand_kinds({"photographs": 90})
 DATASETS = datasets.expand_kinds(
     {"canvas": CANVAS, "clutter": CLUTTER | FORMER, "photographs": PHOTOGRAPHS | FEW}
 )
+DATASETS |= {"circle-square": SHAPES | dict(gamma=0.99, stop_epochs=40)}
 PAPER = {
     name: recipe | PAPER_STOP | {"stop_epochs": STOP_EPOCHS[name]}
     for name, recipe in ram_reinforce.PAPER.items()

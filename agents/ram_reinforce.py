@@ -127,7 +127,13 @@ CLUTTER: dict[str, Any] = (
     | dict(location_policy="grid_softmax", policy_weight=1.0, explore=0.3)
     | dict(epochs=24, augment_shift=0.0)
 )
+# Few images of low contrast and short moves: templates subtract a glimpse's mean and enlarge the rest, and
+# displacements are drawn widely.
+SHAPES: dict[str, Any] = dict(
+    glimpse_encoder="templates", template=3, encoder_layers=2, epochs=250, batch=128, augment=False
+) | dict(curriculum=0.0, explore=0.4, sure=1.0, location_discount=0.9, sigma_start=0.8, sigma_end=0.4)
 DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photographs": PHOTOGRAPHS})
+DATASETS |= {"circle-square": SHAPES}
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses. The library of their code

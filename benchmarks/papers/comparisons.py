@@ -124,6 +124,20 @@ TABLES: dict[str, Table] = {
         note="4 x 4 cells of the map of a ResNet-18 that was fine-tuned on whole images of 128 pixels; parts "
         "of 2 x 2 cells and of one; a linear classifier for each region",
     ),
+    "circle-square": Table(
+        "Circle or square: a task of ap_gym, with relative moves (no table of a paper)",
+        ("circle-square",),
+        {
+            "RAM": Row(ram(16)),
+            "RAM, answering after 4": Row(ram(16), after=4),
+            "RAM, answering after 8": Row(ram(16), after=8),
+            "random moves": Row(ram(16, policy="random")),
+        }
+        | {f"DT-RAM (gamma .{one})": Row(dtram(ram(16), gamma=float(f".{one}"))) for one in ("98", "99")},
+        measure="error",
+        against=("RAM", "random moves"),
+        note="recipe of agents/ram_reinforce.py; the first glimpse is at a random location",
+    ),
     "zoom": Table(
         "Zoom against windows of a fixed width, at equal pixels (no table of the paper)",
         ("cluttered-mnist-100",),
