@@ -152,7 +152,7 @@ def all_stored(images: ImageSet) -> ImageSet:
     if images.key is None or images.rows is None:
         return images
     labels = torch.zeros(len(images.images), dtype=torch.int64)
-    return replace(images, labels=labels, rows=None, target_centers=None, boxes=None)
+    return replace(images, labels=labels, rows=None, target_centers=None, boxes=None, composer=None)
 
 
 class FeatureTable:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import glimpse_env
-from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, Preset, presets
+from glimpse_env import GlimpseVectorEnv, ImageSet, PixelSensor, Preset, datasets, presets
 from glimpse_env.backbone import Backbone
 from glimpse_env.datasets.store import cache_folder
 from glimpse_env.sensors import BankSensor, CropSensor, MapSensor, feature_cache, make_sensor
@@ -575,3 +575,11 @@ def test_a_bad_option_of_a_sensor_is_refused_by_name(images: ImageSet, backbone:
     four = replace(images, images=images.images[:, :1].repeat(1, 4, 1, 1))
     with pytest.raises(ValueError, match=r"4 channels.*1 \(grey\) or 3 \(RGB\)"):
         crop_sensor(four, backbone)
+
+
+def test_features_of_all_stored_images_are_computed_from_a_part_of_a_generated_set():
+    """A generated set composes new images for its own rows; the stored ones, of all splits, are more."""
+    part = datasets.load("clutter", "fit")
+    last = torch.tensor([len(part.images) - 1])
+    stored = feature_cache.all_stored(part).subset(last)
+    assert torch.equal(stored.stack(), part.images[-1:])
