@@ -80,9 +80,13 @@ PAPER_STOP: dict[str, Any] = dict(
 ) | dict(finetune="all", stop_rate=None)
 STOP_EPOCHS = {"mnist": 200} | datasets.expand_kinds({"photographs": 90})
 DATASETS = datasets.expand_kinds(
-    {"canvas": CANVAS, "clutter": CLUTTER | FORMER, "photographs": PHOTOGRAPHS | FEW}
+    {
+        "canvas": CANVAS,
+        "clutter": CLUTTER | FORMER,
+        "shapes": SHAPES | dict(gamma=0.99, stop_epochs=40),
+        "photographs": PHOTOGRAPHS | FEW,
+    }
 )
-DATASETS |= {"circle-square": SHAPES | dict(gamma=0.99, stop_epochs=40)}
 PAPER = {
     name: recipe | PAPER_STOP | {"stop_epochs": STOP_EPOCHS[name]}
     for name, recipe in ram_reinforce.PAPER.items()

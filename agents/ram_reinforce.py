@@ -132,8 +132,9 @@ CLUTTER: dict[str, Any] = (
 SHAPES: dict[str, Any] = dict(
     glimpse_encoder="templates", template=3, encoder_layers=2, epochs=250, batch=128, augment=False
 ) | dict(curriculum=0.0, explore=0.4, sure=1.0, location_discount=0.9, sigma_start=0.8, sigma_end=0.4)
-DATASETS = datasets.expand_kinds({"canvas": CANVAS, "clutter": CLUTTER, "photographs": PHOTOGRAPHS})
-DATASETS |= {"circle-square": SHAPES}
+DATASETS = datasets.expand_kinds(
+    {"canvas": CANVAS, "clutter": CLUTTER, "shapes": SHAPES, "photographs": PHOTOGRAPHS}
+)
 # The papers' settings; docs/paper.md has the section of each, and what differs even so. Li et al. 2017,
 # section 4.2, and their code where the paper is silent. Eq. 8 sums the cross-entropies of 7 steps; here their
 # mean is taken, so a policy_weight of 1/7 keeps the proportion of the two losses. The library of their code

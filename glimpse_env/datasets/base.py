@@ -29,7 +29,7 @@ GlimpseUnit = Unit
 FirstView = Literal["image", "glimpse"]
 Moves = Literal["absolute", "relative"]
 InitialLocation = Literal["center", "random"]
-Kind = Literal["digits", "canvas", "clutter", "photographs"]  # agents have one recipe for each
+Kind = Literal["digits", "canvas", "clutter", "shapes", "photographs"]  # agents have one recipe for each
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from glimpse_env import (
+    Backbone,
     FlatAction,
     FlatSingleAction,
     GlimpseEnv,
@@ -379,7 +380,8 @@ def test_a_bank_with_zoom_has_more_views_than_cells():
 
 
 def test_mirrored_images_are_seen_mirrored_at_every_scale():
-    shown = SHOWN | {"sensor": "crop", "backbone": "resnet18", "weights": None, "glimpse_size": 6}
+    network = Backbone("resnet18", None, precision="float32")
+    shown = SHOWN | {"sensor": "crop", "backbone": network, "glimpse_size": 6}
     env = env_of(**shown)
     env.sensor.mirror(torch.ones(7, dtype=torch.bool))
     flipped = GlimpseVectorEnv(3, [(image.flip(2), label) for image, label in DATA], **shown)

@@ -47,7 +47,7 @@ SPEC = DataSetSpec(
     title="circle or square",
     short="circle-square",
     classes=2,
-    kind="digits",
+    kind="shapes",
     preset=Preset(
         *(SIDE, 5),
         first_view="glimpse",
