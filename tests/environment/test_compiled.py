@@ -97,8 +97,10 @@ def test_rewards_and_orders_are_compiled(make, reward, order):
     follow(make, "eager", reward=reward, order=order)
 
 
-@pytest.mark.filterwarnings("ignore:The distutils package is deprecated")  # in torch's own code
-@pytest.mark.filterwarnings("ignore:Distutils was imported before Setuptools")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # torch imports distutils, which setuptools replaces
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 @pytest.mark.parametrize("name", ["windows", "bank"])
 def test_inductor_gives_the_same_numbers(make, name):
