@@ -24,6 +24,7 @@ logs and plots.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -215,8 +216,12 @@ def check_options(options: EnvironmentOptions) -> None:
     environments.check_split(options.split)
 
 
-def main(options: Sb3Options) -> dict[str, Any]:
-    """Train, evaluate once, write the result and return its row."""
+Build = Callable[[Sb3Run], Any]
+Train = Callable[[Sb3Run, PolicyAgent, GlimpseVectorEnv | None], None]
+
+
+def main(options: Any, build_model: Build = build_model, train: Train = train) -> dict[str, Any]:
+    """Train, evaluate once, write the result and return its row; `sb3_sac.py` gives its own two functions."""
     with Sb3Run.open(f"sb3_{options.algo}", options, check_options, alone=True) as run:
         options = run.options
         run.venv = venv = build_environment(options)

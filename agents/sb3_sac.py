@@ -21,7 +21,7 @@ Writes the files of `sb3_ppo.py`. A resumed run fills its buffer anew.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import sb3_ppo
@@ -30,11 +30,6 @@ from sb3.policy import PolicyAgent
 from sb3.run import Sb3Run
 
 from glimpse_env import GlimpseVectorEnv
-from glimpse_env.adapters.policy import describe
-from glimpse_env.datasets import held_out
-from glimpse_env.evaluation import trajectories
-from glimpse_env.reports import results
-from glimpse_env.training import environments
 from glimpse_env.training.augment import Changes, renew
 from glimpse_env.training.command_line import parse
 from glimpse_env.training.optimizers import warm_up_and_decay
@@ -133,24 +128,7 @@ def train(run: Sb3Run, agent: PolicyAgent, validation: GlimpseVectorEnv | None) 
 
 def main(options: SacOptions) -> dict[str, Any]:
     """Train, evaluate once, write the result and return its row."""
-    with Sb3Run.open(f"sb3_{options.algo}", options, sb3_ppo.check_options, alone=True) as run:
-        options = run.options
-        run.venv = venv = sb3_ppo.build_environment(options)
-        identity, held = describe(run.agent, options, venv.core), held_out(options.split)
-
-        def build(split: str) -> GlimpseVectorEnv:
-            return environments.build_evaluation_environment(identity["environment"], split, options.device)
-
-        validation = None if held is None else build(held)
-        run.model = build_model(run)
-        agent = PolicyAgent(run.model.policy, venv.core, options.action, venv.classifier.network)
-        run.start(agent, identity, venv.core.device)
-        train(run, agent, validation)
-        split, out = results.choose_result_split(options.split), run.checkpoint.parent
-        env = build(split)
-        evaluated = trajectories.evaluate(env, agent, env.preset.max_glimpses)
-        saved = {**identity, "progress": asdict(run.progress)}
-        return results.record(out, saved, env, evaluated, split=split, libraries=sb3_ppo.LIBRARIES)
+    return sb3_ppo.main(options, build_model, train)
 
 
 if __name__ == "__main__":
