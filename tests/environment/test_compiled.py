@@ -8,6 +8,8 @@ inductor, which writes code for it, takes longer to compile.
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -63,9 +65,13 @@ def compare(eager: object, compiled: object) -> None:
             compare(one, other)
 
 
-def follow(make: Any, backend: str, **options: Any) -> None:
-    """Step and reset two environments with equal arguments, one of them compiled, and compare all results."""
-    eager, env = make(ROWS, **options), make(ROWS, **options)
+def twice(make: Any, **options: Any) -> tuple[GlimpseVectorEnv, GlimpseVectorEnv]:
+    """Return two equal environments."""
+    return make(ROWS, **options), make(ROWS, **options)
+
+
+def follow(eager: GlimpseVectorEnv, env: GlimpseVectorEnv, backend: str) -> None:
+    """Step and reset two equal environments, the second compiled, and compare all results."""
     step = torch.compile(env.step, fullgraph=True, backend=backend)
     reset = torch.compile(env.reset, fullgraph=True, backend=backend)
     compare(eager.reset(seed=3), env.reset(seed=3))
@@ -83,30 +89,29 @@ def follow(make: Any, backend: str, **options: Any) -> None:
 @pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("name", SENSORS)
 def test_step_and_reset_are_one_graph_for_every_sensor(make, name, device):
-    follow(make, "eager", device=device, **SENSORS[name])
+    follow(*twice(make, device=device, **SENSORS[name]), "eager")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_step_and_reset_are_one_graph_in_every_autoreset_mode(make, mode):
-    follow(make, "eager", autoreset_mode=mode)
+    follow(*twice(make, autoreset_mode=mode), "eager")
 
 
 @pytest.mark.parametrize("order", ["shuffle", "once"])
 @pytest.mark.parametrize("reward", ["delayed", "greedy", "information_gain", "confidence_gain"])
 def test_rewards_and_orders_are_compiled(make, reward, order):
-    follow(make, "eager", reward=reward, order=order)
+    follow(*twice(make, reward=reward, order=order), "eager")
 
 
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning"
-)  # torch imports distutils, which setuptools replaces
-@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 @pytest.mark.parametrize("name", ["windows", "bank"])
 def test_inductor_gives_the_same_numbers(make, name, monkeypatch, tmp_path):
     # Its cache does not tell code for other vector units apart (ATEN_CPU_CAPABILITY).
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    follow(make, "inductor", **SENSORS[name])
+    pair = twice(make, **SENSORS[name])
+    # A process of its own: inductor imports setuptools, which depends on what other tests have imported.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        alone.submit(follow, *pair, "inductor").result()
 
 
 def test_chosen_images_and_locations_are_compiled(make):
