@@ -173,10 +173,15 @@ def images_per_second(run: Path) -> float:
     """Return the training images per second of a finished run, over all epochs of its stages."""
     row = files.read_json(run / "result.json")
     options = row["options"]
-    size = resolve(options["dataset"], image_size=options["image_size"]).image_size
-    images = datasets.load(options["dataset"], options["split"], root=options["root"], image_size=size)
     epochs, batch = options["epochs"] + options.get("stop_epochs", 0), options["batch"]
-    return epochs * (len(images) // batch * batch) / max(row["train_seconds"], 0.1)  # the row has one digit
+    images = count_images(options) // batch * batch
+    return epochs * images / max(row["train_seconds"], 0.1)  # the row has one digit
+
+
+def count_images(options: Mapping[str, Any]) -> int:
+    """Return how many images a run's options name."""
+    size = resolve(options["dataset"], image_size=options["image_size"]).image_size
+    return len(datasets.load(options["dataset"], options["split"], root=options["root"], image_size=size))
 
 
 def gpu_tests(root: Path) -> list[str]:

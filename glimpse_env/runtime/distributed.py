@@ -171,9 +171,17 @@ def share(total: int, what: str) -> int:
     return total // n
 
 
-def part(values: Tensor) -> Tensor:
-    """Return this process' part of a batch, whose rows lie in the order of the processes."""
-    return values.chunk(count())[rank()] if is_parallel() else values
+def part(values: Tensor, dim: int = 0) -> Tensor:
+    """Return this process' part of a batch, whose rows (along `dim`) lie in the order of the processes."""
+    return values.chunk(count(), dim)[rank()] if is_parallel() else values
+
+
+def gather_rows(values: Tensor) -> Tensor:
+    """Return a batch whose parts (see `part`) the processes hold, its rows along the last dimension.
+
+    It carries no gradient.
+    """
+    return torch.cat(_gather(values.detach()).unbind(), dim=-1) if is_parallel() else values
 
 
 def draw(sampler: Sampler, shape: tuple[int, ...], generator: Random, device: Device = None) -> Tensor:
@@ -190,10 +198,16 @@ def average(value: Tensor) -> Tensor:
     """Return the mean of a tensor over the processes; it carries no gradient to the others."""
     if not is_parallel():
         return value
-    total = value.detach().clone().double()
+    mean = _gather(value.detach().double()).mean(0)
+    return mean.to(value.dtype if value.is_floating_point() else torch.float32)
+
+
+def _gather(value: Tensor) -> Tensor:
+    """Return the tensors of all processes, stacked. Of few numbers this is sooner done than gloo's sum."""
+    parts = value.new_empty(count() * value.numel())
     with _waiting():
-        distributed.all_reduce(total)
-    return (total / count()).to(value.dtype if value.is_floating_point() else torch.float32)
+        distributed.all_gather_into_tensor(parts, value.flatten())
+    return parts.view(count(), *value.shape)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -1,7 +1,7 @@
 """REINFORCE for locations and stopping, as pure functions of (time, env) tensors.
 
-Means are over unmasked entries. Counts that a mean divides by are those of all processes that train together,
-so that their averaged gradients are the batch's.
+Means are over unmasked entries. Counts that a mean divides by, and the rows that an advantage is compared
+with, are those of all processes that train together, so that their averaged gradients are the batch's.
 
 References: Williams 1992 (REINFORCE); Mnih et al. 2014 (RAM); Li et al. 2017 (DT-RAM, Eq. 5-8); Kool et al.
 2019 (leave-one-out baseline).
@@ -57,9 +57,8 @@ def leave_one_out(returns: Steps, samples: int) -> Steps:
 
 
 def mean_of_others(returns: Float[Tensor, " env"]) -> Float[Tensor, " env"]:
-    """Return each return minus the mean of all other rows, in all processes; 0 for a row alone."""
-    rows = len(returns) * distributed.count()
-    return (returns - distributed.average(returns.mean())) * (rows / max(rows - 1, 1))
+    """Return each return minus the mean of all other rows; 0 for a row alone."""
+    return (returns - returns.mean()) * (len(returns) / max(len(returns) - 1, 1))
 
 
 def regression_residual(returns: Steps, known: Steps, counted: Mask) -> Steps:
@@ -80,8 +79,8 @@ def regression_residual(returns: Steps, known: Steps, counted: Mask) -> Steps:
 
 
 def sums(values: Steps) -> Float[Tensor, "time 1"]:
-    """Return the sum over the rows of all processes that train together."""
-    return distributed.average(values.sum(1, keepdim=True)) * distributed.count()
+    """Return the sum over the rows."""
+    return values.sum(1, keepdim=True)
 
 
 def policy_loss(log_prob: Steps, advantage: Steps, active: Mask) -> Scalar:
@@ -166,14 +165,18 @@ def advantages(rollout: Rollout, samples: int, baseline: Baseline, discount: flo
     if samples > 1:
         stop, location = (leave_one_out(each, samples) for each in (returns, credited))
         return Advantages(location[0], stop[:-1], location[1:])
-    first = mean_of_others(credited[0])
     if baseline == "learned":
         expected = rollout.baseline[:-1].detach()
+        first = distributed.part(mean_of_others(distributed.gather_rows(credited[0])))
         return Advantages(first, returns[:-1] - expected, credited[1:] - expected)
-    known, running = (-rollout.loss[:-1]).exp(), rollout.active[:-1]
-    stop = regression_residual(returns[:-1], known, running)
-    location = regression_residual(credited[1:], known, running & ~rollout.stopped[:-1])
-    return Advantages(first, stop, location)
+    columns = (returns, credited, (-rollout.loss).exp(), rollout.active, rollout.stopped)
+    rows = distributed.gather_rows(torch.stack([column.to(returns.dtype) for column in columns]))
+    returns, credited, known, active, stopped = rows  # of all processes
+    running, going_on = active[:-1].bool(), ((active - stopped)[:-1] > 0)
+    first = mean_of_others(credited[0])
+    stop = regression_residual(returns[:-1], known[:-1], running)
+    location = regression_residual(credited[1:], known[:-1], going_on)
+    return Advantages(*(distributed.part(each, dim=-1) for each in (first, stop, location)))
 
 
 def return_after_decision(rollout: Rollout, discount: float) -> Decisions:

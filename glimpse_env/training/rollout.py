@@ -97,33 +97,39 @@ def collect(
     share = network.location_gradient if policy.reparametrised and absolute else 0.0
     running = RunningRows(network, compact=behaviour.ends_early and env.device.type == "cpu")
     steps: list[dict[str, Tensor]] = []
-    for t in range(1, behaviour.steps + 1):
-        with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
-            heads, state = running.forward(attach_gradient(observation, parameters, share), state)
-        parameters = heads.location_parameters
-        action = policy.sample(parameters, generator, t - env.sensor.whole_first)
-        location, log_prob = policy.locate(action), policy.log_prob(parameters, action)
-        if behaviour.guide is not None and indices is not None and t < behaviour.steps:
-            location = behaviour.guide(state, indices, t + 1)
-        prediction = heads.logits.detach().softmax(1)
-        stop = decide_stops(behaviour, t, heads.stop, prediction, generator)
-        step = {"logits": heads.logits, "stop_logits": heads.stop, "baseline": heads.baseline}
-        step |= {"location_log_prob": log_prob, "locations": join_location(observation), "active": active}
-        actions = split_location(location) | {"stop": stop, "prediction": prediction}
-        observation, reward, ended, _, info = env.step(actions)
-        step |= {"stopped": ended & active, "rewards": reward}
-        steps.append(step | {name: info[name] for name in ("correct", "loss")})
-        active = active & ~ended
-        state = running.leave_out(ended, state)
+    with torch.autocast(env.device.type, enabled=False):  # until it ends weights stay cast to `precision`
+        for t in range(1, behaviour.steps + 1):
+            with torch.autocast(env.device.type, precision, enabled=precision != torch.float32):
+                heads, state = running.forward(attach_gradient(observation, parameters, share), state)
+            parameters = heads.location_parameters
+            action = policy.sample(parameters, generator, t - env.sensor.whole_first)
+            location, log_prob = policy.locate(action), policy.log_prob(parameters, action)
+            if behaviour.guide is not None and indices is not None and t < behaviour.steps:
+                location = behaviour.guide(state, indices, t + 1)
+            prediction = heads.logits.detach().softmax(1)
+            stop = decide_stops(behaviour, t, heads.stop, prediction, generator)
+            step = {"logits": heads.logits, "stop_logits": heads.stop, "baseline": heads.baseline}
+            step |= {"location_log_prob": log_prob, "locations": join_location(observation), "active": active}
+            actions = split_location(location) | {"stop": stop, "prediction": prediction}
+            observation, reward, ended, _, info = env.step(actions)
+            step |= {"stopped": ended & active, "rewards": reward}
+            steps.append(step | {name: info[name] for name in ("correct", "loss")})
+            active = active & ~ended
+            state = running.leave_out(ended, state)
     columns = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
     return Rollout(labels=labels, first_log_prob=first_log_prob, **columns)
 
 
-class RunningRows:
-    """The rows whose episodes have not ended; with `compact` the network computes these alone.
+BLOCKS = 8  # into which a batch is divided where ended rows are left out
 
-    This saves time on a CPU. Finding them is a host sync, and shapes change from step to step: on a GPU
-    computing all rows is faster, and can be captured.
+
+class RunningRows:
+    """The rows whose episodes have not ended; with `compact` the network computes these, in whole blocks.
+
+    This saves time on a CPU. Ended rows fill the last block: oneDNN compiles a kernel for every shape of a
+    matrix product and keeps 1,024 of them, so that with any number of rows compiling takes longer than the
+    products. Finding the rows is a host sync, and shapes change from step to step: on a GPU computing all
+    rows is faster, and can be captured.
     """
 
     def __init__(self, network: Agent, compact: bool) -> None:
@@ -133,7 +139,7 @@ class RunningRows:
         self.last: Heads | None = None
 
     def forward(self, observation: dict[str, Tensor], state: Memory) -> tuple[Heads, Memory]:
-        """Process one glimpse. Ended rows keep their last heads, without gradient, and have no state."""
+        """Process one glimpse. Rows left out keep their last heads, without gradient, and have no state."""
         rows = self.rows
         if rows is not None:
             observation = {name: value.index_select(0, rows) for name, value in observation.items()}
@@ -145,14 +151,16 @@ class RunningRows:
         return heads, state
 
     def leave_out(self, ended: Bool[Tensor, " env"], state: Memory) -> Memory:
-        """Leave out ended rows; return the state of the others, of at least one: no tensor may be empty."""
+        """Leave out ended rows, as far as whole blocks allow; return the state of the others."""
         if not self.compact:
             return state
         before = torch.arange(len(ended)) if self.rows is None else self.rows
-        kept = (~ended[before]).nonzero().squeeze(1)
-        if len(kept) == len(before):
+        running_first = ended[before].argsort(stable=True)
+        block = -(-len(ended) // BLOCKS)
+        needed = max(1, -(-int((~ended[before]).sum()) // block)) * block
+        if needed >= len(before):
             return state
-        kept = kept if len(kept) else torch.zeros(1, dtype=torch.int64)
+        kept = running_first[:needed]
         self.rows = before[kept]
         return type(state)(*(value.index_select(0, kept) for value in state))
 
