@@ -3,8 +3,8 @@
     python benchmarks/processes.py                        # batches of 256 and 2,048 images, two cores
 
 Each process has one thread. Times are of the epochs after the first, without the start; the best turn counts.
-An update in one process with half the batch is timed too: two processes cannot be faster than that, since each
-of them makes such an update, and waits for the other.
+An update in one process with half the batch is timed too: two processes cannot be faster than that, since
+each of them makes such an update, and waits for the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from glimpse_env import checks
 from glimpse_env.runtime import checkpoint, files, terminal
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-HEADS = ("batch", "one process, ms", "two processes, ms", "ratio", "half the batch, ms", "bound")
+HEADS = ["batch", "one process, ms", "two processes, ms", "ratio", "half the batch, ms", "bound"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def main(options: Processes) -> None:
     files.check_writable(options.json)
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(options, batch, Path(folder)) for batch in options.batches]
-    lines = [list(HEADS)]
+    lines = [HEADS]
     for row in rows:
         cells = [f"{row[name]:.1f}" for name in ("one", "two")] + [f"{row['ratio']:.2f}"]
         lines.append([str(row["batch"]), *cells, f"{row['half']:.1f}", f"{row['bound']:.2f}"])
