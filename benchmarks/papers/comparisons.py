@@ -166,6 +166,7 @@ TABLES: dict[str, Table] = {
             for one in ("99", "995")
         },
         against=("window 1", "window 2", "window 3"),
-        note=f"the whole image, then 2 windows of 64 x 64 pixels of 256; widths in units of 64; {STEADY}",
+        note="the whole image, then 2 windows of 64 x 64 pixels of 256; widths in units of 64; "
+        "one frozen network serves all glimpses, on a grid of places; no curriculum",
     ),
 }
