@@ -171,9 +171,9 @@ def test_reinforce_beside_stable_baselines():
 
 def test_speed_of_several_processes_and_of_stable_baselines():
     page = text("README.md")
-    seconds = [run["train_seconds"] for run in results("processes.json")]
-    quoted = re.search(r"thread each: (\S+) times as fast with .*?, (\S+) times with", page).groups()
-    assert_quoted(" ".join(quoted), seconds[2] / seconds[3], seconds[0] / seconds[1])
+    small, large = results("processes.json")["rows"]
+    quoted = re.search(r"thread each, are (\S+) times as fast .*? and (\S+) times .*? process (\S+) of", page)
+    assert_quoted(" ".join(quoted.groups()), large["ratio"], small["ratio"], small["half"] / small["one"])
     rows, names = results("sb3_collect.json")["rows"], ("step", "collect_rollouts")
     ratios = [[row[name]["ratio"] for row in rows] for name in names]
     quoted = re.search(r"collects (\S+ to \S+) times as many .*? policy (\S+ to \S+) times", page).groups()
