@@ -12,7 +12,7 @@ from glimpse_env.checks import Kind
 from glimpse_env.datasets import find_preset
 from glimpse_env.datasets.base import GlimpseUnit, Moves
 from glimpse_env.networks.fixed_policies import PolicyName
-from glimpse_env.presets import FirstView
+from glimpse_env.presets import FirstView, InitialLocation
 from glimpse_env.sensors import SensorName
 from glimpse_env.training.optimizers import ScheduledDescent
 from glimpse_env.training.reinforce import Baseline
@@ -69,7 +69,9 @@ class GlimpseOptions:
     """Smallest and largest window, in multiples of the glimpse's size (such as 1 4), between which the policy
     also chooses how wide a glimpse is; with several --scales, a factor of all. Default: fixed widths."""
     first_view: FirstView | None = None
-    """Glimpse 1: the whole image, or a glimpse at the centre."""
+    """Glimpse 1: the whole image, or a glimpse at --initial-location."""
+    initial_location: InitialLocation | None = None
+    """Where glimpse 1 is taken with --first-view glimpse: at the centre, or at a random location."""
     first_crop: float | None = None
     """Fraction of the image's side that glimpse 1 shows with --first-view image, centred; 1 = all of it."""
     location_range: float | None = None

@@ -254,6 +254,14 @@ def test_elastic_augmentation_moves_pixels_by_its_fraction_of_the_side():
     assert abs(centre.mean()) < 0.002
 
 
+def test_the_first_location_is_an_option():
+    options = Options(dataset="mnist", first_view="glimpse", initial_location="random", batch=8, device="cpu")
+    env = build_environment(options)
+    assert env.preset.initial_location == "random"
+    locations = env.reset(seed=0)[0]["location"]
+    assert (locations.abs() > 0.1).any()
+
+
 def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
     named, datasets = {"paper": PAPER}, {"cub": {"batch": 8, "dropout": 0.5, "encoder_layers": 2}}
     chosen = parse(Options, named, datasets, "", ["--paper", "--epochs", "3", "--dataset", "cub"])
