@@ -68,19 +68,16 @@ def regression_residual(returns: Steps, known: Steps, counted: Mask) -> Steps:
     action was drawn and the line of a row is fitted without that row (the residual of a regression divided by
     1 - leverage is exactly that). 0 where not `counted`, and at steps with fewer than three rows.
     """
-    count, weight = sums(counted.to(returns.dtype)), counted.to(returns.dtype)
+    weight = counted.to(returns.dtype)
+    count = weight.sum(1, keepdim=True)
     n = count.clamp(min=1.0)
-    x, y = known - sums(known * weight) / n, returns - sums(returns * weight) / n
-    spread = sums(weight * x * x)
-    slope = torch.where(spread > 1e-6 * n, sums(weight * x * y) / spread.clamp(min=1e-12), 0.0)
-    leverage = 1 / n + torch.where(spread > 1e-6 * n, x * x / spread.clamp(min=1e-12), 0.0)
+    x, y = (values - (weight * values).sum(1, keepdim=True) / n for values in (known, returns))
+    spread, product = ((weight * x * values).sum(1, keepdim=True) for values in (x, y))
+    fits = spread > 1e-6 * n
+    slope = torch.where(fits, product / spread.clamp(min=1e-12), 0.0)
+    leverage = 1 / n + torch.where(fits, x * x / spread.clamp(min=1e-12), 0.0)
     others = (1 - leverage).clamp(min=1e-3)  # a row that determines its line alone has none to compare with
     return ((y - slope * x) / others).masked_fill(~counted | (count < 3), 0.0)
-
-
-def sums(values: Steps) -> Float[Tensor, "time 1"]:
-    """Return the sum over the rows."""
-    return values.sum(1, keepdim=True)
 
 
 def policy_loss(log_prob: Steps, advantage: Steps, active: Mask) -> Scalar:
