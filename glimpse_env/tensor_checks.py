@@ -109,7 +109,7 @@ def array(
 
 def keys(name: str, value: object, expected: Collection[str]) -> None:
     """Refuse what is not a mapping with exactly these keys."""
-    mapping = isinstance(value, dict | Mapping)
+    mapping = isinstance(value, (dict, Mapping))
     if not mapping or len(value) != len(expected) or not all(key in value for key in expected):
         names = ", ".join(map(str, value))[:LONG] if mapping else ""
         got = names or f"{type(value).__name__}: {show(value)}"

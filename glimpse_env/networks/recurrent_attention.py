@@ -227,7 +227,7 @@ class RecurrentAttention(Agent):
         location = self.propose(state)
         stop = self.stop_logit(logits, observation["step"], state)
         baseline = self.baseline(state.hidden.detach()).float().squeeze(1)
-        return Heads(logits, location, stop, baseline), state
+        return Heads(logits, location, stop, baseline), State(*state)  # torch 2.9 compiles no `_replace`
 
     def classify(self, features: Features, step: Step, state: State) -> tuple[Logits, State]:
         """Return the class scores, and the state with their sum."""

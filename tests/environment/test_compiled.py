@@ -89,6 +89,8 @@ def follow(eager: GlimpseVectorEnv, env: GlimpseVectorEnv, backend: str) -> None
 @pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("name", SENSORS)
 def test_step_and_reset_are_one_graph_for_every_sensor(make, name, device):
+    if name == "crop" and torch.__version__.startswith("2.9."):
+        pytest.skip("torch 2.9 cannot trace jaxtyping's hooks in a NamedTuple; without the hooks it can")
     follow(*twice(make, device=device, **SENSORS[name]), "eager")
 
 
