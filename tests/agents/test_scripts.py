@@ -39,6 +39,7 @@ NO_DEVICE = (
     "agents/export",
     "figures",
     "pages",
+    "processes",
     "sb3_collect",
     "startup",
     "throughput",

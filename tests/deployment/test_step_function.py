@@ -1,4 +1,4 @@
-"""The step function computes what environment, sensor and network compute together, to the bit."""
+"""The step function computes what environment, sensor and network compute together, up to rounding."""
 
 import pytest
 import torch
@@ -68,8 +68,9 @@ def check(view, network, content, images):
     expected = agent.predictor(list(images))
     answers, glimpses, path = run_episodes(function, function, images)
     assert glimpses.tolist() == [prediction.glimpses for prediction in expected]
-    # Photographs: weights in another order of memory, other rounding.
-    near = {"rtol": 0, "atol": 1e-5 if agent.predictor.backbone else 0}
+    # Some CPUs (Intel, AVX-512) round a matrix product by its number of rows, which differs where rows have
+    # stopped. Photographs: weights in another order of memory.
+    near = {"rtol": 0, "atol": 1e-5 if agent.predictor.backbone else 1e-6}
     assert torch.allclose(answers, torch.stack([each.probabilities for each in expected]), **near)
     for row, prediction in enumerate(expected):
         taken = path[row, : prediction.glimpses, :2] * function.sensor.geometry.reach
