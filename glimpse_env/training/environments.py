@@ -40,6 +40,9 @@ def build_environment(
     if options.augment and not isinstance(env.sensor, Repaintable | Mirrorable):
         reason = f"{type(env.sensor).__name__} can show neither changed nor mirrored images"
         raise ValueError(f"--augment: {reason}: use --no-augment")
+    if options.initial_location is not None and env.sensor.whole_first:
+        reason = "glimpse 1 shows the whole image: add --first-view glimpse"
+        raise ValueError(f"--initial-location {options.initial_location}: {reason}")
     if env.preset.moves == "relative" and options.policy not in ("learned", "random"):
         raise ValueError(f"--policy {options.policy} chooses locations: use it without --moves relative")
     if unlearned := build_unlearned(options.policy, env.preset.grid, env.preset.axes):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import dtram_reinforce
@@ -260,6 +261,8 @@ def test_the_first_location_is_an_option():
     assert env.preset.initial_location == "random"
     locations = env.reset(seed=0)[0]["location"]
     assert (locations.abs() > 0.1).any()
+    with pytest.raises(ValueError, match="glimpse 1 shows the whole image: add --first-view glimpse"):
+        build_environment(replace(options, first_view="image"))
 
 
 def test_recipes_are_defaults_in_order_of_data_set_flag_and_hand():
