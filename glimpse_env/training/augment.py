@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,6 +24,7 @@ Images = UInt8[Tensor, "image channel height width"]
 NODES = 5  # per side, of the grid of random displacements of an elastic change
 CHUNK = 4096  # images at a time, and their pixels: these bound the memory of the floating-point copy
 VALUES = CHUNK * 96 * 96
+CACHED = 2**18  # pixels at a time on a CPU: with their positions they stay in its cache
 
 
 class Changes(NamedTuple):
@@ -106,23 +107,47 @@ def distort(
         flip: As photographs are changed: half of the images are flipped left-right, none is rotated, and
             outside an image is its reflection.
     """
-    chunk = min(CHUNK, max(1, VALUES // images[0].numel()))
-    return torch.cat([_change(part, generator, shift, elastic, flip) for part in images.split(chunk)])
+    size = images[0].numel()
+    chunk = min(CHUNK, max(1, VALUES // size))
+    drawn = [draw_warps(part, generator, shift, elastic, flip) for part in images.split(chunk)]
+    matrices, nodes = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    outside = "reflection" if flip else "zeros"
+    block = max(1, CACHED // size) if images.device.type == "cpu" else chunk
+    return warp(images, matrices, nodes, block, outside)
 
 
-def _change(images: Images, generator: torch.Generator, shift: float, elastic: float, flip: bool) -> Images:
-    amounts = torch.rand(4, len(images), generator=generator, device=images.device) * 2 - 1
+def draw_warps(
+    images: Images, generator: torch.Generator, shift: float, elastic: float, flip: bool
+) -> tuple[Float[Tensor, "image 2 3"], Float[Tensor, "image 2 node node"]]:
+    """Return each image's random affine map, and its random displacements of the nodes: 0 nodes = none."""
+    count, device = len(images), images.device
+    amounts = torch.rand(4, count, generator=generator, device=device) * 2 - 1
     angle, size = amounts[0] * math.radians(DEGREES), 1 + amounts[1] * SCALE
     shift_x, shift_y = amounts[2] * 2 * shift, amounts[3] * 2 * shift
     side = torch.where(angle < 0, -1, 1) if flip else 1
     angle = torch.zeros_like(angle) if flip else angle
     top = torch.stack((angle.cos() * size * side, -angle.sin() * size, shift_x), 1)
     bottom = torch.stack((angle.sin() * size, angle.cos() * size, shift_y), 1)
-    grid = F.affine_grid(torch.stack((top, bottom), 1), list(images.shape), align_corners=False)
-    if elastic > 0:
-        nodes = torch.randn(len(images), 2, NODES, NODES, generator=generator, device=images.device)
-        bent = F.interpolate(nodes * 2 * elastic, images.shape[2:], mode="bicubic", align_corners=True)
-        grid = grid + bent.permute(0, 2, 3, 1)
-    outside = "reflection" if flip else "zeros"
-    moved = F.grid_sample(images.float(), grid, padding_mode=outside, align_corners=False)
-    return moved.round_().clamp_(0, 255).byte()
+    shape = (count, 2, NODES, NODES) if elastic > 0 else (count, 2, 0, 0)
+    nodes = torch.randn(shape, generator=generator, device=device) * 2 * elastic
+    return torch.stack((top, bottom), 1), nodes
+
+
+def warp(
+    images: Images,
+    matrices: Float[Tensor, "image 2 3"],
+    nodes: Float[Tensor, "image 2 node node"],
+    block: int,
+    outside: str,
+) -> Images:
+    """Return the images moved by their maps and bent by their nodes, computed `block` images at a time."""
+    warped = torch.empty_like(images)
+    groups = (values.split(block) for values in (images, matrices, nodes, warped))
+    for part, matrix, node, out in zip(*groups, strict=True):
+        grid = F.affine_grid(matrix, list(part.shape), align_corners=False)
+        if node.numel():
+            bent = F.interpolate(node, part.shape[2:], mode="bicubic", align_corners=True)
+            grid = grid + bent.permute(0, 2, 3, 1)
+        moved = F.grid_sample(part.float(), grid, padding_mode=outside, align_corners=False)
+        out.copy_(moved.round_().clamp_(0, 255))
+    return warped
