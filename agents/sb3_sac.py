@@ -11,8 +11,7 @@ reward.
 
 Two things that a replay buffer brings along: the rewards in it come from the classifier as it was, so old
 ones are too low; and while stops are ignored (`--ignore-stops`) it holds stops that did not end an episode.
-The
-buffer is small for the first, and emptied when stops begin to count.
+The buffer is small for the first, and emptied when stops begin to count.
 
 Writes the files of `sb3_ppo.py`. A resumed run fills its buffer anew.
 """

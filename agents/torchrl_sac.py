@@ -1,7 +1,7 @@
 """torchrl's soft actor-critic learns where to look and when to stop; a learned classifier beside it predicts.
 
     pip install -e ".[torchrl]"
-    python agents/torchrl_sac.py                        # MNIST on a CPU, minutes
+    python agents/torchrl_sac.py                        # MNIST, a quarter of an hour on a CPU
     python agents/torchrl_sac.py --price 0.03           # stop sooner
 
 torchrl's own parts: `Collector`, `ReplayBuffer`, `SACLoss`, `SoftUpdate`, on our `EnvBase` (the action form
@@ -36,9 +36,9 @@ SPREAD = 0.5  # standard deviation of the actions at the start, before tanh
 class UpdateOptions:
     """torchrl's SAC."""
 
-    updates: int = 16
+    updates: int = 128
     """Updates per batch of the collector."""
-    batch: int = 1024
+    batch: int = 256
     """Steps per update."""
     buffer: int = 100_000
     """Number of last steps that the replay buffer holds."""

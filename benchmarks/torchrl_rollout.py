@@ -9,8 +9,8 @@ All step the same digits with the same flat action (Box: x, y, stop, scores). "r
 `env.rollout`, with random actions that were drawn before; "Collector" is its collector with a small network
 as policy, whose time counts too. "compiled" is `env.compile(fullgraph=True)`, and in the collector
 `compile_policy=True` too. "core" is the bare core (SAME_STEP) with the same actions and without TensorDicts:
-what remains of its time in "native" is torchrl's. All take turns in one process, so whatever disturbs the
-machine disturbs them alike; the best turn counts.
+what remains of its time in "native" is torchrl's; "compiled core" bounds what "compiled" can reach. All take
+turns in one process, so whatever disturbs the machine disturbs them alike; the best turn counts.
 """
 
 # pyright: reportMissingImports=false
@@ -36,7 +36,7 @@ from glimpse_env.runtime import files, terminal
 Turns = dict[str, Callable[[], object]]  # by contender, a call that makes `n_steps` steps of every row
 INFO = {"label": torch.int64, "correct": torch.bool, "loss": torch.float32}
 INFO |= {"glimpses": torch.int64, "valid": torch.bool}
-COLUMNS = ("GymWrapper", "native", "compiled", "core")
+COLUMNS = ("GymWrapper", "native", "compiled", "core", "compiled core")
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,13 @@ def roll(env: Any, n_steps: int, device: str) -> Callable[[], object]:
     return lambda: env.rollout(n_steps, policy, break_when_any_done=False)
 
 
-def step_core(rows: int, n_steps: int, native: Any, device: str) -> Callable[[], object]:
-    """Return `n_steps` steps of the core."""
+def step_core(rows: int, n_steps: int, native: Any, compiled: bool, device: str) -> Callable[[], object]:
+    """Return `n_steps` steps of the core, or of the compiled one."""
     core = GlimpseVectorEnv(rows, "mnist", device=device, autoreset_mode=AutoresetMode.SAME_STEP)
     env, act = FlatAction(core), draw_actions(native, device)
     env.reset(seed=0)
-    return lambda: [env.step(act()) for _ in range(n_steps)][-1][1].sum().item()
+    step = torch.compile(env.step, fullgraph=True) if compiled else env.step
+    return lambda: [step(act()) for _ in range(n_steps)][-1][1].sum().item()
 
 
 def collect(env: Any, n_steps: int, compiled: bool, device: str) -> Callable[[], object]:
@@ -124,7 +125,8 @@ def measure(options: Rollout) -> list[dict[str, Any]]:
     for rows in options.rows:
         envs = build_environments(rows, device)
         rolled: Turns = {name: roll(env, options.n_steps, device) for name, env in envs.items()}
-        rolled["core"] = step_core(rows, options.n_steps, envs["native"], device)
+        for name in ("core", "compiled core"):
+            rolled[name] = step_core(rows, options.n_steps, envs["native"], name != "core", device)
         collected: Turns = {
             name: collect(env, options.n_steps, name == "compiled", device) for name, env in envs.items()
         }
