@@ -1,7 +1,7 @@
 """torchrl's soft actor-critic learns where to look and when to stop; a learned classifier beside it predicts.
 
     pip install -e ".[torchrl]"
-    python agents/torchrl_sac.py                        # MNIST, a quarter of an hour on a CPU
+    python agents/torchrl_sac.py                        # MNIST on a CPU, minutes
     python agents/torchrl_sac.py --price 0.03           # stop sooner
 
 torchrl's own parts: `Collector`, `ReplayBuffer`, `SACLoss`, `SoftUpdate`, on our `EnvBase` (the action form
