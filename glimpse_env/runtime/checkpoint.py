@@ -43,6 +43,11 @@ ADDED: dict[str, Any] = {
     "backbone_rate": 2e-4,
     "zoom": None,
     "template": 14,
+    "location_bound": "tanh",
+    "initial_weights": "torch",
+    "compile": False,
+    "glimpse_encoder": "mlp",
+    "stop_rate": None,
 }
 # Options, and fields of architectures, under their names in version 0.1, and today's.
 OLD_NAMES = {

@@ -8,10 +8,14 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import dtram_reinforce
+import fcan_greedy
 import pytest
 import ram_reinforce
 import reproduce
+import sermanet_rnn
 import torch
+import whole_image
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -375,3 +379,25 @@ def test_with_paper_the_agent_is_started_with_it(tmp_path):
     options = ram_reinforce.parse(ram_reinforce.Options, ram_reinforce.RECIPES, {}, "", words)
     given = (options.paper, options.epochs, options.optimizer, options.split, options.glimpses)
     assert given == (True, 1, "sgd", "train", 2)
+
+
+OPTIONS = {
+    "ram": ram_reinforce.Options(),
+    "dtram": dtram_reinforce.StopOptions(),
+    "sermanet": sermanet_rnn.SermanetOptions(),
+    "fcan": fcan_greedy.FcanOptions(),
+    "whole_image": whole_image.WholeImageTraining(),
+}
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "benchmarks/results").glob("*.jsonl")), ids=lambda file: file.stem
+)
+def test_a_published_row_has_a_value_of_every_option_of_today(file):
+    """So that seeds can be added to it, and a run of that time resumed: `checkpoint.ADDED` has newer ones."""
+    for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
+        defaults = vars(OPTIONS[row["agent"]]) if row.get("agent") in OPTIONS and "options" in row else {}
+        newer = defaults.keys() - row.get("options", {}).keys() - {*rows.NOT_COMPARED, "overwrite"}
+        newer -= checkpoint.ADDED.keys()
+        needed = [name for name in newer if defaults[name] is not None]  # None = the data set's preset
+        assert [name for name in needed if checkpoint.known_option(row["options"], name) is None] == []
