@@ -126,7 +126,7 @@ def measure(options: Rollout) -> list[dict[str, Any]]:
         envs = build_environments(rows, device)
         rolled: Turns = {name: roll(env, options.n_steps, device) for name, env in envs.items()}
         for name in ("core", "compiled core"):
-            rolled[name] = step_core(rows, options.n_steps, envs["native"], name != "core", device)
+            rolled[name] = step_core(rows, options.n_steps, envs["native"], name == "compiled core", device)
         collected: Turns = {
             name: collect(env, options.n_steps, name == "compiled", device) for name, env in envs.items()
         }

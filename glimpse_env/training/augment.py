@@ -109,6 +109,7 @@ def distort(
     """
     size = images[0].numel()
     chunk = min(CHUNK, max(1, VALUES // size))
+    # Drawn in the same chunks whatever the block is, so that a seed gives the same changes.
     drawn = [draw_warps(part, generator, shift, elastic, flip) for part in images.split(chunk)]
     matrices, nodes = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     outside = "reflection" if flip else "zeros"
